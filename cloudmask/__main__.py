@@ -1,0 +1,93 @@
+"""python -m cloudmask COMMAND: everything but training, which is train_hvd.py."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cloudmask import __version__, command, config
+
+USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lists its options)
+
+  synth      write seeded synthetic SLSTR scenes with their true cloud mask
+  prepare    cut scenes into a patch set, split by scene
+  verify     check a patch set against its checksums
+  evaluate   measure a trained run on a patch set
+
+Training is train_hvd.py: mpirun -n 2 python train_hvd.py --data PATCHSET --out RUN"""
+
+
+def main(words: Sequence[str]) -> int:
+    name, rest = (words[0] if words else "--help"), list(words[1:])
+    if name in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if name == "--version":
+        print(f"cloudmask {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise config.UsageError(
+            f"there is no command '{name}'; there are: {', '.join(COMMANDS)} (--help explains them)"
+        )
+    return COMMANDS[name](rest)
+
+
+def synth(words: Sequence[str]) -> int:
+    settings = config.parse(config.SynthConfig, words, prog="cloudmask synth")
+    from tqdm import tqdm
+
+    from cloudmask.data import synthetic
+
+    paths = synthetic.synthesize(
+        settings.out,
+        num_scenes=settings.scenes,
+        height=settings.height,
+        width=settings.width,
+        seed=settings.seed,
+        progress=lambda indices: tqdm(indices, desc="synth", unit="scene", disable=None),
+    )
+    print(f"{len(paths)} scenes of {settings.height} x {settings.width} in {settings.out}")
+    return 0
+
+
+def prepare(words: Sequence[str]) -> int:
+    settings = config.parse(config.PrepareConfig, words, prog="cloudmask prepare")
+    from cloudmask.data.prepare import prepare
+
+    return prepare(
+        settings.scenes,
+        settings.out,
+        patch_size=settings.patch_size,
+        stride=settings.stride,
+        split=settings.split,
+        split_by=settings.split_by,
+        label=settings.label,
+        seed=settings.seed,
+        strict=settings.strict,
+    )
+
+
+def verify(words: Sequence[str]) -> int:
+    settings = config.parse(config.VerifyConfig, words, prog="cloudmask verify")
+    from cloudmask.data.prepare import verify_command
+
+    return verify_command(settings.patchset)
+
+
+def evaluate(words: Sequence[str]) -> int:
+    settings = config.parse(config.EvaluateConfig, words, prog="cloudmask evaluate")
+    from cloudmask.evaluate import evaluate
+
+    return evaluate(settings)
+
+
+COMMANDS = {"synth": synth, "prepare": prepare, "verify": verify, "evaluate": evaluate}
+
+
+def console() -> int:
+    """Entry point of the `cloudmask` script."""
+    return command.run(main, sys.argv[1:], program="cloudmask")
+
+
+if __name__ == "__main__":
+    sys.exit(console())

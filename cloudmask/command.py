@@ -1,0 +1,72 @@
+"""What every command line here has in common: one clear line for bad input, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from cloudmask.config import UsageError
+
+RANK_VARIABLES = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+
+
+class AgreedError(ValueError):
+    """An error that is raised on every rank alike, so that rank 0 alone need say it."""
+
+
+def launched_rank() -> int:
+    """This process's rank as its launcher told it, before anything is started; 0 if alone."""
+    for name in RANK_VARIABLES:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: str) -> int:
+    """Call main and turn what users can cause into a line on stderr and an exit code.
+
+    0 done, 1 failed, 2 the command line is wrong, 130 interrupted. A fault of our own keeps its
+    traceback.
+    """
+    # TensorFlow prints pages about its build on every rank; errors still come through.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    rank = launched_rank()
+    try:
+        return main(words)
+    except UsageError as error:
+        return _say(program, error, code=2, rank=rank, everywhere=False)
+    except AgreedError as error:
+        return _say(program, error, code=1, rank=rank, everywhere=False)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _say(program, describe(error), code=1, rank=rank, everywhere=True)
+    except ValueError as error:
+        return _say(program, error, code=1, rank=rank, everywhere=True)
+    except KeyboardInterrupt:
+        return _say(program, "interrupted", code=130, rank=rank, everywhere=False)
+
+
+def describe(error: OSError) -> str:
+    """An OSError as one line that names the file and, where it is known, the way out."""
+    hints = {
+        errno.ENOSPC: "the disk is full: make room and run the same command again",
+        errno.EDQUOT: "the quota is used up: make room and run the same command again",
+        errno.EACCES: "no permission: choose another folder",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENOTDIR: "a part of that path is a file: choose another folder",
+    }
+    what = hints.get(error.errno or 0, error.strerror or str(error))
+    return f"{error.filename}: {what}" if error.filename else str(what)
+
+
+def _say(program: str, error: object, *, code: int, rank: int, everywhere: bool) -> int:
+    line = " ".join(str(error).split())
+    if rank == 0:
+        print(f"{program}: error: {line}", file=sys.stderr, flush=True)
+    elif everywhere:
+        print(f"{program}: error on rank {rank}: {line}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,269 @@
+"""One frozen dataclass per program; flags and YAML files are generated from their fields.
+
+A YAML file and a preset are nothing but flags written down: `batch_size: 4` in a file is
+`--batch-size 4` in front of the command line. So they are checked by the same parser, and what
+is typed wins over what is in a file, which wins over a preset.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+import yaml
+
+Config = TypeVar("Config")
+Paths = tuple[Path, ...]
+
+
+class UsageError(ValueError):
+    """A command line or configuration file that cannot be used; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthConfig:
+    """Write seeded synthetic SLSTR scenes in the benchmark's layout, with their true cloud mask."""
+
+    out: Path
+    """folder for the scenes"""
+    scenes: int = 10
+    """number of scenes"""
+    height: int = 1200
+    """rows of a scene"""
+    width: int = 1500
+    """columns of a scene"""
+    seed: int = 0
+    """the same seed gives the same scenes"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """Cut scenes into a patch set: HDF5 files with a manifest, split by scene."""
+
+    scenes: Annotated[Paths, tyro.conf.Positional]
+    """scene files, or folders that are searched for them"""
+    out: Path
+    """folder for the patch set"""
+    patch_size: int = 256
+    """rows and columns of a patch"""
+    stride: int | None = None
+    """distance between patches in pixels (default: the patch size, no overlap)"""
+    split: str = "train=0.8,valid=0.2"
+    """names and shares of the splits; a scene goes whole into one of them"""
+    split_by: Literal["random", "blocks"] = "random"
+    """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
+    label: Literal["any", "single_moderate", "summary", "truth"] = "any"
+    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, ..."""
+    seed: int = 42
+    """seed of the split"""
+    strict: bool = False
+    """stop at the first broken scene instead of leaving it out"""
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyConfig:
+    """Check every file of a patch set against the checksums in its manifest."""
+
+    patchset: Annotated[Path, tyro.conf.Positional]
+    """folder of the patch set"""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure a trained run on one split of a patch set, pooled over all its pixels."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """run folder, or a .keras model file"""
+    patchset: Annotated[Path, tyro.conf.Positional]
+    """folder of the patch set"""
+    split: str = "valid"
+    """which split of the patch set"""
+    threshold: float = 0.5
+    """probability from which a pixel of a two-class model counts as the second class"""
+    batch_size: int = 8
+    """patches per forward pass"""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """arithmetic of the network"""
+    out: Path | None = None
+    """JSON file for the result (default: evaluation-SPLIT.json in the run folder)"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Train a U-Net on a patch set, on as many ranks as the launcher starts."""
+
+    data: Path
+    """folder of the patch set"""
+    out: Path
+    """run folder: checkpoints, model, logs, summary"""
+    epochs: int = 30
+    """passes over the training patches"""
+    batch_size: int = 4
+    """patches per rank and step"""
+    global_batch: int | None = None
+    """patches per step over all ranks; replaces --batch-size"""
+    max_steps: int | None = None
+    """stop after this many steps, whatever --epochs says"""
+    lr: float = 1e-3
+    """learning rate of Adam"""
+    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
+    """how the learning rate grows with the number of ranks"""
+    warmup_epochs: float = 0.0
+    """epochs in which the learning rate rises linearly from zero to its full value"""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """arithmetic of the network; auto: bfloat16 where the device has it, else float32"""
+    loss: Literal["bce", "wbce"] = "bce"
+    """cross-entropy, plain or with --pos-weight (two classes) or class weights"""
+    pos_weight: float = 0.5
+    """weight of the second class in wbce with two classes"""
+    class_weights: tuple[float, ...] = ()
+    """weight of each class in wbce with more than two classes"""
+    clip_offset: int = 0
+    """pixels at each side of a patch that do not count in the loss"""
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    """channels of the network's levels, from the top"""
+    dropout: tuple[float, ...] = ()
+    """dropout of each level (default: none)"""
+    fixed_mean: tuple[float, ...] = ()
+    """subtracted from each channel (default: the mean of the training pixels)"""
+    fixed_std: tuple[float, ...] = ()
+    """divides each channel (default: the standard deviation of the training pixels)"""
+    augment: bool = True
+    """flips, quarter turns, and changes of gain and offset per channel"""
+    augment_gain: float = 0.2
+    """largest relative change of gain, and of offset in standard deviations"""
+    shuffle: Literal["shard", "global"] = "shard"
+    """shard: each rank keeps its own part of the patches; global: the same batches at every N"""
+    cache: bool = False
+    """each rank keeps its patches in memory after reading them once"""
+    patience: int = 0
+    """stop after this many epochs without a better validation loss (0: never)"""
+    target_accuracy: float | None = None
+    """note when validation accuracy first reaches this, and stop there with --stop-at-target"""
+    stop_at_target: bool = False
+    """stop at the epoch that reaches --target-accuracy"""
+    validate_every: int = 1
+    """epochs between validations"""
+    checkpoint_steps: int = 0
+    """also write a checkpoint every so many steps (0: only at each epoch's end)"""
+    keep: int = 3
+    """checkpoints to keep beside the best one"""
+    resume: bool = False
+    """go on from the newest checkpoint in --out that verifies"""
+    verify: bool = True
+    """check every file of the patch set before training; the ranks share the work"""
+    seed: int = 0
+    """seed of weights, order and augmentation"""
+    threads: int | None = None
+    """threads per rank (default: the cores the rank may use)"""
+    tensorboard: bool = True
+    """write TensorBoard scalars to OUT/tensorboard"""
+
+
+PRESETS = ("reference", "tiny")
+
+
+def parse(config_class: type[Config], words: Sequence[str], *, prog: str) -> Config:
+    """Command line words to a configuration. Raises UsageError; SystemExit(0) after --help.
+
+    `--config FILE.yaml` and `--preset NAME` may stand anywhere, more than once.
+    """
+    presets, words = _take(list(words), "--preset")
+    files, words = _take(words, "--config")
+    written: list[str] = []
+    for name in presets:
+        if name not in PRESETS:
+            raise UsageError(f"no preset '{name}'; there are: {', '.join(PRESETS)}")
+        text = resources.files("cloudmask").joinpath(f"presets/{name}.yaml").read_text()
+        written += _words_of_yaml(text, f"preset {name}", config_class)
+    for file in files:
+        try:
+            text = Path(file).read_text()
+        except OSError as error:
+            raise UsageError(f"cannot read {file}: {error.strerror}") from None
+        written += _words_of_yaml(text, file, config_class)
+    return _parse_words(config_class, written + words, prog=prog)
+
+
+def to_yaml(config: object) -> str:
+    """A configuration as YAML that `--config` reads back."""
+    values = dataclasses.asdict(config)  # type: ignore[call-overload]
+    plain = {key: _plain(value) for key, value in values.items() if value not in (None, ())}
+    return yaml.safe_dump(plain, sort_keys=False)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _take(words: list[str], flag: str) -> tuple[list[str], list[str]]:
+    """Values of `flag VALUE` and `flag=VALUE`, and the words without them."""
+    values, rest = [], []
+    queue = iter(words)
+    for word in queue:
+        if word == flag:
+            value = next(queue, None)
+            if value is None:
+                raise UsageError(f"{flag} needs a value")
+            values.append(value)
+        elif word.startswith(f"{flag}="):
+            values.append(word.partition("=")[2])
+        else:
+            rest.append(word)
+    return values, rest
+
+
+def _words_of_yaml(text: str, source: str, config_class: type) -> list[str]:
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{source} must hold 'key: value' lines")
+    known = {field.name for field in dataclasses.fields(config_class)}
+    words: list[str] = []
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else "; --help lists the options"
+            raise UsageError(f"{source}: unknown key '{key}'{hint}")
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list | tuple):
+            words += [f"--{flag}", *map(str, value)]
+        else:
+            words += [f"--{flag}", str(value)]
+    return words
+
+
+def _parse_words(config_class: type[Config], words: list[str], *, prog: str) -> Config:
+    """Call the parser and turn its box of an error into one line."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(config_class, args=words, prog=prog)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    lines = [re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", "", line) for line in told.getvalue().splitlines()]
+    body = [" ".join(line.split()) for line in lines[1:]]
+    first = " ".join(line for line in body[: body.index("")] if line) if "" in body else ""
+    if not first:
+        first = " ".join(line for line in body if line)
+    near = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(body))
+    hint = f"; perhaps you meant {near.group(1)}" if near else ""
+    raise UsageError(f"{first}{hint} ({prog} --help lists the options)")

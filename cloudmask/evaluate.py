@@ -1,0 +1,153 @@
+"""How good a trained network is on a patch set: counts over all its pixels, divided once.
+
+Batches are dealt out to the ranks whole, so that each patch is computed in the same company however
+many ranks there are, and loss sums are added in patch order: the figures do not depend on N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cloudmask import metrics, modelfile, runlog
+from cloudmask.config import EvaluateConfig
+from cloudmask.data import parallel
+from cloudmask.data.patchset import PatchReader, PatchSet, open_patchset
+
+POS_WEIGHT = 0.5
+"""of the benchmark's weighted binary cross-entropy"""
+
+
+def evaluate(config: EvaluateConfig) -> int:
+    """Measure, print a table on rank 0 and write the JSON file. Raises ValueError for bad input."""
+    world = parallel.world()
+    patchset = open_patchset(config.patchset)
+    if config.split not in patchset.splits:
+        raise ValueError(
+            f"{config.patchset} has no split '{config.split}'; it has: "
+            f"{', '.join(sorted(patchset.splits))}"
+        )
+    record = measure(config, patchset, world)
+    if world.rank == 0:
+        folder = config.run if config.run.is_dir() else Path.cwd()
+        out = config.out or folder / f"evaluation-{config.split}.json"
+        runlog.write_json(out, record)
+        print("\n".join(table(record)))
+        print(f"figures: {out}")
+    return 0
+
+
+def measure(config: EvaluateConfig, patchset: PatchSet, world: parallel.World) -> dict[str, Any]:
+    """The content of evaluation.json, the same on every rank."""
+    import keras
+    import tensorflow as tf
+
+    from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
+    from cloudmask.train.ranks import best_precision
+    from cloudmask.train.step import decode
+
+    precision = config.precision if config.precision != "auto" else best_precision("CPU")
+    keras.mixed_precision.set_dtype_policy(
+        "float32" if precision == "float32" else "mixed_bfloat16"
+    )
+    model, info = modelfile.load(config.run)
+    check_fits(info, patchset, config)
+    num_classes = len(info.classes)
+    weights = (1.0, POS_WEIGHT) if num_classes == 2 else ()
+
+    @tf.function(reduce_retracing=True)
+    def step(image, scale, offset, label):
+        logits = model(decode(image, scale, offset), training=False)
+        sums = [
+            tf.stack(cross_entropy(logits, label)),
+            tf.stack(cross_entropy(logits, label, weights=weights)),
+        ]
+        predicted = predicted_class(logits, threshold=config.threshold)
+        return tf.stack(sums), confusion_counts(label, predicted, num_classes)
+
+    with PatchReader(patchset, config.split) as reader:
+        batches = [
+            range(first, min(first + config.batch_size, len(reader)))
+            for first in range(0, len(reader), config.batch_size)
+        ]
+        loss = np.zeros((len(batches), 2, 2))
+        counts = np.zeros((num_classes, num_classes), np.int64)
+        mine = range(world.rank, len(batches), world.size)
+        quiet = True if world.rank else None
+        for number in tqdm(mine, desc="evaluate", unit="batch", leave=False, disable=quiet):
+            batch = reader.read(batches[number])
+            sums, confusion = step(batch.image, batch.scale, batch.offset, batch.label)
+            loss[number] = sums.numpy()
+            counts += confusion.numpy()
+    loss = world.sum(loss).sum(axis=0)
+    counts = world.sum(counts)
+    figures = metrics.derive(counts, info.classes).as_dict()
+    return {
+        "run": str(config.run),
+        "patchset": str(config.patchset),
+        "split": config.split,
+        "patches": patchset.splits[config.split].patches,
+        "threshold": config.threshold,
+        "precision": precision,
+        "classes": list(info.classes),
+        "cross_entropy": float(loss[0, 0] / loss[0, 1]),
+        "weighted_cross_entropy": float(loss[1, 0] / loss[1, 1]) if weights else None,
+        "pos_weight": POS_WEIGHT if weights else None,
+        "ranks": world.size,
+        "date": runlog.now(),
+        "versions": runlog.versions(),
+        **figures,
+    }
+
+
+def check_fits(info: modelfile.ModelInfo, patchset: PatchSet, config: EvaluateConfig) -> None:
+    """Raise ValueError unless model and patch set speak of the same channels and classes."""
+    for what, has, takes in (
+        ("channels", tuple(patchset.channels), info.channels),
+        ("classes", tuple(patchset.classes), info.classes),
+    ):
+        if has != takes:
+            raise ValueError(
+                f"{config.run} knows the {what} {', '.join(takes)}; "
+                f"{config.patchset} holds {', '.join(has)}"
+            )
+    if patchset.patch_size % 2 ** (len(info.widths) - 1):
+        raise ValueError(
+            f"patches of {patchset.patch_size} pixels do not halve {len(info.widths) - 1} times"
+        )
+
+
+def table(record: dict[str, Any]) -> list[str]:
+    """Lines for people."""
+
+    def number(value: float | None) -> str:
+        return "   -  " if value is None else f"{value:.4f}"
+
+    lines = [
+        f"{record['split']}: {record['patches']} patches, {record['pixels']} labelled pixels",
+        f"  accuracy           {number(record['accuracy'])}   "
+        f"(majority {number(record['majority'])})",
+        f"  balanced accuracy  {number(record['balanced_accuracy'])}",
+        f"  mean IoU           {number(record['mean_iou'])}",
+        f"  kappa              {number(record['kappa'])}",
+        f"  cross-entropy      {number(record['cross_entropy'])}",
+    ]
+    if record["weighted_cross_entropy"] is not None:
+        lines.append(
+            f"  weighted (x {record['pos_weight']})   {number(record['weighted_cross_entropy'])}"
+        )
+    width = max(len("class"), *map(len, record["classes"]))
+    lines.append(f"  {'class':<{width}}  IoU     F1      precision  recall")
+    lines += [_class_line(record, name, width, number) for name in record["classes"]]
+    return lines
+
+
+def _class_line(record: dict[str, Any], name: str, width: int, number: Any) -> str:
+    values: Sequence[str] = [
+        number(record[figure][name]) for figure in ("iou", "f1", "precision", "recall")
+    ]
+    return f"  {name:<{width}}  {values[0]}  {values[1]}  {values[2]}     {values[3]}"

@@ -1,0 +1,1 @@
+"""Training on N ranks: TensorFlow and, in ranks.py alone, Horovod."""

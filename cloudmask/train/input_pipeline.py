@@ -1,0 +1,156 @@
+"""Patches of one rank, read ahead of the network by a thread, and augmented on the way.
+
+A patch stays int16 as on disk until the device decodes it; gain and offset of the augmentation are
+folded into the decoding, so they cost nothing. Augmentation of a patch depends on (seed, epoch,
+patch) alone: it is the same at every number of ranks and after a resumption.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cloudmask.data.patchset import FILL, PatchReader
+from cloudmask.metrics import UNKNOWN
+from cloudmask.train.schedule import PAD
+
+
+@dataclass(frozen=True)
+class Input:
+    """One rank's part of a batch: physical = image * scale + offset, except where it is FILL."""
+
+    image: np.ndarray
+    """(B, S, S, C) int16"""
+    scale: np.ndarray
+    """(B, C) float32"""
+    offset: np.ndarray
+    """(B, C) float32"""
+    label: np.ndarray
+    """(B, S, S) uint8, 255 = unknown, everywhere so where the plan has no patch"""
+    num_patches: int
+    wait_seconds: float
+    """how long the network stood still for it"""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Flips, quarter turns, and x -> mean + g (x - mean) + o std with random g and o per channel.
+
+    g is uniform in 1 +- gain, o in +- gain; `mean` and `std` are (C,), of the training pixels.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    gain: float
+    seed: int
+
+    def apply(
+        self,
+        patch: int,
+        epoch: int,
+        image: np.ndarray,
+        scale: np.ndarray,
+        offset: np.ndarray,
+        label: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(S, S, C), (C,), (C,), (S, S) of one patch -> the same, changed."""
+        random = np.random.default_rng([self.seed, epoch, 2, patch])
+        turns, flip = int(random.integers(4)), bool(random.integers(2))
+        gain = 1 + self.gain * random.uniform(-1, 1, len(scale)).astype(np.float32)
+        shift = self.gain * self.std * random.uniform(-1, 1, len(scale)).astype(np.float32)
+        image, label = np.rot90(image, turns), np.rot90(label, turns)
+        if flip:
+            image, label = image[:, ::-1], label[:, ::-1]
+        return image, scale * gain, gain * (offset - self.mean) + self.mean + shift, label
+
+
+class Source:
+    """Patches of one split for one rank, from disk or, once read, from memory."""
+
+    def __init__(
+        self, reader: PatchReader, *, cache: bool = False, augmentation: Augmentation | None = None
+    ) -> None:
+        self._reader = reader
+        self._cache: dict[int, tuple[np.ndarray, ...]] | None = {} if cache else None
+        self._augmentation = augmentation
+
+    def batch(self, row: np.ndarray, *, epoch: int) -> tuple[np.ndarray, ...]:
+        """(B,) patch indices or PAD -> image, scale, offset, label of an Input."""
+        patches = [int(patch) for patch in row if patch != PAD]
+        found = self._read(patches)
+        if self._augmentation is None and len(patches) == len(row):
+            return found
+        image, scale, offset, label = (
+            np.empty((len(row), *array.shape[1:]), array.dtype) for array in found
+        )
+        for place, patch in enumerate(patches):
+            parts = tuple(array[place] for array in found)
+            if self._augmentation is not None:
+                parts = self._augmentation.apply(patch, epoch, *parts)
+            image[place], scale[place], offset[place], label[place] = parts
+        free = slice(len(patches), None)
+        image[free], scale[free], offset[free], label[free] = FILL, 1, 0, UNKNOWN
+        return image, scale, offset, label
+
+    def _read(self, patches: list[int]) -> tuple[np.ndarray, ...]:
+        if self._cache is None:
+            batch = self._reader.read(patches)
+            return batch.image, batch.scale, batch.offset, batch.label
+        missing = [patch for patch in patches if patch not in self._cache]
+        if missing:
+            batch = self._reader.read(missing)
+            for place, patch in enumerate(missing):
+                arrays = (batch.image, batch.scale, batch.offset, batch.label)
+                self._cache[patch] = tuple(array[place].copy() for array in arrays)
+        kept = [self._cache[patch] for patch in patches]
+        if not kept:
+            batch = self._reader.read([])
+            return batch.image, batch.scale, batch.offset, batch.label
+        return tuple(np.stack(arrays) for arrays in zip(*kept, strict=True))
+
+
+def read_ahead(source: Source, plan: np.ndarray, *, epoch: int, depth: int = 2) -> Iterator[Input]:
+    """The rows of a (steps, batch) plan as Inputs, up to `depth` of them read in advance.
+
+    An error of the reading thread is raised where its batch would have come.
+    """
+    ready: queue.Queue = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def put(item: object) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for row in plan:
+                arrays = source.batch(row, epoch=epoch)
+                if not put((arrays, int((row != PAD).sum()))):
+                    return
+        except Exception as error:  # handed to the thread that can raise it
+            put(error)
+
+    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        for _ in range(len(plan)):
+            began = time.perf_counter()
+            item = ready.get()
+            waited = time.perf_counter() - began
+            if isinstance(item, Exception):
+                raise item
+            arrays, num_patches = item
+            yield Input(*arrays, num_patches=num_patches, wait_seconds=waited)
+    finally:
+        stop.set()
+        thread.join()

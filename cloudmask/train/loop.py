@@ -1,0 +1,286 @@
+"""Training: one function that can be read aloud, and the pieces it is made of."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from cloudmask import modelfile, runlog
+from cloudmask.command import AgreedError, describe
+from cloudmask.config import TrainConfig
+from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
+from cloudmask.train import checkpoint, resume, summary, timing
+from cloudmask.train.board import Board
+from cloudmask.train.input_pipeline import Augmentation, Source, read_ahead
+from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
+from cloudmask.train.ranks import Ranks
+from cloudmask.train.runfolder import RunFolder, check_memory
+from cloudmask.train.state import State
+from cloudmask.train.step import make_train_step
+from cloudmask.train.validation import make_validation
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+def train(config: TrainConfig, ranks: Ranks, *, started: float) -> dict[str, Any]:
+    """Train as configured; returns the content of summary.json, the same on every rank.
+
+    `started` is the time.time() from which time to solution counts. Raises AgreedError (on every
+    rank alike) for bad input and for a loss that is not finite.
+    """
+    folder = RunFolder(config.out)
+    try:
+        return _train(config, ranks, folder, started=started)
+    except BaseException as error:
+        if ranks.is_root or not isinstance(error, AgreedError):
+            text = describe(error) if isinstance(error, OSError) else str(error)
+            # The disk may be what failed; the first error is the one to tell.
+            with contextlib.suppress(OSError):
+                folder.fail(text or type(error).__name__, rank=ranks.rank, num_ranks=ranks.size)
+        raise
+
+
+def _train(
+    config: TrainConfig, ranks: Ranks, folder: RunFolder, *, started: float
+) -> dict[str, Any]:
+    plan = _on_all(ranks, lambda: make_plan(config, ranks), name="plan")
+    _on_all(ranks, lambda: _claim(folder, config, ranks), name="folder")
+    if config.cache:
+        _on_all(ranks, lambda: check_memory(plan.cache_bytes() * ranks.local_size), name="cache")
+    if config.verify:
+        _on_all(ranks, lambda: _verify(plan.patchset, ranks), name="verify")
+    _say(ranks, opening_lines(plan, ranks))
+
+    keras.mixed_precision.set_dtype_policy(POLICIES[plan.precision])
+    model, optimizer = _build(config, plan)
+    state = _on_all(
+        ranks, lambda: resume.restore(plan, ranks, folder, model, optimizer), name="restore"
+    )
+    variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
+    ranks.broadcast_variables(variables)
+    state = ranks.broadcast(state, name="state")
+
+    train_step = make_train_step(
+        model,
+        optimizer,
+        ranks,
+        class_weights=plan.class_weights,
+        clip_offset=config.clip_offset,
+        pixels=plan.global_batch * plan.patchset.patch_size**2,
+    )
+    validate = make_validation(plan, ranks, model)
+    events = runlog.EventLog(folder.events) if ranks.is_root else None
+    board = Board(folder.tensorboard if config.tensorboard and ranks.is_root else None)
+    seconds = {"startup": 0.0, "validation": 0.0, "checkpoints": 0.0}
+    times = timing.StepTimes()
+    reader = PatchReader(plan.patchset, "train")
+    source = Source(reader, cache=config.cache, augmentation=_augmentation(config, plan))
+    patches = plan.patches_per_step()
+    stopped_by = _finished(config, state)
+    if stopped_by and folder.finished():
+        _say(ranks, f"{config.out} is finished ({stopped_by}); nothing to do")
+        return folder.read_summary()
+    before = state.seconds_before
+    seconds["startup"] = time.time() - started
+
+    def save() -> None:
+        began = time.perf_counter()
+        if ranks.is_root:
+            state.seconds_before = before + time.time() - started
+            resume.save(plan, ranks, folder, state, model, optimizer)
+        seconds["checkpoints"] += time.perf_counter() - began
+
+    while stopped_by is None:
+        epoch = state.epoch
+        rows = plan.rows(ranks.rank, epoch)
+        batches = read_ahead(source, rows[state.step_in_epoch :], epoch=epoch)
+        bar = _bar(ranks, len(rows), state, config.epochs)
+        lr = plan.learning_rate(state.step)
+        clock = time.perf_counter()
+
+        for batch in batches:
+            lr = plan.learning_rate(state.step)
+            numbers = train_step(
+                batch.image, batch.scale, batch.offset, batch.label, tf.constant(lr, tf.float32)
+            ).numpy()
+            loss_sum, loss_count, compute, exposed = map(float, numbers)
+            clock, step_seconds = time.perf_counter(), time.perf_counter() - clock
+            state.add_step(loss_sum, loss_count, patches[state.step_in_epoch], step_seconds)
+            times.add(
+                epoch, batch.num_patches, (step_seconds, batch.wait_seconds, compute, exposed)
+            )
+            _check_finite(loss_sum, state.step, folder)
+            if events:
+                events.write("step", step=state.step, loss=state.last_loss, seconds=step_seconds)
+            bar.set_postfix_str(f"loss {state.last_loss or 0:.4f}", refresh=False)
+            bar.update()
+            whole = state.step_in_epoch == len(rows)
+            last = state.step == config.max_steps
+            if not whole and (last or _is_checkpoint_step(config, state.step)):
+                save()
+                clock = time.perf_counter()
+            if last:
+                break
+        batches.close()
+        bar.close()
+        times.append_to(folder.rank_file(ranks.rank), epoch)
+
+        valid = None
+        if _is_validation_epoch(config, plan, epoch):
+            began = time.perf_counter()
+            valid = validate()
+            seconds["validation"] += time.perf_counter() - began
+        state.end_epoch(valid, patches=sum(patches[: state.step_in_epoch]), learning_rate=lr)
+        _note_target(config, state, before + time.time() - started)
+        stopped_by = _finished(config, state)
+        if whole:
+            save()
+        if events:
+            events.write("epoch", **state.history[-1])
+        board.write(state.history[-1])
+        _say(
+            ranks, summary.epoch_line(state.history[-1], epochs=config.epochs, num_ranks=ranks.size)
+        )
+
+    reader.close()
+    board.close()
+    if ranks.is_root:
+        modelfile.save(folder.model, resume.best_weights(folder, model, state), plan.info)
+    all_times = ranks.gather(times.array(), name="times")
+    place = {"rank": ranks.rank, "host": platform.node(), "cores": list(ranks.cores)}
+    place |= {"threads": ranks.threads, "device": ranks.device, "peak_memory_bytes": _peak_memory()}
+    placement = ranks.gather(place, name="placement")
+    seconds["total"] = time.time() - started
+    record = summary.make(
+        config,
+        ranks,
+        state,
+        seconds=seconds,
+        times=all_times,
+        placement=placement,
+        derived=derived(plan),
+        stopped_by=stopped_by or "epochs",
+    )
+    if events:
+        events.write("end", stopped_by=stopped_by, seconds=seconds)
+        events.close()
+        runlog.write_json(folder.summary, record)
+    return record
+
+
+def _claim(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
+    if ranks.is_root:
+        folder.check(resume=config.resume)
+        folder.begin(config)
+
+
+def _verify(patchset: PatchSet, ranks: Ranks) -> None:
+    files = [entry for split in patchset.splits.values() for entry in split.files]
+    problems = verify_files(patchset, files[ranks.rank :: ranks.size])
+    if problems:
+        raise ValueError(f"{problems[0]}; prepare the patch set again")
+
+
+def _build(config: TrainConfig, plan: Plan) -> tuple[keras.Model, keras.optimizers.Optimizer]:
+    keras.utils.set_random_seed(config.seed)
+    model = modelfile.build(plan.info, seed=config.seed)
+    optimizer = keras.optimizers.Adam(config.lr)
+    if plan.precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def _augmentation(config: TrainConfig, plan: Plan) -> Augmentation | None:
+    if not config.augment:
+        return None
+    mean, std = (np.asarray(v, np.float32) for v in (plan.info.mean, plan.info.std))
+    return Augmentation(mean=mean, std=std, gain=config.augment_gain, seed=config.seed)
+
+
+def _is_checkpoint_step(config: TrainConfig, step: int) -> bool:
+    return config.checkpoint_steps > 0 and step % config.checkpoint_steps == 0
+
+
+def _is_validation_epoch(config: TrainConfig, plan: Plan, epoch: int) -> bool:
+    last = epoch + 1 == config.epochs
+    return plan.num_valid > 0 and (last or (epoch + 1) % config.validate_every == 0)
+
+
+def _finished(config: TrainConfig, state: State) -> str | None:
+    """Why training ends here, or None; decided from numbers that are equal on every rank."""
+    if config.stop_at_target and state.target:
+        return "target"
+    if config.patience and state.epochs_without_gain >= config.patience:
+        return "patience"
+    if state.epoch >= config.epochs:
+        return "epochs"
+    if config.max_steps is not None and state.step >= config.max_steps:
+        return "max_steps"
+    return None
+
+
+def _note_target(config: TrainConfig, state: State, seconds: float) -> None:
+    valid = state.history[-1]["valid"]
+    if config.target_accuracy is None or state.target or not valid:
+        return
+    if valid["accuracy"] is not None and valid["accuracy"] >= config.target_accuracy:
+        state.target = {
+            "accuracy": config.target_accuracy,
+            "epoch": state.epoch,
+            "seconds": seconds,
+        }
+
+
+def _check_finite(loss: float, step: int, folder: RunFolder) -> None:
+    if not math.isfinite(loss):
+        kept = checkpoint.steps(folder.checkpoints)
+        left = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint yet"
+        raise AgreedError(
+            f"the loss is not finite at step {step}; {left}; "
+            "try a smaller --lr, --warmup-epochs or --precision float32"
+        )
+
+
+def _on_all(ranks: Ranks, work: Callable[[], Any], *, name: str) -> Any:
+    """Do local work on every rank; if it fails on any, raise the same AgreedError on all."""
+    error, result = None, None
+    try:
+        result = work()
+    except OSError as failure:
+        error = describe(failure)
+    except ValueError as failure:
+        error = str(failure)
+    ranks.agree(error, name=f"agree_{name}")
+    return result
+
+
+def _say(ranks: Ranks, text: str) -> None:
+    if ranks.is_root:
+        runlog.say(text)
+
+
+def _bar(ranks: Ranks, steps: int, state: State, epochs: int) -> tqdm:
+    return tqdm(
+        total=steps,
+        initial=state.step_in_epoch,
+        desc=f"epoch {state.epoch + 1}/{epochs}",
+        unit="step",
+        leave=False,
+        disable=not (ranks.is_root and sys.stderr.isatty()),
+    )
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

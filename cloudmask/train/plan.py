@@ -1,0 +1,235 @@
+"""What follows from the configuration, the patch set and the number of ranks: nothing else is set.
+
+Derived values are computed here once, checked, printed and recorded; none can be configured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cloudmask import modelfile
+from cloudmask.config import TrainConfig
+from cloudmask.data.patchset import PatchSet, open_patchset
+from cloudmask.train import schedule
+from cloudmask.train.ranks import Ranks, best_precision
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What follows from the configuration, the patch set and the number of ranks."""
+
+    patchset: PatchSet
+    info: modelfile.ModelInfo
+    num_patches: int
+    num_valid: int
+    global_batch: int
+    batch_per_rank: int
+    steps_per_epoch: int
+    class_weights: tuple[float, ...]
+    precision: str
+    num_ranks: int
+    config: TrainConfig
+
+    def learning_rate(self, step: int) -> float:
+        return schedule.learning_rate(
+            step,
+            base=self.config.lr,
+            scaling=self.config.lr_scaling,
+            num_ranks=self.num_ranks,
+            warmup_steps=round(self.config.warmup_epochs * self.steps_per_epoch),
+        )
+
+    @property
+    def full_learning_rate(self) -> float:
+        """After the warm-up."""
+        return self.learning_rate(10**9)
+
+    def rows(self, rank: int, epoch: int) -> np.ndarray:
+        """(steps, batch) patch indices of one rank in one epoch; see schedule.epoch_plan."""
+        return schedule.epoch_plan(
+            self.num_patches,
+            self.num_ranks,
+            rank,
+            global_batch=self.global_batch,
+            shuffle=self.config.shuffle,
+            seed=self.config.seed,
+            epoch=epoch,
+        )
+
+    def patches_per_step(self) -> list[int]:
+        """Patches of all ranks in each step of an epoch; the same in every epoch."""
+        rows = np.stack([self.rows(rank, epoch=0) for rank in range(self.num_ranks)])
+        return (rows != schedule.PAD).sum(axis=(0, 2)).tolist()
+
+    def cache_bytes(self) -> int:
+        """What --cache takes per rank: with --shuffle global, in the end every patch."""
+        patch = self.patchset.patch_size**2 * (2 * len(self.info.channels) + 1)
+        if self.config.shuffle == "global":
+            return patch * self.num_patches
+        return patch * int(np.diff(schedule.shard_bounds(self.num_patches, self.num_ranks)).max())
+
+
+def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
+    """Read the manifest and check that this configuration can be run. Raises ValueError."""
+    patchset = open_patchset(config.data)
+    if "train" not in patchset.splits or not patchset.splits["train"].patches:
+        raise ValueError(
+            f"{config.data} has no training patches; prepare it with --split train=..."
+        )
+    levels = 2 ** (len(config.widths) - 1)
+    if patchset.patch_size % levels:
+        raise ValueError(
+            f"patches of {patchset.patch_size} pixels do not halve {len(config.widths) - 1} times; "
+            f"prepare with a --patch-size that is a multiple of {levels}"
+        )
+    if not 0 <= 2 * config.clip_offset < patchset.patch_size:
+        raise ValueError(
+            f"--clip-offset {config.clip_offset} leaves nothing of patches of "
+            f"{patchset.patch_size} pixels"
+        )
+    if config.epochs < 1 or config.batch_size < 1 or config.validate_every < 1 or config.lr <= 0:
+        raise ValueError("--epochs, --batch-size, --validate-every and --lr must be above zero")
+    num_patches = patchset.splits["train"].patches
+    valid = patchset.splits.get("valid")
+    if not (valid and valid.patches) and (config.patience or config.target_accuracy):
+        raise ValueError(
+            f"--patience and --target-accuracy need validation patches, {config.data} has none"
+        )
+    global_batch = config.global_batch or config.batch_size * ranks.size
+    schedule.shard_bounds(num_patches, ranks.size)
+    schedule.check_batch(num_patches, ranks.size, global_batch=global_batch)
+    mean, std = _normalisation(config, patchset)
+    rows = schedule.epoch_plan(
+        num_patches,
+        ranks.size,
+        0,
+        global_batch=global_batch,
+        shuffle=config.shuffle,
+        seed=config.seed,
+        epoch=0,
+    )
+    precision = best_precision(ranks.device) if config.precision == "auto" else config.precision
+    return Plan(
+        patchset=patchset,
+        info=modelfile.ModelInfo(
+            channels=tuple(patchset.channels),
+            classes=tuple(patchset.classes),
+            widths=tuple(config.widths),
+            dropout=tuple(config.dropout),
+            mean=mean,
+            std=std,
+            patchset=patchset.fingerprint,
+        ),
+        num_patches=num_patches,
+        num_valid=valid.patches if valid else 0,
+        global_batch=global_batch,
+        batch_per_rank=rows.shape[1],
+        steps_per_epoch=len(rows),
+        class_weights=_class_weights(config, len(patchset.classes)),
+        precision=precision,
+        num_ranks=ranks.size,
+        config=config,
+    )
+
+
+def _normalisation(
+    config: TrainConfig, patchset: PatchSet
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel; a channel that never varies is only centred."""
+    if not config.fixed_mean and not config.fixed_std:
+        std = [float(s) if s > 0 else 1.0 for s in patchset.std]
+        return tuple(float(m) for m in patchset.mean), tuple(std)
+    channels = len(patchset.channels)
+    if len(config.fixed_mean) != channels or len(config.fixed_std) != channels:
+        raise ValueError(
+            f"--fixed-mean and --fixed-std need one value for each of the {channels} channels "
+            f"({', '.join(patchset.channels)}); leave both out to use the patch set's own"
+        )
+    return tuple(config.fixed_mean), tuple(config.fixed_std)
+
+
+def _class_weights(config: TrainConfig, num_classes: int) -> tuple[float, ...]:
+    if config.loss == "bce":
+        return ()
+    if num_classes == 2:
+        return (1.0, config.pos_weight)
+    if len(config.class_weights) != num_classes:
+        raise ValueError(f"--loss wbce with {num_classes} classes needs as many --class-weights")
+    return tuple(config.class_weights)
+
+
+def opening_lines(plan: Plan, ranks: Ranks) -> str:
+    """What is about to run, with every derived value."""
+    lines = [
+        f"{ranks.size} rank{'s' if ranks.size > 1 else ''} ({ranks.controller}, "
+        f"{ranks.threads} threads each) on {ranks.device}, {plan.precision}",
+        f"{plan.num_patches} training and {plan.num_valid} validation patches of "
+        f"{plan.patchset.patch_size} x {plan.patchset.patch_size} x {len(plan.info.channels)}; "
+        f"global batch {plan.global_batch}, {plan.batch_per_rank} per rank, "
+        f"{plan.steps_per_epoch} steps an epoch; learning rate {plan.full_learning_rate:g} "
+        f"({plan.config.lr_scaling} scaling)",
+    ]
+    if plan.config.cache:
+        lines.append(f"cache: up to {plan.cache_bytes() / 1e9:.2f} GB per rank")
+    return "\n".join(lines)
+
+
+def identity(plan: Plan, ranks: Ranks) -> dict[str, dict[str, Any]]:
+    """What must be equal to go on at all, to go on in mid-epoch, and to end with the same bits."""
+    info, config = plan.info, plan.config
+    return {
+        "model": {
+            "channels": list(info.channels),
+            "classes": list(info.classes),
+            "widths": list(info.widths),
+            "dropout": list(info.dropout),
+            "mean": list(info.mean),
+            "std": list(info.std),
+            "patch set": info.patchset,
+        },
+        "order": {
+            "ranks": ranks.size,
+            "global batch": plan.global_batch,
+            "shuffle": config.shuffle,
+            "seed": config.seed,
+        },
+        "settings": {
+            "precision": plan.precision,
+            "threads": ranks.threads,
+            "lr": config.lr,
+            "lr_scaling": config.lr_scaling,
+            "warmup_epochs": config.warmup_epochs,
+            "class weights": list(plan.class_weights),
+            "clip_offset": config.clip_offset,
+            "augment": config.augment and config.augment_gain,
+        },
+    }
+
+
+def differences(past: dict[str, Any], present: dict[str, Any]) -> list[str]:
+    """What changed between two flat records, as 'name was ..., is ...'."""
+    return [
+        f"{key} was {past.get(key)}, is {value}"
+        for key, value in present.items()
+        if past.get(key) != value
+    ]
+
+
+def derived(plan: Plan) -> dict[str, Any]:
+    """The plan as summary.json records it."""
+    return {
+        "global_batch": plan.global_batch,
+        "batch_per_rank": plan.batch_per_rank,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "learning_rate": plan.full_learning_rate,
+        "precision": plan.precision,
+        "patch_size": plan.patchset.patch_size,
+        "channels": list(plan.info.channels),
+        "classes": list(plan.info.classes),
+        "training_patches": plan.num_patches,
+        "validation_patches": plan.num_valid,
+        "patchset": plan.info.patchset,
+    }

@@ -1,0 +1,176 @@
+"""The ranks of a run: the only place that imports Horovod.
+
+`start()` must run before TensorFlow makes its thread pools. It sets what launchers forget (see
+SETTINGS), starts Horovod, and gives each rank its own cores. One rank without a launcher works.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cloudmask.command import AgreedError
+from cloudmask.data import parallel
+
+SETTINGS_CPU = {
+    # An idle MPI thread spins on the core that computes: without these two, ranks of one core
+    # lose a third of their speed. On GPUs Horovod's cycle of 1 ms stays.
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "HOROVOD_CYCLE_TIME": "10",
+}
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Who this process is among the others, and what they do together. Every call is collective."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    num_hosts: int
+    threads: int
+    cores: tuple[int, ...]
+    device: str
+    controller: str
+
+    @property
+    def is_root(self) -> bool:
+        return self.rank == 0
+
+    def tape(self, tape: tf.GradientTape) -> tf.GradientTape:
+        """A tape whose gradients are the sums over all ranks, reduced while others are computed."""
+        import horovod.tensorflow as hvd
+
+        return hvd.DistributedGradientTape(tape, op=hvd.Sum)
+
+    def sum(self, tensor: tf.Tensor, *, name: str) -> tf.Tensor:
+        """Sum over all ranks; the same bits on each."""
+        import horovod.tensorflow as hvd
+
+        return hvd.allreduce(tensor, op=hvd.Sum, name=name)
+
+    def sum_array(self, values: np.ndarray, *, name: str) -> np.ndarray:
+        return self.sum(tf.convert_to_tensor(values), name=name).numpy()
+
+    def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
+        """Every rank takes the values of rank 0."""
+        import horovod.tensorflow as hvd
+
+        hvd.broadcast_variables(list(variables), root_rank=0)
+
+    def broadcast(self, value: Any, *, name: str) -> Any:
+        """The object of rank 0, on every rank."""
+        import horovod.tensorflow as hvd
+
+        return hvd.broadcast_object(value, root_rank=0, name=name)
+
+    def gather(self, value: Any, *, name: str) -> list[Any]:
+        """The objects of all ranks, in their order, on every rank."""
+        import horovod.tensorflow as hvd
+
+        return hvd.allgather_object(value, name=name)
+
+    def agree(self, error: str | None, *, name: str) -> None:
+        """Raise AgreedError on every rank if any rank brings an error; all name the first one."""
+        errors = [text for text in self.gather(error, name=name) if text]
+        if errors:
+            raise AgreedError(errors[0])
+
+
+def start(*, threads: int | None = None) -> Ranks:
+    """Start Horovod and give this rank its device, cores and threads.
+
+    The order matters: cores before any thread is made, threads before TensorFlow's first operation
+    (so the ranks compare their cores through MPI, not through Horovod).
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        for name, value in SETTINGS_CPU.items():
+            os.environ.setdefault(name, value)
+    world = parallel.world()
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    if not gpus:
+        cores = own_cores(*_neighbours(world, cores))
+        os.sched_setaffinity(0, cores)
+    threads = threads or len(cores)
+    # One pool for operations side by side keeps their order, and so the bits, on one thread.
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+    import horovod.tensorflow as hvd
+
+    hvd.init()
+    if world.size > 1 and (world.rank, world.size) != (hvd.rank(), hvd.size()):
+        raise RuntimeError(
+            f"MPI says rank {world.rank} of {world.size}, Horovod {hvd.rank()} of {hvd.size()}; "
+            "start all ranks with one mpirun, srun or horovodrun"
+        )
+    device = "CPU"
+    if gpus:
+        gpu = gpus[hvd.local_rank() % len(gpus)]
+        tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.set_visible_devices(gpu, "GPU")
+        device = str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
+    return Ranks(
+        rank=hvd.rank(),
+        size=hvd.size(),
+        local_rank=hvd.local_rank(),
+        local_size=hvd.local_size(),
+        num_hosts=hvd.cross_size(),
+        threads=threads,
+        cores=cores,
+        device=device,
+        controller="mpi" if hvd.mpi_enabled() else "gloo",
+    )
+
+
+def _neighbours(
+    world: parallel.World, cores: tuple[int, ...]
+) -> tuple[dict[int, tuple[int, ...]], int]:
+    """Rank -> allowed cores of the ranks on this host, and this one's number among them.
+
+    Under Gloo there is no MPI to ask; there nothing is bound, and all neighbours share one set.
+    """
+    if world.size == 1:
+        local_size = int(os.environ.get("HOROVOD_LOCAL_SIZE", "1"))
+        local_rank = int(os.environ.get("HOROVOD_LOCAL_RANK", "0"))
+        return dict.fromkeys(range(local_size), cores), local_rank
+    everyone = world.broadcast(world.gather((platform.node(), world.rank, cores)))
+    here = {rank: theirs for host, rank, theirs in everyone if host == platform.node()}
+    return here, world.rank
+
+
+def own_cores(affinities: dict[int, tuple[int, ...]], rank: int) -> tuple[int, ...]:
+    """Rank -> allowed cores of every rank on a host: the cores that `rank` shall use.
+
+    Ranks that a launcher bound to cores of their own keep them. Ranks that share one set (no
+    binding) share it out; where there are more ranks than cores, several take the same core.
+    """
+    mine = affinities[rank]
+    sharing = sorted(other for other, cores in affinities.items() if cores == mine)
+    if len(sharing) == 1:
+        return mine
+    position = sharing.index(rank)
+    if len(sharing) > len(mine):
+        return (mine[position % len(mine)],)
+    share = len(mine) // len(sharing)
+    return mine[position * share : (position + 1) * share]
+
+
+def best_precision(device: str) -> str:
+    """bfloat16 where the device computes in it, else float32."""
+    if device == "CPU":
+        try:
+            flags = Path("/proc/cpuinfo").read_text()
+        except OSError:
+            return "float32"
+        return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return "bfloat16" if details.get("compute_capability", (0, 0))[0] >= 8 else "float32"

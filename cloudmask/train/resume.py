@@ -1,0 +1,84 @@
+"""Going on where a run stopped: what is saved, what must be equal, and what is passed over."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from cloudmask import runlog
+from cloudmask.train import checkpoint
+from cloudmask.train.plan import Plan, differences, identity
+from cloudmask.train.ranks import Ranks
+from cloudmask.train.runfolder import RunFolder
+from cloudmask.train.state import State
+
+
+def arrays(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
+    return {v.path: np.asarray(v.value) for v in (*model.variables, *optimizer.variables)}
+
+
+def save(
+    plan: Plan,
+    ranks: Ranks,
+    folder: RunFolder,
+    state: State,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+) -> None:
+    """Write a checkpoint of everything and delete those that are neither recent nor the best."""
+    record = {"identity": identity(plan, ranks), **state.as_dict()}
+    checkpoint.save(folder.checkpoints, state.step, arrays(model, optimizer), record)
+    best = state.best["step"] if state.best else None
+    checkpoint.prune(folder.checkpoints, keep=plan.config.keep, best=best)
+
+
+def restore(
+    plan: Plan,
+    ranks: Ranks,
+    folder: RunFolder,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+) -> State:
+    """On rank 0, the newest checkpoint that fits; elsewhere, and without one, a fresh state."""
+    if not plan.config.resume or not ranks.is_root:
+        return State()
+    present = identity(plan, ranks)
+    for step in reversed(checkpoint.steps(folder.checkpoints)):
+        try:
+            found = checkpoint.load(folder.checkpoints, step)
+        except ValueError as error:
+            runlog.warn(f"passed over {error}")
+            continue
+        past, names = found.state.pop("identity"), found.state.pop("variables")
+        other = differences(past["model"], present["model"])
+        variables = [*model.variables, *optimizer.variables]
+        if not other and names != [v.path for v in variables]:
+            other = ["its variables are others (another optimiser or precision)"]
+        if other:
+            raise ValueError(f"{found.path} is of another model or patch set: {'; '.join(other)}")
+        reorder = differences(past["order"], present["order"])
+        if reorder and found.state["step_in_epoch"]:
+            runlog.warn(
+                f"passed over {found.path.name}: it stands in mid-epoch, and {'; '.join(reorder)}"
+            )
+            continue
+        for change in (*reorder, *differences(past["settings"], present["settings"])):
+            runlog.warn(f"resuming with a change: {change}")
+        for variable, value in zip(variables, found.variables, strict=True):
+            variable.assign(value)
+        state = State.from_dict(found.state)
+        runlog.say(f"resumed from {found.path}: epoch {state.epoch}, step {state.step}")
+        return state
+    runlog.say(f"no checkpoint in {folder.checkpoints}: starting at the beginning")
+    return State()
+
+
+def best_weights(folder: RunFolder, model: keras.Model, state: State) -> list[np.ndarray]:
+    """Trainable weights of the best epoch; of the last one where nothing was validated."""
+    count = len(model.trainable_variables)
+    if state.best is None or state.best["step"] == state.step:
+        return [np.asarray(v.value) for v in model.trainable_variables]
+    found = checkpoint.load(folder.checkpoints, state.best["step"])
+    trainable = {v.path for v in model.trainable_variables}
+    pairs = zip(found.state["variables"], found.variables, strict=True)
+    return [value for name, value in pairs if name in trainable][:count]

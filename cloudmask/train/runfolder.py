@@ -1,0 +1,85 @@
+"""The run folder: what is in it, and whether a new run may write there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cloudmask import runlog
+from cloudmask.config import TrainConfig, to_yaml
+from cloudmask.train import checkpoint
+
+
+class RunFolder:
+    """Paths of one run. Only rank 0 writes, but for one timing file per rank."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.json"
+        self.events = path / "events.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model.keras"
+        self.summary = path / "summary.json"
+        self.tensorboard = path / "tensorboard"
+
+    def rank_file(self, rank: int) -> Path:
+        return self.path / "ranks" / f"rank-{rank:04d}.jsonl"
+
+    def check(self, *, resume: bool) -> None:
+        """Raise ValueError unless a run may begin, or with `resume` go on, in this folder."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file; choose another --out")
+        content = list(self.path.iterdir()) if self.path.exists() else []
+        if not content:
+            return
+        if not self.config.is_file():
+            raise ValueError(
+                f"{self.path} exists and holds no run ({content[0].name}, ...); "
+                "choose another --out"
+            )
+        if resume:
+            return
+        if self.finished():
+            raise ValueError(
+                f"{self.path} holds a finished run; choose another --out, "
+                "or add --resume with more --epochs to train on"
+            )
+        if checkpoint.steps(self.checkpoints):
+            raise ValueError(
+                f"{self.path} holds an unfinished run; add --resume to go on, "
+                "or choose another --out"
+            )
+
+    def begin(self, config: TrainConfig) -> None:
+        """Make the folder and write what the run starts with. Raises OSError with the path."""
+        (self.path / "ranks").mkdir(parents=True, exist_ok=True)
+        runlog.write_aside(self.config, to_yaml(config).encode())
+        runlog.write_json(self.environment, runlog.environment())
+
+    def fail(self, error: str, *, rank: int, num_ranks: int) -> None:
+        """Leave a summary of a failed run, unless a finished one is there."""
+        if self.config.is_file() and not self.finished():
+            record = {"status": "failed", "error": error, "rank": rank, "ranks": num_ranks}
+            runlog.write_json(self.summary, {**record, "date": runlog.now()})
+
+    def finished(self) -> bool:
+        try:
+            return self.read_summary().get("status") == "finished"
+        except (OSError, ValueError):
+            return False
+
+    def read_summary(self) -> dict[str, Any]:
+        return json.loads(self.summary.read_text())
+
+
+def check_memory(needed: int) -> None:
+    """Raise ValueError when the ranks' caches would not fit this host's free memory."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    if needed > 0.9 * free:
+        raise ValueError(
+            f"--cache would take {needed / 1e9:.1f} GB on this host, {free / 1e9:.1f} GB are free; "
+            "leave it out, or use more hosts"
+        )

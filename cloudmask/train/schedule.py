@@ -1,0 +1,116 @@
+"""Which patches each rank reads at each step, and the learning rate: pure functions of numbers.
+
+A plan is an (steps, batch) array of patch indices. Every patch stands in exactly one rank's plan,
+every rank's plan has the same number of steps, and free places hold PAD, which weighs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+
+PAD = -1
+
+
+def shard_bounds(num_patches: int, num_ranks: int) -> np.ndarray:
+    """(num_ranks + 1,) bounds of contiguous parts whose sizes differ by one at most.
+
+    Raises ValueError when a rank would have none.
+    """
+    if num_ranks < 1:
+        raise ValueError(f"{num_ranks} ranks cannot share anything; use 1 or more")
+    if num_patches < num_ranks:
+        raise ValueError(
+            f"{num_patches} patches cannot feed {num_ranks} ranks; "
+            f"use at most {num_patches} ranks or cut more patches"
+        )
+    return np.arange(num_ranks + 1) * num_patches // num_ranks
+
+
+def batch_sizes(global_batch: int, num_ranks: int) -> np.ndarray:
+    """(num_ranks,) patches of each rank in a global batch. Raises ValueError for less than one."""
+    if global_batch < num_ranks:
+        raise ValueError(
+            f"a global batch of {global_batch} cannot feed {num_ranks} ranks; "
+            f"use --global-batch {num_ranks} or more, or fewer ranks"
+        )
+    return np.diff(np.arange(num_ranks + 1) * global_batch // num_ranks)
+
+
+def check_batch(num_patches: int, num_ranks: int, *, global_batch: int) -> None:
+    """Raise ValueError when a rank's batch is larger than all the patches it has."""
+    smallest = int(np.diff(shard_bounds(num_patches, num_ranks)).min())
+    largest = int(batch_sizes(global_batch, num_ranks).max())
+    if largest > smallest:
+        raise ValueError(
+            f"a batch of {largest} per rank is larger than a rank's {smallest} of "
+            f"{num_patches} training patches; use --batch-size {smallest} or less, or fewer ranks"
+        )
+
+
+def epoch_plan(
+    num_patches: int,
+    num_ranks: int,
+    rank: int,
+    *,
+    global_batch: int,
+    shuffle: Literal["shard", "global"],
+    seed: int,
+    epoch: int,
+) -> np.ndarray:
+    """(steps, batch) int64 patch indices of one rank in one epoch, PAD where there is none.
+
+    shard: the rank's own contiguous part, in a new order every epoch. global: one permutation of
+    all patches, cut into the same global batches whatever the number of ranks.
+    """
+    sizes = batch_sizes(global_batch, num_ranks)
+    bounds = shard_bounds(num_patches, num_ranks)
+    if shuffle == "shard":
+        steps = max(math.ceil(n / b) for n, b in zip(np.diff(bounds), sizes, strict=True))
+        order = np.random.default_rng([seed, epoch, 1, rank]).permutation(
+            np.arange(bounds[rank], bounds[rank + 1])
+        )
+        return _rows(order, steps, int(sizes[rank]), int(sizes.max()))
+    order = np.random.default_rng([seed, epoch, 0]).permutation(num_patches)
+    steps = math.ceil(num_patches / global_batch)
+    batches = _rows(order, steps, global_batch, global_batch)
+    first = int(sizes[:rank].sum())
+    mine = np.full((steps, int(sizes.max())), PAD, dtype=np.int64)
+    mine[:, : sizes[rank]] = batches[:, first : first + sizes[rank]]
+    return mine
+
+
+def validation_plan(num_patches: int, num_ranks: int, rank: int, *, batch: int) -> np.ndarray:
+    """(steps, batch) patch indices of one rank, in their order; a rank may have none."""
+    bounds = np.arange(num_ranks + 1) * num_patches // num_ranks
+    mine = np.arange(bounds[rank], bounds[rank + 1])
+    return _rows(mine, math.ceil(len(mine) / batch), batch, batch)
+
+
+def _rows(order: np.ndarray, steps: int, used: int, width: int) -> np.ndarray:
+    """(n,) indices -> (steps, width): `used` places of each row are filled, the rest is PAD."""
+    filled = np.full(steps * used, PAD, dtype=np.int64)
+    filled[: len(order)] = order
+    plan = np.full((steps, width), PAD, dtype=np.int64)
+    plan[:, :used] = filled.reshape(steps, used)
+    return plan
+
+
+def learning_rate(
+    step: int,
+    *,
+    base: float,
+    scaling: Literal["none", "linear", "sqrt"],
+    num_ranks: int,
+    warmup_steps: int,
+) -> float:
+    """Learning rate of a step, counted from 0 over the whole run.
+
+    Linear scaling with a gradual warm-up: Goyal et al., arXiv 1706.02677; square root: Krizhevsky,
+    arXiv 1404.5997.
+    """
+    factor = {"none": 1.0, "linear": float(num_ranks), "sqrt": math.sqrt(num_ranks)}[scaling]
+    rise = min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
+    return base * factor * rise

@@ -1,0 +1,105 @@
+"""One training step and one validation step, as TensorFlow graphs that take patches from disk.
+
+The clock is read inside the graph: at the start, when this rank's own gradients are all there, and
+when the sums over ranks have come. The time between the last two is communication that computing
+did not hide, waiting for slower ranks included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from cloudmask.data.patchset import FILL
+from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
+from cloudmask.train.ranks import Ranks
+
+
+def decode(image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """(B, H, W, C) int16, (B, C), (B, C) -> float32 physical units, NaN = missing."""
+    physical = tf.cast(image, tf.float32) * scale[:, None, None] + offset[:, None, None]
+    return tf.where(tf.equal(image, FILL), tf.constant(float("nan")), physical)
+
+
+class _TimedTape(tf.GradientTape):
+    """A tape that notes when its own gradients are complete, before they are reduced."""
+
+    def gradient(self, target, sources, *args, **options):
+        gradients = super().gradient(target, sources, *args, **options)
+        self.local_seconds = _clock(gradients)
+        return gradients
+
+
+def _clock(after: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Seconds, read when the tensors exist: a scalar of each goes to the host; GPUs run ahead."""
+    with tf.device("CPU:0"):
+        seen = [tf.identity(tf.reshape(tensor, [-1])[0]) for tensor in after]
+        with tf.control_dependencies(seen):
+            return tf.timestamp()
+
+
+def make_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    ranks: Ranks,
+    *,
+    class_weights: Sequence[float],
+    clip_offset: int,
+    pixels: int,
+) -> Callable[..., tf.Tensor]:
+    """A function (image, scale, offset, label, learning rate) -> (4,) float64.
+
+    It returns the loss summed over the labelled pixels of all ranks, their number, and this rank's
+    seconds of computing and of exposed communication. `pixels` is that of a full global batch: it
+    only keeps sums of float16 gradients small.
+    """
+    variables = model.trainable_variables
+    values = [variable.value for variable in variables]
+
+    @tf.function(reduce_retracing=True)
+    def train_step(image, scale, offset, label, learning_rate):
+        began = tf.timestamp()
+        with tf.control_dependencies([began]):
+            physical = decode(image, scale, offset)
+        tape = _TimedTape()
+        with tape:
+            logits = model(physical, training=True)
+            loss, count = cross_entropy(
+                logits, label, weights=class_weights, clip_offset=clip_offset
+            )
+            objective = optimizer.scale_loss(loss / pixels)
+        mine = tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)])
+        total = ranks.sum(mine, name="loss")
+        reduced = ranks.tape(tape)
+        gradients = reduced.gradient(objective, values)
+        arrived = _clock(gradients)
+        share = tf.cast(pixels / tf.maximum(total[1], 1.0), tf.float32)
+        optimizer.learning_rate.assign(learning_rate)
+        optimizer.apply_gradients(
+            [(gradient * share, v) for gradient, v in zip(gradients, variables, strict=True)]
+        )
+        with tf.control_dependencies([optimizer.iterations.value]):
+            seconds = tf.stack([reduced.local_seconds - began, arrived - reduced.local_seconds])
+        return tf.concat([total, seconds], axis=0)
+
+    return train_step
+
+
+def make_validation_step(
+    model: keras.Model, *, class_weights: Sequence[float], clip_offset: int, num_classes: int
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """A function (image, scale, offset, label) -> (2,) float64 loss sum and count, (K, K) counts.
+
+    The confusion counts are of every labelled pixel; the loss leaves out the clipped frame.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def validation_step(image, scale, offset, label):
+        logits = model(decode(image, scale, offset), training=False)
+        loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
+        counts = confusion_counts(label, predicted_class(logits), num_classes)
+        return tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)]), counts
+
+    return validation_step

@@ -1,0 +1,100 @@
+"""summary.json: what a run did, how fast and how well, with the conditions of every figure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloudmask import runlog
+from cloudmask.config import TrainConfig
+from cloudmask.train import timing
+from cloudmask.train.ranks import Ranks
+from cloudmask.train.state import State
+
+VERSION = 1
+
+
+def make(
+    config: TrainConfig,
+    ranks: Ranks,
+    state: State,
+    *,
+    seconds: dict[str, float],
+    times: Sequence[np.ndarray],
+    placement: Sequence[dict[str, Any]],
+    derived: dict[str, Any],
+    stopped_by: str,
+) -> dict[str, Any]:
+    """Everything `scaling` and people read; `times` and `placement` have one entry per rank."""
+    epoch_seconds = [record["train_seconds"] for record in state.history]
+    return {
+        "format": "cloudmask-summary",
+        "version": VERSION,
+        "status": "finished",
+        "stopped_by": stopped_by,
+        "date": runlog.now(),
+        "commit": runlog.commit(),
+        "versions": runlog.versions(),
+        "settings": runlog.environment()["settings"],
+        "ranks": ranks.size,
+        "hosts": sorted({str(place["host"]) for place in placement}),
+        "num_hosts": ranks.num_hosts,
+        "controller": ranks.controller,
+        "device": ranks.device,
+        "threads_per_rank": ranks.threads,
+        "placement": list(placement),
+        "seed": config.seed,
+        "config": asdict(config),
+        **derived,
+        "epochs_run": len(state.history),
+        "steps_run": state.step,
+        "patches_trained": state.patches_trained,
+        "seconds": {
+            **seconds,
+            "first_epoch": epoch_seconds[0] if epoch_seconds else None,
+            "steady_epoch": statistics.median(epoch_seconds[1:]) if epoch_seconds[1:] else None,
+            "before_resume": state.seconds_before,
+        },
+        **timing.summarise(times),
+        "final": state.history[-1] if state.history else None,
+        "best": state.best,
+        "target": state.target,
+        "last_step_loss": state.last_loss,
+        "history": state.history,
+    }
+
+
+def epoch_line(record: dict[str, Any], *, epochs: int, num_ranks: int) -> str:
+    """One line for people."""
+    parts = [f"epoch {record['epoch']}/{epochs}", f"loss {record['loss']:.4f}"]
+    valid = record.get("valid")
+    if valid:
+        parts.append(f"validation loss {valid['loss']:.4f}")
+        parts.append(f"accuracy {valid['accuracy']:.4f} (majority {valid['majority']:.4f})")
+    parts.append(f"{record['patches_per_second']:.2f} patches/s")
+    parts.append(f"{num_ranks} rank{'s' if num_ranks > 1 else ''}")
+    return " | ".join(parts)
+
+
+def closing_lines(summary: dict[str, Any], out: Path) -> str:
+    """The end of a run for people: what was reached, how fast, and where it lies."""
+    seconds = summary["seconds"]
+    lines = [
+        f"done ({summary['stopped_by']}): {summary['epochs_run']} epochs, "
+        f"{summary['steps_run']} steps, {seconds['total']:.0f} s, "
+        f"of these start-up {seconds['startup']:.0f} s, validation {seconds['validation']:.0f} s, "
+        f"checkpoints {seconds['checkpoints']:.1f} s"
+    ]
+    best = summary["best"]
+    if best:
+        lines.append(
+            f"best epoch {best['epoch']}: validation loss {best['loss']:.4f}, "
+            f"accuracy {best['accuracy']:.4f} (majority {best['majority']:.4f})"
+        )
+    lines.append(f"model: {out / 'model.keras'}; figures: {out / 'summary.json'}")
+    return "\n".join(lines)

@@ -1,0 +1,31 @@
+"""Train a cloud or sea-ice mask network on every rank that the launcher starts.
+
+mpirun -n 2 python train_hvd.py --data PATCHSET --out RUN
+
+Also under horovodrun and srun, and alone. `--help` lists the options.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from cloudmask import command, config
+
+
+def main(words: Sequence[str]) -> int:
+    started = time.time()
+    settings = config.parse(config.TrainConfig, words, prog="train_hvd.py")
+
+    from cloudmask.train import loop, ranks, summary
+
+    world = ranks.start(threads=settings.threads)
+    record = loop.train(settings, world, started=started)
+    if world.is_root:
+        print(summary.closing_lines(record, settings.out), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main, sys.argv[1:], program="train_hvd.py"))
