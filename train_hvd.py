@@ -18,7 +18,8 @@ def main(words: Sequence[str]) -> int:
     started = time.time()
     settings = config.parse(config.TrainConfig, words, prog="train_hvd.py")
 
-    from cloudmask.train import loop, ranks, summary
+    with command.loading_tensorflow():
+        from cloudmask.train import loop, ranks, summary
 
     world = ranks.start(threads=settings.threads)
     record = loop.train(settings, world, started=started)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 
 from cloudmask.config import UsageError
 
@@ -30,7 +32,7 @@ def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: 
     0 done, 1 failed, 2 the command line is wrong, 130 interrupted. A fault of our own keeps its
     traceback.
     """
-    # TensorFlow prints pages about its build on every rank; errors still come through.
+    # Of TensorFlow's own log only what is wrong is of use on every rank.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     rank = launched_rank()
     try:
@@ -48,6 +50,27 @@ def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: 
         return _say(program, error, code=1, rank=rank, everywhere=True)
     except KeyboardInterrupt:
         return _say(program, "interrupted", code=130, rank=rank, everywhere=False)
+
+
+@contextlib.contextmanager
+def loading_tensorflow() -> Iterator[None]:
+    """Keep what TensorFlow's libraries print while they are loaded, unless loading fails.
+
+    Every rank would print the same lines about its build, from C++, past any log level.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as told:
+        kept = os.dup(2)
+        os.dup2(told.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            told.seek(0)
+            os.write(kept, told.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def describe(error: OSError) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cloudmask import metrics, modelfile, runlog
+from cloudmask import command, metrics, modelfile, runlog
 from cloudmask.config import EvaluateConfig
 from cloudmask.data import parallel
 from cloudmask.data.patchset import PatchReader, PatchSet, open_patchset
@@ -43,12 +43,13 @@ def evaluate(config: EvaluateConfig) -> int:
 
 def measure(config: EvaluateConfig, patchset: PatchSet, world: parallel.World) -> dict[str, Any]:
     """The content of evaluation.json, the same on every rank."""
-    import keras
-    import tensorflow as tf
+    with command.loading_tensorflow():
+        import keras
+        import tensorflow as tf
 
-    from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
-    from cloudmask.train.ranks import best_precision
-    from cloudmask.train.step import decode
+        from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
+        from cloudmask.train.ranks import best_precision
+        from cloudmask.train.step import decode
 
     precision = config.precision if config.precision != "auto" else best_precision("CPU")
     keras.mixed_precision.set_dtype_policy(

