@@ -38,14 +38,19 @@ def synth(words: Sequence[str]) -> int:
 
     from cloudmask.data import synthetic
 
-    paths = synthetic.synthesize(
-        settings.out,
-        num_scenes=settings.scenes,
-        height=settings.height,
-        width=settings.width,
-        seed=settings.seed,
-        progress=lambda indices: tqdm(indices, desc="synth", unit="scene", disable=None),
-    )
+    with tqdm(total=settings.scenes, desc="synth", unit="scene", leave=False, disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+
+        paths = synthetic.synthesize(
+            settings.out,
+            num_scenes=settings.scenes,
+            height=settings.height,
+            width=settings.width,
+            seed=settings.seed,
+            progress=show,
+        )
     print(f"{len(paths)} scenes of {settings.height} x {settings.width} in {settings.out}")
     return 0
 

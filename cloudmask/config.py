@@ -118,6 +118,8 @@ class TrainConfig:
     """how the learning rate grows with the number of ranks"""
     warmup_epochs: float = 0.0
     """epochs in which the learning rate rises linearly from zero to its full value"""
+    lr_decay: Literal["none", "cosine"] = "cosine"
+    """cosine: the learning rate falls to zero over --epochs (or --max-steps)"""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """arithmetic of the network; auto: bfloat16 where the device has it, else float32"""
     loss: Literal["bce", "wbce"] = "bce"
@@ -139,7 +141,9 @@ class TrainConfig:
     augment: bool = True
     """flips, quarter turns, and changes of gain and offset per channel"""
     augment_gain: float = 0.2
-    """largest relative change of gain, and of offset in standard deviations"""
+    """largest change of gain, and of offset in standard deviations, of each channel by itself"""
+    augment_shared: float = 0.3
+    """the same for all channels of a patch together"""
     shuffle: Literal["shard", "global"] = "shard"
     """shard: each rank keeps its own part of the patches; global: the same batches at every N"""
     cache: bool = False

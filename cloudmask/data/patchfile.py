@@ -108,7 +108,7 @@ def write_patches(
             label_counts += np.bincount(mask.ravel(), minlength=256)
     content = stream.getbuffer()
     if corners:
-        write_aside(folder / path, content, aside=folder / WORK_FOLDER / f"{scene.name}.part")
+        write_whole(folder, path, content)
     total = encoding.moments(sums, coding)
     return FileEntry(
         scene=scene.name,
@@ -160,10 +160,12 @@ def _datasets(
     )
 
 
-def write_aside(path: Path, content: bytes | memoryview, *, aside: Path) -> None:
-    """Write to `aside` on the same file system, flush to disk, then rename: all or nothing."""
+def write_whole(folder: Path, path: str, content: bytes | memoryview) -> None:
+    """Write `folder / path` aside, flush it to disk, then rename it: all or nothing."""
+    # A name of its own for each process: one may linger after its mpirun was killed.
+    aside = folder / WORK_FOLDER / f"{Path(path).name}.{os.getpid()}.part"
     aside.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
     try:
         with aside.open("wb") as file:
             file.write(content)
@@ -172,8 +174,8 @@ def write_aside(path: Path, content: bytes | memoryview, *, aside: Path) -> None
     except OSError as error:
         aside.unlink(missing_ok=True)  # on a full disk it would stand in the way
         # write() and fsync() do not say which file they failed for
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    aside.replace(path)
+        raise OSError(error.errno, error.strerror, str(folder / path)) from None
+    aside.replace(folder / path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,11 +19,10 @@ import numpy as np
 from cloudmask.data.encoding import FILL, combine, decode
 from cloudmask.data.patchfile import (
     FORMAT_VERSION,
-    WORK_FOLDER,
     FileEntry,
     sync_folder,
-    write_aside,
     write_patches,
+    write_whole,
 )
 from cloudmask.data.reader import Batch, PatchReader
 
@@ -145,7 +144,7 @@ def write_manifest(folder: Path, text: str) -> None:
     """The last step: from here on the folder is a patch set."""
     for subfolder in sorted(path for path in folder.iterdir() if path.is_dir()):
         sync_folder(subfolder)
-    write_aside(folder / MANIFEST, text.encode(), aside=folder / WORK_FOLDER / f"{MANIFEST}.part")
+    write_whole(folder, MANIFEST, text.encode())
     sync_folder(folder)
 
 

@@ -9,6 +9,7 @@ left to do. Scenes that failed leave no receipt: they are tried again.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ def prepare(
     the others leave by SystemExit(1).
     """
     world = parallel.world()
+    if world.size == 1 and os.environ.get("HOROVOD_SIZE", "1") != "1":
+        raise ValueError("horovodrun --gloo joins no MPI ranks; start prepare with mpirun instead")
     out = Path(out)
     options = {
         "patch_size": patch_size,
@@ -233,7 +236,8 @@ def _finish(
                 forget(out, receipts[job.name])
     good = [job for job in good if job.name not in failed]
     if failed and strict:
-        print(f"stopped at a broken scene; {len(good)} of {len(plan.jobs)} scenes are done")
+        done = f"{len(good)} of {len(plan.jobs)} scenes are done"
+        print(f"stopped at a broken scene; {done}", file=sys.stderr)
         return 1
     shares = parse_split(options["split"])
     entries = {

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmask.data.patchfile import FORMAT_VERSION, WORK_FOLDER, FileEntry, write_aside
+from cloudmask.data.patchfile import FORMAT_VERSION, WORK_FOLDER, FileEntry, write_whole
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def key_of(source: Path, options: Mapping[str, Any]) -> str:
 
 
 def write_receipt(out: Path, receipt: Receipt) -> None:
-    path = _path(out, receipt.entry.scene)
-    write_aside(path, json.dumps(asdict(receipt)).encode(), aside=path.with_suffix(".part"))
+    path = f"{WORK_FOLDER}/{receipt.entry.scene}.json"
+    write_whole(out, path, json.dumps(asdict(receipt)).encode())
 
 
 def read_receipts(out: Path) -> dict[str, Receipt]:
@@ -66,14 +66,10 @@ def forget(out: Path, receipt: Receipt) -> None:
     path = Path(receipt.entry.path)
     if len(path.parts) == 2 and ".." not in path.parts:  # <split>/<scene>.h5 and nothing else
         (out / path).unlink(missing_ok=True)
-    _path(out, receipt.entry.scene).unlink(missing_ok=True)
+    (out / WORK_FOLDER / f"{receipt.entry.scene}.json").unlink(missing_ok=True)
 
 
 def remove_leftovers(out: Path) -> None:
     """Files that were being written when an earlier run was killed."""
     for path in (out / WORK_FOLDER).glob("*.part"):
         path.unlink(missing_ok=True)
-
-
-def _path(out: Path, scene: str) -> Path:
-    return out / WORK_FOLDER / f"{scene}.json"

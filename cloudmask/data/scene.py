@@ -139,11 +139,11 @@ def read_scene(path: Path, *, label: LabelChoice = "any", need_label: bool = Tru
 def _read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     wanted = {"any": "label"}.get(label, label)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             names = ("image", "channels", "classes", "truth", "summary", wanted)
             arrays = {name: file[name] for name in names if name in file.files}
             present = ", ".join(file.files)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         problem = f"cannot be read ({' '.join(str(error).split())})"
         raise SceneError(path, problem, "get the file again or write it with numpy.savez") from None
     for name in ("image", *([wanted] if need_label else [])):

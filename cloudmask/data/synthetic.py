@@ -46,7 +46,7 @@ ANVILS = (1.0, 1.0, 0.97, 0.750, 0.40, 0.28, 0.03)
 CRYSTALS = (1.0, 1.0, 0.97, 0.900, 0.50, 0.35, 0.03)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SyntheticScene:
     """One scene: floats are float32, masks uint8; all are 0 where nothing was measured."""
 
@@ -332,11 +332,11 @@ def _departures(bts: np.ndarray, refs: np.ndarray, surface: _Surface) -> _Depart
 def _bayesian_mask(
     rng: np.random.Generator, seen: _Departures, surface: _Surface, depth: Field
 ) -> np.ndarray:
-    """(H, W) uint8 bits of a probabilistic mask that knows the climatology but not the truth.
+    """(H, W) uint8 bits of a probabilistic mask that knows the climatology.
 
     Each test makes a probability of clear sky out of a departure, and their product is that of the
-    pixel: any test can raise the alarm. In the two views together the oblique one is a test more,
-    which looks through more of the cloud, and sees it displaced by two rows.
+    pixel: any test can raise the alarm. With the oblique view there is one test more. That view is
+    not simulated: its test is the true optical depth, two rows off, against a limit that varies.
     """
     land = surface.land
     single = _probability_clear(seen.cold, np.where(land, 9, 7), 1.5)

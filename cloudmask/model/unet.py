@@ -9,10 +9,14 @@ layer normalises, and turns missing values (NaN) into the training mean.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+Tensor = Any
+"""a symbolic tensor of Keras, which has no name for its type"""
 
 
 class UpConv2D(keras.layers.Layer):
@@ -27,18 +31,18 @@ class UpConv2D(keras.layers.Layer):
     (B, H, W, Cx), (B, 2H, 2W, Cskip) -> (B, 2H, 2W, filters).
     """
 
-    def __init__(self, filters: int, **options) -> None:
-        super().__init__(**options)
+    def __init__(self, filters: int, *, name: str) -> None:
+        super().__init__(name=name)
         self.filters = filters
 
-    def build(self, input_shapes) -> None:
+    def build(self, input_shapes: Sequence[Sequence[int]]) -> None:
         self.from_below = int(input_shapes[0][-1])
         channels = self.from_below + int(input_shapes[1][-1])
         shape = (3, 3, channels, self.filters)
         self.kernel = self.add_weight(shape=shape, initializer="he_normal", name="kernel")
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         x, skip = inputs
         kernel = tf.convert_to_tensor(self.kernel)
         flipped = tf.reverse(kernel[:, :, : self.from_below], axis=[0, 1])
@@ -62,8 +66,8 @@ def unet(
     *,
     widths: Sequence[int] = (32, 64, 128, 256),
     dropout: Sequence[float] = (),
-    mean: np.ndarray | None = None,
-    std: np.ndarray | None = None,
+    mean: Sequence[float] | np.ndarray | None = None,
+    std: Sequence[float] | np.ndarray | None = None,
     seed: int = 0,
     portable: bool = False,
 ) -> keras.Model:
@@ -80,19 +84,19 @@ def unet(
         raise ValueError(f"dropout {rates} must be {len(widths)} rates in [0, 1), one per level")
     seeds = iter(np.random.SeedSequence(seed).generate_state(4 * len(widths) + 2).tolist())
 
-    def conv(x, width: int, name: str):
+    def conv(x: Tensor, width: int, name: str) -> Tensor:
         start = keras.initializers.HeNormal(seed=next(seeds))
         layer = keras.layers.Conv2D(
             width, 3, padding="same", activation="relu", kernel_initializer=start, name=name
         )
         return layer(x)
 
-    def drop(x, level: int, name: str):
+    def drop(x: Tensor, level: int, name: str) -> Tensor:
         if not rates[level]:
             return x
         return keras.layers.Dropout(rates[level], seed=next(seeds), name=name)(x)
 
-    def join(x, skip, width: int, name: str):
+    def join(x: Tensor, skip: Tensor, width: int, name: str) -> Tensor:
         if portable:
             up = keras.layers.UpSampling2D(2, interpolation="nearest", name=f"{name}_up")(x)
             x = keras.layers.Concatenate(name=f"{name}_join")([up, skip])
@@ -126,7 +130,12 @@ def unet(
     return keras.Model(inputs, logits, name="unet")
 
 
-def _normalise(inputs, num_channels: int, mean: np.ndarray | None, std: np.ndarray | None):
+def _normalise(
+    inputs: Tensor,
+    num_channels: int,
+    mean: Sequence[float] | np.ndarray | None,
+    std: Sequence[float] | np.ndarray | None,
+) -> Tensor:
     """(x - mean) / std in float32 (bfloat16 has steps of 2 K at 300 K), missing values to 0."""
     mean = np.zeros(num_channels) if mean is None else np.asarray(mean, dtype=np.float64)
     std = np.ones(num_channels) if std is None else np.asarray(std, dtype=np.float64)

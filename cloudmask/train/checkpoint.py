@@ -91,17 +91,6 @@ def load(folder: Path, step: int) -> Checkpoint:
     return Checkpoint(step=step, path=path, state=record["state"], variables=variables)
 
 
-def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that verifies, and why newer ones were passed over."""
-    passed_over = []
-    for step in reversed(steps(folder)):
-        try:
-            return load(folder, step), passed_over
-        except ValueError as error:
-            passed_over.append(str(error))
-    return None, passed_over
-
-
 def prune(folder: Path, *, keep: int, best: int | None) -> None:
     """Delete all but the last `keep` checkpoints and the best one, state before variables."""
     finished = [step for step in steps(folder) if (folder / f"step-{step:08d}.json").exists()]

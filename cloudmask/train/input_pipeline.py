@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +40,17 @@ class Input:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Flips, quarter turns, and x -> mean + g (x - mean) + o std with random g and o per channel.
+    """Flips, quarter turns, and x -> mean + g (x - mean) + o std: other sensors and calibrations.
 
-    g is uniform in 1 +- gain, o in +- gain; `mean` and `std` are (C,), of the training pixels.
+    For each channel g = (1 + s)(1 + c) and o = t + d, with c and d drawn for the channel, uniform
+    in +- gain, and s and t drawn once for the patch, uniform in +- shared. `mean` and `std` are
+    (C,), of the training pixels.
     """
 
     mean: np.ndarray
     std: np.ndarray
     gain: float
+    shared: float
     seed: int
 
     def apply(
@@ -62,8 +65,10 @@ class Augmentation:
         """(S, S, C), (C,), (C,), (S, S) of one patch -> the same, changed."""
         random = np.random.default_rng([self.seed, epoch, 2, patch])
         turns, flip = int(random.integers(4)), bool(random.integers(2))
-        gain = 1 + self.gain * random.uniform(-1, 1, len(scale)).astype(np.float32)
-        shift = self.gain * self.std * random.uniform(-1, 1, len(scale)).astype(np.float32)
+        both = self.shared * random.uniform(-1, 1, 2)
+        each = self.gain * random.uniform(-1, 1, (2, len(scale)))
+        gain = ((1 + both[0]) * (1 + each[0])).astype(np.float32)
+        shift = self.std * (both[1] + each[1]).astype(np.float32)
         image, label = np.rot90(image, turns), np.rot90(label, turns)
         if flip:
             image, label = image[:, ::-1], label[:, ::-1]
@@ -115,7 +120,9 @@ class Source:
         return tuple(np.stack(arrays) for arrays in zip(*kept, strict=True))
 
 
-def read_ahead(source: Source, plan: np.ndarray, *, epoch: int, depth: int = 2) -> Iterator[Input]:
+def read_ahead(
+    source: Source, plan: np.ndarray, *, epoch: int, depth: int = 2
+) -> Generator[Input, None, None]:
     """The rows of a (steps, batch) plan as Inputs, up to `depth` of them read in advance.
 
     An error of the reading thread is raised where its batch would have come.
@@ -151,7 +158,8 @@ def read_ahead(source: Source, plan: np.ndarray, *, epoch: int, depth: int = 2) 
             if isinstance(item, Exception):
                 raise item
             arrays, num_patches = item
-            yield Input(*arrays, num_patches=num_patches, wait_seconds=waited)
+            image, scale, offset, label = arrays
+            yield Input(image, scale, offset, label, num_patches, waited)
     finally:
         stop.set()
         thread.join()

@@ -206,7 +206,13 @@ def _augmentation(config: TrainConfig, plan: Plan) -> Augmentation | None:
     if not config.augment:
         return None
     mean, std = (np.asarray(v, np.float32) for v in (plan.info.mean, plan.info.std))
-    return Augmentation(mean=mean, std=std, gain=config.augment_gain, seed=config.seed)
+    return Augmentation(
+        mean=mean,
+        std=std,
+        gain=config.augment_gain,
+        shared=config.augment_shared,
+        seed=config.seed,
+    )
 
 
 def _is_checkpoint_step(config: TrainConfig, step: int) -> bool:

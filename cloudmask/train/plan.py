@@ -40,12 +40,27 @@ class Plan:
             scaling=self.config.lr_scaling,
             num_ranks=self.num_ranks,
             warmup_steps=round(self.config.warmup_epochs * self.steps_per_epoch),
+            decay=self.config.lr_decay,
+            total_steps=self.total_steps,
         )
 
     @property
+    def total_steps(self) -> int:
+        steps = self.config.epochs * self.steps_per_epoch
+        return min(steps, self.config.max_steps or steps)
+
+    @property
     def full_learning_rate(self) -> float:
-        """After the warm-up."""
-        return self.learning_rate(10**9)
+        """After the warm-up, before any decay."""
+        return schedule.learning_rate(
+            0,
+            base=self.config.lr,
+            scaling=self.config.lr_scaling,
+            num_ranks=self.num_ranks,
+            warmup_steps=0,
+            decay="none",
+            total_steps=1,
+        )
 
     def rows(self, rank: int, epoch: int) -> np.ndarray:
         """(steps, batch) patch indices of one rank in one epoch; see schedule.epoch_plan."""
@@ -170,7 +185,7 @@ def opening_lines(plan: Plan, ranks: Ranks) -> str:
         f"{plan.patchset.patch_size} x {plan.patchset.patch_size} x {len(plan.info.channels)}; "
         f"global batch {plan.global_batch}, {plan.batch_per_rank} per rank, "
         f"{plan.steps_per_epoch} steps an epoch; learning rate {plan.full_learning_rate:g} "
-        f"({plan.config.lr_scaling} scaling)",
+        f"({plan.config.lr_scaling} scaling, {plan.config.lr_decay} decay)",
     ]
     if plan.config.cache:
         lines.append(f"cache: up to {plan.cache_bytes() / 1e9:.2f} GB per rank")
@@ -204,7 +219,9 @@ def identity(plan: Plan, ranks: Ranks) -> dict[str, dict[str, Any]]:
             "warmup_epochs": config.warmup_epochs,
             "class weights": list(plan.class_weights),
             "clip_offset": config.clip_offset,
-            "augment": config.augment and config.augment_gain,
+            "lr_decay": config.lr_decay,
+            "steps in all": plan.total_steps,
+            "augment": [config.augment, config.augment_gain, config.augment_shared],
         },
     }
 

@@ -157,7 +157,7 @@ def _neighbours(
         local_size = int(os.environ.get("HOROVOD_LOCAL_SIZE", "1"))
         local_rank = int(os.environ.get("HOROVOD_LOCAL_RANK", "0"))
         return dict.fromkeys(range(local_size), cores), local_rank
-    everyone = world.broadcast(world.gather((platform.node(), world.rank, cores)))
+    everyone = world.broadcast(world.gather((platform.node(), world.rank, cores))) or []
     here = {rank: theirs for host, rank, theirs in everyone if host == platform.node()}
     return here, world.rank
 

@@ -105,12 +105,18 @@ def learning_rate(
     scaling: Literal["none", "linear", "sqrt"],
     num_ranks: int,
     warmup_steps: int,
+    decay: Literal["none", "cosine"],
+    total_steps: int,
 ) -> float:
     """Learning rate of a step, counted from 0 over the whole run.
 
     Linear scaling with a gradual warm-up: Goyal et al., arXiv 1706.02677; square root: Krizhevsky,
-    arXiv 1404.5997.
+    arXiv 1404.5997; cosine to zero after the warm-up: Loshchilov and Hutter, arXiv 1608.03983.
     """
     factor = {"none": 1.0, "linear": float(num_ranks), "sqrt": math.sqrt(num_ranks)}[scaling]
     rise = min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
-    return base * factor * rise
+    fall = 1.0
+    if decay == "cosine":
+        done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
+    return base * factor * rise * fall
