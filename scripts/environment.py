@@ -118,6 +118,9 @@ def child_variables(inherited: Mapping[str, str], environment: Environment) -> d
         "PATH": f"{environment.folder / 'bin'}:{inherited.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(environment.folder),
         "PIP_USER": "0",
+        # TensorFlow's import would make these folders in the home directory.
+        "KERAS_HOME": str(environment.folder / "logs" / "keras"),
+        "MPLCONFIGDIR": str(environment.folder / "logs" / "matplotlib"),
     }
 
 

@@ -98,12 +98,25 @@ def decode(image: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> np.ndarr
 
     (H, W, C) with scale and offset (C,), or (n, H, W, C) with scale and offset (n, C).
     """
-    width, channels = image.shape[-2:]
-    stored = image.reshape(*image.shape[:-2], width * channels)
-    value = stored * np.tile(scale, width).astype(np.float32)[..., None, :]
-    value += np.tile(offset, width).astype(np.float32)[..., None, :]
-    value[stored == FILL] = np.nan
-    return value.reshape(image.shape)
+    value = np.empty(image.shape, np.float32)
+    if image.ndim == 3:
+        _decode_into(value, image, scale, offset)
+    else:  # one patch after the other: it then stays in the CPU's cache
+        for index in range(len(image)):
+            _decode_into(value[index], image[index], scale[index], offset[index])
+    return value
+
+
+def _decode_into(
+    value: np.ndarray, image: np.ndarray, scale: np.ndarray, offset: np.ndarray
+) -> None:
+    height, width, channels = image.shape
+    rows, stored = value.reshape(height, width * channels), image.reshape(height, width * channels)
+    rows[...] = stored
+    rows *= np.tile(scale, width).astype(np.float32)
+    rows += np.tile(offset, width).astype(np.float32)
+    if stored.min(initial=0) == FILL:
+        np.copyto(rows, np.float32(np.nan), where=stored == FILL)
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,15 +178,6 @@ def write_whole(folder: Path, path: str, content: bytes | memoryview) -> None:
     aside.replace(folder / path)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to disk, so that a rename survives a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Where the bytes of a file lie and what they mean."""

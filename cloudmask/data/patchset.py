@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from cloudmask import runlog
 from cloudmask.data.encoding import FILL, combine, decode
 from cloudmask.data.patchfile import (
     FORMAT_VERSION,
     FileEntry,
-    sync_folder,
     write_patches,
     write_whole,
 )
@@ -143,9 +143,9 @@ def _split_values(files: Sequence[FileEntry], classes: int) -> dict[str, Any]:
 def write_manifest(folder: Path, text: str) -> None:
     """The last step: from here on the folder is a patch set."""
     for subfolder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        sync_folder(subfolder)
+        runlog.sync_folder(subfolder)
     write_whole(folder, MANIFEST, text.encode())
-    sync_folder(folder)
+    runlog.sync_folder(folder)
 
 
 def open_patchset(folder: Path) -> PatchSet:
@@ -260,8 +260,7 @@ def verify_files(patchset: PatchSet, entries: Sequence[FileEntry]) -> list[str]:
         problem = _size_problem(patchset.folder, entry)
         if problem is None:
             try:
-                with (patchset.folder / entry.path).open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                found = runlog.sha256_of(patchset.folder / entry.path)
             except OSError as error:
                 problem = f"{patchset.folder / entry.path} cannot be read ({error.strerror})"
             else:

@@ -88,7 +88,7 @@ class PatchReader:
         """The files that hold these patches, each once, in the order of the patch set."""
         return tuple(self.files[i] for i in sorted({self._locate(index)[0] for index in indices}))
 
-    def read(self, indices: Sequence[int]) -> Batch:
+    def read(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Patches in the order of `indices`, repeats allowed. IndexError; OSError; ValueError for a
         file that is shorter than it should be or of another shape."""
         count = len(indices)
