@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -22,12 +21,13 @@ import signal
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import build_horovod
 import verify_horovod
+from build_horovod import Builder
+from horovod_target import DEVICES, detect_target, locked_versions
 from stages import Command, Failure, run, say
+from stamp import Environment, digest
 
 ROOT = Path(__file__).resolve().parent.parent
 # Installed by other stages than the lock's, or by `python -m venv` itself.
@@ -35,58 +35,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES_REVISION = 1
 
 NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
-
-
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment and its stamp: stage -> key."""
-
-    folder: Path
-
-    @property
-    def python(self) -> Path:
-        return self.folder / "bin" / "python"
-
-    @property
-    def site_packages(self) -> Path:
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        return self.folder / "lib" / version / "site-packages"
-
-    @property
-    def stamp_file(self) -> Path:
-        return self.folder / "setup.json"
-
-    def log(self, stage: str) -> Path:
-        """The path of a stage's log, emptied."""
-        path = self.folder / "logs" / f"{stage}.log"
-        path.unlink(missing_ok=True)
-        return path
-
-    def stamp(self) -> dict[str, str]:
-        # A link to a Python that is gone makes the whole environment worthless.
-        if not os.access(self.python, os.X_OK):
-            return {}
-        try:
-            return json.loads(self.stamp_file.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
-
-    def write_stamp(self, stamp: Mapping[str, str]) -> None:
-        aside = self.stamp_file.with_suffix(".aside")
-        aside.write_text(json.dumps(stamp, indent=2) + "\n")
-        os.replace(aside, self.stamp_file)
-
-    @contextlib.contextmanager
-    def stage(self, name: str, key: str) -> Iterator[None]:
-        """Strike the stage out of the stamp, run the block, and write its key when it went well."""
-        self.write_stamp({k: v for k, v in self.stamp().items() if k not in (name, "inputs")})
-        yield
-        self.write_stamp(self.stamp() | {name: key})
-
-
-def digest(*parts: object) -> str:
-    """A short digest that differs when any part does, or where one ends and the next begins."""
-    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:16]
 
 
 def cache_folder(variables: Mapping[str, str]) -> Path:
@@ -106,7 +54,7 @@ def project_metadata(pyproject: str) -> str:
 
 def strays(lock: str, installed: Sequence[str]) -> list[str]:
     """Installed packages that a lock does not name, say the TensorFlow of the other device."""
-    wanted = NOT_IN_LOCK | build_horovod.locked_versions(lock).keys()
+    wanted = NOT_IN_LOCK | locked_versions(lock).keys()
     normal = (re.sub(r"[-_.]+", "-", name).lower() for name in installed)
     return sorted(set(normal) - wanted)
 
@@ -160,7 +108,7 @@ def install_packages(environment: Environment, lock: Path, variables: Mapping[st
         command = pip(environment, "uninstall", "--yes", *unwanted)
         run(command, what="removing packages", log=log, environment=variables)
 
-    total = len(build_horovod.locked_versions(lock.read_text()))
+    total = len(locked_versions(lock.read_text()))
 
     def progress(text: str) -> str:
         if "Installing collected packages" in text:
@@ -220,6 +168,8 @@ def only_one_setup(root: Path) -> Iterator[None]:
         except BlockingIOError:
             say("another setup of this checkout is running: waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            pass  # some shared file systems know no locks: two setups at once are up to the user
         yield
 
 
@@ -239,7 +189,7 @@ def set_up(root: Path, wanted_device: str | None) -> None:
         return
 
     check_python_modules()
-    target = build_horovod.detect_target(device, lock.read_text())
+    target = detect_target(device, lock.read_text())
     variables = child_variables(os.environ, environment)
     packages_key = digest(PACKAGES_REVISION, venv_key, lock.read_text())
     project_key = digest(root, metadata)
@@ -259,17 +209,17 @@ def set_up(root: Path, wanted_device: str | None) -> None:
             if device == "gpu":
                 link_nccl(environment.site_packages)
 
+    builder = Builder(
+        target=target,
+        python=environment.python,
+        site_packages=environment.site_packages,
+        build_lock=build_lock,
+        cache=cache_folder(os.environ),
+        variables=variables,
+        log=environment.folder / "logs" / "horovod-build.log",
+    )
     if stamp.get("horovod") != target.key():
         with environment.stage("horovod", target.key()):
-            builder = build_horovod.Builder(
-                target=target,
-                python=environment.python,
-                site_packages=environment.site_packages,
-                build_lock=build_lock,
-                cache=cache_folder(os.environ),
-                variables=variables,
-                log=environment.log("horovod-build"),
-            )
             install_wheel(environment, builder.wheel(), variables)
 
     if stamp.get("project") != project_key:
@@ -279,9 +229,12 @@ def set_up(root: Path, wanted_device: str | None) -> None:
 
     if stamp.get("verified") != verified_key:
         with environment.stage("verified", verified_key):
-            verify_horovod.verify(
-                environment.python, target, log=environment.log("verify"), variables=variables
-            )
+            log = environment.log("verify")
+            try:
+                verify_horovod.verify(environment.python, target, log=log, variables=variables)
+            except Failure as failure:
+                hint = f"should the wheel be at fault, remove {builder.folder} to have it rebuilt"
+                raise Failure(f"{failure}\n{hint}") from failure
 
     environment.write_stamp(environment.stamp() | {"inputs": inputs})
     say(
@@ -293,9 +246,7 @@ def set_up(root: Path, wanted_device: str | None) -> None:
 def main() -> str | int:
     """Run setup; return what sys.exit takes: 0, or the problem in words."""
     parser = argparse.ArgumentParser(description="Build .venv from the lock file, with Horovod.")
-    parser.add_argument(
-        "--device", choices=build_horovod.DEVICES, help="default: as before, at first cpu"
-    )
+    parser.add_argument("--device", choices=DEVICES, help="default: as before, at first cpu")
     arguments = parser.parse_args()
     # Treated like Ctrl-C, so that children and scratch folders do not outlive this process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

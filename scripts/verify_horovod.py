@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from build_horovod import Target
+from horovod_target import Target
 from stages import Failure, run, say
 
 LIMIT_SECONDS = 300.0
@@ -50,7 +50,15 @@ def launches(python: Path) -> list[Launch]:
     mpirun = [str(python.parent / "mpirun"), "--oversubscribe", "--bind-to", "none"]
     # Containers often forbid the system call that this mechanism uses.
     mpirun += ["--mca", "btl_vader_single_copy_mechanism", "none", "-np", "2"]
-    gloo = [str(python.parent / "horovodrun"), "--gloo", "-H", "localhost:2", "-np", "2"]
+    gloo = [
+        str(python.parent / "horovodrun"),
+        "--gloo",
+        "--disable-cache",
+        "-H",
+        "localhost:2",
+        "-np",
+        "2",
+    ]
     return [
         Launch("python", [str(python)], num_ranks=1, num_mpi_ranks=1),
         Launch("mpirun", [*mpirun, str(python)], num_ranks=2, num_mpi_ranks=2),

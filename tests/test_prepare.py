@@ -200,7 +200,7 @@ def test_broken_scene_is_left_out_named_and_tried_again(archive, tmp_path, tree,
         told = capsys.readouterr()
         assert told.err.count(f"left out: {path}: cannot be read as HDF5") == 1
         assert "9 scenes | train 140" in told.out
-        assert told.out.endswith("1 scenes failed\n")
+        assert told.out.endswith("1 scene failed\n")
         manifest = json.loads((tmp_path / "out/manifest.json").read_text())
         assert list(manifest["scenes"]["failed"]) == ["S3A_04"]
         assert str(tmp_path) not in json.dumps(manifest)
@@ -256,7 +256,7 @@ def test_scene_that_gives_no_patch_is_skipped_and_no_failure(tmp_path, capsys):
     assert run(paths, tmp_path / "out", split="train=1", patch_size=32) == 0
     told = capsys.readouterr()
     assert "skipped: b gives no patch: 0 without measurement, 1 without label" in told.err
-    assert "1 scene | train 1 patches | left out 0 without measurement, 1 without" in told.out
+    assert "1 scene | train 1 patch | left out 0 without measurement, 1 without" in told.out
     assert run(paths, tmp_path / "out", split="train=1", patch_size=32) == 0
     assert "nothing to do" in capsys.readouterr().out
 
@@ -314,7 +314,7 @@ def test_folder_that_cannot_be_made_is_an_error_with_its_path(archive, tmp_path)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"patch_size": 0}, "patch size 0"),
+        ({"patch_size": 0}, "patch_size 0"),
         ({"stride": -3}, "stride -3"),
         ({"split": "train=0.5"}, "exactly 1"),
         ({"seed": -1}, "seed -1"),

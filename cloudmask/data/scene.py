@@ -16,6 +16,8 @@ from typing import Literal
 
 import numpy as np
 
+from cloudmask.data.folder import is_patchset
+
 UNKNOWN = 255  # label of a pixel about which nothing is known; it never counts
 
 LabelChoice = Literal["any", "single_moderate", "summary", "truth"]
@@ -72,7 +74,7 @@ def find_scenes(paths: Sequence[Path]) -> list[Path]:
     by_name: dict[str, Path] = {}
     for path in found:
         other = by_name.setdefault(path.stem, path)
-        if other != path:
+        if other.resolve() != path.resolve():
             raise ValueError(
                 f"two scenes are named {path.stem}: {other} and {path}; remove or rename one"
             )
@@ -102,7 +104,7 @@ def _search(top: Path) -> list[Path]:
     found, seen = [], set()
     for folder, subfolders, files in os.walk(top, followlinks=True):
         place = os.path.realpath(folder)
-        if place in seen or "manifest.json" in files or ".prepare" in subfolders:
+        if place in seen or is_patchset(Path(folder)):
             subfolders.clear()
             continue
         seen.add(place)
