@@ -30,10 +30,9 @@ from stages import Command, Failure, run, say
 from stamp import Environment, digest
 
 ROOT = Path(__file__).resolve().parent.parent
-# Installed by other stages than the lock's, or by `python -m venv` itself.
 # Part of the key of the packages: raise it when that stage does more than before.
 PACKAGES_REVISION = 1
-
+# Installed by other stages than the lock's, or by `python -m venv` itself.
 NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
 
 
@@ -116,14 +115,8 @@ def install_packages(environment: Environment, lock: Path, variables: Mapping[st
         fetched = re.findall(r"^(?:Collecting|Requirement already)", text, flags=re.MULTILINE)
         return f"  fetched {len(fetched)} of {total}"
 
-    options: Command = [
-        "--no-deps",
-        "--require-hashes",
-        "--only-binary=:all:",
-        "--requirement",
-        lock,
-    ]
-    command = pip(environment, "install", *options)
+    command = pip(environment, "install", "--no-deps", "--require-hashes", "--only-binary=:all:")
+    command += ["--requirement", lock]
     what = "installing packages"
     run(command, what=what, log=log, environment=variables, progress=progress)
 

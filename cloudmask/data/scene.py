@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -83,20 +83,25 @@ def find_scenes(paths: Sequence[Path]) -> list[Path]:
 
 def missing_pixels(image: np.ndarray) -> np.ndarray:
     """(H, W, C) -> (H, W) bool: NaN in every channel."""
-    missing = np.empty(image.shape[:2], bool)
-    for rows in row_blocks(len(image)):
-        np.isnan(image[rows, :, 0], out=missing[rows])
-        for channel in range(1, image.shape[2]):  # six times as fast as `.all(axis=2)`
-            if not missing[rows].any():
-                break
-            missing[rows] &= np.isnan(image[rows, :, channel])
-    return missing
+    pixels = image.reshape(-1, image.shape[2])
+    missing = np.zeros(len(pixels), bool)
+    missing[where_all(pixels, np.isnan, range(image.shape[2]))] = True
+    return missing.reshape(image.shape[:2])
 
 
-def row_blocks(height: int) -> Iterator[slice]:
-    """Slices of a few rows each: what is done channel by channel then stays in the CPU's cache."""
-    for top in range(0, height, 32):
-        yield slice(top, top + 32)
+def where_all(
+    pixels: np.ndarray, test: Callable[[np.ndarray], np.ndarray], channels: Sequence[int]
+) -> np.ndarray:
+    """(N, C) -> numbers of the pixels that pass the test in all channels.
+
+    Usually few pass in the last channel, and only those are looked at in the others: several times
+    as fast as `test(pixels).all(axis=1)`.
+    """
+    last, *others = reversed(channels)
+    found = np.flatnonzero(test(pixels[:, last]))
+    for channel in others:
+        found = found[test(pixels[found, channel])]
+    return found
 
 
 def _search(top: Path) -> list[Path]:

@@ -1,6 +1,9 @@
-"""Where the tiles of a scene lie, and how to cut them out."""
+"""Where the tiles of a scene lie, how to cut them out, and how to cover a scene with them."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,3 +35,42 @@ def _corners(length: int, size: int, stride: int) -> np.ndarray:
 def cut(array: np.ndarray, rows: np.ndarray, cols: np.ndarray, *, size: int) -> np.ndarray:
     """(H, W, ...) -> (len(rows) * len(cols), size, size, ...), row by row."""
     return np.stack([array[r : r + size, c : c + size] for r in rows for c in cols])
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of one axis that is computed, and the part of it that is kept."""
+
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+
+
+def cover(length: int, *, tile: int, margin: int, align: int) -> list[Window]:
+    """Windows of at most `tile` pixels that together keep each of `length` pixels once.
+
+    A kept pixel is at least `margin` from a cut, the ends of the axis being none. Starts are
+    multiples of `align`, as are length, tile and margin. ValueError for a tile too small to keep
+    anything.
+    """
+    if any(value % align for value in (length, tile, margin)):
+        raise ValueError(f"length {length}, tile {tile}, margin {margin}: not multiples of {align}")
+    if length <= tile:
+        return [Window(0, length, 0, length)]
+    step = tile - 2 * margin
+    if step < align:
+        raise ValueError(
+            f"a tile of {tile} pixels with {margin} to drop on each side keeps nothing; "
+            f"use --tile {2 * margin + align} or more"
+        )
+    # As few as cover the axis, and then spread out evenly.
+    count = math.ceil((length - 2 * margin) / step)
+    room = (length - tile) // align
+    starts = [align * (index * room // (count - 1)) for index in range(count)]
+    starts[-1] = length - tile
+    cuts = [0, *(start + margin for start in starts[1:]), length]
+    return [
+        Window(start, start + tile, cuts[index], cuts[index + 1])
+        for index, start in enumerate(starts)
+    ]

@@ -82,7 +82,7 @@ def _train(
     validate = make_validation(plan, ranks, model)
     events = runlog.EventLog(folder.events) if ranks.is_root else None
     board = Board(folder.tensorboard if config.tensorboard and ranks.is_root else None)
-    seconds = {"startup": 0.0, "validation": 0.0, "checkpoints": 0.0}
+    seconds = {"validation": 0.0, "checkpoints": 0.0}
     times = timing.StepTimes()
     reader = PatchReader(plan.patchset, "train")
     source = Source(reader, cache=config.cache, augmentation=_augmentation(config, plan))
@@ -91,13 +91,13 @@ def _train(
     if stopped_by and folder.finished():
         _say(ranks, f"{config.out} is finished ({stopped_by}); nothing to do")
         return folder.read_summary()
-    before = state.seconds_before
-    seconds["startup"] = time.time() - started
+    before = state.elapsed_seconds
+    seconds |= {"before_resume": before, "startup": time.time() - started}
 
     def save() -> None:
         began = time.perf_counter()
         if ranks.is_root:
-            state.seconds_before = before + time.time() - started
+            state.elapsed_seconds = before + time.time() - started
             resume.save(plan, ranks, folder, state, model, optimizer)
         seconds["checkpoints"] += time.perf_counter() - began
 

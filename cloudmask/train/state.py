@@ -27,8 +27,8 @@ class State:
     best: dict[str, Any] | None = None
     epochs_without_gain: int = 0
     target: dict[str, Any] | None = None
-    seconds_before: float = 0.0
-    """seconds of earlier parts of a resumed run, up to this point"""
+    elapsed_seconds: float = 0.0
+    """from the start of the run's first part up to this checkpoint"""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -58,7 +58,6 @@ def make(
             **seconds,
             "first_epoch": epoch_seconds[0] if epoch_seconds else None,
             "steady_epoch": statistics.median(epoch_seconds[1:]) if epoch_seconds[1:] else None,
-            "before_resume": state.seconds_before,
         },
         **timing.summarise(times),
         "final": state.history[-1] if state.history else None,
