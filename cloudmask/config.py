@@ -97,6 +97,32 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Predict whole scenes with a trained network, one mask file per scene."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """run folder, or a .keras model file"""
+    scenes: Annotated[Paths, tyro.conf.Positional]
+    """scene files, or folders that are searched for them"""
+    out: Path
+    """folder for the masks"""
+    models: Paths = ()
+    """more runs or models, say of other seeds: their mean probability and its spread are written"""
+    threshold: float = 0.5
+    """probability from which a pixel of a two-class model is of the second class"""
+    tile: int = 2048
+    """largest rows and columns computed at once; less takes less memory"""
+    overlap: int | None = None
+    """pixels dropped at each cut (default: what the network can see, so that no seam exists)"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """arithmetic of the network; auto: bfloat16 where the device has it"""
+    format: Literal["netcdf", "hdf5"] = "netcdf"
+    """netcdf: CF NetCDF; hdf5: the benchmark's layout, mask (1, H, W, 1)"""
+    overwrite: bool = False
+    """replace masks that another model or other options have made"""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Train a U-Net on a patch set, on as many ranks as the launcher starts."""
 
@@ -193,6 +219,8 @@ def parse(config_class: type[Config], words: Sequence[str], *, prog: str) -> Con
             text = Path(file).read_text()
         except OSError as error:
             raise UsageError(f"cannot read {file}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"{file} is not YAML: it is not text") from None
         written += _words_of_yaml(text, file, config_class)
     return _parse_words(config_class, written + words, prog=prog)
 

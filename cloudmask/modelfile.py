@@ -32,6 +32,8 @@ class ModelInfo:
     std: tuple[float, ...]
     patchset: str
     """fingerprint of the patch set it was trained on"""
+    always_there: tuple[str, ...] = ()
+    """channels that no training scene was without; a scene without one is new to the network"""
 
 
 def build(info: ModelInfo, *, seed: int = 0, portable: bool = False) -> keras.Model:
@@ -91,11 +93,11 @@ def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
     try:
         with zipfile.ZipFile(path) as archive:
             values = json.loads(archive.read(INFO))
+        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        info = ModelInfo(**plain)  # type: ignore[arg-type]
         saved = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a cloudmask model ({error})") from None
-    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    info = ModelInfo(**plain)  # type: ignore[arg-type]
     model = build(info)
     for variable, value in zip(model.trainable_variables, saved.trainable_variables, strict=True):
         variable.assign(value)

