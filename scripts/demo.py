@@ -28,7 +28,13 @@ def stages() -> list[tuple[str, list[object]]]:
         ranks.append("--oversubscribe")
     train = [sys.executable, "train_hvd.py", "--data", PATCHES, "--out", RUN, "--resume"]
     return [
-        ("scenes", [*cloudmask, "synth", "--out", SCENES, "--scenes", "10"]),
+        (
+            "scenes",
+            [
+                *(*cloudmask, "synth", "--out", SCENES, "--scenes", "36"),
+                *("--height", "600", "--width", "750"),
+            ],
+        ),
         (
             "patches",
             [
@@ -36,7 +42,7 @@ def stages() -> list[tuple[str, list[object]]]:
                 *("--patch-size", "128", "--split", "train=0.7,valid=0.1,test=0.2"),
             ],
         ),
-        ("training", [*ranks, *train, "--epochs", "4", "--batch-size", "8"]),
+        ("training", [*ranks, *train, "--epochs", "5"]),
         ("evaluation", [*ranks, *cloudmask, "evaluate", RUN, PATCHES, "--split", "test"]),
     ]
 

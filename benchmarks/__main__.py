@@ -1,0 +1,24 @@
+"""python -m benchmarks [NAME...]: run all benchmarks, or the named ones, one after the other."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = ("read_patches", "prepare", "two_ranks", "keras_fit")
+
+
+def main(names: list[str]) -> int:
+    for name in names:
+        if name not in NAMES:
+            print(f"benchmarks: no '{name}'; there are: {', '.join(NAMES)}", file=sys.stderr)
+            return 2
+    for name in names or NAMES:
+        module = importlib.import_module(f"benchmarks.{name}")
+        print(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)
+        module.main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

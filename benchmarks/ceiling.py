@@ -1,0 +1,50 @@
+"""What one core of this machine can do in 3x3 convolutions: the limit of training and predicting.
+
+Run as a program it prints GFLOP/s in bfloat16 and float32 of a layer with 64 channels in and out,
+the shape that most of the U-Net's time goes into.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from benchmarks import bench
+
+SIZE, CHANNELS, BATCH, REPEATS = 128, 64, 4, 12
+
+
+def gflops_per_core() -> dict[str, float]:
+    """Precision -> GFLOP/s of one core, measured in a process of its own."""
+    first = min(os.sched_getaffinity(0))
+    (text,) = bench.wait([bench.start([sys.executable, "-m", "benchmarks.ceiling"], cores=[first])])
+    words = text.split()[-2:]
+    return dict(zip(("bfloat16", "float32"), map(float, words), strict=True))
+
+
+def measure(precision: str) -> float:
+    import tensorflow as tf
+
+    image = tf.cast(tf.random.normal((BATCH, SIZE, SIZE, CHANNELS)), precision)
+    kernel = tf.cast(tf.random.normal((3, 3, CHANNELS, CHANNELS)), precision)
+
+    @tf.function
+    def convolve() -> tf.Tensor:
+        return tf.reduce_sum(tf.nn.relu(tf.nn.conv2d(image, kernel, 1, "SAME"))[:, 0, 0])
+
+    best = float("inf")
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        convolve().numpy()
+        best = min(best, time.perf_counter() - began)
+    return 2 * 9 * BATCH * SIZE**2 * CHANNELS**2 / best / 1e9
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    print(measure("bfloat16"), measure("float32"))

@@ -1,0 +1,252 @@
+"""Whole scenes through a network: as few tiles as memory allows, stitched so that no seam exists.
+
+A tile keeps only pixels whose whole receptive field it has seen, and starts on the grid of the
+network's pooling; so the stitched scene is what the scene at once would give.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cloudmask import __version__, command, modelfile, runlog
+from cloudmask.config import PredictConfig
+from cloudmask.data import parallel
+from cloudmask.data.masks import NODATA, Mask, write_hdf5, write_netcdf
+from cloudmask.data.scene import Scene, SceneError, find_scenes, read_scene
+from cloudmask.data.tiles import cover
+
+Forward = Callable[[np.ndarray], np.ndarray]
+"""(1, h, w, C) physical units -> (h, w, K) probabilities"""
+
+SUFFIX = {"netcdf": ".nc", "hdf5": ".h5"}
+
+
+def receptive_margin(levels: int) -> int:
+    """Pixels at a cut that may differ from the whole scene, rounded up to the pooling grid.
+
+    Two 3x3 convolutions reach 2 pixels of their level, on the way down and again on the way up;
+    each pooling adds the offset of a pixel in its block.
+    """
+    down = 2 * (2**levels - 1)
+    up = 2 * (2 ** (levels - 1) - 1)
+    blocks = 2 ** (levels - 1) - 1
+    align = 2 ** (levels - 1)
+    return math.ceil((down + up + blocks) / align) * align
+
+
+def predict_image(
+    forward: Forward, image: np.ndarray, *, levels: int, tile: int, margin: int | None = None
+) -> np.ndarray:
+    """(H, W, C) physical units -> (H, W, K) float32 probabilities, computed in tiles.
+
+    Any H and W: the scene is filled up with missing pixels to the pooling grid.
+    """
+    height, width, _ = image.shape
+    align = 2 ** (levels - 1)
+    margin = receptive_margin(levels) if margin is None else margin
+    tile = max(align, tile // align * align)
+    fill = [(0, -height % align), (0, -width % align), (0, 0)]
+    padded = np.pad(image, fill, constant_values=np.nan) if height % align or width % align else image
+    rows = cover(padded.shape[0], tile=tile, margin=margin, align=align)
+    cols = cover(padded.shape[1], tile=tile, margin=margin, align=align)
+    result: np.ndarray | None = None
+    for row in rows:
+        for col in cols:
+            part = forward(padded[None, row.start : row.stop, col.start : col.stop])
+            if result is None:
+                result = np.empty((*padded.shape[:2], part.shape[-1]), np.float32)
+            kept = part[
+                row.keep_start - row.start : row.keep_stop - row.start,
+                col.keep_start - col.start : col.keep_stop - col.start,
+            ]
+            result[row.keep_start : row.keep_stop, col.keep_start : col.keep_stop] = kept
+    assert result is not None
+    return result[:height, :width]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One network or several of the same channels and classes, whose probabilities are averaged."""
+
+    forwards: tuple[Forward, ...]
+    info: modelfile.ModelInfo
+    tile: int
+    margin: int | None
+
+    def probabilities(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """(H, W, C) -> mean and, of several networks, deviation, (H, W, K); NaN where missing."""
+        levels = len(self.info.widths)
+        parts = [
+            predict_image(forward, image, levels=levels, tile=self.tile, margin=self.margin)
+            for forward in self.forwards
+        ]
+        missing = np.isnan(image).all(axis=-1)
+        for part in parts:
+            part[missing] = np.nan
+        if len(parts) == 1:
+            return parts[0], None
+        return np.mean(parts, axis=0), np.std(parts, axis=0)
+
+
+def classify(probability: np.ndarray, *, threshold: float) -> np.ndarray:
+    """(H, W, K) probabilities, NaN = missing -> (H, W) uint8 classes, 255 = missing."""
+    missing = np.isnan(probability[..., 0])
+    if probability.shape[-1] == 1:
+        classes = (probability[..., 0] >= threshold).astype(np.uint8)
+    else:
+        classes = np.argmax(np.nan_to_num(probability), axis=-1).astype(np.uint8)
+    classes[missing] = NODATA
+    return classes
+
+
+def load(paths: Sequence[Path], *, precision: str, tile: int, margin: int | None) -> Ensemble:
+    """Networks from run folders or model files. ValueError if they do not belong together."""
+    with command.loading_tensorflow():
+        import tensorflow as tf
+
+        from cloudmask.model import precision as arithmetic
+    arithmetic.use(precision if precision != "auto" else arithmetic.best("CPU"))
+    loaded = [modelfile.load(path) for path in paths]
+    info = loaded[0][1]
+    for path, (_, other) in zip(paths, loaded, strict=True):
+        if (other.channels, other.classes) != (info.channels, info.classes):
+            raise ValueError(
+                f"{path} knows {', '.join(other.channels)} and {', '.join(other.classes)}; "
+                f"{paths[0]} knows {', '.join(info.channels)} and {', '.join(info.classes)}"
+            )
+
+    def make(model) -> Forward:
+        @tf.function(reduce_retracing=True)
+        def graph(image):
+            logits = model(image, training=False)
+            return tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits)
+
+        return lambda image: graph(tf.constant(image, tf.float32))[0].numpy()
+
+    return Ensemble(tuple(make(model) for model, _ in loaded), info, tile, margin)
+
+
+def predict(config: PredictConfig) -> int:
+    """Predict every scene on all ranks; exit code 1 if a scene failed. ValueError, OSError."""
+    world = parallel.world()
+    models = [config.run, *config.models]
+    scenes = world.on_root(lambda: _scenes(config))
+    parallel.take_cores(world)
+    ensemble = load(models, precision=config.precision, tile=config.tile, margin=config.overlap)
+    fingerprint = _fingerprint(config, models)
+
+    def work(path: Path) -> str:
+        return _predict_scene(path, config, ensemble, fingerprint)
+
+    outcomes = parallel.map_items(
+        work,
+        scenes,
+        world=world,
+        weights=[float(_bytes(path)) for path in scenes],
+        progress="predict",
+    )
+    if not world.is_root:
+        return 1 if any(o is None or o.error for o in outcomes) else 0
+    values = [o.value for o in outcomes if o is not None]
+    failed = sum(1 for o in outcomes if o is None or o.error)
+    print(
+        f"{values.count('written')} masks written to {config.out}, "
+        f"{values.count('there')} were there, {failed} failed"
+    )
+    return 1 if failed else 0
+
+
+def _scenes(config: PredictConfig) -> list[Path]:
+    found = find_scenes(config.scenes)
+    if config.out.exists() and not config.out.is_dir():
+        raise ValueError(f"{config.out} is a file; choose another --out")
+    config.out.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def _predict_scene(path: Path, config: PredictConfig, ensemble: Ensemble, fingerprint: str) -> str:
+    out = config.out / f"{path.stem}{SUFFIX[config.format]}"
+    if out.exists() and not config.overwrite:
+        if _made_with(out) == fingerprint:
+            return "there"
+        raise ValueError(f"{out} exists, of another model or options; add --overwrite")
+    scene = read_scene(path, need_label=False)
+    check_channels(scene, path, ensemble.info, config.run)
+    probability, spread = ensemble.probabilities(scene.image)
+    mask = Mask(
+        name=scene.name,
+        classes=ensemble.info.classes,
+        probability=probability,
+        spread=spread,
+        mask=classify(probability, threshold=config.threshold),
+        latitude=getattr(scene, "latitude", None),
+        longitude=getattr(scene, "longitude", None),
+        attributes={
+            "source": f"cloudmask {__version__}",
+            "history": f"{runlog.now()} cloudmask predict",
+            "scene": scene.name,
+            "model": ", ".join(str(model) for model in (config.run, *config.models)),
+            "training_patchset": ensemble.info.patchset,
+            "options": json.dumps({"threshold": config.threshold, "precision": config.precision}),
+            "fingerprint": fingerprint,
+        },
+    )
+    (write_netcdf if config.format == "netcdf" else write_hdf5)(out, mask)
+    return "written"
+
+
+def check_channels(scene: Scene, path: Path, info: modelfile.ModelInfo, model: Path) -> None:
+    """SceneError unless the scene has the network's channels; warn of what it never saw missing."""
+    if scene.channels != info.channels:
+        lacks = [name for name in info.channels if name not in scene.channels]
+        extra = [name for name in scene.channels if name not in info.channels]
+        raise SceneError(
+            path,
+            f"has channels {', '.join(scene.channels)}, {model} takes {', '.join(info.channels)} "
+            f"(lacks {', '.join(lacks) or 'none'}; unknown {', '.join(extra) or 'none'})",
+            "choose a model of the same sensor",
+        )
+    absent = [
+        name
+        for index, name in enumerate(scene.channels)
+        if name in info.always_there and np.isnan(scene.image[..., index]).all()
+    ]
+    if absent:
+        runlog.warn(
+            f"{path}: nothing in {', '.join(absent)} (a night scene?), and {model} has never been "
+            "trained on such a scene"
+        )
+
+
+def _made_with(out: Path) -> str | None:
+    import h5py
+
+    try:
+        with h5py.File(out, "r") as file:
+            return str(file.attrs.get("fingerprint"))
+    except OSError:
+        return None
+
+
+def _fingerprint(config: PredictConfig, models: Sequence[Path]) -> str:
+    """Of everything that a mask depends on beside its scene."""
+    digest = hashlib.sha256()
+    for model in models:
+        path = model / "model.keras" if model.is_dir() else model
+        digest.update(runlog.sha256_of(path).encode())
+    digest.update(f"{config.threshold} {config.precision} {config.overlap}".encode())
+    return digest.hexdigest()
+
+
+def _bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(os.path.getsize(file) for file in path.iterdir() if file.is_file())
+    return path.stat().st_size
