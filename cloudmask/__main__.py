@@ -13,6 +13,7 @@ USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lis
   prepare    cut scenes into a patch set, split by scene
   verify     check a patch set against its checksums
   evaluate   measure a trained run on a patch set
+  predict    masks of whole scenes from a trained run
 
 Training is train_hvd.py: mpirun -n 2 python train_hvd.py --data PATCHSET --out RUN"""
 
@@ -86,7 +87,20 @@ def evaluate(words: Sequence[str]) -> int:
     return evaluate(settings)
 
 
-COMMANDS = {"synth": synth, "prepare": prepare, "verify": verify, "evaluate": evaluate}
+def predict(words: Sequence[str]) -> int:
+    settings = config.parse(config.PredictConfig, words, prog="cloudmask predict")
+    from cloudmask.predict import predict
+
+    return predict(settings)
+
+
+COMMANDS = {
+    "synth": synth,
+    "prepare": prepare,
+    "verify": verify,
+    "evaluate": evaluate,
+    "predict": predict,
+}
 
 
 def console() -> int:

@@ -7,10 +7,13 @@ import errno
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from cloudmask.config import UsageError
 
+QUIET_SECONDS = 5.0
+"""how long a rank that leaves the talking to rank 0 waits before it exits"""
 RANK_VARIABLES = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 
 
@@ -53,6 +56,15 @@ def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: 
 
 
 @contextlib.contextmanager
+def the_same_on_all_ranks() -> Iterator[None]:
+    """For reading what every rank reads alike: rank 0 alone tells of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise AgreedError(str(error)) from None
+
+
+@contextlib.contextmanager
 def loading_tensorflow() -> Iterator[None]:
     """Keep what TensorFlow's libraries print while they are loaded, unless loading fails.
 
@@ -78,6 +90,7 @@ def describe(error: OSError) -> str:
     hints = {
         errno.ENOSPC: "the disk is full: make room and run the same command again",
         errno.EDQUOT: "the quota is used up: make room and run the same command again",
+        errno.EFBIG: "the file would be larger than is allowed: raise the limit (ulimit -f)",
         errno.EACCES: "no permission: choose another folder",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOTDIR: "a part of that path is a file: choose another folder",
@@ -92,4 +105,7 @@ def _say(program: str, error: object, *, code: int, rank: int, everywhere: bool)
         print(f"{program}: error: {line}", file=sys.stderr, flush=True)
     elif everywhere:
         print(f"{program}: error on rank {rank}: {line}", file=sys.stderr, flush=True)
+    else:
+        # A launcher ends all ranks a moment after the first one fails, and rank 0 may be slower.
+        time.sleep(QUIET_SECONDS)
     return code

@@ -60,7 +60,7 @@ class PrepareConfig:
     """names and shares of the splits; a scene goes whole into one of them"""
     split_by: Literal["random", "blocks"] = "random"
     """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
-    label: Literal["any", "single_moderate", "summary", "truth"] = "any"
+    label: Literal["any", "single_moderate", "summary", "probability", "truth"] = "any"
     """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, ..."""
     seed: int = 42
     """seed of the split"""

@@ -1,7 +1,8 @@
 """How good a trained network is on a patch set: counts over all its pixels, divided once.
 
 Batches are dealt out to the ranks whole, so that each patch is computed in the same company however
-many ranks there are, and loss sums are added in patch order: the figures do not depend on N.
+many ranks there are, and losses are added in an order of their own, not in that of TensorFlow's
+threads: the figures do not depend on N.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ POS_WEIGHT = 0.5
 def evaluate(config: EvaluateConfig) -> int:
     """Measure, print a table on rank 0 and write the JSON file. Raises ValueError for bad input."""
     world = parallel.world()
-    patchset = open_patchset(config.patchset)
-    if config.split not in patchset.splits:
-        raise ValueError(
-            f"{config.patchset} has no split '{config.split}'; it has: "
-            f"{', '.join(sorted(patchset.splits))}"
-        )
+    with command.the_same_on_all_ranks():
+        patchset = open_patchset(config.patchset)
+        if config.split not in patchset.splits:
+            raise ValueError(
+                f"{config.patchset} has no split '{config.split}'; it has: "
+                f"{', '.join(sorted(patchset.splits))}"
+            )
     record = measure(config, patchset, world)
     if world.rank == 0:
         folder = config.run if config.run.is_dir() else Path.cwd()
@@ -47,7 +49,7 @@ def measure(config: EvaluateConfig, patchset: PatchSet, world: parallel.World) -
         import keras
         import tensorflow as tf
 
-        from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
+        from cloudmask.model.losses import confusion_counts, pixel_losses, predicted_class
         from cloudmask.train.ranks import best_precision
         from cloudmask.train.step import decode
 
@@ -55,37 +57,36 @@ def measure(config: EvaluateConfig, patchset: PatchSet, world: parallel.World) -
     keras.mixed_precision.set_dtype_policy(
         "float32" if precision == "float32" else "mixed_bfloat16"
     )
-    model, info = modelfile.load(config.run)
-    check_fits(info, patchset, config)
+    with command.the_same_on_all_ranks():
+        model, info = modelfile.load(config.run)
+        check_fits(info, patchset, config)
     num_classes = len(info.classes)
     weights = (1.0, POS_WEIGHT) if num_classes == 2 else ()
 
     @tf.function(reduce_retracing=True)
     def step(image, scale, offset, label):
         logits = model(decode(image, scale, offset), training=False)
-        sums = [
-            tf.stack(cross_entropy(logits, label)),
-            tf.stack(cross_entropy(logits, label, weights=weights)),
-        ]
+        losses = [pixel_losses(logits, label, weights=choice) for choice in ((), weights)]
         predicted = predicted_class(logits, threshold=config.threshold)
-        return tf.stack(sums), confusion_counts(label, predicted, num_classes)
+        return tf.stack(losses), confusion_counts(label, predicted, num_classes)
 
     with PatchReader(patchset, config.split) as reader:
         batches = [
             range(first, min(first + config.batch_size, len(reader)))
             for first in range(0, len(reader), config.batch_size)
         ]
-        loss = np.zeros((len(batches), 2, 2))
+        loss = np.zeros((len(batches), 2))
         counts = np.zeros((num_classes, num_classes), np.int64)
         mine = range(world.rank, len(batches), world.size)
         quiet = True if world.rank else None
         for number in tqdm(mine, desc="evaluate", unit="batch", leave=False, disable=quiet):
             batch = reader.read(batches[number])
-            sums, confusion = step(batch.image, batch.scale, batch.offset, batch.label)
-            loss[number] = sums.numpy()
+            losses, confusion = step(batch.image, batch.scale, batch.offset, batch.label)
+            loss[number] = losses.numpy().sum(axis=(1, 2, 3), dtype=np.float64)
             counts += confusion.numpy()
     loss = world.sum(loss).sum(axis=0)
     counts = world.sum(counts)
+    plain, weighted = (loss / counts.sum()).tolist()
     figures = metrics.derive(counts, info.classes).as_dict()
     return {
         "run": str(config.run),
@@ -95,8 +96,8 @@ def measure(config: EvaluateConfig, patchset: PatchSet, world: parallel.World) -
         "threshold": config.threshold,
         "precision": precision,
         "classes": list(info.classes),
-        "cross_entropy": float(loss[0, 0] / loss[0, 1]),
-        "weighted_cross_entropy": float(loss[1, 0] / loss[1, 1]) if weights else None,
+        "cross_entropy": plain,
+        "weighted_cross_entropy": weighted if weights else None,
         "pos_weight": POS_WEIGHT if weights else None,
         "ranks": world.size,
         "date": runlog.now(),

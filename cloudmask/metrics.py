@@ -50,7 +50,8 @@ def confusion(label: np.ndarray, predicted: np.ndarray, *, num_classes: int) -> 
     pairs = label[known].astype(np.int64), predicted[known].astype(np.int64)
     for name, values in zip(("label", "prediction"), pairs, strict=True):
         if values.size and not 0 <= values.min() <= values.max() < num_classes:
-            raise ValueError(f"a {name} of {values.max()} is outside the {num_classes} classes")
+            wrong = values.min() if values.min() < 0 else values.max()
+            raise ValueError(f"a {name} of {wrong} is outside the {num_classes} classes")
     flat = np.bincount(pairs[0] * num_classes + pairs[1], minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes)
 

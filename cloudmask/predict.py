@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +53,9 @@ def predict_image(
     margin = receptive_margin(levels) if margin is None else margin
     tile = max(align, tile // align * align)
     fill = [(0, -height % align), (0, -width % align), (0, 0)]
-    padded = np.pad(image, fill, constant_values=np.nan) if height % align or width % align else image
+    padded = (
+        np.pad(image, fill, constant_values=np.nan) if height % align or width % align else image
+    )
     rows = cover(padded.shape[0], tile=tile, margin=margin, align=align)
     cols = cover(padded.shape[1], tile=tile, margin=margin, align=align)
     result: np.ndarray | None = None
@@ -248,5 +249,5 @@ def _fingerprint(config: PredictConfig, models: Sequence[Path]) -> str:
 
 def _bytes(path: Path) -> int:
     if path.is_dir():
-        return sum(os.path.getsize(file) for file in path.iterdir() if file.is_file())
+        return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
     return path.stat().st_size

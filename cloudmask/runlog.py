@@ -30,8 +30,10 @@ def write_aside(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # write() and fsync() do not say for which file
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     sync_folder(path.parent)
 
@@ -69,9 +71,15 @@ def sha256_of(path: Path) -> str:
 
 
 class EventLog:
-    """Appends one JSON object per line; each line is whole or, after a crash, the last one cut."""
+    """Appends one JSON object per line; each line is whole or, after a crash, the last one cut.
+
+    Whoever goes on with such a file drops the cut line.
+    """
 
     def __init__(self, path: Path) -> None:
+        if path.exists():
+            content = path.read_bytes()
+            os.truncate(path, content.rfind(b"\n") + 1)
         self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def write(self, event: str, **values: object) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,3 +60,178 @@ def make_patchset(
     train = open_patchset(folder).splits["train"]
     assert train.patches == scenes * 3 // 4 * patches
     return folder
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without a launcher's traces, so that ranks can be started."""
+    kept = {key: text for key, text in os.environ.items() if not key.startswith(STARTED_BY)}
+    kept["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [kept.get("PYTHONPATH")])])
+    kept["PATH"] = os.pathsep.join([str(BIN), kept.get("PATH", "")])
+    allow = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return kept | allow | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def launcher(name: str, ranks: int) -> list[str]:
+    """What stands in front of `python` to start so many ranks."""
+    return {
+        "python": [],
+        "mpirun": ["mpirun", "--oversubscribe", "-n", str(ranks)],
+        "horovodrun --gloo": ["horovodrun", "--gloo", "-np", str(ranks)],
+        "horovodrun --mpi": ["horovodrun", "--mpi", "-np", str(ranks)],
+    }[name]
+
+
+def start(*words: object, ranks: int = 1, by: str | None = None) -> subprocess.Popen[str]:
+    """Start `python WORDS` on so many ranks; one rank without a launcher unless one is named."""
+    by = by or ("python" if ranks == 1 else "mpirun")
+    return subprocess.Popen(
+        [*launcher(by, ranks), sys.executable, *map(str, words)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def pretended_ranks(**changes: object):
+    """The `Ranks` of rank 0, for what only asks how many there are: no other rank is there."""
+    from cloudmask.train.ranks import Ranks
+
+    values = {"rank": 0, "size": 1, "local_rank": 0, "local_size": 1, "num_hosts": 1, "threads": 1}
+    return Ranks(**(values | {"cores": (0,), "device": "CPU", "controller": "mpi"} | changes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A program that has come to its end."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+def finish(process: subprocess.Popen[str], *, seconds: float = 240) -> Ended:
+    """Wait for the end; a process that takes longer is killed with all its ranks."""
+    began = time.monotonic()
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        kill_everything(process)
+        out, err = process.communicate()
+        raise AssertionError(f"no end after {seconds} s: {out} {err}") from None
+    return Ended(process.returncode, out, err, time.monotonic() - began)
+
+
+def train(*words: object, ranks: int = 1, by: str | None = None) -> Ended:
+    """Run train_hvd.py to its end."""
+    return finish(start(ROOT / "train_hvd.py", *words, ranks=ranks, by=by))
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 120) -> None:
+    """Poll until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.002)
+
+
+def descendants(process: int) -> list[int]:
+    """Numbers of the processes that a process has started, and those started by them."""
+    children = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # one may end while we look
+            children += [int(word) for word in path.read_text().split()]
+    return [number for child in children for number in (child, *descendants(child))]
+
+
+def kill_everything(process: subprocess.Popen[str]) -> None:
+    """SIGKILL for a launcher and all its ranks, which are in process groups of their own."""
+    for number in (process.pid, *descendants(process.pid)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+
+
+def kill_one_rank(process: subprocess.Popen[str]) -> None:
+    """SIGKILL for the last rank of a launcher."""
+    os.kill(descendants(process.pid)[-1], signal.SIGKILL)
+
+
+def wait_for_step(run: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a run's event log tells of a step; the program must still be running."""
+    wait_until(lambda: process.poll() is not None or len(events(run, "step")) >= step)
+    if process.poll() is not None:
+        raise AssertionError(f"ended before step {step}: {process.communicate()}")
+
+
+def events(run: Path, event: str) -> list[dict]:
+    """The records of one kind in a run's event log; a last line that is cut does not count."""
+    path = run / "events.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [record for record in records if record["event"] == event]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One command line for many_runs.py."""
+
+    name: str
+    words: Sequence[object]
+    program: str = "train_hvd.py"
+    folder: Path | None = None
+    """its content is noted at the end"""
+    copy_of: Path | None = None
+    """what `folder` is made from at first, without the files `without`"""
+    without: Sequence[str] = ()
+    largest_file: int | None = None
+    """bytes of the largest file that rank 0 can write"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How one case ended, with one entry for each rank."""
+
+    codes: list[int | str]
+    out: list[str]
+    err: list[str]
+    weights: list[str | None]
+    optimizer: list[str | None]
+    tree: dict[str, str]
+
+    @property
+    def error_lines(self) -> list[str]:
+        """What our program said on stderr, on any rank; a traceback counts in full."""
+        lines = "".join(self.err).splitlines()
+        if any("Traceback" in line for line in lines):
+            return lines
+        return [line for line in lines if line.startswith(("train_hvd.py: ", "cloudmask: "))]
+
+
+def run_cases(cases: Sequence[Case], folder: Path, *, ranks: int) -> dict[str, Result]:
+    """Run many command lines in one set of ranks."""
+    folder.mkdir(parents=True)
+    records = [
+        {
+            "name": case.name,
+            "words": [str(word) for word in case.words],
+            "program": case.program,
+            "folder": str(case.folder) if case.folder else None,
+            "copy_of": str(case.copy_of) if case.copy_of else None,
+            "without": list(case.without),
+            "largest_file": case.largest_file,
+        }
+        for case in cases
+    ]
+    (folder / "cases.json").write_text(json.dumps(records))
+    driver = ROOT / "tests" / "many_runs.py"
+    ended = finish(start(driver, folder / "cases.json", folder, ranks=ranks))
+    assert ended.code == 0, ended.out + ended.err
+    results = {}
+    for case in cases:
+        found = [json.loads((folder / f"{case.name}-{r}.json").read_text()) for r in range(ranks)]
+        columns = {key: [record[key] for record in found] for key in found[0]}
+        codes, trees = columns.pop("code"), columns.pop("tree")
+        results[case.name] = Result(codes=codes, tree=trees[0] or {}, **columns)
+    return results

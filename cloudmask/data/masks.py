@@ -28,7 +28,7 @@ class Mask:
     name: str
     classes: tuple[str, ...]
     probability: np.ndarray
-    """(H, W, K) float32 of each class, NaN = no measurement; for two classes K = 1, of the second"""
+    """(H, W, K) float32, NaN = no measurement; K = 1, the second class, where there are two"""
     spread: np.ndarray | None
     """(H, W, K) standard deviation over several models"""
     mask: np.ndarray

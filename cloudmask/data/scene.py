@@ -1,7 +1,7 @@
 """A scene, whatever the sensor: physical values, a label per pixel, and where scenes are found.
 
-Two kinds of file are read: the CloudMask benchmark's HDF5 (see slstr.py), and `.npz` with `image`,
-`label`, `channels` and `classes` for every other sensor.
+Read are the CloudMask benchmark's HDF5 (see slstr.py), Sentinel-3 SLSTR products (see safe.py), and
+`.npz` with `image`, `label`, `channels` and `classes` for every other sensor.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from cloudmask.data.folder import is_patchset
 
 UNKNOWN = 255  # label of a pixel about which nothing is known; it never counts
 
-LabelChoice = Literal["any", "single_moderate", "summary", "truth"]
+LabelChoice = Literal["any", "single_moderate", "summary", "probability", "truth"]
 
 HDF_SUFFIXES = (".hdf", ".h5", ".hdf5")
+PRODUCT_SUFFIX = ".sen3"  # of a folder, in any case
 _PREFIXES = ("S3A", "S3B")
 
 
@@ -42,6 +43,12 @@ class Scene:
     summary: np.ndarray | None = None
     """like label: the operational threshold mask of an SLSTR scene"""
     label_source: str = ""
+    latitude: np.ndarray | None = None
+    """(H, W) degrees north"""
+    longitude: np.ndarray | None = None
+    """(H, W) degrees east"""
+    confidence: np.ndarray | None = None
+    """(H, W) uint16: flags of an SLSTR product, see safe.Confidence"""
 
 
 class SceneError(ValueError):
@@ -54,14 +61,14 @@ class SceneError(ValueError):
 def find_scenes(paths: Sequence[Path]) -> list[Path]:
     """Scene files among and below `paths`, sorted by name whatever the file system does.
 
-    Folders are searched for S3A*.hdf, S3B*.hdf (.h5, .hdf5) and *.npz, links included; a file that
+    Folders are searched for S3A*.hdf, S3B*.hdf (.h5, .hdf5), *.SEN3 and *.npz, links included; what
     is named is taken if its suffix is known. ValueError for a path that does not exist, for two
     scenes of the same name, and if nothing is found.
     """
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += _search(path)
+            found += [path] if is_product(path) else _search(path)
         elif not path.exists():
             raise ValueError(f"{path} does not exist; give scene files or folders that hold them")
         elif path.suffix.lower() not in (*HDF_SUFFIXES, ".npz"):
@@ -70,7 +77,8 @@ def find_scenes(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
     if not found:
         under = ", ".join(map(str, paths))
-        raise ValueError(f"no scenes found under {under}; expected S3A*.hdf, S3B*.hdf or *.npz")
+        kinds = "S3A*.hdf, S3B*.hdf, *.SEN3 or *.npz"
+        raise ValueError(f"no scenes found under {under}; expected {kinds}")
     by_name: dict[str, Path] = {}
     for path in found:
         other = by_name.setdefault(path.stem, path)
@@ -104,6 +112,11 @@ def where_all(
     return found
 
 
+def is_product(path: Path) -> bool:
+    """Whether this is the folder of a Sentinel-3 product, going by its name."""
+    return path.suffix.lower() == PRODUCT_SUFFIX
+
+
 def _search(top: Path) -> list[Path]:
     """Scenes below a folder. Patch sets are passed over: their files bear the names of scenes."""
     found, seen = [], set()
@@ -114,6 +127,8 @@ def _search(top: Path) -> list[Path]:
             continue
         seen.add(place)
         found += [Path(folder, name) for name in files if _is_scene(name)]
+        found += [Path(folder, name) for name in subfolders if is_product(Path(name))]
+        subfolders[:] = [name for name in subfolders if not is_product(Path(name))]
     return found
 
 
@@ -122,20 +137,28 @@ def _is_scene(name: str) -> bool:
     return suffix == ".npz" or (suffix in HDF_SUFFIXES and name.startswith(_PREFIXES))
 
 
-def read_scene(path: Path, *, label: LabelChoice = "any", need_label: bool = True) -> Scene:
+def read_scene(
+    path: Path, *, label: LabelChoice = "any", need_label: bool = True, verify: bool = True
+) -> Scene:
     """Read a scene file; `label` says which of its masks becomes the label.
 
     An .npz file has one label, `any`, and perhaps a `truth`. SceneError for everything that is
-    wrong with the file. With `need_label=False` a missing or empty label is no error.
+    wrong with the file. With `need_label=False` a missing or empty label is no error. `verify`
+    compares a product with the checksums it comes with.
     """
     if path.suffix.lower() in HDF_SUFFIXES:
         from cloudmask.data import slstr  # which itself makes a Scene
 
         scene = slstr.read_hdf(path, label=label, need_label=need_label)
+    elif is_product(path):
+        from cloudmask.data import safe
+
+        scene = safe.read_safe(path, label=label, need_label=need_label, verify=verify)
     elif path.suffix.lower() == ".npz":
         scene = _read_npz(path, label=label, need_label=need_label)
     else:
-        raise SceneError(path, "is of no known kind", f"expected .npz or {', '.join(HDF_SUFFIXES)}")
+        kinds = ", ".join((*HDF_SUFFIXES, ".SEN3"))
+        raise SceneError(path, "is of no known kind", f"expected .npz or {kinds}")
     if np.isnan(scene.image).all():
         raise SceneError(path, "holds no measurement at all", "leave this scene out")
     if need_label and (scene.label is None or (scene.label == UNKNOWN).all()):

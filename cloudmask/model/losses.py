@@ -25,6 +25,15 @@ def cross_entropy(
         inside = slice(clip_offset, -clip_offset)
         logits, label = logits[:, inside, inside], label[:, inside, inside]
     known = tf.not_equal(label, UNKNOWN)
+    loss = pixel_losses(logits, label, weights=weights)
+    return tf.reduce_sum(loss), tf.reduce_sum(tf.cast(known, tf.float32))
+
+
+def pixel_losses(
+    logits: tf.Tensor, label: tf.Tensor, *, weights: Sequence[float] = ()
+) -> tf.Tensor:
+    """(B, H, W, L) logits, (B, H, W) uint8 -> (B, H, W) losses, zero where the label is 255."""
+    known = tf.not_equal(label, UNKNOWN)
     target = tf.where(known, label, tf.zeros_like(label))
     num_logits = logits.shape[-1]
     if num_logits == 1:
@@ -34,8 +43,7 @@ def cross_entropy(
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(target, tf.int32), logits)
     if weights:
         loss *= tf.gather(tf.constant(weights, tf.float32), tf.cast(target, tf.int32))
-    loss = tf.where(known, loss, tf.zeros_like(loss))
-    return tf.reduce_sum(loss), tf.reduce_sum(tf.cast(known, tf.float32))
+    return tf.where(known, loss, tf.zeros_like(loss))
 
 
 def predicted_class(logits: tf.Tensor, *, threshold: float = 0.5) -> tf.Tensor:

@@ -20,7 +20,7 @@ from cloudmask import modelfile, runlog
 from cloudmask.command import AgreedError, describe
 from cloudmask.config import TrainConfig
 from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
-from cloudmask.train import checkpoint, resume, summary, timing
+from cloudmask.train import resume, summary, timing
 from cloudmask.train.board import Board
 from cloudmask.train.input_pipeline import Augmentation, Source, read_ahead
 from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
@@ -34,7 +34,7 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 
 
 def train(config: TrainConfig, ranks: Ranks, *, started: float) -> dict[str, Any]:
-    """Train as configured; returns the content of summary.json, the same on every rank.
+    """Train as configured; returns the content of summary.json, as this rank saw it.
 
     `started` is the time.time() from which time to solution counts. Raises AgreedError (on every
     rank alike) for bad input and for a loss that is not finite.
@@ -42,6 +42,11 @@ def train(config: TrainConfig, ranks: Ranks, *, started: float) -> dict[str, Any
     folder = RunFolder(config.out)
     try:
         return _train(config, ranks, folder, started=started)
+    except tf.errors.UnknownError as error:
+        if "Horovod has been shut down" not in str(error):
+            raise
+        # The one that failed has said why, and has written the summary before it left.
+        raise AgreedError("stopped, because another rank has failed") from None
     except BaseException as error:
         if ranks.is_root or not isinstance(error, AgreedError):
             text = describe(error) if isinstance(error, OSError) else str(error)
@@ -55,7 +60,9 @@ def _train(
     config: TrainConfig, ranks: Ranks, folder: RunFolder, *, started: float
 ) -> dict[str, Any]:
     plan = _on_all(ranks, lambda: make_plan(config, ranks), name="plan")
-    _on_all(ranks, lambda: _claim(folder, config, ranks), name="folder")
+    _on_all(ranks, lambda: _check(folder, config, ranks), name="folder")
+    if not config.resume:
+        _begin(folder, config, ranks)
     if config.cache:
         _on_all(ranks, lambda: check_memory(plan.cache_bytes() * ranks.local_size), name="cache")
     if config.verify:
@@ -63,13 +70,19 @@ def _train(
     _say(ranks, opening_lines(plan, ranks))
 
     keras.mixed_precision.set_dtype_policy(POLICIES[plan.precision])
-    model, optimizer = _build(config, plan)
+    model, optimizer = _on_all(ranks, lambda: _build(config, plan), name="model")
     state = _on_all(
         ranks, lambda: resume.restore(plan, ranks, folder, model, optimizer), name="restore"
     )
     variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
     ranks.broadcast_variables(variables)
     state = ranks.broadcast(state, name="state")
+    stopped_by = _finished(config, state)
+    if ranks.broadcast(bool(stopped_by) and folder.finished(), name="finished"):
+        _say(ranks, f"{config.out} is finished ({stopped_by}); nothing to do")
+        return folder.read_summary()
+    if config.resume:
+        _begin(folder, config, ranks)
 
     train_step = make_train_step(
         model,
@@ -87,10 +100,6 @@ def _train(
     reader = PatchReader(plan.patchset, "train")
     source = Source(reader, cache=config.cache, augmentation=_augmentation(config, plan))
     patches = plan.patches_per_step()
-    stopped_by = _finished(config, state)
-    if stopped_by and folder.finished():
-        _say(ranks, f"{config.out} is finished ({stopped_by}); nothing to do")
-        return folder.read_summary()
     before = state.elapsed_seconds
     seconds |= {"before_resume": before, "startup": time.time() - started}
 
@@ -101,10 +110,13 @@ def _train(
             resume.save(plan, ranks, folder, state, model, optimizer)
         seconds["checkpoints"] += time.perf_counter() - began
 
-    while stopped_by is None:
+    # A run that was killed after its last checkpoint, in mid-epoch, has this epoch still to close.
+    while stopped_by is None or state.step_in_epoch:
         epoch = state.epoch
         rows = plan.rows(ranks.rank, epoch)
-        batches = read_ahead(source, rows[state.step_in_epoch :], epoch=epoch)
+        left = (config.max_steps or sys.maxsize) - state.step
+        end = min(len(rows), state.step_in_epoch + left)
+        batches = read_ahead(source, rows[state.step_in_epoch : end], epoch=epoch)
         bar = _bar(ranks, len(rows), state, config.epochs)
         lr = plan.learning_rate(state.step)
         clock = time.perf_counter()
@@ -125,13 +137,11 @@ def _train(
                 events.write("step", step=state.step, loss=state.last_loss, seconds=step_seconds)
             bar.set_postfix_str(f"loss {state.last_loss or 0:.4f}", refresh=False)
             bar.update()
-            whole = state.step_in_epoch == len(rows)
-            last = state.step == config.max_steps
-            if not whole and (last or _is_checkpoint_step(config, state.step)):
-                save()
+            due = state.step == config.max_steps or _is_checkpoint_step(config, state.step)
+            if due and state.step_in_epoch < len(rows):
+                _on_all(ranks, save, name="save")
                 clock = time.perf_counter()
-            if last:
-                break
+        whole = state.step_in_epoch == len(rows)
         batches.close()
         bar.close()
         times.append_to(folder.rank_file(ranks.rank), epoch)
@@ -145,7 +155,7 @@ def _train(
         _note_target(config, state, before + time.time() - started)
         stopped_by = _finished(config, state)
         if whole:
-            save()
+            _on_all(ranks, save, name="save")
         if events:
             events.write("epoch", **state.history[-1])
         board.write(state.history[-1])
@@ -155,8 +165,7 @@ def _train(
 
     reader.close()
     board.close()
-    if ranks.is_root:
-        modelfile.save(folder.model, resume.best_weights(folder, model, state), plan.info)
+    _on_all(ranks, lambda: _save_model(plan, ranks, folder, model, state), name="save")
     all_times = ranks.gather(times.array(), name="times")
     place = {"rank": ranks.rank, "host": platform.node(), "cores": list(ranks.cores)}
     place |= {"threads": ranks.threads, "device": ranks.device, "peak_memory_bytes": _peak_memory()}
@@ -179,10 +188,21 @@ def _train(
     return record
 
 
-def _claim(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
+def _check(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
     if ranks.is_root:
         folder.check(resume=config.resume)
-        folder.begin(config)
+
+
+def _begin(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
+    _on_all(ranks, lambda: folder.begin(config) if ranks.is_root else None, name="begin")
+    folder.claimed = True
+
+
+def _save_model(
+    plan: Plan, ranks: Ranks, folder: RunFolder, model: keras.Model, state: State
+) -> None:
+    if ranks.is_root:
+        modelfile.save(folder.model, resume.best_weights(folder, model, state), plan.info)
 
 
 def _verify(patchset: PatchSet, ranks: Ranks) -> None:
@@ -195,9 +215,10 @@ def _verify(patchset: PatchSet, ranks: Ranks) -> None:
 def _build(config: TrainConfig, plan: Plan) -> tuple[keras.Model, keras.optimizers.Optimizer]:
     keras.utils.set_random_seed(config.seed)
     model = modelfile.build(plan.info, seed=config.seed)
-    optimizer = keras.optimizers.Adam(config.lr)
+    # Checkpoints know variables by their names: Keras would number those of a second run.
+    optimizer = keras.optimizers.Adam(config.lr, name="adam")
     if plan.precision == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     optimizer.build(model.trainable_variables)
     return model, optimizer
 
@@ -251,12 +272,7 @@ def _note_target(config: TrainConfig, state: State, seconds: float) -> None:
 
 def _check_finite(loss: float, step: int, folder: RunFolder) -> None:
     if not math.isfinite(loss):
-        kept = checkpoint.steps(folder.checkpoints)
-        left = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint yet"
-        raise AgreedError(
-            f"the loss is not finite at step {step}; {left}; "
-            "try a smaller --lr, --warmup-epochs or --precision float32"
-        )
+        raise AgreedError(resume.not_finite("the loss is", step, folder))
 
 
 def _on_all(ranks: Ranks, work: Callable[[], Any], *, name: str) -> Any:

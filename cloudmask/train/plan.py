@@ -105,8 +105,7 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
             f"--clip-offset {config.clip_offset} leaves nothing of patches of "
             f"{patchset.patch_size} pixels"
         )
-    if config.epochs < 1 or config.batch_size < 1 or config.validate_every < 1 or config.lr <= 0:
-        raise ValueError("--epochs, --batch-size, --validate-every and --lr must be above zero")
+    _check_numbers(config)
     num_patches = patchset.splits["train"].patches
     valid = patchset.splits.get("valid")
     if not (valid and valid.patches) and (config.patience or config.target_accuracy):
@@ -137,6 +136,11 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
             mean=mean,
             std=std,
             patchset=patchset.fingerprint,
+            always_there=tuple(
+                name
+                for index, name in enumerate(patchset.channels)
+                if all(entry.valid_pixels[index] for entry in patchset.splits["train"].files)
+            ),
         ),
         num_patches=num_patches,
         num_valid=valid.patches if valid else 0,
@@ -148,6 +152,19 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
         num_ranks=ranks.size,
         config=config,
     )
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    for name in ("epochs", "batch_size", "global_batch", "max_steps", "validate_every", "keep"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {value} must be 1 or more")
+    for name in ("warmup_epochs", "checkpoint_steps", "patience"):
+        value = getattr(config, name)
+        if value < 0:
+            raise ValueError(f"--{name.replace('_', '-')} {value} must be 0 or more")
+    if not 0 < config.lr < float("inf"):
+        raise ValueError(f"--lr {config.lr} must be above zero and finite")
 
 
 def _normalisation(

@@ -25,11 +25,26 @@ def save(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
 ) -> None:
-    """Write a checkpoint of everything and delete those that are neither recent nor the best."""
+    """Write a checkpoint of everything and delete those that are neither recent nor the best.
+
+    Raises OSError, and ValueError for weights that are not finite: they are worth no checkpoint.
+    """
+    if not all(np.isfinite(v.value).all() for v in model.trainable_variables):
+        raise ValueError(not_finite("the weights are", state.step, folder))
     record = {"identity": identity(plan, ranks), **state.as_dict()}
     checkpoint.save(folder.checkpoints, state.step, arrays(model, optimizer), record)
     best = state.best["step"] if state.best else None
-    checkpoint.prune(folder.checkpoints, keep=plan.config.keep, best=best)
+    checkpoint.prune(folder.checkpoints, newest=state.step, keep=plan.config.keep, best=best)
+
+
+def not_finite(what: str, step: int, folder: RunFolder) -> str:
+    """The error for numbers that have run away: where, what is left, what to try."""
+    kept = [other for other in checkpoint.steps(folder.checkpoints) if other < step]
+    left = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint yet"
+    return (
+        f"{what} not finite at step {step}; {left}; "
+        "try a smaller --lr, --warmup-epochs or --precision float32"
+    )
 
 
 def restore(

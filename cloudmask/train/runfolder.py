@@ -23,6 +23,8 @@ class RunFolder:
         self.model = path / "model.keras"
         self.summary = path / "summary.json"
         self.tensorboard = path / "tensorboard"
+        self.claimed = False
+        """whether this run, and no other one, may write here"""
 
     def rank_file(self, rank: int) -> Path:
         return self.path / "ranks" / f"rank-{rank:04d}.jsonl"
@@ -55,12 +57,13 @@ class RunFolder:
     def begin(self, config: TrainConfig) -> None:
         """Make the folder and write what the run starts with. Raises OSError with the path."""
         (self.path / "ranks").mkdir(parents=True, exist_ok=True)
+        self.summary.unlink(missing_ok=True)  # of what has failed, or is to be trained on
         runlog.write_aside(self.config, to_yaml(config).encode())
         runlog.write_json(self.environment, runlog.environment())
 
     def fail(self, error: str, *, rank: int, num_ranks: int) -> None:
-        """Leave a summary of a failed run, unless a finished one is there."""
-        if self.config.is_file() and not self.finished():
+        """Leave a summary of a failed run; the first failure is the one to tell."""
+        if self.claimed and not self.summary.exists():
             record = {"status": "failed", "error": error, "rank": rank, "ranks": num_ranks}
             runlog.write_json(self.summary, {**record, "date": runlog.now()})
 

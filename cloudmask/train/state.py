@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,7 +65,8 @@ class State:
             }
         )
         if valid is not None:
-            if self.best is None or valid["loss"] < self.best["loss"]:
+            loss = valid["loss"]
+            if math.isfinite(loss) and (self.best is None or loss < self.best["loss"]):
                 self.best = {**valid, "epoch": self.epoch, "step": self.step}
                 self.epochs_without_gain = 0
             else:

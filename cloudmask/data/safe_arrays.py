@@ -1,0 +1,147 @@
+"""Arrays of a Sentinel-3 SLSTR product: through satpy, or as they stand in the files.
+
+satpy's reader `slstr_l1b` unpacks measurements and coordinates. It is handed the files it is to
+read and no others: with every file it is given it opens neighbours, which a partial product may
+lack. Every file is opened with h5py before satpy gets it, as one that is truncated is then found
+by name and in one place. Flags are read with h5py: they are bits, and no unpacking may touch them.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cloudmask.data.scene import SceneError
+
+_AGAIN = "download the product again"
+
+
+class Loaded:
+    """Variables that satpy has found in some files of a product; read when they are asked for."""
+
+    def __init__(
+        self, product: Path, files: Sequence[str], names: Sequence[str], **settings: Any
+    ) -> None:
+        """`names` are satpy's, on the 500 m grid if the files are, and of the nadir view.
+
+        `settings` go to its reader. SceneError if satpy is not installed or cannot open the files.
+        """
+        self._product, self._where = product, " and ".join(files)
+        try:
+            from satpy.dataset.dataid import DataQuery
+            from satpy.scene import Scene as SatpyScene
+        except ImportError as error:
+            problem = f"cannot be read without satpy ({error})"
+            raise SceneError(product, problem, "pip install 'cloudmask[products]'") from None
+        fine = files[0].endswith("_an.nc")
+        grid: dict[str, Any] = {"stripe": "a", "resolution": 500, "calibration": "radiance"}
+        if not fine:
+            grid = {"stripe": "i", "resolution": 1000}
+        queries = {name: DataQuery(name=name, view="nadir", **grid) for name in names}
+        with _quiet(), _reading(product, self._where):
+            scene = SatpyScene(
+                filenames=[str(product / file) for file in files],
+                reader="slstr_l1b",
+                reader_kwargs=settings,
+            )
+            scene.load(list(queries.values()))
+            self._arrays = {name: scene[query] for name, query in queries.items() if query in scene}
+
+    def read(self, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """The variable's values, floats with NaN where the file has its fill value. SceneError."""
+        if name not in self._arrays:
+            raise SceneError(self._product, f"{self._where} holds no {name}", _AGAIN)
+        with _quiet(), _reading(self._product, self._where):
+            return _checked(self._product, name, self._arrays[name].to_numpy(), shape)
+
+
+def check_readable(product: Path, files: Sequence[str]) -> None:
+    """SceneError that names the first file that is no whole NetCDF-4 file."""
+    for file in files:
+        with _opened(product, file):
+            pass
+
+
+def holds(product: Path, file: str, name: str) -> bool:
+    """Whether the file has a variable of this name. SceneError."""
+    with _opened(product, file) as opened:
+        return name in opened
+
+
+def read_raw(
+    product: Path, file: str, name: str, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """A variable as it stands in the file, packed. SceneError."""
+    with _opened(product, file) as opened:
+        if name not in opened:
+            raise SceneError(product, f"{file} holds no {name}", _AGAIN)
+        return _checked(product, name, opened[name][...], shape)
+
+
+def read_decoded(product: Path, file: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A variable unpacked after the CF conventions, NaN = fill value. SceneError."""
+    with _quiet(), _reading(product, file):
+        import xarray
+
+        with xarray.open_dataset(product / file) as dataset:
+            return _checked(product, name, dataset[name].to_numpy(), shape)
+
+
+def read_attribute(product: Path, file: str, name: str) -> float:
+    """A number that belongs to the file as a whole. SceneError."""
+    with _opened(product, file) as opened:
+        return np.ravel(opened.attrs[name]).item()
+
+
+def _checked(
+    product: Path, name: str, array: np.ndarray, shape: tuple[int, ...] | None
+) -> np.ndarray:
+    if shape is not None and array.shape != shape:
+        raise SceneError(product, f"{name} has shape {array.shape}, expected {shape}", _AGAIN)
+    return array
+
+
+@contextmanager
+def _opened(product: Path, file: str) -> Iterator[h5py.File]:
+    # Without locks: they fail on many network file systems, and nobody writes these files.
+    with _reading(product, file), h5py.File(product / file, "r", locking=False) as opened:
+        yield opened
+
+
+@contextmanager
+def _reading(product: Path, where: str) -> Iterator[None]:
+    """What h5py, xarray and satpy raise for damaged files becomes a SceneError."""
+    try:
+        yield
+    except SceneError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        why = " ".join(str(error).split()).partition(", filename")[0]
+        problem = f"{where} cannot be read, truncated or damaged ({why})"
+        raise SceneError(product, problem, _AGAIN) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """satpy logs whatever it was not given; what is needed is checked by who asks for it.
+
+    Read in this thread: where many scenes are read, there is a process for every core.
+    """
+    import dask
+
+    logger = logging.getLogger("satpy")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), dask.config.set(scheduler="synchronous"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

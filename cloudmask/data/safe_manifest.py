@@ -1,0 +1,140 @@
+"""Whether the folder of a Sentinel-3 product is the right kind, complete and undamaged.
+
+A product is a folder whose name tells the satellite, the instrument and the processing, and which
+holds NetCDF files and `xfdumanifest.xml`, the list of them with the size and MD5 of each. MD5 finds
+damage on the way, not forgery: whoever can change a file can change the manifest as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+from cloudmask.data.scene import SceneError
+
+MANIFEST = "xfdumanifest.xml"
+
+_KIND = re.compile(r"S3[A-Z_]_(?P<instrument>[A-Z]{2})_(?P<level>\d)_(?P<kind>.{6})_")
+_NAME = re.compile(
+    r"S3[A-D]_SL_1_RBT___(_\d{8}T\d{6}){3}_\d{4}_\d{3}_\d{3}_.{4}_.{3}_._.{2}_(?P<collection>\d{3})"
+    r"\.SEN3"
+)
+_AGAIN = "download the product again, or skip this check with --no-verify"
+
+
+def baseline_collection(product: Path) -> int:
+    """The collection that a SLSTR level 1 product belongs to, from its name. SceneError."""
+    if not product.is_dir():
+        raise SceneError(
+            product, "is no folder", "give the folder of a product, S3A_SL_1_RBT*.SEN3"
+        )
+    kind = _KIND.match(product.name)
+    if kind is None:
+        raise SceneError(
+            product, "is not named like a Sentinel-3 product", "give it its original name again"
+        )
+    if kind["instrument"] != "SL":
+        raise SceneError(
+            product,
+            f"is of the wrong instrument: {kind['instrument']}, not SL (SLSTR)",
+            "give SLSTR level 1 products, S3A_SL_1_RBT*.SEN3",
+        )
+    if (kind["level"], kind["kind"]) != ("1", "RBT___"):
+        raise SceneError(
+            product,
+            f"is SLSTR data of the wrong level: level {kind['level']} {kind['kind'].strip('_')}, "
+            "not level 1 RBT",
+            "give SLSTR level 1 products, S3A_SL_1_RBT*.SEN3",
+        )
+    name = _NAME.fullmatch(product.name)
+    if name is None:  # satpy finds its files by the name of their folder
+        raise SceneError(
+            product, "has a shortened or changed name", "give the folder its original name again"
+        )
+    return int(name["collection"])
+
+
+def check_files(product: Path, files: Sequence[str], *, verify: bool) -> None:
+    """SceneError unless all `files` are there and, with `verify`, are those of the manifest."""
+    missing = [file for file in files if not (product / file).is_file()]
+    if missing:
+        problem = f"{len(missing)} of {len(files)} needed files are missing: {', '.join(missing)}"
+        raise SceneError(product, problem, "download the whole product")
+    if verify:
+        listed = _read_manifest(product)
+        for check in (_check_size, _check_md5):  # all sizes before any content
+            for file in files:
+                if file not in listed:
+                    raise SceneError(product, f"{MANIFEST} does not list {file}", _AGAIN)
+                check(product, file, listed[file])
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What the manifest says of a file."""
+
+    bytes: int
+    md5: str
+
+
+def _check_size(product: Path, file: str, listed: _Listed) -> None:
+    found = (product / file).stat().st_size
+    if found != listed.bytes:
+        problem = f"{file} has {found} bytes, {listed.bytes} by the manifest"
+        raise SceneError(product, problem, _AGAIN)
+
+
+def _check_md5(product: Path, file: str, listed: _Listed) -> None:
+    try:
+        with (product / file).open("rb") as stream:
+            found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
+    except OSError as error:
+        raise SceneError(product, f"{file} cannot be read ({error.strerror})", _AGAIN) from None
+    if found.hexdigest() != listed.md5:
+        problem = f"{file} is damaged: its MD5 is not the one in the manifest"
+        raise SceneError(product, problem, _AGAIN)
+
+
+class _Refused(Exception):
+    """A manifest that no ground segment has written."""
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """Stops at a document type, in which entities are declared that expand or lead elsewhere."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise _Refused("it declares a document type")
+
+
+def _read_manifest(product: Path) -> dict[str, _Listed]:
+    """Size and MD5 by file name. SceneError."""
+    path = product / MANIFEST
+    if not path.is_file():
+        raise SceneError(product, f"{MANIFEST} is missing, so nothing can be checked", _AGAIN)
+    listed = {}
+    try:
+        root = ElementTree.parse(path, ElementTree.XMLParser(target=_NoDoctype())).getroot()
+        for stream in root.findall(".//{*}byteStream"):
+            location, checksum = stream.find("{*}fileLocation"), stream.find("{*}checksum")
+            if location is None or checksum is None or checksum.get("checksumName") != "MD5":
+                raise _Refused("a file in it has no location or no MD5")
+            name = _name_inside(location.get("href", ""))
+            listed[name] = _Listed(
+                int(stream.get("size", "")), (checksum.text or "").strip().lower()
+            )
+    except (_Refused, OSError, ElementTree.ParseError, ValueError, LookupError) as error:
+        why = " ".join(str(error).split())
+        raise SceneError(product, f"{MANIFEST} cannot be used ({why})", _AGAIN) from None
+    return listed
+
+
+def _name_inside(href: str) -> str:
+    """'./S7_BT_in.nc' -> 'S7_BT_in.nc'; refused if it leads out of the product's folder."""
+    path = PurePosixPath(href)
+    if not path.parts or path.is_absolute() or ".." in path.parts or set(href) & set(":\\"):
+        raise _Refused(f"the path {href!r} in it does not stay in the folder")
+    return str(path)

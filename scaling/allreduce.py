@@ -1,0 +1,59 @@
+"""Times Horovod's allreduce over message sizes: one rank of `python allreduce.py --out FOLDER`.
+
+Run by the study under its launcher, once per rank count. One tensor at a time, as Horovod does it:
+waiting for its cycle and agreeing on the tensor count as latency. Sizes are those of gradients,
+from a bias to a large layer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+SIZES = tuple(4**power for power in range(5, 13))
+"""bytes: 1 KiB, 4 KiB, ..., 16 MiB"""
+WARMUP, REPEATS = 3, 15
+FORMAT, VERSION = "scaling-allreduce", 1
+
+
+def main(words: list[str]) -> int:
+    out = Path(words[words.index("--out") + 1])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
+    gpus = tf.config.list_physical_devices("GPU")
+    import horovod.tensorflow as hvd
+
+    hvd.init()
+    if gpus:
+        tf.config.set_visible_devices(gpus[hvd.local_rank() % len(gpus)], "GPU")
+    rows = []
+    for size in SIZES:
+        tensor = tf.random.uniform((size // 4,))
+        times = []
+        for _ in range(WARMUP + REPEATS):
+            hvd.allreduce(tf.zeros(1), op=hvd.Sum, name="together").numpy()
+            began = time.perf_counter()
+            hvd.allreduce(tensor, op=hvd.Sum, name=f"bytes{size}")[0].numpy()
+            times.append(time.perf_counter() - began)
+        # A reduction has ended when its slowest rank has it.
+        everyone = hvd.allgather_object(times[WARMUP:], name=f"times{size}")
+        seconds = [max(each) for each in zip(*everyone, strict=True)]
+        rows.append(
+            {"bytes": size, "median_seconds": statistics.median(seconds), "seconds": seconds}
+        )
+    if hvd.rank() == 0:
+        record = {"format": FORMAT, "version": VERSION, "ranks": hvd.size(), "rows": rows}
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "allreduce.json").write_text(json.dumps(record, indent=1) + "\n")
+    hvd.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,88 @@
+"""What every rank starts with: its own log, its own cores where the launcher binds none, a note.
+
+    python rank.py --notes FOLDER [--cores C] [--rank R] -- PROGRAM ...
+
+Ranks write into one terminal in the middle of each other's lines, and launchers differ in what they
+do about it. Here each rank's output goes to FOLDER/rank-0000.log, whatever started it. Then this
+process becomes the program. Standard library only: it runs before anything is set up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+RANKS = (
+    *("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "JSM_NAMESPACE_RANK"),
+    "SLURM_PROCID",
+)
+LOCAL_RANKS = (
+    *("HOROVOD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"),
+    *("JSM_NAMESPACE_LOCAL_RANK", "SLURM_LOCALID"),
+)
+NOT_STARTED = 127
+
+
+def number(names: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The first of these variables that holds a number; 0 without a launcher."""
+    for name in names:
+        if environment.get(name, "").isdigit():
+            return int(environment[name])
+    return 0
+
+
+def own_cores(allowed: Sequence[int], local_rank: int, count: int) -> list[int]:
+    """`count` of the allowed cores, others for every local rank as long as there are any left."""
+    cores = sorted(allowed)
+    places = len(cores) // count
+    if not places:
+        return cores
+    first = local_rank % places * count
+    return cores[first : first + count]
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def main(words: list[str]) -> int:
+    options, program = words[: words.index("--")], words[words.index("--") + 1 :]
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    copy = int(given["--rank"]) if "--rank" in given else None
+    rank = number(RANKS, os.environ) if copy is None else copy
+    local_rank = number(LOCAL_RANKS, os.environ) if copy is None else copy
+    if "--cores" in given:
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, own_cores(allowed, local_rank, int(given["--cores"])))
+    note = {
+        "rank": rank,
+        "local_rank": local_rank,
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "cores": sorted(os.sched_getaffinity(0)),
+        "cpu": cpu_model(),
+    }
+    notes = Path(given["--notes"])
+    notes.mkdir(parents=True, exist_ok=True)
+    (notes / f"rank-{rank:04d}.json").write_text(json.dumps(note) + "\n")
+    log = os.open(notes / f"rank-{rank:04d}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        os.execvp(program[0], program)
+    except OSError as error:
+        print(f"cannot start {program[0]}: {error.strerror}", file=sys.stderr)
+        return NOT_STARTED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,317 @@
+"""Runs a study: every missing point once, each a fresh process group, whatever happens to it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shlex
+import signal
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+from scaling import launch, machine, points, results, watch
+from scaling.command import StudyError, UsageError
+from scaling.launch import Layout
+from scaling.onepoint import Conditions, run_point
+from scaling.points import Point
+from scaling.results import OK, Row
+from scaling.settings import RunSettings
+
+FREE = ("created", "plan", "hardware")
+"""what may change when a study goes on; the hardware is compared by itself"""
+
+
+def run(settings: RunSettings, program: Sequence[str]) -> int:
+    """The command `run`. Raises UsageError and StudyError before anything is started."""
+    order, conditions = prepare(settings, program)
+    folder = settings.out.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise StudyError(f"{folder} is a file; choose another --out")
+    if folder.is_dir() and any(folder.iterdir()) and results.read_header(folder) is None:
+        raise StudyError(f"{folder} exists and holds no study; choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with results.lock(folder):
+        _claim(folder, header(settings, order, conditions), mixed=settings.mixed)
+        rows = results.read_rows(folder)
+        todo = missing(order, rows, retry_failed=settings.retry_failed)
+        for line in opening_lines(order, todo, conditions):
+            print(line, flush=True)
+        rows += _run_points(todo, rows, conditions, folder, mixed=settings.mixed)
+    print("\n".join(closing_lines(order, rows, folder)), flush=True)
+    measured = {row["point"] for row in rows if row["status"] == OK}
+    return 0 if all(point.name in measured for point in order) else 1
+
+
+def prepare(settings: RunSettings, program: Sequence[str]) -> tuple[list[Point], Conditions]:
+    """The points in their order, and the conditions they share. Raises UsageError."""
+    counts = points.parse_ranks(settings.ranks)
+    modes = points.parse_modes(settings.modes)
+    _check_numbers(settings)
+    points.check_program(program, dataset=settings.dataset)
+    global_batch = settings.global_batch or settings.batch_per_rank * max(counts)
+    order = points.plan(
+        counts,
+        modes,
+        repeats=settings.repeats,
+        batch_per_rank=settings.batch_per_rank,
+        global_batch=global_batch,
+        seed=settings.seed,
+        copies=settings.copies,
+        alone=settings.alone is not None,
+        allreduce=settings.allreduce,
+    )
+    launcher, executable = machine.find_launcher(
+        settings.launcher, controller=settings.controller, ranks=max(counts)
+    )
+    found = machine.hardware()
+    gpus = settings.gpus_per_rank
+    layout = Layout(
+        max(counts),
+        settings.cores_per_rank,
+        (1 if found.gpus else 0) if gpus is None else gpus,
+        points.parse_hosts(settings.hosts),
+        settings.ranks_per_node,
+        settings.oversubscribe,
+    )
+    machine.check_room(layout, found, os.environ)
+    defaults = launch.default_environment(
+        cores_per_rank=settings.cores_per_rank, gpus=layout.gpus_per_rank > 0
+    )
+    # What is set in this shell already was set on purpose.
+    defaults |= {name: os.environ[name] for name in defaults if name in os.environ}
+    conditions = Conditions(
+        program=tuple(program),
+        launcher=launcher,
+        executable=executable,
+        layout=layout,
+        environment=points.parse_environment(defaults, settings.env),
+        hardware=found,
+        limits=watch.Limits(settings.stall_seconds, settings.timeout),
+        heartbeat=settings.heartbeat,
+        dataset=settings.dataset,
+        page_cache=settings.page_cache,
+        alone=None if settings.alone is None else tuple(shlex.split(settings.alone)),
+        keep_files=settings.keep_files,
+    )
+    try:
+        for count in counts:
+            layout_ok = Point("weak", "ranks", count, 1, count, 1, 0)
+            launch.command(
+                launcher, conditions.layout_of(layout_ok), ["true"], notes=Path(), environment={}
+            )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return order, conditions
+
+
+def _check_numbers(settings: RunSettings) -> None:
+    for name in ("repeats", "batch_per_rank", "global_batch", "cores_per_rank", "ranks_per_node"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {value} must be 1 or more")
+    for name in ("stall_seconds", "timeout"):
+        if getattr(settings, name) <= 0:
+            raise UsageError(f"--{name.replace('_', '-')} must be above 0")
+
+
+def header(settings: RunSettings, order: Sequence[Point], conditions: Conditions) -> dict[str, Any]:
+    """study.json. All but FREE must stay as it is for a study to go on."""
+    strong = [point.global_batch for point in order if point.mode == "strong"]
+    layout = conditions.layout
+    return {
+        "format": results.FORMAT,
+        "version": results.VERSION,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "program": list(conditions.program),
+        "launcher": conditions.launcher,
+        "cores_per_rank": layout.cores_per_rank,
+        "gpus_per_rank": layout.gpus_per_rank,
+        "hosts": layout.host_list,
+        "ranks_per_node": layout.ranks_per_node,
+        "oversubscribe": layout.oversubscribe,
+        "environment": dict(conditions.environment),
+        "batch_per_rank": settings.batch_per_rank,
+        "global_batch": max(strong, default=None),
+        "dataset": conditions.dataset,
+        "page_cache": conditions.page_cache,
+        "alone": list(conditions.alone) if conditions.alone is not None else None,
+        "seed": settings.seed,
+        "hardware": conditions.hardware.as_dict(),
+        "plan": {
+            "ranks": sorted({point.ranks for point in order}),
+            "modes": sorted({point.mode for point in order} - {"any"}),
+            "repeats": settings.repeats,
+            "points": len(order),
+        },
+    }
+
+
+def _claim(folder: Path, present: dict[str, Any], *, mixed: bool) -> None:
+    """Write study.json, or check that the study there is this one. Raises StudyError."""
+    past = results.read_header(folder)
+    if past:
+        before, now = past["hardware"]["title"], present["hardware"]["title"]
+        if before != now and not mixed:
+            raise StudyError(
+                f"{folder} was measured on other hardware ({before}; this is {now}), so its curve "
+                "would compare machines; choose another --out, or add --mixed"
+            )
+        for name, value in present.items():
+            if name not in FREE and past.get(name) != value:
+                raise StudyError(
+                    f"{folder} was begun with other settings ({name} was {past.get(name)}, "
+                    f"is {value}); repeat them, or choose another --out"
+                )
+        present = present | {"created": past["created"]}
+    path, _ = results.paths(folder)
+    results.write_whole(path, json.dumps(present, indent=1) + "\n")
+
+
+def missing(
+    order: Sequence[Point], rows: Sequence[Row], *, retry_failed: bool
+) -> list[tuple[Point, int]]:
+    """(point, attempt) of every point without a row; failed ones too, where that is wished."""
+    attempts: dict[str, list[Row]] = {}
+    for row in rows:
+        attempts.setdefault(row["point"], []).append(row)
+    todo = []
+    for point in order:
+        past = attempts.get(point.name, [])
+        failed = past and all(row["status"] != OK for row in past)
+        if not past or (retry_failed and failed):
+            todo.append((point, len(past) + 1))
+    return todo
+
+
+def _run_points(
+    todo: Sequence[tuple[Point, int]],
+    past: Sequence[Row],
+    conditions: Conditions,
+    folder: Path,
+    *,
+    mixed: bool,
+) -> list[Row]:
+    """Run them one after another; each row is on disk before the next point starts."""
+    rows: list[Row] = []
+    bar = tqdm(total=len(todo), unit="point", leave=False, disable=not sys.stderr.isatty())
+    try:
+        for done, (point, attempt) in enumerate(todo):
+            left = [point for point, _ in todo[done:]]
+            known = [*past, *rows]
+            bar.set_description_str(f"{point.title} ({_minutes(seconds_left(left, known))} left)")
+            name = point.name if attempt == 1 else f"{point.name}-a{attempt}"
+            row = run_point(
+                point,
+                conditions,
+                folder / "points" / name,
+                attempt=attempt,
+                progress=lambda step: bar.set_postfix_str(f"step {step}"),
+            )
+            _check_hardware(row, known, mixed=mixed)
+            results.append(folder, row)
+            rows.append(row)
+            bar.update()
+            left = [point for point, _ in todo[done + 1 :]]
+            tqdm.write(
+                f"{done + 1}/{len(todo)} {point.title}: {told(row)}"
+                f" | {_minutes(seconds_left(left, [*past, *rows]))} left",
+                file=sys.stdout,
+            )
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted with {len(todo) - len(rows)} points missing; "
+            "the same command goes on with them"
+        ) from None
+    finally:
+        bar.close()
+    return rows
+
+
+def _check_hardware(row: Row, known: Sequence[Row], *, mixed: bool) -> None:
+    """Mark a row invalid that was measured on other hardware than the ones before it."""
+    measured = (other for other in known if other["status"] == OK)
+    before = next((one["hardware"] for one in measured if one["kind"] != "allreduce"), None)
+    if mixed or row["status"] != OK or row["kind"] == "allreduce" or not before:
+        return
+    if row["hardware"] != before:
+        text = f"ran on {', '.join(row['hardware'])}, the points before on {', '.join(before)}"
+        row |= {"status": "invalid", "error": text}
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def seconds_left(left: Sequence[Point], rows: Sequence[Row]) -> float | None:
+    """What the points left will take, by points of their kind so far; None before the first."""
+    if not rows:
+        return None
+    every = statistics.fmean(row["wall_seconds"] for row in rows)
+    total = 0.0
+    for point in left:
+        alike = [
+            row["wall_seconds"]
+            for row in rows
+            if (row["mode"], row["kind"], row["ranks"]) == (point.mode, point.kind, point.ranks)
+        ]
+        total += statistics.fmean(alike) if alike else every
+    return total
+
+
+def _minutes(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown time"
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
+def told(row: Row) -> str:
+    """A row for people, in one line."""
+    if row["status"] != OK:
+        return f"{row['status']}: {row['error']}"
+    if row["kind"] == "allreduce":
+        largest = row["allreduce"][-1]
+        return f"{largest['bytes'] / 2**20:.0f} MiB in {1e3 * largest['seconds']:.1f} ms"
+    return f"{row['patches_per_second']:.2f} patches/s, {row['wall_seconds']:.0f} s"
+
+
+def opening_lines(
+    order: Sequence[Point], todo: Sequence[tuple[Point, int]], conditions: Conditions
+) -> list[str]:
+    """What is about to run, under which conditions."""
+    layout, found = conditions.layout, conditions.hardware
+    repeats = max((point.repeat for point in order), default=0)
+    lines = [
+        f"{len(order)} points, {len(todo)} of them to run, {repeats} repeats; "
+        f"launcher {conditions.launcher}, {layout.cores_per_rank} of {found.cores} cores per rank"
+        + (f", {layout.gpus_per_rank} of {len(found.gpus)} GPUs" if found.gpus else "")
+        + f" on {found.cpu}",
+        "environment of every rank: "
+        + " ".join(f"{name}={value}" for name, value in conditions.environment.items()),
+    ]
+    if layout.oversubscribe:
+        lines.append("oversubscribed: ranks may share cores, so no speed-up is to be expected")
+    if any(point.mode == "weak" for point in order):
+        lines.append(f"weak scaling with a {conditions.dataset} dataset")
+    return lines
+
+
+def closing_lines(order: Sequence[Point], rows: Sequence[Row], folder: Path) -> list[str]:
+    measured = {row["point"] for row in rows if row["status"] == OK}
+    without = [point for point in order if point.name not in measured]
+    lines = [f"{len(order) - len(without)} of {len(order)} points measured in {folder}"]
+    last = {row["point"]: row for row in rows}
+    for point in without[:5]:
+        row = last[point.name]
+        lines.append(f"  {point.title}: {row['status']}: {row['error']}")
+    if len(without) > 5:
+        lines.append(f"  and {len(without) - 5} more; --retry-failed runs them once more")
+    return [*lines, f"next: python -m scaling report {folder}"]

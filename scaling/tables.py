@@ -1,0 +1,276 @@
+"""What a report says in words and tables; every figure as text, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scaling import curves, fits
+from scaling.curves import Curve
+from scaling.fits import Fitted
+from scaling.intervals import REPEATS_FOR_INTERVAL, Estimate
+from scaling.results import OK, Row, Study
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def number(value: float) -> str:
+    """Three or four significant digits, without an exponent for what people count."""
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
+        return f"{value:.{digits}f}" if abs(value) >= 1 else f"{value:.3f}"
+    return f"{value:.3g}"
+
+
+def shown(estimate: Estimate) -> str:
+    """5.42 [5.31, 5.50] for an interval, 5.42 (5.31 - 5.50) for a range of too few repeats."""
+    low, high = number(estimate.low), number(estimate.high)
+    bounds = f"[{low}, {high}]" if estimate.is_interval else f"({low} - {high})"
+    return f"{number(estimate.value)} {bounds}"
+
+
+def _column(found: Curve, ranks: int) -> str:
+    return next((shown(point.estimate) for point in found if point.ranks == ranks), "-")
+
+
+def scaling_table(study: Study, mode: str) -> Table:
+    """Absolute figures beside every ratio, rank count by rank count, then the base cases."""
+    rate = curves.throughput(study, mode)
+    columns = {
+        "patches/s": rate,
+        "speed-up": curves.speedup(study, mode),
+        "efficiency": curves.efficiency(study, mode),
+        "of unconnected copies": curves.against_copies(study, mode),
+        "whole run, s": curves.curve(study.points(mode), "total_seconds"),
+        "start-up, s": curves.curve(study.points(mode), "startup_seconds"),
+        "validation, s": curves.curve(study.points(mode), "validation_seconds"),
+        "rank-hours": curves.curve(study.points(mode), "rank_hours"),
+    }
+    if mode == "strong":
+        columns["speed-up, whole run"] = curves.solution_speedup(study)
+    rows = []
+    for point in rate:
+        batch = study.points(mode)[point.ranks][0]
+        first = (str(point.ranks), str(len(point.values)))
+        size = f"{batch['global_batch']} ({batch['batch_per_rank']} per rank)"
+        rows.append((*first, size, *(_column(c, point.ranks) for c in columns.values())))
+    base = curves.base_of(rate).ranks
+    for kind, name in (("alone", "1, no Horovod"), ("copies", "{} copies")):
+        speedup = curves.speedup(study, mode, kind)
+        for point in curves.throughput(study, mode, kind):
+            blank = ("-",) * (len(columns) - 2)
+            label = (name.format(point.ranks), str(len(point.values)), "-")
+            rows.append((*label, shown(point.estimate), _column(speedup, point.ranks), *blank))
+    flavour = "fixed global batch" if mode == "strong" else "fixed batch per rank"
+    data = f", {study.header['dataset']} dataset" if mode == "weak" else ""
+    return Table(
+        f"{mode.capitalize()} scaling ({flavour}{data})",
+        f"Medians over runs. Base of every ratio: {base} rank{'s' if base > 1 else ''} through "
+        f"{study.header['launcher']}. {coverage_note(rate)}",
+        ("ranks", "runs", "global batch", *columns),
+        tuple(rows),
+    )
+
+
+def coverage_note(found: Curve) -> str:
+    """What the brackets mean, for the repeats there are."""
+    repeats = sorted({point.estimate.repeats for point in found})
+    notes = []
+    for count in repeats:
+        share = next(p.estimate.coverage for p in found if p.estimate.repeats == count)
+        if count >= REPEATS_FOR_INTERVAL:
+            notes.append(
+                f"[ ]: rank interval of the median from {count} runs, {100 * share:.1f} % "
+                f"(of a ratio: at least {100 * share**2:.1f} %)."
+            )
+        else:
+            notes.append(
+                f"( ): range of {count} run{'s' if count > 1 else ''}, which holds the true median "
+                f"in {100 * share:.1f} %; a 95 % interval needs {REPEATS_FOR_INTERVAL} runs."
+            )
+    return " ".join(notes)
+
+
+def step_table(study: Study, mode: str) -> Table:
+    rows = []
+    points = study.points(mode)
+    balance = curves.curve(points, "load_balance")
+    useful = curves.curve(points, "communication_efficiency")
+    for ranks, parts in curves.step_parts(study, mode).items():
+        whole = sum(parts.values())
+        cells = [f"{1e3 * parts[part]:.1f} ({100 * parts[part] / whole:.1f} %)" for part in parts]
+        rows.append((str(ranks), *cells, _column(balance, ranks), _column(useful, ranks)))
+    return Table(
+        f"A step of {mode} scaling",
+        "Milliseconds of a mean step (and share of it): mean over ranks, median over runs, after "
+        "the warm-up. The product of the last two columns is POP's parallel efficiency.",
+        (
+            *("ranks", "computing", "communication not hidden", "waiting for data", "other"),
+            *("load balance", "computing share of the slowest rank"),
+        ),
+        tuple(rows),
+    )
+
+
+def fits_table(fitted: Sequence[Fitted]) -> Table:
+    rows = []
+    for one in fitted:
+        if one.fit is None:
+            rows.append((one.law.name, one.subject, "not fitted", "-", one.refusal or ""))
+            continue
+        values = "; ".join(
+            f"{p.name.replace('_', ' ')} {fits.shown(p.value, p.unit)} "
+            f"[{fits.shown(p.low, p.unit)}, {fits.shown(p.high, p.unit)}]"
+            for p in one.fit.parameters
+        )
+        worst = max(one.fit.residuals, key=abs)
+        left = f"{100 * one.fit.spread:.1f} % (largest {100 * worst:+.1f} %), {one.fit.points} runs"
+        name = f"{one.law.name}: {one.law.formula}"
+        rows.append((name, one.subject, values, left, "; ".join(one.notes)))
+    return Table(
+        "Fitted laws",
+        "Least squares of logarithms through single runs; the intervals hold for all parameters "
+        "of a law together in 95 %.",
+        ("law", "of", "parameters", "residuals", "notes"),
+        tuple(rows),
+    )
+
+
+def target_table(study: Study, mode: str) -> Table | None:
+    """Statistical efficiency, where the runs had a target."""
+    found, tried = curves.statistical_efficiency(study, mode)
+    if not tried:
+        return None
+    rates = curves.efficiency(study, mode)
+    rows = []
+    for ranks, (reached, runs) in tried.items():
+        epochs = [row["target"]["epoch"] for row in study.points(mode)[ranks] if row.get("target")]
+        seconds = [
+            row["target"]["seconds"] for row in study.points(mode)[ranks] if row.get("target")
+        ]
+        statistical = next((p.estimate.value for p in found if p.ranks == ranks), None)
+        rate = next((p.estimate.value for p in rates if p.ranks == ranks), None)
+        total = number(statistical * rate) if statistical and rate else "-"
+        rows.append(
+            (
+                *(str(ranks), f"{reached} of {runs}"),
+                ", ".join(map(str, sorted(epochs))) or "-",
+                ", ".join(number(value) for value in sorted(seconds)) or "-",
+                *(_column(found, ranks), total),
+            )
+        )
+    return Table(
+        f"Time to the target, {mode} scaling",
+        "Statistical efficiency: median epochs to the target at the base over those at N; open "
+        "where a run never reached it. Times its throughput efficiency: the total.",
+        ("ranks", "reached", "epochs", "seconds", "statistical efficiency", "total efficiency"),
+        tuple(rows),
+    )
+
+
+def points_table(study: Study) -> Table:
+    """Every row, failed ones too."""
+    rows = []
+    for row in study.rows:
+        rate = f"{row['patches_per_second']:.2f}" if row.get("patches_per_second") else "-"
+        total = f"{row['total_seconds']:.1f}" if row.get("total_seconds") else "-"
+        rows.append(
+            (
+                *(row["point"], str(row["attempt"]), row["status"], rate, total),
+                *(f"{row['wall_seconds']:.1f}", number(row.get("rank_hours") or 0)),
+                *(cores(row), str(row["seed"]), row["ended"], what_happened(row)),
+            )
+        )
+    return Table(
+        "Every point",
+        "In the order they were run. Points without figures stay.",
+        (
+            *("point", "attempt", "status", "patches/s", "run, s", "with its start, s"),
+            *("rank-hours", "cores of each rank", "seed", "ended", "what happened"),
+        ),
+        tuple(rows),
+    )
+
+
+def cores(row: Row) -> str:
+    """0 | 1: the cores of each rank."""
+    listed = ["+".join(map(str, here or ["?"])) for here in row.get("cores") or []]
+    return " | ".join(listed[:16]) + (" | ..." if len(listed) > 16 else "")
+
+
+def what_happened(row: Row) -> str:
+    if row["status"] == OK:
+        return ""
+    lines = "; ".join(f"{who}: {line}" for who, line in (row.get("last_lines") or {}).items())
+    return f"{row['error']}{f' [{lines}]' if lines else ''}"
+
+
+def conditions_table(study: Study) -> Table:
+    row, header = study.measured[0], study.header
+    versions = row.get("versions") or {}
+    rows = [
+        ("hardware", ", ".join(row.get("hardware") or []) or header["hardware"]["title"]),
+        ("study started on", f"{header['hardware']['title']}, {header['created']}"),
+        ("hosts", ", ".join(row.get("hosts") or ["unknown"])),
+        ("device", str(row.get("device") or "unknown")),
+        ("launcher", f"{header['launcher']}, controller {row.get('controller') or 'unknown'}"),
+        ("binding", str(row["binding"])),
+        ("environment", " ".join(f"{k}={v}" for k, v in header["environment"].items())),
+        ("settings found", " ".join(f"{k}={v}" for k, v in (row.get("settings") or {}).items())),
+        ("program", " ".join(header["program"])),
+        ("precision", str(row.get("precision") or "unknown")),
+        ("learning rate", str(row.get("learning_rate") or "unknown")),
+        ("data", f"{row.get('data_mode') or 'mode unknown'}; page cache {header['page_cache']}"),
+        (
+            "patches",
+            f"{row.get('training_patches')} training, {row.get('validation_patches')} "
+            f"validation, {row.get('patch_size')} pixels, {row.get('channels')} channels",
+        ),
+        (
+            "steps",
+            f"{row.get('steps_measured')} measured after {row.get('warmup_steps')} of "
+            "warm-up; the first epoch's surplus is not in the rates",
+        ),
+        ("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) or "unknown"),
+        ("commit", str(row.get("commit") or "unknown")),
+        ("first seed, order of points", str(header["seed"])),
+    ]
+    return Table(
+        "Conditions", "Of the first measured point; all were checked.", ("", ""), tuple(rows)
+    )
+
+
+def headlines(study: Study) -> list[str]:
+    """The findings, each with its absolute figure and interval."""
+    lines = []
+    for mode in study.modes:
+        rate, speedup = curves.throughput(study, mode), curves.speedup(study, mode)
+        if len(rate) < 2:
+            continue
+        last, ratio = rate[-1], speedup[-1]
+        efficiency = curves.efficiency(study, mode)[-1]
+        base = curves.base_of(rate)
+        lines.append(
+            f"{mode.capitalize()} scaling: {last.ranks} ranks train {shown(last.estimate)} "
+            f"patches/s, {shown(ratio.estimate)} times the {number(base.estimate.value)} of "
+            f"{base.ranks} rank{'s' if base.ranks > 1 else ''}; efficiency "
+            f"{shown(efficiency.estimate)}."
+        )
+        for point in curves.against_copies(study, mode)[-1:]:
+            lines.append(
+                f"That is {shown(point.estimate)} of {point.ranks} unconnected copies "
+                f"({mode} batches), the bound of a perfect allreduce on this machine."
+            )
+    whole = curves.solution_speedup(study)
+    if len(whole) > 1:
+        lines.append(
+            f"The whole run (start-up, validation and checkpoints included) is "
+            f"{shown(whole[-1].estimate)} times as fast on {whole[-1].ranks} ranks."
+        )
+    return lines

@@ -1,0 +1,126 @@
+"""Several command lines, one after the other, in one set of ranks.
+
+mpirun -n N python many_runs.py CASES.json OUT
+
+Importing TensorFlow takes longer than a tiny training. Each case goes through `command.run` as
+train_hvd.py itself does; what a rank printed, how it ended and the weights that it holds are left
+in OUT/NAME-RANK.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import resource
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import train_hvd
+from cloudmask import __main__ as cli
+from cloudmask import command
+
+PROGRAMS = {"train_hvd.py": train_hvd.main, "cloudmask": cli.main}
+
+
+def checksums(arrays: Sequence[Any]) -> str:
+    """One sha256 over the bits of many arrays."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """sha256 of every file below a folder, by relative path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
+
+
+@contextlib.contextmanager
+def printed_into(out: Path, err: Path) -> Iterator[None]:
+    """Collect what is written to the descriptors of stdout and stderr, by libraries too."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with out.open("wb") as out_file, err.open("wb") as err_file:
+        os.dup2(out_file.fileno(), 1)
+        os.dup2(err_file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, copy in enumerate(kept, start=1):
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+@contextlib.contextmanager
+def largest_file(size: int | None) -> Iterator[None]:
+    """Let rank 0 write no file beyond so many bytes, which is as good as a full disk."""
+    free, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if size is not None and command.launched_rank() == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
+
+
+def run(case: dict[str, Any], out: Path, built: list[Any]) -> dict[str, Any]:
+    import keras
+
+    keras.utils.clear_session()  # so that names start afresh, as in a process of its own
+    built.clear()
+    texts = [out.with_suffix(f".{kind}") for kind in ("out", "err")]
+    program = case["program"]
+    if command.launched_rank() == 0 and case["copy_of"]:
+        shutil.copytree(case["copy_of"], case["folder"])
+        for name in case["without"]:
+            Path(case["folder"], name).unlink()
+    with printed_into(*texts), largest_file(case["largest_file"]):
+        try:
+            code: Any = command.run(PROGRAMS[program], case["words"], program=program)
+        except BaseException:
+            traceback.print_exc()
+            code = "raised"
+    model, optimizer = built[0] if built else (None, None)
+    return {
+        "code": code,
+        "out": texts[0].read_text(),
+        "err": texts[1].read_text(),
+        "weights": checksums([v.value for v in model.trainable_variables]) if built else None,
+        "optimizer": checksums([v.value for v in optimizer.variables]) if built else None,
+        "tree": tree(Path(case["folder"])) if case["folder"] else None,
+    }
+
+
+def main(cases: Path, out: Path) -> None:
+    with command.loading_tensorflow():
+        from cloudmask.train import loop
+    command.QUIET_SECONDS = 0.0
+    built: list[Any] = []
+
+    def build(*words, real=loop._build):
+        built.append(real(*words))
+        return built[0]
+
+    loop._build = build
+    for case in json.loads(cases.read_text()):
+        path = out / f"{case['name']}-{command.launched_rank()}"
+        path.with_suffix(".json").write_text(json.dumps(run(case, path, built)))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,137 @@
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cloudmask import command
+from cloudmask.command import AgreedError, describe
+from cloudmask.config import UsageError
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No launcher's variables, whatever started these tests."""
+    for name in command.RANK_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(command, "QUIET_SECONDS", 0.01)
+
+
+def outcome(error, capsys):
+    """Exit code and stderr of a program that raises this error."""
+
+    def main(words):
+        assert words == ["word"]
+        raise error
+
+    code = command.run(main, ["word"], program="prog")
+    return code, capsys.readouterr().err
+
+
+def test_a_program_that_succeeds_says_nothing(capsys):
+    assert command.run(lambda words: len(words), ["a", "b"], program="prog") == 2
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("bad"), 2),
+        (AgreedError("bad"), 1),
+        (ValueError("bad"), 1),
+        (OSError("bad"), 1),
+    ],
+)
+def test_what_users_cause_is_one_line_and_an_exit_code(error, code, capsys):
+    assert outcome(error, capsys) == (code, "prog: error: bad\n")
+
+
+def test_an_interruption_is_told_without_traceback(capsys):
+    assert outcome(KeyboardInterrupt(), capsys) == (130, "prog: error: interrupted\n")
+
+
+def test_a_message_of_several_lines_becomes_one(capsys):
+    assert outcome(ValueError("first\n   second\n"), capsys)[1] == "prog: error: first second\n"
+
+
+def test_a_fault_of_our_own_keeps_its_traceback():
+    with pytest.raises(KeyError):
+        command.run(lambda words: {}["missing"], [], program="prog")
+
+
+@pytest.mark.parametrize("variable", command.RANK_VARIABLES)
+@pytest.mark.parametrize("error", [UsageError("bad"), AgreedError("bad"), KeyboardInterrupt()])
+def test_what_all_ranks_know_is_told_by_rank_0_alone(variable, error, capsys, monkeypatch):
+    monkeypatch.setenv(variable, "0")
+    first, said = outcome(error, capsys)
+    assert said.count("\n") == 1
+    monkeypatch.setenv(variable, "3")
+    assert outcome(error, capsys) == (first, "")
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), OSError("bad")])
+def test_what_one_rank_knows_is_told_with_its_number(error, capsys, monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
+    assert outcome(error, capsys) == (1, "prog: error on rank 3: bad\n")
+
+
+def test_a_quiet_rank_gives_rank_0_time_to_speak(capsys, monkeypatch):
+    slept = []
+    monkeypatch.setattr(command.time, "sleep", slept.append)
+    outcome(AgreedError("bad"), capsys)
+    assert slept == []
+    monkeypatch.setenv("PMIX_RANK", "1")
+    outcome(AgreedError("bad"), capsys)
+    assert slept == [command.QUIET_SECONDS]
+
+
+def test_a_full_disk_is_told_with_the_file_and_the_way_out(capsys):
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/run/step-1.h5")
+    code, said = outcome(error, capsys)
+    assert code == 1
+    assert said.startswith("prog: error: /data/run/step-1.h5: the disk is full: make room")
+
+
+def test_an_unknown_system_error_keeps_its_text():
+    assert describe(OSError(errno.ENOENT, "No such file or directory", "x")) == (
+        "x: No such file or directory"
+    )
+    assert describe(OSError(errno.EIO, "Input/output error")) == "Input/output error"
+    assert describe(OSError("truncated")) == "truncated"
+
+
+def test_a_file_in_the_way_is_told_as_such(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file") as caught:
+        (tmp_path / "file" / "below").mkdir()
+    assert describe(caught.value).endswith("a part of that path is a file: choose another folder")
+
+
+def test_a_reader_that_has_left_is_no_error():
+    code = "import sys; from cloudmask import command\n"
+    code += "sys.exit(command.run(lambda words: print('x\\n' * 10**6), [], program='prog'))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+def test_what_libraries_print_while_loading_is_kept_back_unless_loading_fails(capfd):
+    with command.loading_tensorflow():
+        os.write(2, b"about my build\n")
+    assert capfd.readouterr().err == ""
+
+    def load():
+        with command.loading_tensorflow():
+            os.write(2, b"the library is broken\n")
+            raise ImportError("no library")
+
+    with pytest.raises(ImportError):
+        load()
+    assert capfd.readouterr().err == "the library is broken\n"
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == "later\n"

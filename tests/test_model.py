@@ -1,0 +1,373 @@
+"""Networks, losses and model files against NumPy and plain Keras."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from cloudmask import metrics, modelfile
+from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
+from cloudmask.model.unet import num_logits, unet
+from cloudmask.modelfile import ModelInfo
+
+MEAN, STD = (0.3, 280.0, 270.0), (0.2, 15.0, 22.0)
+INFO = ModelInfo(
+    channels=tiny.CHANNELS,
+    classes=("clear", "cloud"),
+    widths=(4, 8),
+    dropout=(),
+    mean=MEAN,
+    std=STD,
+    patchset="0" * 64,
+)
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    """Each test chooses its precision; this is the one it starts and ends with."""
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def physical(random, *, size=32, batch=2):
+    """(B, S, S, 3) in physical units, one value in ten missing."""
+    image = random.normal(MEAN, STD, (batch, size, size, 3)).astype(np.float32)
+    image[random.random(image.shape) < 0.1] = np.nan
+    return image
+
+
+def copy_weights(source, target):
+    for variable, value in zip(target.trainable_variables, source.trainable_variables, strict=True):
+        assert variable.shape == value.shape
+        variable.assign(value)
+
+
+def gradients(model, image, label):
+    with tf.GradientTape() as tape:
+        loss, count = cross_entropy(model(image), label)
+        mean = loss / count
+    return tape.gradient(mean, [variable.value for variable in model.trainable_variables])
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_reference_network_has_1948609_parameters(portable):
+    assert unet(9, 1, portable=portable).count_params() == 1_948_609
+
+
+@pytest.mark.parametrize("widths", [(32, 64, 128, 256), (3, 5, 7), (1, 2)])
+@pytest.mark.parametrize("logits", [1, 4])
+def test_fast_and_portable_forms_are_one_function(widths, logits, random):
+    fast, portable = (
+        unet(3, logits, widths=widths, mean=MEAN, std=STD, portable=portable)
+        for portable in (False, True)
+    )
+    for variable in fast.trainable_variables:  # biases start at zero, where they would hide
+        variable.assign(variable + random.normal(0, 0.05, variable.shape))
+    copy_weights(fast, portable)
+    image = tf.constant(physical(random))
+    label = tf.constant(random.integers(0, max(2, logits), image.shape[:3]).astype(np.uint8))
+    values = fast(image).numpy(), portable(image).numpy()
+    assert np.isfinite(values[0]).all()
+    assert np.ptp(values[0]) > 0.01
+    np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-4 * np.abs(values[0]).max())
+    for one, other in zip(
+        gradients(fast, image, label), gradients(portable, image, label), strict=True
+    ):
+        assert np.isfinite(one).all()
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
+
+
+def test_forms_start_with_the_same_weights_and_another_seed_with_others(random):
+    one, same, other = (
+        unet(3, 1, widths=(4, 8), seed=seed, portable=portable)
+        for seed, portable in ((1, False), (1, True), (2, False))
+    )
+    for a, b in zip(one.trainable_variables, same.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    kernels = [v for v in one.trainable_variables if v.name == "kernel"]
+    others = [v for v in other.trainable_variables if v.name == "kernel"]
+    assert len(kernels) == 7
+    assert all((a.numpy() != b.numpy()).any() for a, b in zip(kernels, others, strict=True))
+
+
+def test_decoder_starts_as_wide_as_he_normal_asks():
+    kernels = {v.path: v.numpy() for v in unet(9, 1).trainable_variables if v.name == "kernel"}
+    for path, kernel in kernels.items():
+        if "logits" not in path:
+            expected = np.sqrt(2 / np.prod(kernel.shape[:3]))
+            assert kernel.std() == pytest.approx(expected, rel=0.1), path
+
+
+def test_any_size_that_halves_often_enough_can_be_computed(random):
+    model = unet(3, 1, widths=(2, 3, 4))
+    for height, width in ((4, 8), (32, 20)):
+        image = random.normal(size=(1, height, width, 3)).astype(np.float32)
+        assert model(image).shape == (1, height, width, 1)
+
+
+def test_missing_values_count_as_the_mean(random):
+    model = unet(3, 1, widths=(4, 8), mean=MEAN, std=STD)
+    image = physical(random)
+    filled = np.where(np.isnan(image), np.float32(MEAN), image)
+    np.testing.assert_allclose(model(image), model(filled), atol=1e-5)
+    endless = np.where(np.isnan(image), np.float32(np.inf), image)
+    np.testing.assert_array_equal(model(image), model(endless))
+    everything = np.full((1, 8, 8, 3), np.nan, np.float32)
+    zero = unet(3, 1, widths=(4, 8), mean=(0, 0, 0), std=STD)
+    copy_weights(model, zero)
+    np.testing.assert_array_equal(model(everything), zero(np.zeros_like(everything)))
+
+
+def test_network_takes_physical_units(random):
+    """The same as a network without normalisation that is fed normalised values."""
+    model = unet(3, 1, widths=(4, 8), mean=MEAN, std=STD)
+    plain = unet(3, 1, widths=(4, 8))
+    copy_weights(model, plain)
+    image = random.normal(MEAN, STD, (2, 32, 32, 3)).astype(np.float32)
+    normalised = ((image.astype(np.float64) - MEAN) / STD).astype(np.float32)
+    np.testing.assert_allclose(model(image), plain(normalised), atol=1e-4)
+
+
+def test_a_third_of_a_kelvin_is_not_lost_in_16_bits():
+    """Steps of bfloat16 are 2 K wide at 300 K: the first layer must compute in float32."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = unet(1, 1, widths=(4, 8), mean=(299.0,), std=(2.0,))
+    warm, warmer = (np.full((1, 8, 8, 1), kelvin, np.float32) for kelvin in (300.0, 300.3))
+    normalise = keras.Model(model.input, model.get_layer("normalise").output)
+    assert normalise(warmer).dtype == tf.float32
+    np.testing.assert_allclose(normalise(warmer), 0.65, atol=1e-4)
+    assert model(warm).dtype == tf.float32
+    assert (model(warm).numpy() != model(warmer).numpy()).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"widths": (8,)}, "two levels or more"),
+        ({"widths": (8, 0)}, "two levels or more"),
+        ({"dropout": (0.1,)}, "one per level"),
+        ({"dropout": (0.1, 1.0)}, r"\[0, 1\)"),
+        ({"mean": (1, 2), "std": (1, 1, 1)}, "do not fit 3 channels"),
+        ({"std": (1, 0, 1)}, "above zero"),
+        ({"mean": (1, float("nan"), 1)}, "finite"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        unet(3, 1, **({"widths": (4, 8)} | settings))
+
+
+def test_two_classes_take_one_logit_and_more_take_one_each():
+    assert [num_logits(classes) for classes in (2, 3, 7)] == [1, 3, 7]
+    with pytest.raises(ValueError, match="it takes two"):
+        num_logits(1)
+
+
+@pytest.fixture
+def binary(random):
+    """Logits as large as they get, and labels with unknown pixels."""
+    logits = random.normal(0, 20, (2, 12, 12, 1)).astype(np.float32)
+    return logits, random.choice([0, 1, 255], (2, 12, 12)).astype(np.uint8)
+
+
+def log_sigmoid(z):
+    return -np.logaddexp(0, -z.astype(np.float64))
+
+
+def test_binary_cross_entropy_is_its_formula(binary):
+    logits, label = binary
+    z, known = logits[..., 0], label != 255
+    per_pixel = np.where(label == 1, -log_sigmoid(z), -log_sigmoid(-z))
+    loss, count = cross_entropy(tf.constant(logits), tf.constant(label))
+    assert count == known.sum()
+    assert float(loss) == pytest.approx(per_pixel[known].sum(), rel=1e-5)
+
+
+def test_weighted_cross_entropy_is_that_of_tensorflow(binary):
+    logits, label = binary
+    known = label != 255
+    z, truth = logits[..., 0][known], label[known].astype(np.float32)
+    expected = tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(truth, z, 0.5))
+    loss, count = cross_entropy(tf.constant(logits), tf.constant(label), weights=(1.0, 0.5))
+    assert float(loss / count) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(), (1.0, 0.25, 3.0, 0.5)])
+def test_cross_entropy_of_many_classes_is_its_formula(weights, random):
+    logits = random.normal(0, 5, (2, 8, 8, 4)).astype(np.float32)
+    label = random.choice([0, 1, 2, 3, 255], (2, 8, 8)).astype(np.uint8)
+    total, number = 0.0, 0
+    for z, truth in zip(logits.reshape(-1, 4).astype(np.float64), label.ravel(), strict=True):
+        if truth != 255:
+            log_share = z[truth] - np.log(np.exp(z - z.max()).sum()) - z.max()
+            total -= log_share * (weights[truth] if weights else 1)
+            number += 1
+    loss, count = cross_entropy(tf.constant(logits), tf.constant(label), weights=weights)
+    assert count == number
+    assert float(loss) == pytest.approx(total, rel=1e-5)
+
+
+def test_a_clipped_frame_does_not_count(binary):
+    logits, label = binary
+    loss, count = cross_entropy(tf.constant(logits), tf.constant(label), clip_offset=3)
+    inside = np.s_[:, 3:-3, 3:-3]
+    expected = cross_entropy(tf.constant(logits[inside]), tf.constant(label[inside]))
+    assert (loss, count) == expected
+    changed = logits.copy()
+    changed[:, :3] = changed[:, :, -3:] = 99
+    assert cross_entropy(tf.constant(changed), tf.constant(label), clip_offset=3)[0] == loss
+
+
+def test_unknown_pixels_have_neither_loss_nor_gradient(binary):
+    logits, label = binary
+    logits[label == 255] = 1e30
+    for many in (logits, np.repeat(logits, 3, axis=-1)):
+        values = tf.constant(many)
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            loss, _ = cross_entropy(values, tf.constant(label))
+        gradient = tape.gradient(loss, values).numpy()
+        assert np.isfinite(float(loss))
+        assert (gradient[label == 255] == 0).all()
+        assert np.isfinite(gradient).all()
+    loss, count = cross_entropy(tf.constant(logits), tf.constant(np.full_like(label, 255)))
+    assert (float(loss), float(count)) == (0, 0)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_counts_on_the_device_are_those_of_numpy(classes, random):
+    shape = (3, 10, 10)
+    label = random.choice([*range(classes), 255], shape).astype(np.uint8)
+    predicted = random.integers(0, classes, shape).astype(np.int32)
+    found = confusion_counts(tf.constant(label), tf.constant(predicted), classes).numpy()
+    expected = metrics.confusion(label, predicted, num_classes=classes)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.int64
+
+
+def test_the_threshold_is_a_probability():
+    probability = np.array([0.1, 0.29, 0.31, 0.5, 0.9])
+    logits = np.log(probability / (1 - probability)).astype(np.float32).reshape(1, 1, 5, 1)
+    assert predicted_class(logits).numpy().ravel().tolist() == [0, 0, 0, 1, 1]
+    assert predicted_class(logits, threshold=0.3).numpy().ravel().tolist() == [0, 0, 1, 1, 1]
+    many = tf.constant([[[[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]]]])
+    assert predicted_class(many).numpy().ravel().tolist() == [1, 0]
+
+
+@pytest.fixture
+def saved(tmp_path, random):
+    """(model file, the model that was saved)."""
+    model = modelfile.build(INFO, seed=3)
+    for variable in model.trainable_variables:
+        variable.assign(variable + random.normal(0, 0.05, variable.shape))
+    path = tmp_path / "run" / "model.keras"
+    path.parent.mkdir()
+    modelfile.save(path, [v.numpy() for v in model.trainable_variables], INFO)
+    return path, model
+
+
+def test_model_file_gives_back_what_was_saved(saved, random):
+    path, model = saved
+    for place in (path, path.parent):
+        found, info = modelfile.load(place)
+        assert info == INFO
+        image = physical(random)
+        np.testing.assert_array_equal(found(image), model(image))
+    assert [p.name for p in path.parent.iterdir()] == ["model.keras"]
+
+
+def test_model_is_saved_in_float32_whatever_it_was_trained_in(tmp_path, random):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = modelfile.build(INFO)
+    path = tmp_path / "model.keras"
+    modelfile.save(path, [v.numpy() for v in model.trainable_variables], INFO)
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    keras.config.set_dtype_policy("float32")
+    stored = keras.saving.load_model(path)
+    assert {layer.dtype_policy.name for layer in stored.layers if layer.weights} == {"float32"}
+    for variable, value in zip(stored.trainable_variables, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_dropout_changes_training_but_not_the_saved_model(tmp_path, random):
+    info = ModelInfo(**(vars(INFO) | {"dropout": (0.5, 0.5)}))
+    model = modelfile.build(info)
+    image = physical(random)
+    assert (model(image, training=True).numpy() != model(image).numpy()).any()
+    path = tmp_path / "model.keras"
+    modelfile.save(path, [v.numpy() for v in model.trainable_variables], info)
+    found, _ = modelfile.load(path)
+    np.testing.assert_array_equal(found(image), model(image))
+
+
+PLAIN = """
+import sys
+import keras, numpy
+model = keras.saving.load_model(sys.argv[1])
+numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2]), verbose=0))
+assert not any(name.partition(".")[0] == "cloudmask" for name in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_model_file_loads_in_plain_keras_without_this_project(saved, tmp_path, random):
+    path, model = saved
+    image = physical(random)
+    np.save(tmp_path / "image.npy", image)
+    words = [path, tmp_path / "image.npy", tmp_path / "logits.npy"]
+    subprocess.run(
+        [sys.executable, "-c", PLAIN, *map(str, words)], check=True, cwd=tmp_path, timeout=120
+    )
+    np.testing.assert_allclose(
+        np.load(tmp_path / "logits.npy"), model(image).numpy(), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_file_that_is_no_model_is_refused(saved, tmp_path):
+    path, _ = saved
+    with pytest.raises(ValueError, match="is not a finished run"):
+        modelfile.load(tmp_path)
+    with pytest.raises(ValueError, match="is not there"):
+        modelfile.load(tmp_path / "none.keras")
+    other = tmp_path / "other.keras"
+    other.write_bytes(b"not a zip file")
+    with pytest.raises(ValueError, match=r"other\.keras is not a cloudmask model"):
+        modelfile.load(other)
+    other.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="is not a cloudmask model"):
+        modelfile.load(other)
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(other)
+    with pytest.raises(ValueError, match="is not a cloudmask model"):
+        modelfile.load(other)
+
+
+@pytest.mark.parametrize("text", ['{"channels": ["a"]}', "[1, 2]", "{", '{"strange": 1}'])
+def test_a_model_of_another_program_is_refused(saved, tmp_path, text):
+    path, _ = saved
+    other = tmp_path / "other.keras"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, "w") as target:
+        for name in source.namelist():
+            content = text if name == modelfile.INFO else source.read(name)
+            target.writestr(name, content)
+    with pytest.raises(ValueError, match="is not a cloudmask model"):
+        modelfile.load(other)
+
+
+def test_a_model_says_what_its_numbers_mean(saved):
+    path, _ = saved
+    with zipfile.ZipFile(path) as archive:
+        values = json.loads(archive.read(modelfile.INFO))
+    assert values["channels"] == list(INFO.channels)
+    assert values["classes"] == list(INFO.classes)

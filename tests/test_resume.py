@@ -1,0 +1,234 @@
+"""Going on from checkpoints, in one process; killed runs are in test_train.py and its mpi twin."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tiny
+
+from cloudmask.config import TrainConfig
+from cloudmask.train import checkpoint, loop, resume
+from cloudmask.train.plan import make_plan
+from cloudmask.train.runfolder import RunFolder
+from cloudmask.train.state import State
+
+RANKS = tiny.pretended_ranks(size=2, local_size=2)
+
+
+@pytest.fixture(scope="module")
+def patchset(tmp_path_factory):
+    return tiny.make_patchset(tmp_path_factory.mktemp("resume") / "set", patches=4)
+
+
+class Run:
+    """A run whose weights are random numbers instead of trained ones."""
+
+    def __init__(self, patchset, out, *, ranks=RANKS, seed=0, **settings):
+        if "dropout" in settings:
+            keras.utils.clear_session()  # random states are numbered through the whole process
+        settings = {"widths": (4, 8), "precision": "float32", "resume": True} | settings
+        self.config = TrainConfig(data=patchset, out=out, **settings)
+        self.ranks = ranks
+        self.plan = make_plan(self.config, ranks)
+        self.folder = RunFolder(out)
+        self.model, self.optimizer = loop._build(self.config, self.plan)
+        self.state = State()
+        self.randomise(seed)
+
+    def randomise(self, seed):
+        random = np.random.default_rng(seed)
+        for variable in self.model.trainable_variables:
+            variable.assign(random.normal(size=variable.shape))
+        for variable in self.optimizer.variables:
+            variable.assign(random.integers(0, 9, variable.shape).astype(variable.dtype))
+
+    def step(self, step, *, step_in_epoch=0, best=None):
+        """Random weights, of this seed, and a checkpoint of them."""
+        self.randomise(step)
+        self.state.step, self.state.step_in_epoch = step, step_in_epoch
+        self.state.best = {"loss": 0.1, "step": best} if best else None
+        self.save()
+
+    def save(self):
+        resume.save(self.plan, self.ranks, self.folder, self.state, self.model, self.optimizer)
+
+    def restore(self):
+        return resume.restore(self.plan, self.ranks, self.folder, self.model, self.optimizer)
+
+    def bits(self):
+        return [array.tobytes() for array in resume.arrays(self.model, self.optimizer).values()]
+
+
+def damage(run, step):
+    """Flip a bit in a checkpoint's variables."""
+    path = run.folder.checkpoints / f"step-{step:08d}.h5"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_state_weights_and_optimizer_come_back_bit_for_bit(patchset, tmp_path):
+    run = Run(patchset, tmp_path, dropout=(0.1, 0.1))
+    run.state = State(
+        epoch=2,
+        step_in_epoch=3,
+        step=9,
+        loss_sum=0.1 + 0.2,
+        loss_count=1e9 + 0.5,
+        patches_trained=31,
+        epoch_seconds=1 / 3,
+        last_loss=0.7,
+        history=[{"epoch": 1, "loss": 2 / 3, "valid": {"iou": {"a": None}}}],
+        best={"loss": 1e-17, "step": 4, "epoch": 1},
+        epochs_without_gain=1,
+        target={"accuracy": 0.9, "epoch": 1, "seconds": 2.5},
+        elapsed_seconds=12.25,
+    )
+    run.save()
+    other = Run(patchset, tmp_path, dropout=(0.1, 0.1), seed=99)
+    assert other.bits() != run.bits()
+    assert other.restore() == run.state
+    assert other.bits() == run.bits()
+
+
+def test_every_variable_of_model_and_optimizer_is_saved(patchset, tmp_path):
+    run = Run(patchset, tmp_path, dropout=(0.1, 0.1))
+    names = list(resume.arrays(run.model, run.optimizer))
+    assert len(names) == len(run.model.variables) + len(run.optimizer.variables)
+    assert sum("seed_generator" in name for name in names) == 3, "the random state of each dropout"
+    assert {"adam/iteration", "adam/learning_rate"} <= set(names)
+
+
+def test_the_newest_checkpoint_that_verifies_is_taken(patchset, tmp_path, capsys):
+    run = Run(patchset, tmp_path)
+    for step in (2, 4, 6):
+        run.step(step)
+    (run.folder.checkpoints / "step-00000008.h5").touch()
+    damage(run, 6)
+    assert run.restore().step == 4
+    told = capsys.readouterr()
+    warnings = told.err.splitlines()
+    assert "step-00000008.h5: never finished" in warnings[0]
+    assert "step-00000006.h5: checksum differs" in warnings[1]
+    assert len(warnings) == 2
+    assert "step-00000004.h5" in told.out
+
+
+def test_a_run_goes_on_after_it_has_passed_over_a_damaged_checkpoint(patchset, tmp_path):
+    run = Run(patchset, tmp_path, keep=1)
+    for step in (2, 4, 6, 8):
+        run.step(step, best=2)
+    damage(run, 8)
+    assert run.restore().step == 2
+    run.step(3, best=2)
+    assert checkpoint.steps(run.folder.checkpoints) == [2, 3]
+    assert run.restore().step == 3
+
+
+def test_without_any_checkpoint_a_run_starts_at_its_beginning(patchset, tmp_path, capsys):
+    run = Run(patchset, tmp_path)
+    before = run.bits()
+    assert run.restore() == State()
+    assert run.bits() == before
+    assert "starting at the beginning" in capsys.readouterr().out
+    run.step(2)
+    fresh = Run(patchset, tmp_path, resume=False)
+    assert fresh.restore() == State()
+
+
+def test_only_rank_0_reads(patchset, tmp_path):
+    Run(patchset, tmp_path).step(2)
+    other = Run(patchset, tmp_path, ranks=dataclasses.replace(RANKS, rank=1))
+    assert other.restore() == State()
+
+
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        ({"widths": (4, 16)}, r"widths was \[4, 8\], is \[4, 16\]"),
+        ({"dropout": (0.1, 0.2)}, r"dropout was \[\], is \[0.1, 0.2\]"),
+        ({"fixed_mean": (0, 0, 0), "fixed_std": (1, 1, 1)}, "mean was .*; std was"),
+        ({"precision": "float16"}, "another optimiser or precision"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(patchset, tmp_path, settings, difference):
+    Run(patchset, tmp_path).step(2)
+    with pytest.raises(ValueError, match=difference) as caught:
+        Run(patchset, tmp_path, **settings).restore()
+    assert "step-00000002.h5" in str(caught.value)
+
+
+def test_a_checkpoint_of_another_patch_set_is_refused(patchset, tmp_path):
+    Run(patchset, tmp_path / "run").step(2)
+    other = tiny.make_patchset(tmp_path / "set", patches=5)
+    with pytest.raises(ValueError, match=r"patch set was [0-9a-f]{64}, is"):
+        Run(other, tmp_path / "run").restore()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"ranks": dataclasses.replace(RANKS, size=3)}, "ranks was 2, is 3"),
+        ({"batch_size": 2}, "global batch was 8, is 4"),
+        ({"shuffle": "global"}, "shuffle was shard, is global"),
+        ({"seed_of_run": 5}, "seed was 0, is 5"),
+    ],
+)
+def test_another_order_goes_on_from_an_epochs_end_only(patchset, tmp_path, capsys, change, told):
+    run = Run(patchset, tmp_path)
+    run.step(2)
+    run.step(3, step_in_epoch=1)
+    settings = {{"seed_of_run": "seed"}.get(key, key): value for key, value in change.items()}
+    seed = settings.pop("seed", None)
+    other = Run(patchset, tmp_path, **settings)
+    if seed is not None:
+        other.config = dataclasses.replace(other.config, seed=seed)
+        other.plan = make_plan(other.config, other.ranks)
+    assert other.restore().step == 2
+    warnings = capsys.readouterr().err.splitlines()
+    assert "passed over step-00000003.h5: it stands in mid-epoch" in warnings[0]
+    assert told in warnings[0]
+    assert any(line.startswith("warning: resuming with a change") for line in warnings[1:])
+
+
+def test_a_change_of_settings_is_told(patchset, tmp_path, capsys):
+    Run(patchset, tmp_path).step(3, step_in_epoch=1)
+    assert Run(patchset, tmp_path, lr=0.5).restore().step == 3
+    assert "resuming with a change: lr was 0.001, is 0.5" in capsys.readouterr().err
+
+
+def test_the_same_command_resumes_without_a_warning(patchset, tmp_path, capsys):
+    settings = {"lr": 0.1, "augment": False, "loss": "wbce", "clip_offset": 2}
+    Run(patchset, tmp_path, **settings).step(3, step_in_epoch=1)
+    capsys.readouterr()
+    Run(patchset, tmp_path, **settings).restore()
+    assert capsys.readouterr().err == ""
+
+
+def test_weights_that_are_not_finite_are_not_saved(patchset, tmp_path):
+    run = Run(patchset, tmp_path, keep=1)
+    run.step(2)
+    run.state.step = 3
+    bias = run.model.trainable_variables[-1]
+    bias.assign(np.full(bias.shape, np.nan))
+    with pytest.raises(ValueError, match="not finite at step 3; the checkpoint of step 2 is kept"):
+        run.save()
+    assert checkpoint.steps(run.folder.checkpoints) == [2]
+
+
+def test_best_weights_are_those_of_the_best_checkpoint(patchset, tmp_path):
+    run = Run(patchset, tmp_path, keep=1)
+    run.step(2, best=2)
+    best = [v.numpy() for v in run.model.trainable_variables]
+    run.step(4, best=2)
+    run.step(6, best=2)
+    found = resume.best_weights(run.folder, run.model, run.state)
+    assert [w.tobytes() for w in found] == [w.tobytes() for w in best]
+
+
+def test_best_weights_without_validation_are_the_last_ones(patchset, tmp_path):
+    run = Run(patchset, tmp_path)
+    last = [v.numpy().tobytes() for v in run.model.trainable_variables]
+    found = resume.best_weights(run.folder, run.model, run.state)
+    assert [w.tobytes() for w in found] == last

@@ -1,0 +1,168 @@
+"""Whatever a rank does, its point ends in time, leaves no process, and the study goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FAKE = Path(__file__).with_name("scaling_fake.py")
+STALL_SECONDS = 3.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.mpi]
+
+
+def _words(folder, *options, program=(), ranks="2", repeats="2"):
+    fake = [str(FAKE), "--out", "{out}", "--batch", "{batch}", "--seed", "{seed}", *program]
+    return [
+        *(sys.executable, "-m", "scaling", "run", "--out", str(folder), "--ranks", ranks),
+        *("--modes", "weak", "--repeats", repeats, "--stall-seconds", str(STALL_SECONDS)),
+        *("--no-allreduce", *options, "--", "python", *fake),
+    ]
+
+
+@pytest.fixture
+def environment(plain_environment):
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return plain_environment | allowed
+
+
+@pytest.fixture
+def study(tmp_path, environment):
+    """study(*options, program=(), ...) -> (finished process, rows)"""
+
+    def run(*options, **words):
+        folder = tmp_path / "study"
+        done = subprocess.run(
+            _words(folder, *options, **words),
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+        return done, _rows(folder)
+
+    return run
+
+
+def _rows(folder):
+    path = folder / "results.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _processes(folder):
+    """Command lines of living processes that name this folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if str(folder) in words and state not in "ZX":
+                found.append(words)
+    return found
+
+
+def _by_seed(rows):
+    return {row["seed"]: row for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "says"),
+    [
+        ("stop", "stalled", "no step for 3 s, so it was ended; its last step was 2"),
+        ("never", "stalled", "no step for 3 s, so it was ended; it made no step"),
+        ("kill", "failed", "signal 9"),
+        ("raise", "failed", "rank 1: RuntimeError: the third step went wrong"),
+        ("exit", "failed", "exit code 4"),
+        ("no-summary", "failed", "no summary.json"),
+        ("version", "failed", "summary.json is version 99"),
+        ("failed", "failed", "rank 0: the disk is full"),
+    ],
+)
+def test_point_that_goes_wrong_ends_in_time_and_the_study_goes_on(
+    study, tmp_path, fault, status, says
+):
+    done, rows = study(program=["--fault", fault, "--fault-seed", "0"])
+    assert done.returncode == 1, done.stderr
+    broken, good = _by_seed(rows)[0], _by_seed(rows)[1]
+    assert broken["status"] == status
+    assert says in broken["error"]
+    assert broken["wall_seconds"] < STALL_SECONDS + 30
+    assert broken["last_lines"]["rank 0"] == "rank 0 of 2 begins"
+    assert "rank 1" in broken["last_lines"]
+    assert good["status"] == "ok"
+    assert good["patches_per_second"] > 0
+    assert _processes(tmp_path) == []
+    assert f"{status}: " in done.stdout
+
+
+def test_point_past_its_time_limit_is_ended_though_it_makes_steps(study, tmp_path):
+    options = ["--timeout", "4"]
+    done, rows = study(*options, program=["--pause", "0.5", "--steps", "1000"], repeats="1")
+    assert done.returncode == 1
+    assert [row["status"] for row in rows] == ["timeout"]
+    assert rows[0]["last_step"] > 3
+    assert rows[0]["wall_seconds"] < 4 + 30
+    assert _processes(tmp_path) == []
+
+
+def test_failed_points_run_once_more_when_asked_and_their_rows_stay(study):
+    study(program=["--fault", "exit", "--fault-seed", "0"])
+    again, rows = study(program=["--fault", "exit", "--fault-seed", "0"])
+    assert len(rows) == 2
+    assert "0 of them to run" in again.stdout
+    _, rows = study("--retry-failed", program=["--fault", "exit", "--fault-seed", "0"])
+    assert sorted((row["seed"], row["attempt"]) for row in rows) == [(0, 1), (0, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_study_ended_in_the_middle_goes_on_and_has_every_point_once(tmp_path, environment, number):
+    folder = tmp_path / "study"
+    words = _words(folder, program=["--pause", "0.2"], ranks="1,2", repeats="3")
+    process = subprocess.Popen(
+        words, env=environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 60
+    while len(_rows(folder)) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(0.7)  # into the next point
+    process.send_signal(number)
+    told = process.communicate()[1].decode()
+    until = time.monotonic() + 15
+    while _processes(folder) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert _processes(folder) == []
+    before = _rows(folder)
+    assert 2 <= len(before) < 6
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert told.count("\n") == 1
+        assert "the same command goes on" in told
+
+    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after = _rows(folder)
+    assert after[: len(before)] == before
+    names = [row["point"] for row in after]
+    assert len(names) == len(set(names)) == 6
+
+
+def test_a_second_study_in_the_same_folder_is_refused(tmp_path, environment):
+    folder = tmp_path / "study"
+    words = _words(folder, program=["--pause", "1"], repeats="1")
+    first = subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    first.stdout.readline()
+    second = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True)
+    first.communicate()
+    assert second.returncode == 1
+    assert "another process is running the study" in second.stderr
+    assert first.returncode == 0

@@ -1,0 +1,210 @@
+"""Plans are pure functions, so they are tried at every number of ranks from 1 to 64."""
+
+import math
+
+import numpy as np
+import pytest
+
+from cloudmask.train.schedule import (
+    PAD,
+    batch_sizes,
+    check_batch,
+    epoch_plan,
+    learning_rate,
+    shard_bounds,
+    validation_plan,
+)
+
+# (patches, batch per rank): as few as the ranks, odd and prime numbers, more than one batch left.
+SIZES = [(64, 1), (67, 1), (129, 2), (211, 3), (512, 8), (1009, 4)]
+
+
+def plans(num_patches, num_ranks, *, shuffle, global_batch, seed=0, epoch=0):
+    """(ranks, steps, batch): the plans of all ranks, which must be of one shape."""
+    return np.stack(
+        [
+            epoch_plan(
+                num_patches,
+                num_ranks,
+                rank,
+                global_batch=global_batch,
+                shuffle=shuffle,
+                seed=seed,
+                epoch=epoch,
+            )
+            for rank in range(num_ranks)
+        ]
+    )
+
+
+def global_batches(num_ranks, batch_per_rank):
+    """A full one, and two that the ranks cannot share evenly."""
+    full = num_ranks * batch_per_rank
+    return {full, max(num_ranks, full - 1), full + num_ranks // 2}
+
+
+@pytest.mark.parametrize("shuffle", ["shard", "global"])
+@pytest.mark.parametrize(("num_patches", "batch_per_rank"), SIZES)
+def test_every_patch_once_in_equally_many_steps(shuffle, num_patches, batch_per_rank):
+    for num_ranks in range(1, 65):
+        for global_batch in global_batches(num_ranks, batch_per_rank):
+            # np.stack would fail if ranks had different numbers of steps
+            plan = plans(num_patches, num_ranks, shuffle=shuffle, global_batch=global_batch)
+            assert sorted(plan[plan != PAD]) == list(range(num_patches))
+            assert plan.shape[2] == batch_sizes(global_batch, num_ranks).max()
+
+
+@pytest.mark.parametrize(("num_patches", "batch_per_rank"), SIZES)
+def test_a_rank_reads_only_its_own_contiguous_part(num_patches, batch_per_rank):
+    for num_ranks in range(1, 65):
+        bounds = shard_bounds(num_patches, num_ranks)
+        assert (bounds[0], bounds[-1]) == (0, num_patches)
+        assert set(np.diff(bounds)) <= {num_patches // num_ranks, -(-num_patches // num_ranks)}
+        for epoch in (0, 1):
+            plan = plans(
+                num_patches,
+                num_ranks,
+                shuffle="shard",
+                global_batch=num_ranks * batch_per_rank,
+                epoch=epoch,
+            )
+            for rank in range(num_ranks):
+                mine = plan[rank][plan[rank] != PAD]
+                assert sorted(mine) == list(range(bounds[rank], bounds[rank + 1]))
+
+
+@pytest.mark.parametrize(("num_patches", "global_batch"), [(67, 64), (129, 70), (512, 64)])
+def test_global_batches_are_the_same_whatever_the_number_of_ranks(num_patches, global_batch):
+    alone = plans(num_patches, 1, shuffle="global", global_batch=global_batch)[0]
+    for num_ranks in range(2, 65):
+        plan = plans(num_patches, num_ranks, shuffle="global", global_batch=global_batch)
+        assert plan.shape[1] == len(alone)
+        for step, expected in enumerate(alone):
+            batch = plan[:, step]
+            assert sorted(batch[batch != PAD]) == sorted(expected[expected != PAD])
+
+
+@pytest.mark.parametrize("shuffle", ["shard", "global"])
+def test_padding_stands_only_where_no_patch_is_left(shuffle):
+    for num_ranks in (1, 2, 3, 5, 8):
+        for global_batch in (8, 9, 13, 16):
+            plan = plans(67, num_ranks, shuffle=shuffle, global_batch=global_batch)
+            sizes = batch_sizes(global_batch, num_ranks)
+            if shuffle == "global":
+                places = np.concatenate([plan[r, :, : sizes[r]] for r in range(num_ranks)], axis=1)
+                series = [places.ravel()]
+            else:
+                series = [plan[rank, :, : sizes[rank]].ravel() for rank in range(num_ranks)]
+            for rank in range(num_ranks):
+                assert (plan[rank, :, sizes[rank] :] == PAD).all()
+            for places in series:
+                number = (places != PAD).sum()
+                assert (places[:number] != PAD).all()
+            longest = max((s != PAD).sum() / size for s, size in _with_sizes(series, sizes))
+            assert plan.shape[1] == math.ceil(longest), "no step is empty on every rank"
+
+
+def _with_sizes(series, sizes):
+    return zip(series, sizes if len(series) > 1 or len(sizes) == 1 else [sizes.sum()], strict=True)
+
+
+@pytest.mark.parametrize("shuffle", ["shard", "global"])
+def test_the_order_is_new_every_epoch_and_the_same_every_time(shuffle):
+    def order(**changes):
+        settings = {"shuffle": shuffle, "global_batch": 12, "seed": 0, "epoch": 0} | changes
+        return plans(97, 3, **settings).tolist()
+
+    seen = [order(epoch=epoch) for epoch in range(6)] + [order(seed=1)]
+    assert all(seen[i] != seen[j] for i in range(len(seen)) for j in range(i))
+    assert [order(epoch=epoch) for epoch in range(6)] == seen[:6]
+
+
+def test_ranks_shuffle_their_parts_differently():
+    plan = plans(64, 2, shuffle="shard", global_batch=8)
+    assert (plan[0].ravel() != plan[1].ravel() - 32).any()
+
+
+def test_the_order_is_no_longer_that_of_the_disk():
+    plan = plans(200, 1, shuffle="shard", global_batch=10)[0].ravel()
+    assert np.abs(np.diff(plan)).mean() > 20
+
+
+def test_ranks_share_a_global_batch_evenly():
+    for global_batch in range(1, 70):
+        for num_ranks in range(1, global_batch + 1):
+            sizes = batch_sizes(global_batch, num_ranks)
+            assert sizes.sum() == global_batch
+            assert sizes.min() >= 1
+            assert sizes.max() - sizes.min() <= 1
+
+
+def test_validation_covers_every_patch_once_in_order():
+    for num_patches in (0, 1, 5, 64, 67):
+        for num_ranks in range(1, 65):
+            every = [
+                validation_plan(num_patches, num_ranks, rank, batch=3) for rank in range(num_ranks)
+            ]
+            patches = np.concatenate([plan[plan != PAD] for plan in every])
+            assert patches.tolist() == list(range(num_patches))
+            assert all((plan[:-1] != PAD).all() for plan in every)
+
+
+def test_more_ranks_than_patches_are_refused():
+    assert shard_bounds(8, 8).tolist() == list(range(9))
+    with pytest.raises(ValueError, match="7 patches cannot feed 8 ranks; use at most 7 ranks"):
+        shard_bounds(7, 8)
+    with pytest.raises(ValueError, match="0 ranks"):
+        shard_bounds(7, 0)
+
+
+def test_a_global_batch_smaller_than_the_ranks_is_refused():
+    with pytest.raises(ValueError, match="a global batch of 3 cannot feed 4 ranks"):
+        batch_sizes(3, 4)
+
+
+def test_a_batch_larger_than_the_shard_is_refused():
+    check_batch(10, 2, global_batch=10)
+    with pytest.raises(ValueError, match="a batch of 6 per rank is larger than a rank's 5 of 10"):
+        check_batch(10, 2, global_batch=11)
+    with pytest.raises(ValueError, match="--batch-size 3"):
+        check_batch(10, 3, global_batch=12)
+
+
+def rate(step, **changes):
+    settings = {
+        "base": 0.1,
+        "scaling": "none",
+        "num_ranks": 4,
+        "warmup_steps": 0,
+        "decay": "none",
+        "total_steps": 100,
+    }
+    return learning_rate(step, **(settings | changes))
+
+
+def test_learning_rate_scales_with_the_ranks():
+    assert rate(7) == 0.1
+    assert rate(7, scaling="linear") == pytest.approx(0.4)
+    assert rate(7, scaling="sqrt") == pytest.approx(0.2)
+    assert rate(7, scaling="linear", num_ranks=1) == 0.1
+
+
+def test_learning_rate_warms_up_linearly_to_its_full_value():
+    rates = [rate(step, warmup_steps=5, scaling="linear") for step in range(8)]
+    assert rates == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4, 0.4, 0.4, 0.4])
+
+
+def test_learning_rate_falls_along_a_cosine_after_the_warm_up():
+    rates = [rate(step, warmup_steps=20, decay="cosine") for step in range(101)]
+    assert rates[:20] == pytest.approx([0.1 * (step + 1) / 20 for step in range(20)])
+    for step in range(20, 101):
+        expected = 0.1 * (1 + math.cos(math.pi * (step - 20) / 80)) / 2
+        assert rates[step] == pytest.approx(expected, abs=1e-12)
+    assert rates[60] == pytest.approx(0.05)
+    assert rates[100] == pytest.approx(0, abs=1e-12)
+    assert rate(500, decay="cosine") == pytest.approx(0, abs=1e-12)
+
+
+def test_a_warm_up_longer_than_the_run_stays_finite():
+    rates = [rate(step, warmup_steps=200, decay="cosine") for step in range(100)]
+    assert rates == pytest.approx([0.1 * (step + 1) / 200 for step in range(100)])
