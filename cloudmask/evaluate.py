@@ -1,8 +1,8 @@
 """How good a trained network is on a patch set: counts over all its pixels, divided once.
 
 Batches are dealt out to the ranks whole, so that each patch is computed in the same company however
-many ranks there are, and losses are added in an order of their own, not in that of TensorFlow's
-threads: the figures do not depend on N.
+many ranks there are, and losses are added in patch order: the figures do not depend on N. (On
+other numbers of threads per rank the network itself differs in its last bits.)
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scaling import intervals
@@ -48,7 +47,7 @@ def to_base(found: Curve, base: CurvePoint, *, falling: bool = False) -> Curve:
     for point in found:
         middle = base.estimate.value
         values = tuple(middle / v if falling else v / middle for v in point.values)
-        if point is base:
+        if point == base:
             estimate = Estimate(1.0, 1.0, 1.0, 1.0, point.estimate.repeats)
         elif falling:
             estimate = intervals.ratio(base.estimate, point.estimate)
@@ -142,42 +141,3 @@ def statistical_efficiency(study: Study, mode: str) -> tuple[Curve, dict[int, tu
             epochs[ranks] = reached
     found = curve(epochs, "epochs")
     return (to_base(found, base_of(found), falling=True) if found else ()), tried
-
-
-def warnings(study: Study) -> list[str]:
-    """What a reader must know before believing the curves."""
-    found = []
-    rows = study.measured
-    if any(row.get("oversubscribed") for row in rows):
-        found.append("Oversubscribed: more ranks than cores, several ranks shared a core.")
-    for mode in study.modes:
-        found += [
-            f"Super-linear: {mode} scaling on {point.ranks} ranks is above ideal beyond its "
-            "interval; suspect the base case, or a cache that only small shares fit into."
-            for point in efficiency(study, mode)
-            if point.estimate.low > 1.0 + 1e-9
-        ]
-        few = [p.ranks for p in throughput(study, mode) if not p.estimate.is_interval]
-        if few:
-            found.append(
-                f"Fewer than {intervals.REPEATS_FOR_INTERVAL} repeats ({mode}, "
-                f"{_listed(few)} ranks): bars there are ranges, not 95 % intervals."
-            )
-        if base_of(throughput(study, mode)).ranks != 1:
-            found.append(
-                f"The base of {mode} scaling is {base_of(throughput(study, mode)).ranks} ranks; "
-                "nothing is known of one."
-            )
-    bad = [row for row in study.rows if row["status"] != "ok"]
-    if bad:
-        found.append(f"{len(bad)} of {len(study.rows)} points gave no figures; see the table.")
-    commits = {row.get("commit") for row in rows}
-    if len(commits) > 1:
-        found.append("Points come from different commits of the program.")
-    if any(str(commit).endswith("+") for commit in commits):
-        found.append("The program had changes that its commit does not hold.")
-    return found
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scaling import curves, laws, results
+from scaling import curves, findings, laws, results
 from scaling.command import StudyError
 from scaling.laws import Fit, FitError
 from scaling.results import OK, Study
@@ -58,7 +58,7 @@ def run(settings: FitSettings) -> int:
         reasons = "; ".join(dict.fromkeys(fitted.refusal or "" for fitted in found))
         raise StudyError(f"no law can be fitted to {study.folder}: {reasons}")
     write(study, found)
-    print("\n".join([f"{conditions(study)}", "", *lines]))
+    print("\n".join([findings.conditions(study), "", *lines]))
     print(f"\nintervals: 95 %, for all parameters of a law together; written to {path_of(study)}")
     return 0
 
@@ -233,29 +233,3 @@ def statistical_lines(study: Study) -> list[str]:
             if reached < runs
         ]
     return lines
-
-
-def conditions(study: Study) -> str:
-    """What every figure of a study was measured under, in one sentence."""
-    row, header = study.measured[0], study.header
-    ranks = sorted({r["ranks"] for r in study.measured})
-    repeats = sorted({len(rows) for mode in study.modes for rows in study.points(mode).values()})
-    parts = [
-        ", ".join(row.get("hardware") or [header["hardware"]["title"]]),
-        f"{_some(ranks)} ranks",
-        str(row.get("binding")),
-        f"{row.get('threads_per_rank') or row['cores_per_rank']} threads per rank",
-        f"launcher {header['launcher']}",
-        f"{row.get('precision') or 'unknown precision'}",
-        f"data {row.get('data_mode') or 'mode unknown'}, page cache {header['page_cache']}",
-        f"{_some(repeats)} repeats",
-        f"commit {str(row.get('commit') or 'unknown')[:12]}",
-        str(row["ended"])[:10],
-    ]
-    if any(r.get("oversubscribed") for r in study.measured):
-        parts.insert(2, "OVERSUBSCRIBED")
-    return "; ".join(parts)
-
-
-def _some(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import jinja2
 
-from scaling import curves, export, fits, pictures, results, tables
+from scaling import export, findings, fits, panels, pictures, results, tables
 from scaling.command import StudyError, UsageError
+from scaling.plotting import View
 from scaling.results import Study
 from scaling.settings import ReportSettings
 from scaling.tables import Table
@@ -26,9 +27,9 @@ def run(settings: ReportSettings) -> int:
     settings.out.mkdir(parents=True, exist_ok=True)
     fitted = [fits.fit_study(study) for study in studies]
     views = pictures.views(studies, fitted)
-    panels = pictures.panels(studies)
+    chosen = panels.panels(studies)
     conditions = [_conditions(study, studies) for study in studies]
-    pictures.draw_all(panels, views, conditions, settings.out)
+    pictures.draw_all(chosen, views, conditions, settings.out)
 
     content = {
         "title": "Scaling study " + " and ".join(study.name for study in studies),
@@ -37,15 +38,15 @@ def run(settings: ReportSettings) -> int:
         "parts": [
             {
                 "name": study.name if len(studies) > 1 else "",
-                "warnings": curves.warnings(study),
-                "headlines": tables.headlines(study),
+                "warnings": findings.warnings(study),
+                "headlines": findings.headlines(study),
                 "tables": _tables(study, found),
             }
             for study, found in zip(studies, fitted, strict=True)
         ],
         "panels": [
             {"title": panel.title, "caption": panel.caption, "image": _inline(panel, views)}
-            for panel in panels
+            for panel in chosen
         ],
     }
     page = _environment().get_template("report.html.jinja").render(content)
@@ -58,7 +59,7 @@ def run(settings: ReportSettings) -> int:
             path = settings.out / f"extrap{part}-{mode}.jsonl"
             results.write_whole(path, export.extrap_lines(study, mode))
     for study in studies:
-        for line in [*tables.headlines(study), *curves.warnings(study)]:
+        for line in [*findings.headlines(study), *findings.warnings(study)]:
             print(line)
     print(f"report: {settings.out / 'report.html'}")
     return 0
@@ -72,7 +73,7 @@ PROJECTED = (
 
 def _conditions(study: Study, studies: Sequence[Study]) -> str:
     name = f"{study.name}: " if len(studies) > 1 else ""
-    return f"{name}{fits.conditions(study)}"
+    return f"{name}{findings.conditions(study)}"
 
 
 def _tables(study: Study, fitted: Sequence[fits.Fitted]) -> list[Table]:
@@ -85,7 +86,7 @@ def _tables(study: Study, fitted: Sequence[fits.Fitted]) -> list[Table]:
     return [table for table in found if table.rows]
 
 
-def _inline(panel: pictures.Panel, views: Sequence[pictures.View]) -> str:
+def _inline(panel: panels.Panel, views: Sequence[View]) -> str:
     """A panel as a data address, so that the page needs no other file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "panel.svg"

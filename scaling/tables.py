@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from scaling import curves, fits
 from scaling.curves import Curve
+from scaling.findings import number, shown
 from scaling.fits import Fitted
-from scaling.intervals import REPEATS_FOR_INTERVAL, Estimate
+from scaling.intervals import REPEATS_FOR_INTERVAL
 from scaling.results import OK, Row, Study
 
 
@@ -18,21 +19,6 @@ class Table:
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-
-
-def number(value: float) -> str:
-    """Three or four significant digits, without an exponent for what people count."""
-    if value == 0 or 1e-3 <= abs(value) < 1e6:
-        digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
-        return f"{value:.{digits}f}" if abs(value) >= 1 else f"{value:.3f}"
-    return f"{value:.3g}"
-
-
-def shown(estimate: Estimate) -> str:
-    """5.42 [5.31, 5.50] for an interval, 5.42 (5.31 - 5.50) for a range of too few repeats."""
-    low, high = number(estimate.low), number(estimate.high)
-    bounds = f"[{low}, {high}]" if estimate.is_interval else f"({low} - {high})"
-    return f"{number(estimate.value)} {bounds}"
 
 
 def _column(found: Curve, ranks: int) -> str:
@@ -244,33 +230,3 @@ def conditions_table(study: Study) -> Table:
     return Table(
         "Conditions", "Of the first measured point; all were checked.", ("", ""), tuple(rows)
     )
-
-
-def headlines(study: Study) -> list[str]:
-    """The findings, each with its absolute figure and interval."""
-    lines = []
-    for mode in study.modes:
-        rate, speedup = curves.throughput(study, mode), curves.speedup(study, mode)
-        if len(rate) < 2:
-            continue
-        last, ratio = rate[-1], speedup[-1]
-        efficiency = curves.efficiency(study, mode)[-1]
-        base = curves.base_of(rate)
-        lines.append(
-            f"{mode.capitalize()} scaling: {last.ranks} ranks train {shown(last.estimate)} "
-            f"patches/s, {shown(ratio.estimate)} times the {number(base.estimate.value)} of "
-            f"{base.ranks} rank{'s' if base.ranks > 1 else ''}; efficiency "
-            f"{shown(efficiency.estimate)}."
-        )
-        for point in curves.against_copies(study, mode)[-1:]:
-            lines.append(
-                f"That is {shown(point.estimate)} of {point.ranks} unconnected copies "
-                f"({mode} batches), the bound of a perfect allreduce on this machine."
-            )
-    whole = curves.solution_speedup(study)
-    if len(whole) > 1:
-        lines.append(
-            f"The whole run (start-up, validation and checkpoints included) is "
-            f"{shown(whole[-1].estimate)} times as fast on {whole[-1].ranks} ranks."
-        )
-    return lines

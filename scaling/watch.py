@@ -81,7 +81,7 @@ def watch(
     finally:
         _end(process)
     note = _guard_note(folder)
-    code, killed = note.get("exit_code", process.returncode), note.get("killed", 0)
+    code, killed = int(note.get("exit_code", -1)), int(note.get("killed", 0))
     return Outcome(ending, code, time.monotonic() - began, killed, step, lines)
 
 

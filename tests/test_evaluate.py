@@ -1,4 +1,4 @@
-"""`cloudmask evaluate` against figures computed plainly from the same network."""
+"""`cloudmask evaluate` against figures computed plainly; on two ranks in test_train_mpi.py."""
 
 import json
 
@@ -58,7 +58,7 @@ def float32():
     keras.config.set_dtype_policy("float32")
 
 
-def evaluate(*words, capsys=None):
+def evaluate(*words):
     """Exit code of the command line, run in this process."""
     words = ["evaluate", *map(str, words)]
     return command.run(tiny.cli.main, words, program="cloudmask")
@@ -138,23 +138,6 @@ def test_people_read_a_table(run, patchset, capsys):
     for part in ("10 patches", "accuracy", "majority", "kappa", "mean IoU", "class 1"):
         assert part in shown
     assert str(run / "evaluation-valid.json") in shown
-
-
-@pytest.mark.slow
-@pytest.mark.mpi
-def test_two_ranks_measure_the_same(record, work, run, patchset):
-    """On as many threads as the ranks have; more of them add the losses in another order."""
-    out, alone = work / "ranks.json", work / "one-thread.json"
-    words = ("-m", "cloudmask", "evaluate", run, patchset, "--batch-size", 3, "--out")
-    ended = tiny.finish(tiny.start(*words, out, ranks=2))
-    assert ended.code == 0, ended.err
-    assert ended.out.count("kappa") == 1
-    found = json.loads(out.read_text())
-    assert found.pop("ranks") == 2
-    for key in found:
-        if key != "date":
-            assert found[key] == record[key], key
-    assert alone
 
 
 def test_a_model_that_does_not_fit_is_refused(work, patchset, capsys):

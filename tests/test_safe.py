@@ -51,7 +51,7 @@ def satpy_arrays(product, files, *names, grid="i", **query):
 
 
 def plain_zenith(values, row, column, *, resolution, track_offset):
-    """slstr.md's rule for one pixel, in degrees: a straight line between two tie points."""
+    """The sun's angle at one pixel in degrees: on a straight line between two tie points."""
     place = (column - track_offset) * resolution / 16000 + 64
     left = math.floor(place)
     low, high = values.solar_zenith[row, left], values.solar_zenith[row, left + 1]
@@ -165,7 +165,11 @@ def test_invalid_pixels_of_a_block_are_left_out_of_its_mean(tmp_path, values):
 
 def test_coordinates_and_flags_are_those_of_the_files(tmp_path, values):
     values.latitude[0, 0] = -(2**31)
-    scene = safe.read_safe(sen3.write_product(tmp_path, values))
+    product = sen3.write_product(tmp_path, values)
+    scene = safe.read_safe(product)
+    found = satpy_arrays(product, ["geodetic_in.nc"], "latitude", "longitude", stripe="i")
+    np.testing.assert_array_equal(scene.latitude, found[0].astype(np.float32))
+    np.testing.assert_array_equal(scene.longitude, found[1].astype(np.float32))
     assert np.isnan(scene.latitude[0, 0])
     latitude, longitude = values.latitude.ravel()[1:], values.longitude.ravel()
     np.testing.assert_allclose(scene.latitude.ravel()[1:], latitude / 1e6, atol=2e-6)
@@ -556,7 +560,7 @@ def test_real_sun_angles_are_satpys(real_product, tmp_path):
     """satpy wants the cartesian grids, which the product lacks: they follow from the tie points'.
 
     At the tie points both must be the same. Between them satpy draws a spline, which overshoots
-    where the tie points are jagged, by hundredths of a degree, mostly near the edges of the swath; we a line.
+    by hundredths of a degree where the tie points are jagged; we a line.
     """
     copy = tmp_path / real_product.name
     copy.mkdir()

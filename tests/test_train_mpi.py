@@ -158,7 +158,14 @@ def results(work, patchset, killed, bad):
         limit = 30_000 if name == "disk-full" else None
         cases.append(Case(name, words, folder=folder, largest_file=limit))
     cases.append(case("room-again", *KILLED, "--resume", copy_of=work / "disk-full"))
+    cases.append(evaluation("two", work, patchset))
     return tiny.run_cases(cases, work / "cases", ranks=2)
+
+
+def evaluation(name, work, patchset):
+    """Evaluate the run `same`; three patches a batch do not divide ten."""
+    words = ["evaluate", work / "same", patchset, "--batch-size", 3]
+    return Case(name, [*words, "--out", work / f"{name}.json"], program="cloudmask")
 
 
 def summary_of(run):
@@ -278,17 +285,30 @@ def test_people_read_one_line_per_epoch_from_rank_0_alone(results):
 
 
 @pytest.fixture(scope="module")
-def alone(work, patchset):
-    """The losses of one rank, started as a plain program."""
-    ended = tiny.train("--data", patchset, "--out", work / "alone", *SAME)
-    assert ended.code == 0, ended.err
+def alone(work, patchset, results):
+    """The losses of one rank, without any launcher."""
+    cases = [
+        Case("alone", ["--data", patchset, "--out", work / "alone", *SAME]),
+        evaluation("one", work, patchset),
+    ]
+    found = tiny.run_cases(cases, work / "alone-cases", ranks=1)
+    assert [found[case.name].codes for case in cases] == [[0], [0]]
     return losses(work / "alone")
 
 
-def test_two_ranks_train_as_one(results, work, alone):
+def test_two_ranks_train_as_one(work, alone):
     assert len(alone) == 20
     assert alone[-1] < 0.8 * alone[0]
     assert losses(work / "same") == pytest.approx(alone, rel=1e-4)
+
+
+def test_two_ranks_measure_the_same_as_one(results, work, alone):
+    assert results["two"].codes == [0, 0]
+    assert results["two"].out[0].count("kappa") == 1
+    assert results["two"].out[1] == ""
+    one, two = (json.loads((work / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert (one.pop("ranks"), two.pop("ranks")) == (1, 2)
+    assert one | {"date": None} == two | {"date": None}
 
 
 @pytest.mark.parametrize(
@@ -350,6 +370,23 @@ def test_a_killed_rank_ends_the_whole_run(work, patchset):
     ended = tiny.finish(process, seconds=60)
     assert ended.code != 0
     assert ended.seconds < 20
+
+
+def test_a_rank_that_cannot_read_ends_all_ranks_and_is_the_one_that_is_told(work, patchset):
+    """The last file has become something else, and only the last rank reads it."""
+    folder = shutil.copytree(patchset, work / "unreadable")
+    victim = folder / open_patchset(folder).splits["train"].files[-1].path
+    victim.write_bytes(bytes(victim.stat().st_size))
+    words = ("--data", folder, "--out", work / "unread", *TINY, "--no-verify")
+    ended = tiny.train(*words, ranks=2)
+    assert ended.code != 0
+    assert "Traceback" not in ended.err
+    lines = [line for line in ended.err.splitlines() if line.startswith("train_hvd.py: ")]
+    assert lines[0].startswith("train_hvd.py: error on rank 1: ")
+    assert lines[1:] in ([], ["train_hvd.py: error: stopped, because another rank has failed"])
+    found = summary_of(work / "unread")
+    assert (found["status"], found["rank"]) == ("failed", 1)
+    assert found["error"] in lines[0]
 
 
 # --- What cannot be done --------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """Sentinel-3 SLSTR level 1 products (`S3A_SL_1_RBT*.SEN3` folders) as scenes, nadir view.
 
-satpy reads radiances, brightness temperatures and coordinates. Done here is what it leaves out:
-pixels that are invalid by their exception flags (it knows the fill value only); the solar
-irradiance of the scene (it takes that of the last calibration); the cosine of the solar zenith
-angle; and the way from 500 m to 1 km. Its angles are not used: they need further files, and a
-spline overshoots between tie points, which are jagged.
+satpy reads radiances and brightness temperatures. Done here is what it leaves out: pixels that are
+invalid by their exception flags (it knows the fill value only); the solar irradiance of the scene
+(it takes that of the last calibration); the cosine of the solar zenith angle; and the way from
+500 m to 1 km. Its angles are not used: they need further files, and its spline overshoots between
+the tie points, which are jagged.
 
 The gains for the radiances of collections before 005 are handed to satpy, because whether it
 applies its own to newer ones depends on its version.
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from cloudmask.data.safe_arrays import (
-    Loaded,
+    Bands,
     check_readable,
     holds,
     read_attribute,
@@ -108,7 +108,10 @@ def read_safe(
         image[..., index] = reflectance
     image[..., len(SOLAR) :] = thermal.bt
     unknown = missing_pixels(image) | _has(thermal.confidence, Confidence.UNFILLED)
-    coordinates = Loaded(path, ("geodetic_in.nc",), ("latitude", "longitude"))
+    latitude, longitude = (
+        read_decoded(path, "geodetic_in.nc", f"{name}_in", shape).astype(np.float32)
+        for name in ("latitude", "longitude")
+    )
     try:
         chosen = _label(path, label, thermal, unknown)
     except SceneError:
@@ -123,8 +126,8 @@ def read_safe(
         classes=CLASSES,
         summary=_mask(_has(thermal.confidence, Confidence.SUMMARY_CLOUD), unknown),
         label_source=label,
-        latitude=coordinates.read("latitude", shape).astype(np.float32),
-        longitude=coordinates.read("longitude", shape).astype(np.float32),
+        latitude=latitude,
+        longitude=longitude,
         confidence=thermal.confidence,
     )
 
@@ -141,13 +144,13 @@ def _read_thermal(product: Path, needed: Sequence[str], *, verify: bool) -> Ther
     check_readable(product, needed)
     confidence = read_raw(product, "flags_in.nc", "confidence_in")
     shape = confidence.shape
-    files = [f"{band}_BT_in.nc" for band in THERMAL]
-    loaded = Loaded(product, files, THERMAL)
+    bands = Bands(product, THERMAL, kind="BT_in")
     bt = np.empty((*shape, len(THERMAL)), np.float32)
-    for index, (band, file) in enumerate(zip(THERMAL, files, strict=True)):
-        bt[..., index] = loaded.read(band, shape)
-        bt[_invalid(product, file, f"{band}_exception_in", shape), index] = np.nan
-    zenith = _solar_zenith(product, shape, files[0], resolution=1000)
+    for index, band in enumerate(THERMAL):
+        bt[..., index] = bands.read(band, shape)
+        invalid = _invalid(product, f"{band}_BT_in.nc", f"{band}_exception_in", shape)
+        bt[invalid, index] = np.nan
+    zenith = _solar_zenith(product, shape, f"{THERMAL[0]}_BT_in.nc", resolution=1000)
     return Thermal(bt, confidence, zenith)
 
 
@@ -160,18 +163,19 @@ def _reflectances(
     radiances"), with the solar irradiance E0 of the season that it used; cos z is in neither.
     """
     fine = (2 * shape[0], 2 * shape[1])
-    files = [f"{band}_radiance_an.nc" for band in SOLAR]
-    calibration = {f"{band}_nadir": gain for band, gain in zip(SOLAR, gains, strict=True)}
-    loaded = Loaded(product, files, SOLAR, user_calibration=calibration)
+    bands = Bands(product, SOLAR, kind="radiance_an", gains=dict(zip(SOLAR, gains, strict=True)))
     detector = read_raw(product, "indices_an.nc", "detector_an", fine).astype(np.uint8)
-    zenith = _solar_zenith(product, (shape[0], fine[1]), files[0], resolution=500)
+    zenith = _solar_zenith(
+        product, (shape[0], fine[1]), f"{SOLAR[0]}_radiance_an.nc", resolution=500
+    )
     lit = np.where(zenith < 90, zenith, np.nan)
     cosine = np.cos(np.radians(lit)).repeat(2, axis=0)
-    for band, file in zip(SOLAR, files, strict=True):
-        reflectance = loaded.read(band, fine) * np.pi
+    for band in SOLAR:
+        reflectance = bands.read(band, fine) * np.pi
         reflectance /= _irradiance(product, band)[detector]
         reflectance /= cosine
-        reflectance[_invalid(product, file, f"{band}_exception_an", fine)] = np.nan
+        invalid = _invalid(product, f"{band}_radiance_an.nc", f"{band}_exception_an", fine)
+        reflectance[invalid] = np.nan
         yield block_means(reflectance)
 
 

@@ -1,19 +1,20 @@
 """Arrays of a Sentinel-3 SLSTR product: through satpy, or as they stand in the files.
 
-satpy's reader `slstr_l1b` unpacks measurements and coordinates. It is handed the files it is to
-read and no others: with every file it is given it opens neighbours, which a partial product may
-lack. Every file is opened with h5py before satpy gets it, as one that is truncated is then found
-by name and in one place. Flags are read with h5py: they are bits, and no unpacking may touch them.
+satpy's reader `slstr_l1b` unpacks measurements. It is handed the files it is to read and no others:
+with every file it is given it opens neighbours, which a partial product may lack, and each time it
+is set up takes a tenth of a second. Every file is opened with h5py before, as one that is truncated
+is then found by name and in one place. Flags are read with h5py: they are bits, and no unpacking
+may touch them.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -23,43 +24,49 @@ from cloudmask.data.scene import SceneError
 _AGAIN = "download the product again"
 
 
-class Loaded:
-    """Variables that satpy has found in some files of a product; read when they are asked for."""
+class Bands:
+    """Measurements of the nadir view as satpy gives them, read one by one as they are asked for."""
 
     def __init__(
-        self, product: Path, files: Sequence[str], names: Sequence[str], **settings: Any
+        self,
+        product: Path,
+        bands: Sequence[str],
+        *,
+        kind: Literal["radiance_an", "BT_in"],
+        gains: Mapping[str, float] | None = None,
     ) -> None:
-        """`names` are satpy's, on the 500 m grid if the files are, and of the nadir view.
+        """`gains` multiply the radiances of the bands they name, in place of satpy's own.
 
-        `settings` go to its reader. SceneError if satpy is not installed or cannot open the files.
+        SceneError if satpy is not installed or cannot open the files.
         """
-        self._product, self._where = product, " and ".join(files)
+        self._product = product
+        self._files = {band: f"{band}_{kind}.nc" for band in bands}
         try:
             from satpy.dataset.dataid import DataQuery
             from satpy.scene import Scene as SatpyScene
         except ImportError as error:
             problem = f"cannot be read without satpy ({error})"
             raise SceneError(product, problem, "pip install 'cloudmask[products]'") from None
-        fine = files[0].endswith("_an.nc")
-        grid: dict[str, Any] = {"stripe": "a", "resolution": 500, "calibration": "radiance"}
-        if not fine:
-            grid = {"stripe": "i", "resolution": 1000}
-        queries = {name: DataQuery(name=name, view="nadir", **grid) for name in names}
-        with _quiet(), _reading(product, self._where):
+        grid: dict[str, Any] = {"stripe": "i", "resolution": 1000}
+        if kind == "radiance_an":
+            grid = {"stripe": "a", "resolution": 500, "calibration": "radiance"}
+        queries = {band: DataQuery(name=band, view="nadir", **grid) for band in bands}
+        calibration = {f"{band}_nadir": gain for band, gain in (gains or {}).items()}
+        with _quiet(), _reading(product, " or ".join(self._files.values())):
             scene = SatpyScene(
-                filenames=[str(product / file) for file in files],
+                filenames=[str(product / file) for file in self._files.values()],
                 reader="slstr_l1b",
-                reader_kwargs=settings,
+                reader_kwargs={"user_calibration": calibration},
             )
             scene.load(list(queries.values()))
-            self._arrays = {name: scene[query] for name, query in queries.items() if query in scene}
+            self._arrays = {band: scene[query] for band, query in queries.items() if query in scene}
 
-    def read(self, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """The variable's values, floats with NaN where the file has its fill value. SceneError."""
-        if name not in self._arrays:
-            raise SceneError(self._product, f"{self._where} holds no {name}", _AGAIN)
-        with _quiet(), _reading(self._product, self._where):
-            return _checked(self._product, name, self._arrays[name].to_numpy(), shape)
+    def read(self, band: str, shape: tuple[int, int]) -> np.ndarray:
+        """`shape` float64: mW m-2 sr-1 nm-1 or K, NaN where the file has its fill. SceneError."""
+        if band not in self._arrays:
+            raise SceneError(self._product, f"{self._files[band]} holds no {band}", _AGAIN)
+        with _quiet(), _reading(self._product, self._files[band]):
+            return _checked(self._product, band, self._arrays[band].to_numpy(), shape)
 
 
 def check_readable(product: Path, files: Sequence[str]) -> None:

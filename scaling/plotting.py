@@ -1,0 +1,102 @@
+"""How curves of one or two studies look. Solid is measured or fitted to it, dashed projected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from scaling import laws
+from scaling.curves import Curve
+from scaling.fits import Fitted
+from scaling.results import Study
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+BLUE, RED, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00"
+GREY, PALE = "#555555", "#bbbbbb"
+PROJECT = 2
+"""laws are drawn up to this multiple of the largest measured rank count"""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a panel draws: a study, its fits, and how it looks; `alone` without a second study."""
+
+    study: Study
+    fitted: dict[str, Fitted]
+    prefix: str
+    marker: str
+    colours: tuple[str, str]
+    alone: bool
+
+    def law(self, key: str) -> laws.Fit | None:
+        found = self.fitted.get(key)
+        return found.fit if found else None
+
+
+def series(axes: Axes, found: Curve, view: View, label: str, colour: str, shift: float = 0) -> None:
+    """Medians with intervals, joined, and every single run beside them."""
+    if not found:
+        return
+    x = np.array([point.ranks for point in found]) * (1 + shift)
+    middle = np.array([point.estimate.value for point in found])
+    low = middle - [point.estimate.low for point in found]
+    high = np.array([point.estimate.high for point in found]) - middle
+    axes.errorbar(
+        x,
+        middle,
+        [low, high],
+        fmt="-" + view.marker,
+        color=colour,
+        markersize=5,
+        capsize=3,
+        linewidth=1.3,
+        label=f"{view.prefix}{label}",
+        zorder=3,
+    )
+    for place, point in zip(x, found, strict=True):
+        runs = [place * 1.025] * len(point.values)
+        axes.plot(runs, point.values, ".", color=colour, alpha=0.45, markersize=4, zorder=2)
+
+
+def is_wide(found: Sequence[View]) -> bool:
+    ranks = [row["ranks"] for view in found for row in view.study.measured]
+    return max(ranks) / min(ranks) >= 8
+
+
+def rank_axis(axes: Axes, found: Sequence[View], *, reach: float = 1.0) -> None:
+    """Rank counts as ticks; logarithmic where they span a factor of eight or more."""
+    ranks = sorted({row["ranks"] for view in found for row in view.study.measured})
+    top = max(ranks) * reach
+    if is_wide(found):
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(min(ranks) / 1.25, top * 1.25)
+    else:
+        axes.set_xlim(min(ranks) - 0.35 * max(1, top / 8), top + 0.35 * max(1, top / 8))
+    ticks = ranks + ([int(top)] if reach > 1 else [])
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    unit = "GPUs" if any(v.study.header["gpus_per_rank"] for v in found) else "ranks"
+    axes.set_xlabel(unit)
+
+
+def law_curve(
+    axes: Axes,
+    fit: laws.Fit | None,
+    value: Callable[[np.ndarray], np.ndarray],
+    label: str,
+    colour: str,
+) -> None:
+    """A fitted law: solid where there are measurements, dashed and labelled beyond them."""
+    if fit is None:
+        return
+    first, last = min(fit.ranks), max(fit.ranks)
+    inside = np.linspace(first, last, 60)
+    beyond = np.linspace(last, PROJECT * last, 60)
+    axes.plot(inside, value(inside), "-", color=colour, linewidth=1, label=label, zorder=1)
+    told = f"{label}, projected"
+    axes.plot(beyond, value(beyond), "--", color=colour, linewidth=1, label=told, zorder=1)

@@ -1,0 +1,261 @@
+"""The command `check`: is a published figure met? Measured where the same work was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scaling import curves, findings, intervals, projection, results, runs
+from scaling.command import StudyError, UsageError
+from scaling.findings import number
+from scaling.reference import Reference, load
+from scaling.results import Row, Study
+from scaling.settings import CheckSettings
+
+MET, MISSED, NOT_COMPARABLE = 0, 1, 2
+WORDS = {MET: "met", MISSED: "missed", NOT_COMPARABLE: "not comparable"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """met, missed or not comparable, with the reasons and what else is to be said."""
+
+    code: int
+    why: str
+    lines: tuple[str, ...] = ()
+
+
+def run(settings: CheckSettings) -> int:
+    """Print the verdict; returns 0 met, 1 missed, 2 not comparable (or nothing to compare)."""
+    reference = load(settings.reference)
+    try:
+        study = open_path(settings.path, mixed=settings.mixed)
+    except (StudyError, OSError) as error:
+        raise UsageError(str(error)) from None
+    verdict = check(study, reference, ranks=settings.ranks)
+    print(f"{reference.name}: {reference.title}")
+    print(f"  {_figures(reference)} ({reference.source})")
+    print(f"this: {findings.conditions(study)}")
+    print(f"verdict: {WORDS[verdict.code]}: {verdict.why}")
+    for line in verdict.lines:
+        print(f"  {line}")
+    print("weak points of the reference:")
+    for point in reference.weak_points or ("none noted",):
+        print(f"  - {point}")
+    return verdict.code
+
+
+def open_path(path: Path, *, mixed: bool) -> Study:
+    """A study, or one run as a study of one point. Raises StudyError."""
+    if (path / "summary.json").is_file() and not (path / "study.json").exists():
+        return _one_run(path)
+    if path.is_dir() and not (path / "study.json").exists():
+        raise StudyError(f"{path} holds neither a study (study.json) nor a run (summary.json)")
+    return results.read(path, mixed=mixed)
+
+
+def _one_run(path: Path) -> Study:
+    try:
+        summary = runs.read_summary(path)
+    except runs.RunError as error:
+        raise StudyError(f"{path}: {error}") from None
+    found = runs.measures(summary, path)
+    places = summary.get("placement") or [{}]
+    cores = len(places[0].get("cores") or []) or summary.get("threads_per_rank") or 1
+    row: Row = {
+        **{"point": path.name, "mode": "weak", "kind": "ranks", "ranks": summary["ranks"]},
+        **{"repeat": 1, "status": results.OK, "ended": summary.get("date") or "unknown date"},
+        **{"hardware": [str(found["device"])], "oversubscribed": False, "cores_per_rank": cores},
+        "binding": f"{cores} core{'s' if cores > 1 else ''} per rank",
+    }
+    header = {
+        **{"launcher": f"unknown ({found['controller']})", "page_cache": "unknown"},
+        **{"hardware": {"title": str(found["device"])}, "gpus_per_rank": 0},
+    }
+    return Study(path, header, [row | found])
+
+
+def check(study: Study, reference: Reference, *, ranks: int | None = None) -> Verdict:
+    """Hold a study against a reference. Raises UsageError for a rank count it does not have."""
+    if reference.quantity == "speed-up":
+        return check_speedup(study, reference)
+    measured = sorted({row["ranks"] for row in study.measured})
+    if ranks is not None and ranks not in measured:
+        raise UsageError(f"--ranks {ranks} was not measured; there are {_listed(measured)}")
+    return check_time(study, reference, ranks=ranks or max(measured))
+
+
+def check_time(study: Study, reference: Reference, *, ranks: int) -> Verdict:
+    """Time to solution: measured if these runs did the work, else projected."""
+    figure = reference.figures[0]
+    rows = [row for row in study.measured if row["ranks"] == ranks]
+    lines = [quality_line(rows)]
+    differences = {text for row in rows for text in other_work(row, reference)}
+    if not differences:
+        return _measured(rows, reference, lines)
+    why = "; ".join(sorted(differences))
+    blocked = [text for row in rows for text in other_problem(row, reference)]
+    if blocked:
+        return Verdict(NOT_COMPARABLE, f"other work: {why}; not projected either", tuple(lines))
+    found = projection.project(study, reference)
+    if found is None:
+        return Verdict(NOT_COMPARABLE, f"other work: {why}", tuple(lines))
+    if any(row.get("parameters") is None for row in rows):
+        lines.append("the network's size is not in summary.json; it is taken to be the reference's")
+    lines += projected_lines(found, reference, ranks, figure.value)
+    return Verdict(NOT_COMPARABLE, f"projected only, for it did other work: {why}", tuple(lines))
+
+
+def _measured(rows: Sequence[Row], reference: Reference, lines: list[str]) -> Verdict:
+    figure = reference.figures[0]
+    total = intervals.median([row["total_seconds"] for row in rows])
+    ranks = rows[0]["ranks"]
+    text = (
+        f"{_minutes(total.value)} [{_minutes(total.low)}, {_minutes(total.high)}] "
+        f"({total.kind}, {total.repeats} runs) measured on {ranks} ranks, "
+        f"against {_minutes(figure.value)} on {reference.devices}"
+    )
+    lines.append(f"{number(ranks * total.value / 3600)} rank-hours")
+    if figure.holds(total.value) != figure.holds(total.high):
+        lines.append(
+            "the interval reaches beyond the figure: another run may fall on its other side"
+        )
+    for name, wanted in reference.quality.items():
+        reached = [row.get(f"best_{name}") for row in rows]
+        if any(value is None or value < wanted for value in reached):
+            return Verdict(
+                NOT_COMPARABLE, f"other quality: {name} {wanted} is asked for; {text}", tuple(lines)
+            )
+    if not figure.holds(total.value):
+        return Verdict(MISSED, text, tuple(lines))
+    inferences = reference.work.get("inferences", 0)
+    if inferences:
+        why = f"the reference's time holds {inferences} inferences too, this one does not; {text}"
+        return Verdict(NOT_COMPARABLE, f"other work: {why}", tuple(lines))
+    return Verdict(MET, text, tuple(lines))
+
+
+def other_problem(row: Row, reference: Reference) -> list[str]:
+    """What makes a patch of this run another amount of work, so that nothing can be projected."""
+    found = []
+    for name in ("patch_size", "channels", "parameters"):
+        wanted, had = reference.work.get(name), row.get(name)
+        if wanted is not None and had is not None and had != wanted:
+            found.append(f"{had} {name.replace('_', ' ')} instead of {wanted}")
+    return found
+
+
+def other_work(row: Row, reference: Reference) -> list[str]:
+    """Every way in which a run did something else than the reference."""
+    found = other_problem(row, reference)
+    names = {
+        "training_patches": "training patches",
+        "validation_patches": "validation patches",
+        "epochs_run": "epochs",
+    }
+    for name, words in names.items():
+        wanted = reference.work["epochs" if name == "epochs_run" else name]
+        had = row.get(name)
+        if had != wanted:
+            found.append(f"{had} {words} instead of {wanted}")
+    epochs, patches = row.get("epochs_run"), row.get("training_patches")
+    if not found and epochs and patches and row.get("patches_trained") != epochs * patches:
+        found.append(f"{row.get('patches_trained')} patches trained instead of {epochs * patches}")
+    return found
+
+
+def projected_lines(
+    found: projection.Projection, reference: Reference, ranks: int, seconds: float
+) -> list[str]:
+    """What the reference's work would take here, and how many such devices would meet it."""
+    work = reference.work
+    lines = [
+        f"projected for {work['training_patches']} + {work['validation_patches']} patches, "
+        f"{work['epochs']} epochs, by {found.law} "
+        f"(measured on {_listed(found.measured_ranks)} ranks):"
+    ]
+    for count in dict.fromkeys((ranks, reference.devices)):
+        bounds = found.at(count)
+        if bounds:
+            low, value, high = map(_minutes, bounds)
+            kind = "95 %" if found.law != "no law" else f"range of {found.runs} runs"
+            lines.append(f"  {count} such devices: {value} [{low}, {high}] ({kind}), projected")
+    middle, safe = found.reached(seconds)
+    goal = f"{_minutes(seconds)} would be met"
+    if found.law == "no law":
+        lines.append("  how many devices would meet it is open: no law fits so few rank counts")
+    elif middle is None:
+        lines.append(
+            f"  {goal} by no number up to {projection.MOST_DEVICES} of such devices, projected"
+        )
+    else:
+        surely = f"at the interval's upper end by {safe}" if safe else "at its upper end by none"
+        lines.append(f"  {goal} by {middle} such devices ({surely}), projected")
+    if reference.work.get("inferences"):
+        lines.append(f"  without the reference's {reference.work['inferences']} inferences")
+    return lines
+
+
+def check_speedup(study: Study, reference: Reference) -> Verdict:
+    """Speed-ups of steady steps at the rank counts that both measured."""
+    modes = [reference.mode] if reference.mode != "any" else ["weak", "strong"]
+    mode = next((mode for mode in modes if study.points(mode)), None)
+    if mode is None:
+        return Verdict(NOT_COMPARABLE, f"no {' or '.join(modes)} scaling was measured")
+    speedup = {point.ranks: point.estimate for point in curves.speedup(study, mode)}
+    base = min(speedup)
+    lines = []
+    held = []
+    for figure in reference.figures:
+        mine = speedup.get(figure.ranks or 0)
+        if mine is None or base != 1:
+            continue
+        held.append(figure.holds(mine.value))
+        lines.append(
+            f"{figure.ranks} ranks: {mine.value:.2f} [{mine.low:.2f}, {mine.high:.2f}] "
+            f"({mine.kind}) in {mode} scaling, the reference {figure.value:g}"
+        )
+    if not held:
+        counts = _listed([figure.ranks or 0 for figure in reference.figures])
+        measured = _listed(list(speedup))
+        return Verdict(
+            NOT_COMPARABLE, f"the reference gives {counts} devices over 1, this measured {measured}"
+        )
+    device = str(study.measured[0].get("device") or "unknown")
+    if reference.device == "GPU" and device.upper() in ("CPU", "UNKNOWN"):
+        why = f"the reference ran on GPUs, this on {device}; side by side only"
+        return Verdict(NOT_COMPARABLE, why, tuple(lines))
+    tolerance = f"{100 * abs(reference.figures[0].lower or 0):g} % below it are allowed"
+    if all(held):
+        return Verdict(MET, f"at every rank count that both measured ({tolerance})", tuple(lines))
+    return Verdict(MISSED, f"at {held.count(False)} of {len(held)} ({tolerance})", tuple(lines))
+
+
+def quality_line(rows: Sequence[Row]) -> str:
+    """The accuracy these runs reached, beside the majority baseline."""
+    reached = [row["best_accuracy"] for row in rows if row.get("best_accuracy") is not None]
+    if not reached:
+        return "accuracy of these runs: not measured"
+    majority = rows[0].get("majority")
+    beside = f" (always the commoner class: {majority:.3f})" if majority is not None else ""
+    low, high = min(reached), max(reached)
+    return f"accuracy of these runs: {low:.3f} to {high:.3f}{beside}"
+
+
+def _figures(reference: Reference) -> str:
+    if reference.quantity == "speed-up":
+        each = [f"{f.value:g} on {f.ranks}" for f in reference.figures]
+        return f"speed-up {', '.join(each)} devices"
+    plural = "s" if reference.devices > 1 else ""
+    return f"{_minutes(reference.figures[0].value)} on {reference.devices} device{plural}"
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,190 @@
+"""Launch lines are values: the same layout gives the same words, for every launcher."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scaling import launch, machine, rank
+from scaling.command import UsageError
+from scaling.launch import Layout
+
+NOTES = Path("/study/logs")
+SETTINGS = {"HOROVOD_CYCLE_TIME": "10", "OMPI_MCA_mpi_yield_when_idle": "1"}
+PROGRAM = ["python", "train.py"]
+BEFORE = [sys.executable, "-I", "-S", str(launch.HERE / "rank.py"), "--notes", str(NOTES)]
+RANK = [*BEFORE, "--", *PROGRAM]
+BOUND = [*BEFORE, "--cores", "1", "--", *PROGRAM]
+ENV = ["env", "HOROVOD_CYCLE_TIME=10", "OMPI_MCA_mpi_yield_when_idle=1"]
+
+
+def _line(launcher, layout, **rest):
+    return launch.command(launcher, layout, PROGRAM, notes=NOTES, environment=SETTINGS, **rest)
+
+
+def test_openmpi():
+    assert _line("openmpi", Layout(2)) == [
+        *("mpirun", "-n", "2", "--map-by", "slot:PE=1", "--bind-to", "core"),
+        *("-x", "HOROVOD_CYCLE_TIME=10", "--mca", "mpi_yield_when_idle", "1", "-x", "PATH"),
+        *RANK,
+    ]
+
+
+def test_openmpi_on_hosts_with_ranks_per_node_and_many_cores():
+    layout = Layout(4, 8, hosts=(("a", 2), ("b", 2)), ranks_per_node=2)
+    words = _line("openmpi", layout, executable="/opt/mpirun")
+    assert words[:9] == [
+        *("/opt/mpirun", "-n", "4", "--host", "a:2,b:2"),
+        *("--map-by", "ppr:2:node:PE=8", "--bind-to", "core"),
+    ]
+
+
+def test_mpich():
+    layout = Layout(4, 2, hosts=(("a", 2), ("b", 2)), ranks_per_node=2)
+    assert _line("mpich", layout) == [
+        *("mpiexec", "-n", "4", "-hosts", "a:2,b:2", "-ppn", "2", "-bind-to", "core:2"),
+        *("-genv", "HOROVOD_CYCLE_TIME", "10", "-genv", "OMPI_MCA_mpi_yield_when_idle", "1"),
+        *RANK,
+    ]
+
+
+def test_horovodrun_by_gloo_binds_through_the_rank_itself():
+    layout = Layout(2, hosts=(("a", 1), ("b", 1)))
+    assert _line("horovodrun-gloo", layout) == [
+        *(*ENV, "horovodrun", "-np", "2", "-H", "a:1,b:1", "--gloo"),
+        *BOUND,
+    ]
+
+
+def test_horovodrun_by_mpi():
+    assert _line("horovodrun-mpi", Layout(2, 4)) == [
+        *(*ENV, "horovodrun", "-np", "2", "--mpi"),
+        "--binding-args=--map-by slot:PE=4 --bind-to core",
+        *RANK,
+    ]
+
+
+def test_srun():
+    layout = Layout(8, 16, 1, hosts=(("a", 4), ("b", 4)), ranks_per_node=4)
+    assert _line("srun", layout) == [
+        *(*ENV, "srun", "--ntasks=8", "--cpus-per-task=16", "--nodelist=a,b", "--nodes=2"),
+        *("--ntasks-per-node=4", "--gpus-per-task=1", "--cpu-bind=cores"),
+        *("--kill-on-bad-exit=1", "--export=ALL", *RANK),
+    ]
+
+
+def test_jsrun():
+    assert _line("jsrun", Layout(12, 7, 1, ranks_per_node=6)) == [
+        *("jsrun", "--nrs", "12", "--tasks_per_rs", "1", "--cpu_per_rs", "7", "--gpu_per_rs", "1"),
+        *("--rs_per_host", "6", "--bind", "packed:7"),
+        *("--env", "HOROVOD_CYCLE_TIME=10", "--env", "OMPI_MCA_mpi_yield_when_idle=1"),
+        *RANK,
+    ]
+
+
+def test_python_alone():
+    assert _line("python", Layout(1)) == [*ENV, *BOUND]
+    with pytest.raises(ValueError, match="starts 1 rank on this host, not 2"):
+        _line("python", Layout(2))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "word"),
+    [("openmpi", "--oversubscribe"), ("srun", "--overcommit"), ("mpich", "none")],
+)
+def test_oversubscribed_ranks_share_cores_one_by_one(launcher, word):
+    words = _line(launcher, Layout(4, oversubscribe=True))
+    assert word in words
+    assert words[-len(BOUND) :] == BOUND
+    assert "oversubscribed" in Layout(4, oversubscribe=True).binding
+
+
+def test_jsrun_refuses_what_it_cannot_place():
+    with pytest.raises(ValueError, match="leave out --hosts"):
+        _line("jsrun", Layout(2, hosts=(("a", 2),)))
+    with pytest.raises(ValueError, match="leave out --oversubscribe"):
+        _line("jsrun", Layout(2, oversubscribe=True))
+
+
+def test_gpus_keep_horovods_own_cycle():
+    assert "HOROVOD_CYCLE_TIME" in launch.default_environment(cores_per_rank=1, gpus=False)
+    gpu = launch.default_environment(cores_per_rank=8, gpus=True)
+    assert gpu == {"OMP_NUM_THREADS": "8", "PYTHONUNBUFFERED": "1"}
+
+
+def test_every_local_rank_gets_cores_of_its_own_until_there_are_none_left():
+    assert [rank.own_cores(range(8), r, 2) for r in range(4)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [rank.own_cores([0, 1], r, 1) for r in range(4)] == [[0], [1], [0], [1]]
+    assert rank.own_cores([0, 1], 0, 4) == [0, 1]
+
+
+def test_rank_binds_itself_logs_and_becomes_the_program(tmp_path):
+    core = max(os.sched_getaffinity(0))
+    program = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
+    words = launch.rank_words(program, tmp_path / "logs", bind=1, rank=0)
+    done = subprocess.run(["taskset", "-c", str(core), *words], capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert (tmp_path / "logs" / "rank-0000.log").read_text() == f"{core}\n"
+    note = json.loads((tmp_path / "logs" / "rank-0000.json").read_text())
+    assert note["cores"] == [core]
+    assert note["cpu"]
+
+
+def test_rank_says_what_cannot_be_started(tmp_path):
+    words = launch.rank_words(["no-such-program"], tmp_path, rank=3)
+    assert subprocess.run(words).returncode == rank.NOT_STARTED
+    assert "cannot start no-such-program" in (tmp_path / "rank-0003.log").read_text()
+
+
+def test_more_ranks_than_cores_or_gpus_are_refused():
+    found = machine.Hardware("a cpu", 4, 2, ("a gpu",) * 2, 8.0)
+    machine.check_room(Layout(2, 2, 1), found, {})
+    with pytest.raises(
+        UsageError, match="4 ranks of 2 cores on 4 cores; use fewer ranks, or --over"
+    ):
+        machine.check_room(Layout(4, 2), found, {})
+    with pytest.raises(UsageError, match="4 ranks of 1 GPU on 2 GPUs"):
+        machine.check_room(Layout(4, 1, 1), found, {})
+    with pytest.raises(UsageError, match="3 ranks on hosts with 2 slots"):
+        machine.check_room(Layout(3, hosts=(("a", 2),)), found, {})
+    machine.check_room(Layout(8, 1), found, {"SLURM_JOB_NUM_NODES": "2"})
+    machine.check_room(Layout(64, 1, 1, oversubscribe=True), found, {})
+
+
+def test_launcher_that_is_not_installed_is_named_with_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    for name, hint in machine.HOW_TO_GET.items():
+        with pytest.raises(UsageError) as caught:
+            machine.find_launcher(name, controller="gloo", ranks=2)
+        assert f"{name} is not installed: {hint}" == str(caught.value)
+    with pytest.raises(UsageError, match="mpirun is not installed"):
+        machine.find_launcher("auto", controller="gloo", ranks=2)
+    assert machine.find_launcher("auto", controller="gloo", ranks=1) == ("python", None)
+
+
+@pytest.mark.parametrize(
+    ("says", "launcher"),
+    [
+        ("mpirun (Open MPI) 4.1.8", "openmpi"),
+        ("mpirun (Open MPI) 5.0.3", "openmpi"),
+        ("HYDRA build details:", "mpich"),
+    ],
+)
+def test_mpirun_is_recognised_by_what_it_says(monkeypatch, tmp_path, says, launcher):
+    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
+    program = tmp_path / "mpirun"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    assert machine.flavour(str(program)) == launcher
+
+
+def test_unknown_mpirun_is_refused(tmp_path):
+    program = tmp_path / "mpirun"
+    program.write_text("#!/bin/sh\necho 'Another MPI 3'\n")
+    program.chmod(0o755)
+    with pytest.raises(UsageError, match="it says: Another MPI 3"):
+        machine.flavour(str(program))

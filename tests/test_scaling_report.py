@@ -1,0 +1,169 @@
+"""The report is whole in one file, carries its conditions, and shows failed points too."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import scaling_fake
+
+from scaling import panels, report, results
+from scaling.command import StudyError, UsageError
+from scaling.settings import ReportSettings
+
+MARKUP = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "two cores"
+    scaling_fake.write_study(folder, repeats=6, program=MARKUP)
+    row = results.read_rows(folder)[0]
+    failed = {
+        **{name: row[name] for name in ("mode", "kind", "ranks", "repeat", "seed", "ended")},
+        **{"point": "strong-ranks-n0001-r07", "attempt": 1, "status": "stalled"},
+        **{"error": f"no step for 300 s {MARKUP}", "last_lines": {"rank 0": "a | b"}},
+        **{"wall_seconds": 301.0, "cores": [[0]], "rank_hours": 0.08},
+    }
+    results.append(folder, failed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(study, tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "report"
+    report.run(ReportSettings((study,), out))
+    return out
+
+
+def test_report_has_all_its_files(page):
+    names = {path.name for path in page.iterdir()}
+    assert names == {
+        *("report.md", "report.html", "curves.png", "curves.svg", "results.csv"),
+        *("extrap-strong.jsonl", "extrap-weak.jsonl"),
+    }
+
+
+def test_page_needs_nothing_else_and_runs_nothing(page):
+    text = (page / "report.html").read_text()
+    assert "http" not in re.sub(r"data:image/svg\+xml;base64,[\w+/=]+", "", text)
+    assert MARKUP not in text
+    assert "&lt;script&gt;" in text
+    assert text.count("<figure>") == 6
+
+
+def test_every_figure_carries_its_conditions(page, study):
+    text = (page / "report.html").read_text()
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text, flags=re.S)
+    assert len(captions) == 6
+    for caption in captions:
+        for part in ("A processor", "1, 2 ranks", "1 core per rank", "6 repeats", "commit 0000"):
+            assert part in caption
+    assert "dashed lines are projected" in text
+
+
+def test_failed_points_stay_in_the_table(page):
+    for name in ("report.html", "report.md"):
+        text = (page / name).read_text()
+        assert "strong-ranks-n0001-r07" in text
+        assert "no step for 300 s" in text
+    assert "a \\| b" in (page / "report.md").read_text()
+    assert "1 of 38 points gave no figures" in (page / "report.md").read_text()
+
+
+def test_absolute_figures_stand_beside_ratios(page):
+    text = (page / "report.md").read_text()
+    header = next(line for line in text.splitlines() if line.startswith("| ranks | runs"))
+    assert "patches/s | speed-up | efficiency" in header
+    assert re.search(r"2 ranks train \d+\.\d+ \[.*\] patches/s, 1\.\d+ \[", text)
+    assert "96.9 %" in text
+
+
+def test_csv_holds_every_row(page, study):
+    with (page / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(results.read_rows(study))
+    assert rows[-1]["status"] == "stalled"
+    assert float(rows[0]["patches_per_second"]) > 0
+    assert json.loads(rows[0]["cores"]) == [[0]]
+
+
+def test_extrap_lines_have_the_form_that_extrap_reads(page):
+    lines = [json.loads(line) for line in (page / "extrap-weak.jsonl").read_text().splitlines()]
+    assert {line["params"]["p"] for line in lines} == {1, 2}
+    assert all(set(line) == {"params", "callpath", "metric", "value"} for line in lines)
+    steps = [line for line in lines if line["callpath"] == "main->step"]
+    assert len(steps) == 12
+
+
+def test_pictures_are_pictures(page):
+    assert (page / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (page / "curves.png").stat().st_size > 50_000
+    assert "<svg" in (page / "curves.svg").read_text()[:1000]
+
+
+def test_two_studies_lie_over_each_other(study, tmp_path):
+    other = scaling_fake.write_study(tmp_path / "sixteen", ranks=(1, 4, 16), repeats=2)
+    report.run(ReportSettings((study, other), tmp_path / "out"))
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "Scaling study two cores and sixteen" in text
+    assert "sixteen: A processor" in text
+    assert (tmp_path / "out" / "extrap-sixteen-weak.jsonl").exists()
+    with pytest.raises(UsageError, match="one study, or two"):
+        report.run(ReportSettings((study,) * 3, tmp_path / "out"))
+
+
+def test_study_of_one_mode_without_copies_or_allreduce_has_a_report(tmp_path):
+    folder = scaling_fake.write_study(
+        tmp_path / "s", modes=("weak",), ranks=(1,), repeats=1, copies=False
+    )
+    report.run(ReportSettings((folder,), tmp_path / "out"))
+    keys = [panel.key for panel in panels.panels([results.read(folder)])]
+    assert keys == ["weak", "throughput", "step", "balance"]
+
+
+def test_report_into_a_file_is_refused(study, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(StudyError, match="is a file"):
+        report.run(ReportSettings((study,), tmp_path / "out"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 420])
+def test_page_in_a_browser(page, tmp_path, width):
+    """Every picture is decoded, nothing runs past the window's edge."""
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None
+    )
+    if not browser:
+        pytest.skip("no Chromium is installed")
+    script = (
+        "<script>addEventListener('load', () => { document.body.dataset.seen = JSON.stringify({"
+        "pictures: [...document.images].map(i => i.complete && i.naturalWidth > 0),"
+        "width: innerWidth, needed: document.documentElement.scrollWidth,"
+        "tables: document.querySelectorAll('table').length}) })</script>"
+    )
+    copy = tmp_path / "page.html"
+    copy.write_text((page / "report.html").read_text().replace("</body>", f"{script}</body>"))
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+        "--disable-background-networking --disable-component-update --hide-scrollbars"
+    ).split()
+    done = subprocess.run(
+        [
+            *(browser, *flags, f"--user-data-dir={tmp_path / 'profile'}"),
+            *(f"--window-size={width},1000", "--virtual-time-budget=5000", "--dump-dom"),
+            copy.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    told = re.search(r'data-seen="([^"]*)"', done.stdout)
+    assert told, done.stderr
+    seen = json.loads(told.group(1).replace("&quot;", '"'))
+    assert seen["pictures"] == [True] * 6
+    assert seen["needed"] <= max(seen["width"], 500)
+    assert seen["tables"] >= 6
