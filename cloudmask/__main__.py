@@ -70,6 +70,7 @@ def prepare(words: Sequence[str]) -> int:
         label=settings.label,
         seed=settings.seed,
         strict=settings.strict,
+        verify_products=settings.verify,
     )
 
 

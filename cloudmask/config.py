@@ -66,6 +66,8 @@ class PrepareConfig:
     """seed of the split"""
     strict: bool = False
     """stop at the first broken scene instead of leaving it out"""
+    verify: bool = True
+    """check the files of a .SEN3 product against the MD5s of its manifest"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +120,8 @@ class PredictConfig:
     """arithmetic of the network; auto: bfloat16 where the device has it"""
     format: Literal["netcdf", "hdf5"] = "netcdf"
     """netcdf: CF NetCDF; hdf5: the benchmark's layout, mask (1, H, W, 1)"""
+    verify: bool = True
+    """check the files of a .SEN3 product against the MD5s of its manifest"""
     overwrite: bool = False
     """replace masks that another model or other options have made"""
 

@@ -26,6 +26,7 @@ POS_WEIGHT = 0.5
 def evaluate(config: EvaluateConfig) -> int:
     """Measure, print a table on rank 0 and write the JSON file. Raises ValueError for bad input."""
     world = parallel.world()
+    parallel.take_cores(world)
     with command.the_same_on_all_ranks():
         patchset = open_patchset(config.patchset)
         if config.split not in patchset.splits:
@@ -46,17 +47,14 @@ def evaluate(config: EvaluateConfig) -> int:
 def measure(config: EvaluateConfig, patchset: PatchSet, world: parallel.World) -> dict[str, Any]:
     """The content of evaluation.json, the same on every rank."""
     with command.loading_tensorflow():
-        import keras
         import tensorflow as tf
 
+        from cloudmask.model import precision
         from cloudmask.model.losses import confusion_counts, pixel_losses, predicted_class
-        from cloudmask.train.ranks import best_precision
         from cloudmask.train.step import decode
 
-    precision = config.precision if config.precision != "auto" else best_precision("CPU")
-    keras.mixed_precision.set_dtype_policy(
-        "float32" if precision == "float32" else "mixed_bfloat16"
-    )
+    arithmetic = precision.best("CPU") if config.precision == "auto" else config.precision
+    precision.use(arithmetic)
     with command.the_same_on_all_ranks():
         model, info = modelfile.load(config.run)
         check_fits(info, patchset, config)
@@ -94,7 +92,7 @@ def measure(config: EvaluateConfig, patchset: PatchSet, world: parallel.World) -
         "split": config.split,
         "patches": patchset.splits[config.split].patches,
         "threshold": config.threshold,
-        "precision": precision,
+        "arithmetic": arithmetic,
         "classes": list(info.classes),
         "cross_entropy": plain,
         "weighted_cross_entropy": weighted if weights else None,

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,8 +20,11 @@ from cloudmask import __version__, command, modelfile, runlog
 from cloudmask.config import PredictConfig
 from cloudmask.data import parallel
 from cloudmask.data.masks import NODATA, Mask, write_hdf5, write_netcdf
-from cloudmask.data.scene import Scene, SceneError, find_scenes, read_scene
+from cloudmask.data.scene import Scene, SceneError, find_scenes, read_scene, size_and_date
 from cloudmask.data.tiles import cover
+
+if TYPE_CHECKING:
+    import keras
 
 Forward = Callable[[np.ndarray], np.ndarray]
 """(1, h, w, C) physical units -> (h, w, K) probabilities"""
@@ -124,7 +128,7 @@ def load(paths: Sequence[Path], *, precision: str, tile: int, margin: int | None
                 f"{paths[0]} knows {', '.join(info.channels)} and {', '.join(info.classes)}"
             )
 
-    def make(model) -> Forward:
+    def make(model: keras.Model) -> Forward:
         @tf.function(reduce_retracing=True)
         def graph(image):
             logits = model(image, training=False)
@@ -151,7 +155,7 @@ def predict(config: PredictConfig) -> int:
         work,
         scenes,
         world=world,
-        weights=[float(_bytes(path)) for path in scenes],
+        weights=[float(size_and_date(path)[0]) for path in scenes],
         progress="predict",
     )
     if not world.is_root:
@@ -179,7 +183,7 @@ def _predict_scene(path: Path, config: PredictConfig, ensemble: Ensemble, finger
         if _made_with(out) == fingerprint:
             return "there"
         raise ValueError(f"{out} exists, of another model or options; add --overwrite")
-    scene = read_scene(path, need_label=False)
+    scene = read_scene(path, need_label=False, verify=config.verify)
     check_channels(scene, path, ensemble.info, config.run)
     probability, spread = ensemble.probabilities(scene.image)
     mask = Mask(
@@ -188,8 +192,8 @@ def _predict_scene(path: Path, config: PredictConfig, ensemble: Ensemble, finger
         probability=probability,
         spread=spread,
         mask=classify(probability, threshold=config.threshold),
-        latitude=getattr(scene, "latitude", None),
-        longitude=getattr(scene, "longitude", None),
+        latitude=scene.latitude,
+        longitude=scene.longitude,
         attributes={
             "source": f"cloudmask {__version__}",
             "history": f"{runlog.now()} cloudmask predict",
@@ -245,9 +249,3 @@ def _fingerprint(config: PredictConfig, models: Sequence[Path]) -> str:
         digest.update(runlog.sha256_of(path).encode())
     digest.update(f"{config.threshold} {config.precision} {config.overlap}".encode())
     return digest.hexdigest()
-
-
-def _bytes(path: Path) -> int:
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-    return path.stat().st_size

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,8 +35,7 @@ def run(settings: RunSettings, program: Sequence[str]) -> int:
     if folder.is_dir() and any(folder.iterdir()) and results.read_header(folder) is None:
         raise StudyError(f"{folder} exists and holds no study; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, _interrupt)
-    with results.lock(folder):
+    with results.lock(folder), _ended_like_ctrl_c():
         _claim(folder, header(settings, order, conditions), mixed=settings.mixed)
         rows = results.read_rows(folder)
         todo = missing(order, rows, retry_failed=settings.retry_failed)
@@ -140,8 +140,18 @@ def _check_hardware(row: Row, known: Sequence[Row], *, mixed: bool) -> None:
         row |= {"status": "invalid", "error": text}
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """A batch system that ends a study (SIGTERM) is obeyed as Ctrl-C is: nothing is left behind."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def seconds_left(left: Sequence[Point], rows: Sequence[Row]) -> float | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudmask.train.ranks import own_cores
+from cloudmask.data.parallel import own_cores
 
 
 def shared_out(*affinities):

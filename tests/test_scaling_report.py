@@ -13,6 +13,11 @@ from scaling import panels, report, results
 from scaling.command import StudyError, UsageError
 from scaling.settings import ReportSettings
 
+BROWSER_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--hide-scrollbars",
+)
 MARKUP = "<script>alert(1)</script>"
 
 
@@ -147,13 +152,9 @@ def test_page_in_a_browser(page, tmp_path, width):
     )
     copy = tmp_path / "page.html"
     copy.write_text((page / "report.html").read_text().replace("</body>", f"{script}</body>"))
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-        "--disable-background-networking --disable-component-update --hide-scrollbars"
-    ).split()
     done = subprocess.run(
         [
-            *(browser, *flags, f"--user-data-dir={tmp_path / 'profile'}"),
+            *(browser, *BROWSER_FLAGS, f"--user-data-dir={tmp_path / 'profile'}"),
             *(f"--window-size={width},1000", "--virtual-time-budget=5000", "--dump-dom"),
             copy.as_uri(),
         ],

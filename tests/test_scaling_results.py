@@ -167,7 +167,7 @@ def test_folders_that_hold_no_study_are_refused_with_one_line(tmp_path):
         results.read(tmp_path)
     row = {"point": "a", "status": "failed", "error": "boom", "kind": "ranks", "ranks": 1}
     results.append(tmp_path, row | {"mode": "weak", "repeat": 1})
-    with pytest.raises(StudyError, match="none of the 1 points in .* succeeded; .* failed: boom"):
+    with pytest.raises(StudyError, match="the last one: failed: boom"):
         results.read(tmp_path)
 
 
@@ -175,7 +175,7 @@ def test_mixed_hardware_is_refused_unless_wished(tmp_path):
     study = scaling_fake.write_study(tmp_path / "study")
     rows = results.read_rows(study)
     results.append(study, rows[0] | {"hardware": ["another processor"]})
-    with pytest.raises(StudyError, match="mixes hardware .A processor / another processor."):
+    with pytest.raises(StudyError, match="A processor / another processor"):
         results.read(study)
     assert len(results.read(study, mixed=True).rows) == len(rows) + 1
 

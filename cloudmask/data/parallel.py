@@ -8,6 +8,7 @@ from them does not depend on the number of ranks.
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -126,6 +127,44 @@ def world() -> World:
 
     sys.excepthook = abort
     return World(comm.rank, comm.size, comm)
+
+
+def take_cores(world: World) -> tuple[int, ...]:
+    """Bind this process to cores that no other rank of its host computes on, and name them."""
+    cores = own_cores(*_neighbours(world, tuple(sorted(os.sched_getaffinity(0)))))
+    os.sched_setaffinity(0, cores)
+    return cores
+
+
+def _neighbours(world: World, cores: tuple[int, ...]) -> tuple[dict[int, tuple[int, ...]], int]:
+    """Rank -> allowed cores of the ranks on this host, and this one's number among them.
+
+    Under Gloo there is no MPI to ask; there nothing is bound, and all neighbours share one set.
+    """
+    if world.size == 1:
+        local_size = int(os.environ.get("HOROVOD_LOCAL_SIZE", "1"))
+        local_rank = int(os.environ.get("HOROVOD_LOCAL_RANK", "0"))
+        return dict.fromkeys(range(local_size), cores), local_rank
+    everyone = world.broadcast(world.gather((platform.node(), world.rank, cores))) or []
+    here = {rank: theirs for host, rank, theirs in everyone if host == platform.node()}
+    return here, world.rank
+
+
+def own_cores(affinities: dict[int, tuple[int, ...]], rank: int) -> tuple[int, ...]:
+    """Rank -> allowed cores of every rank on a host: the cores that `rank` shall use.
+
+    Ranks that a launcher bound to cores of their own keep them. Ranks that share one set (no
+    binding) share it out; where there are more ranks than cores, several take the same core.
+    """
+    mine = affinities[rank]
+    sharing = sorted(other for other, cores in affinities.items() if cores == mine)
+    if len(sharing) == 1:
+        return mine
+    position = sharing.index(rank)
+    if len(sharing) > len(mine):
+        return (mine[position % len(mine)],)
+    share = len(mine) // len(sharing)
+    return mine[position * share : (position + 1) * share]
 
 
 def deal(weights: Sequence[float], hands: int) -> list[list[int]]:

@@ -10,7 +10,7 @@ from typing import Any
 from cloudmask.data.folder import MANIFEST, WORK_FOLDER
 from cloudmask.data.patchset import PatchSet, read_manifest
 from cloudmask.data.receipts import Receipt, forget, is_there, key_of, read_receipts
-from cloudmask.data.scene import find_scenes
+from cloudmask.data.scene import find_scenes, size_and_date
 from cloudmask.data.split import parse_split, split_scenes
 
 
@@ -54,7 +54,7 @@ def make_plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> 
     splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
     relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
     jobs = tuple(
-        Job(source, split, key_of(source, {**relevant, "split": split}), source.stat().st_size)
+        Job(source, split, key_of(source, {**relevant, "split": split}), size_and_date(source)[0])
         for source, split in zip(sources, splits, strict=True)
     )
     existing = _existing(out, options, names)

@@ -37,6 +37,7 @@ def prepare(
     label: LabelChoice = "any",
     seed: int = 42,
     strict: bool = False,
+    verify_products: bool = True,
 ) -> int:
     """Cut scenes into the patch set `out`, on all ranks. The exit code: 1 if a scene failed.
 
@@ -62,7 +63,7 @@ def prepare(
         return 0
     todo = [job for job in plan.jobs if job.name not in plan.done]
     outcomes = parallel.map_items(
-        lambda job: _prepare_scene(job, out, options),
+        lambda job: _prepare_scene(job, out, options, verify_products),
         todo,
         world=world,
         weights=[float(job.bytes) for job in todo],
@@ -90,8 +91,10 @@ def verify_command(folder: Path) -> int:
     return 1 if problems else 0
 
 
-def _prepare_scene(job: Job, out: Path, options: Mapping[str, Any]) -> Receipt:
-    scene = read_scene(job.source, label=options["label"])
+def _prepare_scene(
+    job: Job, out: Path, options: Mapping[str, Any], verify_products: bool
+) -> Receipt:
+    scene = read_scene(job.source, label=options["label"], verify=verify_products)
     path = f"{job.split}/{job.name}.h5"
     size, stride = options["patch_size"], options["stride"]
     try:

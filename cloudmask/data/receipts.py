@@ -11,6 +11,7 @@ from typing import Any
 
 from cloudmask.data.folder import FORMAT_VERSION, WORK_FOLDER, write_whole
 from cloudmask.data.patchfile import FileEntry
+from cloudmask.data.scene import size_and_date
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class Receipt:
 
 def key_of(source: Path, options: Mapping[str, Any]) -> str:
     """Changes with the options, and with the scene file as far as its size and date tell."""
-    status = source.stat()
+    size, date = size_and_date(source)
     facts = {
         **options,
         "format_version": FORMAT_VERSION,
         "scene": source.name,
-        "bytes": status.st_size,
-        "modified_ns": status.st_mtime_ns,
+        "bytes": size,
+        "modified_ns": date,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

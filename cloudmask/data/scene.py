@@ -137,6 +137,13 @@ def _is_scene(name: str) -> bool:
     return suffix == ".npz" or (suffix in HDF_SUFFIXES and name.startswith(_PREFIXES))
 
 
+def size_and_date(path: Path) -> tuple[int, int]:
+    """Bytes of a scene, and nanoseconds of its last change; of all files of a product folder."""
+    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+    found = [file.stat() for file in files]
+    return sum(f.st_size for f in found), max((f.st_mtime_ns for f in found), default=0)
+
+
 def read_scene(
     path: Path, *, label: LabelChoice = "any", need_label: bool = True, verify: bool = True
 ) -> Scene:

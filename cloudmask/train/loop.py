@@ -20,6 +20,7 @@ from cloudmask import modelfile, runlog
 from cloudmask.command import AgreedError, describe
 from cloudmask.config import TrainConfig
 from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
+from cloudmask.model import precision
 from cloudmask.train import resume, summary, timing
 from cloudmask.train.board import Board
 from cloudmask.train.input_pipeline import Augmentation, Source, read_ahead
@@ -29,8 +30,6 @@ from cloudmask.train.runfolder import RunFolder, check_memory
 from cloudmask.train.state import State
 from cloudmask.train.step import make_train_step
 from cloudmask.train.validation import make_validation
-
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 def train(config: TrainConfig, ranks: Ranks, *, started: float) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def _train(
         _on_all(ranks, lambda: _verify(plan.patchset, ranks), name="verify")
     _say(ranks, opening_lines(plan, ranks))
 
-    keras.mixed_precision.set_dtype_policy(POLICIES[plan.precision])
+    precision.use(plan.precision)
     model, optimizer = _on_all(ranks, lambda: _build(config, plan), name="model")
     state = _on_all(
         ranks, lambda: resume.restore(plan, ranks, folder, model, optimizer), name="restore"

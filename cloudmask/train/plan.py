@@ -13,8 +13,9 @@ import numpy as np
 from cloudmask import modelfile
 from cloudmask.config import TrainConfig
 from cloudmask.data.patchset import PatchSet, open_patchset
+from cloudmask.model import precision
 from cloudmask.train import schedule
-from cloudmask.train.ranks import Ranks, best_precision
+from cloudmask.train.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,6 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
         seed=config.seed,
         epoch=0,
     )
-    precision = best_precision(ranks.device) if config.precision == "auto" else config.precision
     return Plan(
         patchset=patchset,
         info=modelfile.ModelInfo(
@@ -148,7 +148,7 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
         batch_per_rank=rows.shape[1],
         steps_per_epoch=len(rows),
         class_weights=_class_weights(config, len(patchset.classes)),
-        precision=precision,
+        precision=precision.best(ranks.device) if config.precision == "auto" else config.precision,
         num_ranks=ranks.size,
         config=config,
     )

@@ -7,10 +7,8 @@ SETTINGS), starts Horovod, and gives each rank its own cores. One rank without a
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,10 +107,7 @@ def start(*, threads: int | None = None) -> Ranks:
         for name, value in SETTINGS_CPU.items():
             os.environ.setdefault(name, value)
     world = parallel.world()
-    cores = tuple(sorted(os.sched_getaffinity(0)))
-    if not gpus:
-        cores = own_cores(*_neighbours(world, cores))
-        os.sched_setaffinity(0, cores)
+    cores = tuple(sorted(os.sched_getaffinity(0))) if gpus else parallel.take_cores(world)
     threads = threads or len(cores)
     # One pool for operations side by side keeps their order, and so the bits, on one thread.
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -144,48 +139,3 @@ def start(*, threads: int | None = None) -> Ranks:
         device=device,
         controller="mpi" if hvd.mpi_enabled() else "gloo",
     )
-
-
-def _neighbours(
-    world: parallel.World, cores: tuple[int, ...]
-) -> tuple[dict[int, tuple[int, ...]], int]:
-    """Rank -> allowed cores of the ranks on this host, and this one's number among them.
-
-    Under Gloo there is no MPI to ask; there nothing is bound, and all neighbours share one set.
-    """
-    if world.size == 1:
-        local_size = int(os.environ.get("HOROVOD_LOCAL_SIZE", "1"))
-        local_rank = int(os.environ.get("HOROVOD_LOCAL_RANK", "0"))
-        return dict.fromkeys(range(local_size), cores), local_rank
-    everyone = world.broadcast(world.gather((platform.node(), world.rank, cores))) or []
-    here = {rank: theirs for host, rank, theirs in everyone if host == platform.node()}
-    return here, world.rank
-
-
-def own_cores(affinities: dict[int, tuple[int, ...]], rank: int) -> tuple[int, ...]:
-    """Rank -> allowed cores of every rank on a host: the cores that `rank` shall use.
-
-    Ranks that a launcher bound to cores of their own keep them. Ranks that share one set (no
-    binding) share it out; where there are more ranks than cores, several take the same core.
-    """
-    mine = affinities[rank]
-    sharing = sorted(other for other, cores in affinities.items() if cores == mine)
-    if len(sharing) == 1:
-        return mine
-    position = sharing.index(rank)
-    if len(sharing) > len(mine):
-        return (mine[position % len(mine)],)
-    share = len(mine) // len(sharing)
-    return mine[position * share : (position + 1) * share]
-
-
-def best_precision(device: str) -> str:
-    """bfloat16 where the device computes in it, else float32."""
-    if device == "CPU":
-        try:
-            flags = Path("/proc/cpuinfo").read_text()
-        except OSError:
-            return "float32"
-        return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-    return "bfloat16" if details.get("compute_capability", (0, 0))[0] >= 8 else "float32"
