@@ -1,0 +1,217 @@
+"""Whole scenes: stitching leaves no seam, missing stays missing, files open elsewhere."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cloudmask.data.masks import NODATA, Mask, read_netcdf, write_hdf5, write_netcdf
+from cloudmask.data.tiles import cover
+from cloudmask.predict import classify, predict_image, receptive_margin
+
+LEVELS = 4
+CHANNELS = tuple(f"band_{number}" for number in range(1, 4))
+
+
+@pytest.mark.parametrize("length", [8, 64, 304, 1200, 1504])
+@pytest.mark.parametrize("tile", [128, 256, 2048])
+def test_windows_keep_each_pixel_once_and_far_from_every_cut(length, tile):
+    margin = 56
+    windows = cover(length, tile=tile, margin=margin, align=8)
+    kept = np.concatenate([np.arange(w.keep_start, w.keep_stop) for w in windows])
+    np.testing.assert_array_equal(kept, np.arange(length))
+    for window in windows:
+        assert window.start % 8 == 0
+        assert window.stop - window.start <= tile
+        assert window.start == 0 or window.keep_start - window.start >= margin
+        assert window.stop == length or window.stop - window.keep_stop >= margin
+
+
+def test_a_tile_that_would_keep_nothing_is_refused():
+    with pytest.raises(ValueError, match="--tile 120"):
+        cover(512, tile=112, margin=56, align=8)
+
+
+@pytest.fixture(scope="module")
+def forward():
+    """A network with random weights of the reference's depth."""
+    import tensorflow as tf
+
+    from cloudmask.model.unet import unet
+
+    model = unet(3, 1, widths=(4, 8, 8, 16), seed=3)
+    graph = tf.function(lambda image: tf.sigmoid(model(image)), reduce_retracing=True)
+    return lambda image: graph(tf.constant(image, tf.float32))[0].numpy()
+
+
+@pytest.fixture(scope="module")
+def image():
+    values = np.random.default_rng(5).normal(0, 2, (301, 257, 3)).astype(np.float32)
+    values[40:60, 10:90] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("tile", [128, 192, 256])
+def test_stitched_scene_equals_the_scene_at_once(forward, image, tile):
+    whole = predict_image(forward, image, levels=LEVELS, tile=4096)
+    stitched = predict_image(forward, image, levels=LEVELS, tile=tile)
+    assert whole.shape == (301, 257, 1)
+    np.testing.assert_allclose(stitched, whole, atol=1e-5)
+
+
+def test_too_small_an_overlap_would_leave_a_seam(forward, image):
+    whole = predict_image(forward, image, levels=LEVELS, tile=4096)
+    stitched = predict_image(forward, image, levels=LEVELS, tile=128, margin=0)
+    assert np.abs(stitched - whole).max() > 1e-3
+
+
+def test_scene_smaller_than_a_tile_keeps_its_shape(forward):
+    small = np.ones((13, 21, 3), np.float32)
+    assert predict_image(forward, small, levels=LEVELS, tile=128).shape == (13, 21, 1)
+
+
+def test_margin_is_at_least_what_a_pixel_can_reach(forward):
+    base = np.zeros((256, 256, 3), np.float32)
+    changed = base.copy()
+    changed[128, 128] = 50
+    difference = np.abs(forward(changed[None]) - forward(base[None]))[..., 0]
+    reached = np.abs(np.argwhere(difference > 0) - 128).max()
+    assert 16 < reached <= receptive_margin(LEVELS)
+
+
+def test_missing_pixels_are_neither_clear_nor_cloud():
+    probability = np.array([[[0.2], [0.5], [np.nan]]], np.float32)
+    np.testing.assert_array_equal(classify(probability, threshold=0.5), [[0, 1, NODATA]])
+    many = np.array([[[0.2, 0.5, 0.3], [np.nan] * 3]], np.float32)
+    np.testing.assert_array_equal(classify(many, threshold=0.5), [[1, NODATA]])
+
+
+@pytest.fixture
+def mask():
+    probability = np.random.default_rng(0).random((5, 7, 1)).astype(np.float32)
+    probability[1, 2] = np.nan
+    rows, cols = np.mgrid[0:5, 0:7].astype(np.float32)
+    return Mask(
+        name="scene",
+        classes=("clear", "cloud"),
+        probability=probability,
+        spread=probability / 10,
+        mask=classify(probability, threshold=0.5),
+        latitude=rows,
+        longitude=cols,
+        attributes={"source": "test"},
+    )
+
+
+def test_netcdf_mask_comes_back_as_it_was_written(tmp_path, mask):
+    write_netcdf(tmp_path / "scene.nc", mask)
+    found = read_netcdf(tmp_path / "scene.nc")
+    np.testing.assert_array_equal(found.mask, mask.mask)
+    np.testing.assert_allclose(found.probability, mask.probability, atol=5.1e-5)
+    np.testing.assert_allclose(found.spread, mask.spread, atol=5.1e-5)
+    np.testing.assert_array_equal(found.latitude, mask.latitude)
+    assert found.classes == mask.classes
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.nc"]
+
+
+def test_xarray_reads_the_mask_as_cf(tmp_path, mask):
+    xarray = pytest.importorskip("xarray")
+    write_netcdf(tmp_path / "scene.nc", mask)
+    with xarray.open_dataset(tmp_path / "scene.nc", engine="h5netcdf") as data:
+        np.testing.assert_allclose(data["probability_cloud"], mask.probability[..., 0], atol=5.1e-5)
+        assert np.isnan(data["mask"].values[1, 2])
+        assert data["mask"].attrs["flag_meanings"] == "clear cloud"
+        assert set(data["mask"].coords) == {"latitude", "longitude"}
+        assert data.attrs["Conventions"].startswith("CF-")
+
+
+def test_hdf5_mask_has_the_layout_of_the_benchmark(tmp_path, mask):
+    import h5py
+
+    write_hdf5(tmp_path / "scene.h5", mask)
+    with h5py.File(tmp_path / "scene.h5") as file:
+        assert file["mask"].shape == (1, 5, 7, 1)
+        np.testing.assert_array_equal(file["mask"][0], mask.probability)
+
+
+def test_a_foreign_file_is_no_mask(tmp_path):
+    path = tmp_path / "other.nc"
+    path.write_bytes(b"no netcdf")
+    with pytest.raises(ValueError, match=r"other\.nc is not a mask"):
+        read_netcdf(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of random weights and two scenes."""
+    from cloudmask import modelfile
+
+    top = tmp_path_factory.mktemp("predict")
+    info = modelfile.ModelInfo(
+        channels=CHANNELS,
+        classes=("clear", "cloud"),
+        widths=(4, 8),
+        dropout=(),
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        patchset="none",
+        always_there=CHANNELS,
+    )
+    for seed in (0, 1):
+        model = modelfile.build(info, seed=seed)
+        weights = [np.asarray(v.value) for v in model.trainable_variables]
+        modelfile.save(top / f"model{seed}.keras", weights, info)
+    (top / "scenes").mkdir()
+    for number in range(2):
+        image = np.random.default_rng(number).normal(0, 1, (37, 45, 3)).astype(np.float32)
+        image[:5] = np.nan
+        names = {"channels": CHANNELS, "classes": ("clear", "cloud")}
+        label = np.zeros((37, 45), np.uint8)
+        np.savez(top / "scenes" / f"scene{number}.npz", image=image, label=label, **names)
+    return top
+
+
+def predict(folder, *words):
+    command = [sys.executable, "-m", "cloudmask", "predict", str(folder / "model0.keras")]
+    return subprocess.run(
+        [*command, str(folder / "scenes"), *map(str, words)], capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+def test_command_predicts_once_goes_on_and_refuses_other_options(folder, tmp_path):
+    out = tmp_path / "masks"
+    first = predict(folder, "--out", out, "--models", folder / "model1.keras")
+    assert first.returncode == 0, first.stderr
+    assert "2 masks written" in first.stdout
+    found = read_netcdf(out / "scene0.nc")
+    assert found.spread is not None
+    assert np.nanmax(found.spread) > 0
+    assert (found.mask[:5] == NODATA).all()
+    assert (found.mask[5:] != NODATA).all()
+    assert json.loads(found.attributes["options"])["threshold"] == 0.5
+
+    (out / "scene1.nc").unlink()
+    again = predict(folder, "--out", out, "--models", folder / "model1.keras")
+    assert "1 masks written" in again.stdout
+    assert "1 were there" in again.stdout
+
+    other = predict(folder, "--out", out, "--threshold", 0.7)
+    assert other.returncode == 1
+    assert "of another model or options; add --overwrite" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+@pytest.mark.slow
+def test_scene_with_other_channels_is_named_with_the_difference(folder, tmp_path):
+    image = np.zeros((37, 45, 2), np.float32)
+    scene = tmp_path / "odd.npz"
+    label = np.zeros((37, 45), np.uint8)
+    np.savez(scene, image=image, label=label, channels=("band_1", "red"), classes=("a", "b"))
+    result = predict(folder, scene, "--out", tmp_path / "masks")
+    assert result.returncode == 1
+    assert "lacks band_2, band_3; unknown red" in result.stderr
+    assert "2 masks written" in result.stdout
+    assert "1 failed" in result.stdout
