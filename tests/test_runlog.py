@@ -35,7 +35,7 @@ def test_what_cannot_be_a_number_becomes_null(tmp_path):
 
 
 def test_floats_keep_their_bits(tmp_path):
-    values = np.random.default_rng(0).normal(size=100).tolist() + [1 / 3, 5e-324, 1e308]
+    values = [*np.random.default_rng(0).normal(size=100).tolist(), 1 / 3, 5e-324, 1e308]
     write_json(tmp_path / "a.json", values)
     assert json.loads((tmp_path / "a.json").read_text()) == values
 
