@@ -12,7 +12,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test lint format bench scaling lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,16 @@ format: setup  ## rewrite the sources in the house format
 bench: setup  ## measure this machine; results go to benchmarks/
 	@echo "bench: measuring, which takes minutes and wants an idle machine"
 	@.venv/bin/python -m benchmarks
+
+scaling: setup  ## study 1 and 2 ranks on this machine; report in runs/scaling/report
+	@echo "scaling: 1 and 2 ranks, strong and weak, 3 repeats: about ten minutes, wants an idle machine"
+	@.venv/bin/python -m cloudmask synth --out runs/scaling/scenes --scenes 4
+	@.venv/bin/python -m cloudmask prepare runs/scaling/scenes --out runs/scaling/patches --split train=1
+	@.venv/bin/python -m scaling run --out runs/scaling/study --ranks 1,2 --repeats 3 --copies \
+	    --batch-per-rank 2 -- \
+	    python train_hvd.py --data runs/scaling/patches --max-steps 20 --no-tensorboard
+	@.venv/bin/python -m scaling fit runs/scaling/study
+	@.venv/bin/python -m scaling report runs/scaling/study --out runs/scaling/report
 
 lock:  ## pin the newest versions that pyproject.toml allows
 	@$(PYTHON) scripts/lock.py

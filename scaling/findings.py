@@ -8,6 +8,9 @@ from scaling import curves, intervals
 from scaling.intervals import Estimate
 from scaling.results import OK, Study
 
+DISTURBED = 0.1
+"""share of a point's cores from which other programs are worth a warning"""
+
 
 def number(value: float) -> str:
     """Three or four significant digits, without an exponent for what people count."""
@@ -108,8 +111,23 @@ def warnings(study: Study) -> list[str]:
                 f"{_listed(few)} ranks): bars there are ranges, not 95 % intervals."
             )
         base = curves.base_of(curves.throughput(study, mode)).ranks
+        if not study.points(mode, "alone"):
+            found.append(
+                f"The same code without Horovod was not measured ({mode}); the base is "
+                f"{base} rank{'s' if base > 1 else ''} through the launcher."
+            )
         if base != 1:
             found.append(f"The base of {mode} scaling is {base} ranks; nothing is known of one.")
+    disturbed = [
+        row["other_cores"]
+        for row in study.rows
+        if (row.get("other_cores") or 0) > DISTURBED * row["cores_per_rank"] * row["ranks"]
+    ]
+    if disturbed:
+        found.append(
+            f"Other programs took up to {max(disturbed):.1f} cores while {len(disturbed)} of "
+            f"{len(study.rows)} points ran; repeat the study on an idle machine."
+        )
     bad = [row for row in study.rows if row["status"] != OK]
     if bad:
         found.append(f"{len(bad)} of {len(study.rows)} points gave no figures; see the table.")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -61,7 +62,13 @@ def main(path: Path) -> int:
     else:
         code = ENDED if told else next((code for code in codes.values() if code), 0)
     left = end_all(codes) if told or None in codes.values() else kill_all(codes, wait=LEAVE_SECONDS)
-    note = {"exit_code": code, "exit_codes": list(codes.values()), "killed": left}
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    note = {
+        "exit_code": code,
+        "exit_codes": list(codes.values()),
+        "killed": left,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+    }
     path.with_name("guard.json").write_text(json.dumps(note) + "\n")
     return code
 

@@ -54,19 +54,28 @@ def default_environment(*, cores_per_rank: int, gpus: bool) -> dict[str, str]:
     return common | {"HOROVOD_CYCLE_TIME": "10", "OMPI_MCA_mpi_yield_when_idle": "1"}
 
 
-def rank_words(
-    program: Sequence[str], notes: Path, *, bind: int | None = None, rank: int | None = None
-) -> list[str]:
-    """The program with `rank.py` before it: a log per rank in `notes`, `bind` cores each.
-
-    `rank` is for copies, which no launcher numbers.
-    """
+def rank_words(program: Sequence[str], notes: Path, *, bind: int | None = None) -> list[str]:
+    """The program with `rank.py` before it: a log per rank in `notes`, `bind` cores each."""
     words = [sys.executable, "-I", "-S", str(HERE / "rank.py"), "--notes", str(notes)]
     if bind is not None:
         words += ["--cores", str(bind)]
-    if rank is not None:
-        words += ["--rank", str(rank)]
     return [*words, "--", *program]
+
+
+def copy_words(
+    layout: Layout,
+    program: Sequence[str],
+    copy: int,
+    *,
+    notes: Path,
+    environment: Mapping[str, str],
+) -> list[str]:
+    """One of several unconnected copies of a program of one rank, on cores and GPUs of its own."""
+    words = rank_words([], notes, bind=layout.cores_per_rank)[:-1]
+    words += ["--rank", str(copy)]
+    if layout.gpus_per_rank:
+        words += ["--gpus", str(layout.gpus_per_rank)]
+    return [*_env(environment), *words, "--", *program]
 
 
 def command(

@@ -7,6 +7,7 @@ size, so a second at 1 rank must not weigh as much as a second at 64.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,15 +78,14 @@ class Fit:
         """The law at ranks (and bytes), by the fitted values."""
         return self.law.function(*map(_floats, x), *self._natural(self.free))
 
-    def band(self, *x: Any, draws: int = 2000, seed: int = 0) -> tuple[Array, Array]:
-        """Lower and upper bound of the law's curve at each x, 95 % point by point."""
-        curves = np.stack(
-            [
-                self.law.function(*map(_floats, x), *self._natural(free))
-                for free in self.draw(draws, seed=seed)
-            ]
+    def band(
+        self, value: Callable[[Callable[..., Array]], Array], *, draws: int = 400, seed: int = 0
+    ) -> tuple[Array, Array]:
+        """Lower and upper bound of what `value` makes of the law, 95 % point by point."""
+        drawn = [value(functools.partial(self.at, free)) for free in self.draw(draws, seed=seed)]
+        low, high = np.quantile(
+            np.stack(drawn), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0
         )
-        low, high = np.quantile(curves, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
         return low, high
 
     def draw(self, count: int, *, seed: int) -> Array:

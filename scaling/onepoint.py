@@ -110,6 +110,7 @@ def run_point(
         "wall_seconds": round(outcome.seconds, 3),
         "processes_killed": outcome.killed,
         "last_step": outcome.step,
+        "other_cores": None if outcome.other_cores is None else round(outcome.other_cores, 3),
         "launcher": conditions.launcher if point.kind in ("ranks", "allreduce") else "none",
         "binding": layout.binding,
         "cores_per_rank": layout.cores_per_rank,
@@ -165,12 +166,13 @@ def command_lines(point: Point, conditions: Conditions, folder: Path) -> list[li
     outs, logs = output_folders(point, folder), folder / "logs"
     environment = conditions.environment
     if point.kind == "copies":
-        set_first = ["env", *(f"{name}={value}" for name, value in environment.items())]
-        cores = conditions.layout.cores_per_rank
         return [
-            set_first
-            + launch.rank_words(
-                fill_in(conditions.program, point, out), logs, bind=cores, rank=copy
+            launch.copy_words(
+                conditions.layout,
+                fill_in(conditions.program, point, out),
+                copy,
+                notes=logs,
+                environment=environment,
             )
             for copy, out in enumerate(outs)
         ]

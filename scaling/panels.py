@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from scaling.plotting import (
     PROJECT,
     PURPLE,
     RED,
+    Law,
     View,
     is_wide,
     law_curve,
@@ -41,14 +43,12 @@ class Panel:
     draw: Callable[[Axes, Sequence[View]], None]
 
 
-def _speedup_of(fit: laws.Fit, base: int) -> Callable[[np.ndarray], np.ndarray]:
-    one = float(fit.predict([base])[0])
-    return lambda ranks: one / fit.predict(ranks)
+def _speedup(law: Law, ranks: laws.Array, base: int) -> laws.Array:
+    return law([base]) / law(ranks)
 
 
-def _efficiency_of(fit: laws.Fit, base: int) -> Callable[[np.ndarray], np.ndarray]:
-    one = float(fit.predict([base])[0]) / base
-    return lambda ranks: fit.predict(ranks) / (ranks * one)
+def _efficiency(law: Law, ranks: laws.Array, base: int) -> laws.Array:
+    return law(ranks) / (ranks * law([base]) / base)
 
 
 def draw_strong(axes: Axes, found: Sequence[View]) -> None:
@@ -65,7 +65,8 @@ def draw_strong(axes: Axes, found: Sequence[View]) -> None:
             _communication_bound(axes, view, base)
         amdahl = view.law("strong_step")
         if amdahl:
-            law_curve(axes, amdahl, _speedup_of(amdahl, base), f"{view.prefix}Amdahl", GREY)
+            value = functools.partial(_speedup, base=base)
+            law_curve(axes, amdahl, value, f"{view.prefix}Amdahl", GREY)
     _ideal(axes, found, "strong")
     axes.set_ylabel("speed-up over the base")
     rank_axis(axes, found, reach=PROJECT)
@@ -114,7 +115,7 @@ def draw_weak(axes: Axes, found: Sequence[View]) -> None:
         law = view.law("weak_usl") or view.law("weak_gustafson")
         if law:
             name = f"{view.prefix}{law.law.name}"
-            law_curve(axes, law, _efficiency_of(law, base), name, GREY)
+            law_curve(axes, law, functools.partial(_efficiency, base=base), name, GREY)
     axes.axhline(1, linestyle=":", color=PALE, linewidth=1.5, label="ideal", zorder=0)
     axes.set_ylim(bottom=0, top=max(1.1, axes.get_ylim()[1]))
     axes.set_ylabel("efficiency over the base")

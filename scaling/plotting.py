@@ -84,19 +84,25 @@ def rank_axis(axes: Axes, found: Sequence[View], *, reach: float = 1.0) -> None:
     axes.set_xlabel(unit)
 
 
+Law = Callable[..., laws.Array]
+
+
 def law_curve(
     axes: Axes,
-    fit: laws.Fit | None,
-    value: Callable[[np.ndarray], np.ndarray],
+    fit: laws.Fit,
+    value: Callable[[Law, laws.Array], laws.Array],
     label: str,
     colour: str,
 ) -> None:
-    """A fitted law: solid where there are measurements, dashed and labelled beyond them."""
-    if fit is None:
-        return
+    """What `value` makes of a fitted law at ranks: solid where there are measurements.
+
+    Beyond them it is dashed and called projected, with its 95 % interval shaded.
+    """
     first, last = min(fit.ranks), max(fit.ranks)
     inside = np.linspace(first, last, 60)
     beyond = np.linspace(last, PROJECT * last, 60)
-    axes.plot(inside, value(inside), "-", color=colour, linewidth=1, label=label, zorder=1)
     told = f"{label}, projected"
-    axes.plot(beyond, value(beyond), "--", color=colour, linewidth=1, label=told, zorder=1)
+    axes.plot(inside, value(fit.predict, inside), "-", color=colour, linewidth=1, label=label)
+    axes.plot(beyond, value(fit.predict, beyond), "--", color=colour, linewidth=1, label=told)
+    low, high = fit.band(lambda law: value(law, beyond))
+    axes.fill_between(beyond, low, high, color=colour, alpha=0.12, linewidth=0)

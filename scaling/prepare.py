@@ -49,6 +49,10 @@ def prepare(settings: RunSettings, program: Sequence[str]) -> tuple[list[Point],
         settings.oversubscribe,
     )
     machine.check_room(layout, found, os.environ)
+    if settings.copies and layout.hosts:
+        raise UsageError("--copies runs them on this host alone; leave out --hosts, or --copies")
+    if settings.copies:
+        machine.check_room(layout, found, {})
     defaults = launch.default_environment(
         cores_per_rank=settings.cores_per_rank, gpus=layout.gpus_per_rank > 0
     )

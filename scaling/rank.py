@@ -1,6 +1,6 @@
 """What every rank starts with: its own log, its own cores where the launcher binds none, a note.
 
-    python rank.py --notes FOLDER [--cores C] [--rank R] -- PROGRAM ...
+    python rank.py --notes FOLDER [--cores C] [--rank R [--gpus G]] -- PROGRAM ...
 
 Ranks write into one terminal in the middle of each other's lines, and launchers differ in what they
 do about it. Here each rank's output goes to FOLDER/rank-0000.log, whatever started it. Then this
@@ -45,6 +45,15 @@ def own_cores(allowed: Sequence[int], local_rank: int, count: int) -> list[int]:
     return cores[first : first + count]
 
 
+def own_gpus(visible: str | None, copy: int, count: int) -> str:
+    """CUDA_VISIBLE_DEVICES of a copy: `count` of the visible GPUs, others for every copy."""
+    wanted = range(copy * count, (copy + 1) * count)
+    if visible is None:
+        return ",".join(map(str, wanted))
+    names = visible.split(",")
+    return ",".join(names[number % len(names)] for number in wanted)
+
+
 def cpu_model() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -63,6 +72,9 @@ def main(words: list[str]) -> int:
     if "--cores" in given:
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, own_cores(allowed, local_rank, int(given["--cores"])))
+    if "--gpus" in given:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = own_gpus(visible, rank, int(given["--gpus"]))
     note = {
         "rank": rank,
         "local_rank": local_rank,

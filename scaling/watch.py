@@ -46,6 +46,8 @@ class Outcome:
     """the last step that the heartbeat told of"""
     last_lines: dict[str, str]
     """what each rank, and the launcher, had written last"""
+    other_cores: float | None
+    """cores of this host that all other programs, and the hypervisor, took meanwhile"""
 
 
 def watch(
@@ -64,7 +66,7 @@ def watch(
     """
     (folder / "commands.json").write_text(json.dumps([list(words) for words in commands]))
     guard = [sys.executable, "-I", "-S", str(HERE / "guard.py"), str(folder / "commands.json")]
-    began = time.monotonic()
+    began, busy = time.monotonic(), _busy_seconds()
     with (folder / "launcher.log").open("ab") as log:
         process = subprocess.Popen(
             guard,
@@ -80,9 +82,30 @@ def watch(
         step, lines = last_step(heartbeats), last_lines(folder)
     finally:
         _end(process)
-    note = _guard_note(folder)
-    code, killed = int(note.get("exit_code", -1)), int(note.get("killed", 0))
-    return Outcome(ending, code, time.monotonic() - began, killed, step, lines)
+    seconds, note = time.monotonic() - began, _guard_note(folder)
+    other = None
+    if busy is not None and "cpu_seconds" in note:
+        other = max(0.0, ((_busy_seconds() or busy) - busy - note["cpu_seconds"]) / seconds)
+    return Outcome(
+        ending,
+        int(note.get("exit_code", -1)),
+        seconds,
+        int(note.get("killed", 0)),
+        step,
+        lines,
+        other,
+    )
+
+
+def _busy_seconds() -> float | None:
+    """Seconds that all cores of this host have computed, those stolen from it included."""
+    try:
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, words[1:9])
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(

@@ -129,7 +129,13 @@ def test_study_ended_in_the_middle_goes_on_and_has_every_point_once(tmp_path, en
     folder = tmp_path / "study"
     words = _words(folder, program=["--pause", "0.2"], ranks="1,2", repeats="3")
     process = subprocess.Popen(
-        words, env=environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        words,
+        env=environment,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        # A shell starts what it puts in the background with Ctrl-C ignored, and we inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 60
     while len(_rows(folder)) < 2 and time.monotonic() < until:

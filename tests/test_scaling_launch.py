@@ -124,7 +124,7 @@ def test_every_local_rank_gets_cores_of_its_own_until_there_are_none_left():
 def test_rank_binds_itself_logs_and_becomes_the_program(tmp_path):
     core = max(os.sched_getaffinity(0))
     program = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
-    words = launch.rank_words(program, tmp_path / "logs", bind=1, rank=0)
+    words = launch.copy_words(Layout(1), program, 0, notes=tmp_path / "logs", environment={})
     done = subprocess.run(["taskset", "-c", str(core), *words], capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"")
     assert (tmp_path / "logs" / "rank-0000.log").read_text() == f"{core}\n"
@@ -134,7 +134,7 @@ def test_rank_binds_itself_logs_and_becomes_the_program(tmp_path):
 
 
 def test_rank_says_what_cannot_be_started(tmp_path):
-    words = launch.rank_words(["no-such-program"], tmp_path, rank=3)
+    words = launch.copy_words(Layout(1), ["no-such-program"], 3, notes=tmp_path, environment={})
     assert subprocess.run(words).returncode == rank.NOT_STARTED
     assert "cannot start no-such-program" in (tmp_path / "rank-0003.log").read_text()
 
@@ -188,3 +188,13 @@ def test_unknown_mpirun_is_refused(tmp_path):
     program.chmod(0o755)
     with pytest.raises(UsageError, match="it says: Another MPI 3"):
         machine.flavour(str(program))
+
+
+def test_copies_get_gpus_of_their_own():
+    words = launch.copy_words(
+        Layout(2, 8, 1), PROGRAM, 1, notes=NOTES, environment={"OMP_NUM_THREADS": "8"}
+    )
+    begin = ["env", "OMP_NUM_THREADS=8", *BEFORE, "--cores", "8", "--rank", "1", "--gpus", "1"]
+    assert words == [*begin, "--", *PROGRAM]
+    assert [rank.own_gpus(None, copy, 2) for copy in (0, 1)] == ["0,1", "2,3"]
+    assert rank.own_gpus("GPU-a,GPU-b", 1, 1) == "GPU-b"

@@ -5,15 +5,17 @@ import json
 import math
 import re
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 from tiny import Case
 
-from cloudmask import config as cli_config
-from cloudmask.config import TrainConfig
-from cloudmask.data.patchset import PatchReader, open_patchset
-from cloudmask.train import loop, schedule, summary, timing
+from cloudmask import modelfile
+from cloudmask.config import TrainConfig, parse
+from cloudmask.data.patchset import PatchReader, decode, open_patchset
+from cloudmask.train import checkpoint, loop, schedule, summary, timing
 from cloudmask.train.plan import make_plan
 from cloudmask.train.runfolder import RunFolder, check_memory
 from cloudmask.train.state import State
@@ -283,7 +285,7 @@ def test_a_run_can_be_repeated_from_its_configuration(tmp_path):
     )
     folder.begin(config)
     words = ["--config", str(folder.config)]
-    assert cli_config.parse(TrainConfig, words, prog="train_hvd.py") == config
+    assert parse(TrainConfig, words, prog="train_hvd.py") == config
 
 
 # --- Times ----------------------------------------------------------------------------------------
@@ -344,6 +346,11 @@ TINY = ("--preset", "tiny", "--threads", 1, "--no-tensorboard")
 KILLED = (*TINY, "--batch-size", 1, "--dropout", 0.1, 0.1, "--checkpoint-steps", 2)
 
 
+# All patches in a single batch, so that their order is no matter.
+ONE_STEP = (*TINY, "--precision", "float32", "--no-augment", "--global-batch", 30, "--max-steps", 1)
+ONE_STEP += ("--loss", "wbce", "--pos-weight", 0.25, "--clip-offset", 3, "--lr", 0.01, "--seed", 5)
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     return tmp_path_factory.mktemp("one-rank")
@@ -387,6 +394,7 @@ def results(work, killed, patchset):
         ),
         case("three-classes", *TINY, data=tiny.make_patchset(work / "three", classes=3)),
         case("cached", *short, "--cache", data=patchset),
+        case("one-step", *ONE_STEP, data=patchset),
         case("half", *TINY, "--precision", "float16", "--max-steps", 12, data=patchset),
         case("best", *TINY, "--lr", 0.1, "--lr-decay", "none", "--epochs", 40, "--patience", 2),
         case("target", *TINY, "--target-accuracy", 0.5, "--stop-at-target", "--epochs", 9),
@@ -464,9 +472,6 @@ def test_float16_trains(results, work):
 
 @pytest.mark.slow
 def test_patience_stops_and_gives_the_best_weights(results, work):
-    from cloudmask import modelfile
-    from cloudmask.train import checkpoint
-
     found = summary_of(work, "best")
     assert found["stopped_by"] == "patience"
     assert found["best"]["step"] < found["steps_run"]
@@ -490,11 +495,37 @@ def test_a_run_can_stop_at_its_target(results, work):
 
 
 @pytest.mark.slow
+def test_a_step_is_that_of_plain_keras(results, work, patchset):
+    """Weighted mean over the known pixels inside the frame, its gradient, one step of Adam."""
+    trained, info = modelfile.load(work / "one-step")
+    plain = modelfile.build(info, seed=5)
+    with PatchReader(open_patchset(patchset), "train") as reader:
+        batch = reader.read(range(30))
+    inside = np.s_[:, 3:-3, 3:-3]
+    label = batch.label[inside]
+    known = label != 255
+    truth = label[known].astype(np.float32)
+    with tf.GradientTape() as tape:
+        logits = plain(decode(batch.image, batch.scale, batch.offset))[inside][..., 0][known]
+        loss = tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(truth, logits, 0.25))
+    variables = plain.trainable_variables
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    assert results["one-step"].codes == [0]
+    assert tiny.events(work / "one-step", "step")[0]["loss"] == pytest.approx(float(loss), rel=1e-5)
+    keras.optimizers.Adam(0.01).apply_gradients(zip(gradients, variables, strict=True))
+    for variable, expected in zip(trained.trainable_variables, variables, strict=True):
+        np.testing.assert_allclose(variable, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_the_learning_rate_that_was_used_is_recorded(results, work):
     found = summary_of(work, "unbroken")
     assert found["learning_rate"] == 1e-3
     rates = [record["learning_rate"] for record in found["history"]]
     assert rates == pytest.approx([0.5e-3 * (1 + math.cos(math.pi * s / 72)) for s in (35, 71)])
+    last = checkpoint.load(work / "unbroken" / "checkpoints", 72)
+    used = last.variables[last.state["variables"].index("adam/learning_rate")]
+    assert used == pytest.approx(rates[-1], rel=1e-6)
 
 
 @pytest.mark.slow
