@@ -121,7 +121,7 @@ def warnings(study: Study) -> list[str]:
     disturbed = [
         row["other_cores"]
         for row in study.rows
-        if (row.get("other_cores") or 0) > DISTURBED * row["cores_per_rank"] * row["ranks"]
+        if (row.get("other_cores") or 0) > DISTURBED * row.get("cores_per_rank", 1) * row["ranks"]
     ]
     if disturbed:
         found.append(

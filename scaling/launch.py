@@ -29,6 +29,8 @@ class Layout:
     ranks_per_node: int | None = None
     oversubscribe: bool = False
     """more ranks than cores: several ranks are bound to the same ones"""
+    root: bool = False
+    """started by root, as in most containers, which Open MPI refuses unless told"""
 
     @property
     def host_list(self) -> str:
@@ -123,7 +125,8 @@ def _env(environment: Mapping[str, str]) -> list[str]:
 
 def _openmpi(layout: Layout, environment: Mapping[str, str]) -> list[str]:
     """Open MPI 4 and 5. Its own parameters go by --mca, which all its daemons obey."""
-    words = ["-n", str(layout.ranks)]
+    words = ["--allow-run-as-root"] if layout.root else []
+    words += ["-n", str(layout.ranks)]
     if layout.hosts:
         words += ["--host", layout.host_list]
     words += _openmpi_binding(layout)

@@ -106,11 +106,6 @@ def flavour(path: str) -> str:
     told = subprocess.run([path, "--version"], capture_output=True, text=True)
     text = told.stdout + told.stderr
     if "Open MPI" in text or "OpenRTE" in text:
-        if os.geteuid() == 0 and not os.environ.get("OMPI_ALLOW_RUN_AS_ROOT"):
-            raise UsageError(
-                "Open MPI refuses to run as root; in a container set OMPI_ALLOW_RUN_AS_ROOT=1 and "
-                "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1, elsewhere be another user"
-            )
         return "openmpi"
     if "HYDRA" in text:
         return "mpich"

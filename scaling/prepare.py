@@ -47,6 +47,7 @@ def prepare(settings: RunSettings, program: Sequence[str]) -> tuple[list[Point],
         points.parse_hosts(settings.hosts),
         settings.ranks_per_node,
         settings.oversubscribe,
+        root=os.geteuid() == 0,
     )
     machine.check_room(layout, found, os.environ)
     if settings.copies and layout.hosts:

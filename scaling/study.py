@@ -217,4 +217,6 @@ def closing_lines(order: Sequence[Point], rows: Sequence[Row], folder: Path) -> 
         lines.append(f"  {point.title}: {row['status']}: {row['error']}")
     if len(without) > 5:
         lines.append(f"  and {len(without) - 5} more; --retry-failed runs them once more")
-    return [*lines, f"next: python -m scaling report {folder}"]
+    if len(without) < len(order):
+        lines.append(f"next: python -m scaling report {folder}")
+    return lines

@@ -185,8 +185,9 @@ def last_line(path: Path) -> str:
 
 
 def last_lines(folder: Path) -> dict[str, str]:
-    """The last line that each rank of a point, and its launcher, wrote."""
+    """The last line that each rank of a point, and its launcher if it did, wrote."""
     logs = sorted((folder / "logs").glob("rank-*.log"))
     lines = {f"rank {int(path.stem.partition('-')[2])}": last_line(path) for path in logs}
-    lines["launcher"] = last_line(folder / "launcher.log")
-    return {who: line for who, line in lines.items() if line}
+    lines = {who: line or "(nothing)" for who, line in lines.items()}
+    launcher = last_line(folder / "launcher.log")
+    return lines | ({"launcher": launcher} if launcher else {})

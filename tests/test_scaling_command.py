@@ -53,7 +53,6 @@ def call(capsys):
 )
 def test_bad_input_is_one_line(call, monkeypatch, tmp_path, words, code, says):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
     found, out, err = call(*words)
     assert found == code
     assert out == ""
@@ -73,8 +72,7 @@ def test_help_is_no_error(call, words):
     assert "usage" in out
 
 
-def test_more_ranks_than_cores_are_refused(call, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
+def test_more_ranks_than_cores_are_refused(call, tmp_path):
     cores = len(os.sched_getaffinity(0))
     words = ["run", "--out", tmp_path / "s", "--ranks", f"1,{4 * cores}", "--", *PROGRAM]
     code, _, err = call(*words)

@@ -27,20 +27,14 @@ def _words(folder, *options, program=(), ranks="2", repeats="2"):
 
 
 @pytest.fixture
-def environment(plain_environment):
-    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return plain_environment | allowed
-
-
-@pytest.fixture
-def study(tmp_path, environment):
+def study(tmp_path, plain_environment):
     """study(*options, program=(), ...) -> (finished process, rows)"""
 
     def run(*options, **words):
         folder = tmp_path / "study"
         done = subprocess.run(
             _words(folder, *options, **words),
-            env=environment,
+            env=plain_environment,
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -125,12 +119,14 @@ def test_failed_points_run_once_more_when_asked_and_their_rows_stay(study):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_study_ended_in_the_middle_goes_on_and_has_every_point_once(tmp_path, environment, number):
+def test_study_ended_in_the_middle_goes_on_and_has_every_point_once(
+    tmp_path, plain_environment, number
+):
     folder = tmp_path / "study"
     words = _words(folder, program=["--pause", "0.2"], ranks="1,2", repeats="3")
     process = subprocess.Popen(
         words,
-        env=environment,
+        env=plain_environment,
         cwd=ROOT,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -154,7 +150,7 @@ def test_study_ended_in_the_middle_goes_on_and_has_every_point_once(tmp_path, en
         assert told.count("\n") == 1
         assert "the same command goes on" in told
 
-    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(words, env=plain_environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     after = _rows(folder)
     assert after[: len(before)] == before
@@ -162,12 +158,14 @@ def test_study_ended_in_the_middle_goes_on_and_has_every_point_once(tmp_path, en
     assert len(names) == len(set(names)) == 6
 
 
-def test_a_second_study_in_the_same_folder_is_refused(tmp_path, environment):
+def test_a_second_study_in_the_same_folder_is_refused(tmp_path, plain_environment):
     folder = tmp_path / "study"
     words = _words(folder, program=["--pause", "1"], repeats="1")
-    first = subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        words, env=plain_environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     first.stdout.readline()
-    second = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True)
+    second = subprocess.run(words, env=plain_environment, cwd=ROOT, capture_output=True, text=True)
     first.communicate()
     assert second.returncode == 1
     assert "another process is running the study" in second.stderr

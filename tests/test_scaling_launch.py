@@ -36,6 +36,7 @@ def test_openmpi():
 def test_openmpi_on_hosts_with_ranks_per_node_and_many_cores():
     layout = Layout(4, 8, hosts=(("a", 2), ("b", 2)), ranks_per_node=2)
     words = _line("openmpi", layout, executable="/opt/mpirun")
+    assert _line("openmpi", Layout(2, root=True))[1] == "--allow-run-as-root"
     assert words[:9] == [
         *("/opt/mpirun", "-n", "4", "--host", "a:2,b:2"),
         *("--map-by", "ppr:2:node:PE=8", "--bind-to", "core"),
@@ -174,8 +175,7 @@ def test_launcher_that_is_not_installed_is_named_with_how_to_get_it(monkeypatch,
         ("HYDRA build details:", "mpich"),
     ],
 )
-def test_mpirun_is_recognised_by_what_it_says(monkeypatch, tmp_path, says, launcher):
-    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
+def test_mpirun_is_recognised_by_what_it_says(tmp_path, says, launcher):
     program = tmp_path / "mpirun"
     program.write_text(f"#!/bin/sh\necho '{says}'\n")
     program.chmod(0o755)
