@@ -83,5 +83,6 @@ def spread(values: Sequence[float]) -> str:
 def keep(name: str, **figures: Any) -> None:
     """Write benchmarks/results/NAME.json with the conditions the figures hold under."""
     RESULTS.mkdir(exist_ok=True)
-    record = {"benchmark": name, **figures, "environment": runlog.environment()}
+    environment = runlog.environment() | {"command": f"python -m benchmarks {name}"}
+    record = {"benchmark": name, **figures, "environment": environment}
     runlog.write_json(RESULTS / f"{name}.json", record)
