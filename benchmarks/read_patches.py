@@ -7,7 +7,6 @@ copies the same bytes from memory to memory, in the same random order.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import bench
 from cloudmask import runlog
 from cloudmask.data.patchset import (
     PatchReader,
@@ -106,10 +106,7 @@ def measure(folder: Path) -> dict[str, Any]:
         }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
-    out = parser.parse_args().out
+def main() -> None:
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     with tempfile.TemporaryDirectory() as folder:
@@ -130,10 +127,8 @@ def main() -> int:
         f"reading is at {result['read_to_copy_ratio']:.2f} of the limit, copying memory; "
         f"{TARGET_PATCHES_PER_SECOND} patches/s are {'reached' if reached else 'NOT reached'}"
     )
-    if out:
-        runlog.write_json(out, result | {"environment": environment})
-    return 0 if reached else 1
+    bench.keep("read_patches", **result)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()
