@@ -86,13 +86,12 @@ def run_point(
     if conditions.page_cache == "dropped":
         machine.drop_page_cache()
 
-    heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.heartbeat
     outcome = watch.watch(
         commands,
         folder,
         environment=environment,
         limits=conditions.limits,
-        heartbeats=[out / heartbeat for out in outs],
+        heartbeats=[out / conditions.heartbeat for out in outs],
         progress=progress,
     )
 

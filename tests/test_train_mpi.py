@@ -247,7 +247,7 @@ def test_the_summary_says_what_was_done_how_fast_and_how_well(results, work, pat
         assert 0 <= times["mean_rank"] <= times["slowest_rank"]
     whole = found["per_step"]["step_seconds"]["mean_rank"]
     parts = [found["per_step"][name]["mean_rank"] for name in timing_columns()[1:]]
-    assert 0.2 * whole < sum(parts) <= 1.05 * whole, "waiting, computing, communicating"
+    assert 0.5 * whole < sum(parts) <= 1.05 * whole, "waiting, computing, communicating"
     assert found["best"]["loss"] == min(r["valid"]["loss"] for r in found["history"])
     assert found["final"] == found["history"][-1]
     assert 0.5 < found["final"]["valid"]["majority"] < 0.6
@@ -428,7 +428,7 @@ def test_a_loss_that_is_not_finite_stops_all_ranks_and_keeps_the_last_checkpoint
     assert results["nan"].codes == [1, 1]
     found = summary_of(work / "nan")
     assert found["status"] == "failed"
-    assert "the loss is not finite at step 2" in found["error"]
+    assert "not finite at step 2" in found["error"]
     assert checkpoint.steps(work / "nan" / "checkpoints") == [1]
     kept = checkpoint.load(work / "nan" / "checkpoints", 1)
     assert all(np.isfinite(value).all() for value in kept.variables)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import dataclasses
 import json
@@ -10,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,9 +21,6 @@ from cloudmask.data.patchset import open_patchset
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 CHANNELS = ("reflectance", "warm", "cold")
-# What killed processes leave behind: shared memory of Open MPI, sources of TensorFlow's graphs.
-SCRATCH = tempfile.TemporaryDirectory(prefix="cloudmask-tests-")
-atexit.register(SCRATCH.cleanup)
 STARTED_BY = ("OMPI_", "PMIX_", "PMI_", "HOROVOD_", "SLURM_")
 
 
@@ -73,8 +68,7 @@ def environment() -> dict[str, str]:
     kept["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [kept.get("PYTHONPATH")])])
     kept["PATH"] = os.pathsep.join([str(BIN), kept.get("PATH", "")])
     allow = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    scratch = {"TMPDIR": SCRATCH.name, "OMPI_MCA_btl_vader_backing_directory": SCRATCH.name}
-    return kept | allow | scratch | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    return kept | allow | {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def launcher(name: str, ranks: int) -> list[str]:
