@@ -135,10 +135,11 @@ def test_netcdf_mask_comes_back_as_it_was_written(tmp_path, mask):
     assert [path.name for path in tmp_path.iterdir()] == ["scene.nc"]
 
 
-def test_xarray_reads_the_mask_as_cf(tmp_path, mask):
+@pytest.mark.parametrize("engine", ["h5netcdf", "netcdf4"])
+def test_xarray_reads_the_mask_as_cf(tmp_path, mask, engine):
     xarray = pytest.importorskip("xarray")
     write_netcdf(tmp_path / "scene.nc", mask)
-    with xarray.open_dataset(tmp_path / "scene.nc", engine="h5netcdf") as data:
+    with xarray.open_dataset(tmp_path / "scene.nc", engine=engine) as data:
         np.testing.assert_allclose(data["probability_cloud"], mask.probability[..., 0], atol=5.1e-5)
         assert np.isnan(data["mask"].values[1, 2])
         assert data["mask"].attrs["flag_meanings"] == "clear cloud"
@@ -153,6 +154,26 @@ def test_hdf5_mask_has_the_layout_of_the_benchmark(tmp_path, mask):
     with h5py.File(tmp_path / "scene.h5") as file:
         assert file["mask"].shape == (1, 5, 7, 1)
         np.testing.assert_array_equal(file["mask"][0], mask.probability)
+
+
+@pytest.mark.parametrize("write", ["write_netcdf", "write_hdf5"])
+def test_a_disk_that_takes_no_more_leaves_nothing_and_is_told_in_one_line(tmp_path, write):
+    code = f"""
+import numpy as np, resource
+from pathlib import Path
+from cloudmask import command
+from cloudmask.data import masks
+values = np.random.default_rng(0).random((200, 200, 1)).astype("f4")
+mask = masks.Mask("s", ("a", "b"), values, None, masks.classify(values, threshold=0.5))
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+main = lambda words: masks.{write}(Path(words[0]), mask)
+raise SystemExit(command.run(main, [{str(tmp_path / "full.nc")!r}], program="cloudmask"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"cloudmask: error: {tmp_path / 'full.nc'}: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_foreign_file_is_no_mask(tmp_path):

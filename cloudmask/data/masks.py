@@ -1,13 +1,14 @@
 """Masks of whole scenes on disk: CF NetCDF that xarray, Panoply and GDAL open.
 
-Written with h5netcdf, aside and renamed. Probability is scaled int16 (steps of 1e-4), the mask
-uint8 with flag meanings; a pixel without measurement is nodata in both, never clear or cloud.
+Made with h5netcdf in memory, written aside and renamed. Probability is scaled int16 (steps of
+1e-4), the mask uint8 with flag meanings; a pixel without measurement is nodata in both, never clear
+or cloud.
 """
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cloudmask.runlog import sync_folder
+from cloudmask.runlog import write_aside
 
 NODATA = 255
 STEP = 1e-4
@@ -56,7 +57,8 @@ def write_netcdf(path: Path, mask: Mask) -> None:
     """One CF NetCDF-4 file, whole or not at all. Raises OSError."""
     import h5netcdf
 
-    with _aside(path) as aside, h5netcdf.File(aside, "w") as file:
+    content = io.BytesIO()  # HDF5 itself crashes on a full disk
+    with h5netcdf.File(content, "w") as file:
         file.dimensions = {"y": mask.mask.shape[0], "x": mask.mask.shape[1]}
         file.attrs["Conventions"] = "CF-1.11"
         file.attrs["title"] = f"Classes of {mask.name}"
@@ -86,6 +88,7 @@ def write_netcdf(path: Path, mask: Mask) -> None:
                     name, ("y", "x"), "f4", data=values, fillvalue=np.float32(np.nan)
                 )
                 degrees.attrs["standard_name"], degrees.attrs["units"] = name, unit
+    write_aside(path, content.getvalue())
 
 
 _COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -154,11 +157,13 @@ def read_mask(path: Path, *, classes: Sequence[str]) -> Mask:
 
 def write_hdf5(path: Path, mask: Mask) -> None:
     """The benchmark's layout: `mask` (1, H, W, K) float32 probability, NaN = no measurement."""
-    with _aside(path) as aside, h5py.File(aside, "w") as file:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         file.create_dataset("mask", data=mask.probability[None].astype(np.float32))
         file.attrs["classes"] = json.dumps(mask.classes)
         for key, value in (mask.attributes or {}).items():
             file.attrs[key] = value
+    write_aside(path, content.getvalue())
 
 
 def _read_hdf5(path: Path, classes: tuple[str, ...]) -> Mask:
@@ -186,23 +191,3 @@ def _read_hdf5(path: Path, classes: tuple[str, ...]) -> Mask:
         mask=classify(probability, threshold=threshold),
         attributes=attributes,
     )
-
-
-class _aside:
-    """A path to write to that takes its place when all went well, and goes away when not."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        return self.aside
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self.aside.unlink(missing_ok=True)
-            return
-        with self.aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        self.aside.replace(self.path)
-        sync_folder(self.path.parent)
