@@ -17,7 +17,7 @@ FLOORS = [
     {"data", "model"},
     {"modelfile"},
     {"train"},
-    {"evaluate", "predict"},
+    {"evaluate", "predict", "report"},
     {"__main__"},
 ]
 SAME_FLOOR = {("command", "config")}
