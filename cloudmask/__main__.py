@@ -12,7 +12,7 @@ USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lis
   synth      write seeded synthetic SLSTR scenes with their true cloud mask
   prepare    cut scenes into a patch set, split by scene
   verify     check a patch set against its checksums
-  evaluate   measure a trained run on a patch set
+  evaluate   measure a trained run on a patch set, or masks on whole scenes
   predict    masks of whole scenes from a trained run
   report     one page of figures, curves and pictures, to look at
 

@@ -80,22 +80,30 @@ class VerifyConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """Measure a trained run on one split of a patch set, pooled over all its pixels."""
+    """Measure a trained run on one split of a patch set, or masks (or a run) on whole scenes."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """run folder, or a .keras model file"""
-    patchset: Annotated[Path, tyro.conf.Positional]
-    """folder of the patch set"""
+    what: Annotated[Path, tyro.conf.Positional]
+    """run folder, .keras model file, or folder of masks"""
+    against: Annotated[Paths, tyro.conf.Positional]
+    """a patch set; or scene files, or folders that are searched for them"""
     split: str = "valid"
     """which split of the patch set"""
-    threshold: float = 0.5
-    """probability from which a pixel of a two-class model counts as the second class"""
+    label: Literal["any", "single_moderate", "summary", "probability", "truth"] = "any"
+    """which mask of an SLSTR scene is the label, as in prepare"""
+    threshold: float | None = None
+    """probability from which a pixel of a two-class model counts as the second class (default: 0.5,
+    or that of the masks)"""
+    masks: Path | None = None
+    """where a run's masks of scenes are written (default: masks in the run folder)"""
     batch_size: int = 8
     """patches per forward pass"""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """arithmetic of the network"""
+    verify: bool = True
+    """check the files of a .SEN3 product against the MD5s of its manifest"""
     out: Path | None = None
-    """JSON file for the result (default: evaluation-SPLIT.json in the run folder)"""
+    """JSON file for the result (default: evaluation-SPLIT.json in the run folder, of scenes
+    evaluation.json in the folder of their masks)"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,153 +1,134 @@
-"""How good a trained network is on a patch set: counts over all its pixels, divided once.
-
-Batches are dealt out to the ranks whole, so that each patch is computed in the same company however
-many ranks there are, and losses are added in patch order: the figures do not depend on N. (On
-other numbers of threads per rank the network itself differs in its last bits.)
-"""
+"""`cloudmask evaluate`: a run on a patch set, or masks on whole scenes; a table and a JSON file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-from cloudmask import command, metrics, modelfile, runlog
-from cloudmask.config import EvaluateConfig
+from cloudmask import command, evaluate_patches, evaluate_scenes, runlog
+from cloudmask.config import EvaluateConfig, PredictConfig
 from cloudmask.data import parallel
-from cloudmask.data.patchset import PatchReader, PatchSet, open_patchset
-
-POS_WEIGHT = 0.5
-"""of the benchmark's weighted binary cross-entropy"""
+from cloudmask.data.folder import MANIFEST, is_patchset
+from cloudmask.data.scene import find_scenes
+from cloudmask.predict import predict
 
 
 def evaluate(config: EvaluateConfig) -> int:
-    """Measure, print a table on rank 0 and write the JSON file. Raises ValueError for bad input."""
+    """Measure, print a table on rank 0 and write the JSON file; exit code 1 if a scene failed.
+
+    Raises ValueError and OSError.
+    """
     world = parallel.world()
+    first = config.against[0]
+    if len(config.against) == 1 and (is_patchset(first) or first.name == MANIFEST):
+        return _on_patches(config, world)
+    return _on_scenes(config, world)
+
+
+def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
     parallel.take_cores(world)
-    with command.the_same_on_all_ranks():
-        patchset = open_patchset(config.patchset)
-        if config.split not in patchset.splits:
-            raise ValueError(
-                f"{config.patchset} has no split '{config.split}'; it has: "
-                f"{', '.join(sorted(patchset.splits))}"
-            )
-    record = measure(config, patchset, world)
-    if world.rank == 0:
-        folder = config.run if config.run.is_dir() else Path.cwd()
+    record = evaluate_patches.measure(config, world)
+    if world.is_root:
+        folder = config.what if config.what.is_dir() else Path.cwd()
         out = config.out or folder / f"evaluation-{config.split}.json"
         runlog.write_json(out, record)
-        print("\n".join(table(record)))
+        print("\n".join(evaluate_patches.table(record)))
         print(f"figures: {out}")
     return 0
 
 
-def measure(config: EvaluateConfig, patchset: PatchSet, world: parallel.World) -> dict[str, Any]:
-    """The content of evaluation.json, the same on every rank."""
-    with command.loading_tensorflow():
-        import tensorflow as tf
-
-        from cloudmask.model import precision
-        from cloudmask.model.losses import confusion_counts, pixel_losses, predicted_class
-        from cloudmask.train.step import decode
-
-    arithmetic = precision.best("CPU") if config.precision == "auto" else config.precision
-    precision.use(arithmetic)
+def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     with command.the_same_on_all_ranks():
-        model, info = modelfile.load(config.run)
-        check_fits(info, patchset, config)
-    num_classes = len(info.classes)
-    weights = (1.0, POS_WEIGHT) if num_classes == 2 else ()
-
-    @tf.function(reduce_retracing=True)
-    def step(image, scale, offset, label):
-        logits = model(decode(image, scale, offset), training=False)
-        losses = [pixel_losses(logits, label, weights=choice) for choice in ((), weights)]
-        predicted = predicted_class(logits, threshold=config.threshold)
-        return tf.stack(losses), confusion_counts(label, predicted, num_classes)
-
-    with PatchReader(patchset, config.split) as reader:
-        batches = [
-            range(first, min(first + config.batch_size, len(reader)))
-            for first in range(0, len(reader), config.batch_size)
-        ]
-        loss = np.zeros((len(batches), 2))
-        counts = np.zeros((num_classes, num_classes), np.int64)
-        mine = range(world.rank, len(batches), world.size)
-        quiet = True if world.rank else None
-        for number in tqdm(mine, desc="evaluate", unit="batch", leave=False, disable=quiet):
-            batch = reader.read(batches[number])
-            losses, confusion = step(batch.image, batch.scale, batch.offset, batch.label)
-            loss[number] = losses.numpy().sum(axis=(1, 2, 3), dtype=np.float64)
-            counts += confusion.numpy()
-    loss = world.sum(loss).sum(axis=0)
-    counts = world.sum(counts)
-    plain, weighted = (loss / counts.sum()).tolist()
-    figures = metrics.derive(counts, info.classes).as_dict()
-    return {
-        "run": str(config.run),
-        "patchset": str(config.patchset),
-        "split": config.split,
-        "patches": patchset.splits[config.split].patches,
-        "threshold": config.threshold,
-        "arithmetic": arithmetic,
-        "classes": list(info.classes),
-        "cross_entropy": plain,
-        "weighted_cross_entropy": weighted if weights else None,
-        "pos_weight": POS_WEIGHT if weights else None,
-        "ranks": world.size,
-        "date": runlog.now(),
-        "versions": runlog.versions(),
-        **figures,
-    }
-
-
-def check_fits(info: modelfile.ModelInfo, patchset: PatchSet, config: EvaluateConfig) -> None:
-    """Raise ValueError unless model and patch set speak of the same channels and classes."""
-    for what, has, takes in (
-        ("channels", tuple(patchset.channels), info.channels),
-        ("classes", tuple(patchset.classes), info.classes),
-    ):
-        if has != takes:
-            raise ValueError(
-                f"{config.run} knows the {what} {', '.join(takes)}; "
-                f"{config.patchset} holds {', '.join(has)}"
+        scenes = find_scenes(config.against)
+        masks = masks_folder(config)
+    if masks != config.what:
+        predict(
+            PredictConfig(
+                run=config.what,
+                scenes=config.against,
+                out=masks,
+                threshold=0.5 if config.threshold is None else config.threshold,
+                precision=config.precision,
+                verify=config.verify,
             )
-    if patchset.patch_size % 2 ** (len(info.widths) - 1):
-        raise ValueError(
-            f"patches of {patchset.patch_size} pixels do not halve {len(info.widths) - 1} times"
         )
+    record = evaluate_scenes.measure(
+        masks,
+        scenes,
+        label=config.label,
+        threshold=config.threshold,
+        verify=config.verify,
+        world=world,
+    )
+    if world.is_root:
+        out = config.out or masks / "evaluation.json"
+        runlog.write_json(out, record)
+        print("\n".join(table(record)))
+        print(f"figures: {out}")
+    return 1 if record["failed"] else 0
+
+
+def masks_folder(config: EvaluateConfig) -> Path:
+    """Where the masks are or, of a run, will be. ValueError if `what` is neither."""
+    what = config.what
+    if not what.exists():
+        raise ValueError(f"{what} does not exist; give a run, a model or a folder of masks")
+    if what.is_dir() and not (what / "model.keras").exists():
+        if not any(what.glob("*.nc")) and not any(what.glob("*.h5")):
+            raise ValueError(
+                f"{what} holds no masks (.nc or .h5) and is not a finished run; predict or train "
+                "first"
+            )
+        return what
+    if config.masks is None and not what.is_dir():
+        raise ValueError(f"{what} is a model file; say with --masks where its masks shall go")
+    return config.masks or what / "masks"
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """Lines for people."""
-
-    def number(value: float | None) -> str:
-        return "   -  " if value is None else f"{value:.4f}"
-
+    """Lines for people: what was compared, and how it came out."""
+    titles = record["members"]
+    rows: list[tuple[str, dict[str, Any]]] = [
+        (f"{titles[pair['of']]} against {titles[pair['against']]}", pair)
+        for pair in record["pairs"]
+    ]
+    for region, against in record["regions"].items():
+        for reference, figures in against.items():
+            rows.append((f"  {region}: network against {titles[reference]}", figures))
+    legacy = "legacy accuracy (whole frames, mean of scenes)"
+    width = max(len(legacy), *(len(name) for name, _ in rows))
+    failed = f", {len(record['failed'])} failed" if record["failed"] else ""
     lines = [
-        f"{record['split']}: {record['patches']} patches, {record['pixels']} labelled pixels",
-        f"  accuracy           {number(record['accuracy'])}   "
-        f"(majority {number(record['majority'])})",
-        f"  balanced accuracy  {number(record['balanced_accuracy'])}",
-        f"  mean IoU           {number(record['mean_iou'])}",
-        f"  kappa              {number(record['kappa'])}",
-        f"  cross-entropy      {number(record['cross_entropy'])}",
+        f"{record['num_scenes']} scenes{failed}; classes {', '.join(record['classes'])}",
+        f"  {'':<{width}}  accuracy  majority  mean IoU  kappa     pixels",
     ]
-    if record["weighted_cross_entropy"] is not None:
-        lines.append(
-            f"  weighted (x {record['pos_weight']})   {number(record['weighted_cross_entropy'])}"
-        )
-    width = max(len("class"), *map(len, record["classes"]))
-    lines.append(f"  {'class':<{width}}  IoU     F1      precision  recall")
-    lines += [_class_line(record, name, width, number) for name in record["classes"]]
-    return lines
+    for name, figures in rows:
+        keys = ("accuracy", "majority", "mean_iou", "kappa")
+        values = "    ".join(_number(figures[key]) for key in keys)
+        lines.append(f"  {name:<{width}}  {values}    {figures['pixels']}")
+    if record["legacy"]:
+        lines.append(f"  {legacy:<{width}}  {_number(record['legacy']['accuracy'])}")
+    return lines + [line for duel in record["comparisons"] for line in _verdict(duel, titles)]
 
 
-def _class_line(record: dict[str, Any], name: str, width: int, number: Any) -> str:
-    values: Sequence[str] = [
-        number(record[figure][name]) for figure in ("iou", "f1", "precision", "recall")
-    ]
-    return f"  {name:<{width}}  {values[0]}  {values[1]}  {values[2]}     {values[3]}"
+def _verdict(duel: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
+    a, b, reference = (titles[duel[key]] for key in ("a", "b", "reference"))
+    interval = duel["interval"]
+    spread = "too few scenes for an interval"
+    if interval:
+        spread = f"95 % interval over scenes {interval[0]:+.4f} to {interval[1]:+.4f}"
+    yield (
+        f"  against {reference}: {a} {_number(duel['accuracy_a'])}, {b} "
+        f"{_number(duel['accuracy_b'])}, difference {duel['difference']:+.4f} ({spread})"
+    )
+    p = duel["clustered_p"]
+    yield (
+        f"    alone right: {a} {duel['a_only']}, {b} {duel['b_only']} pixels; better in "
+        f"{duel['scenes_a_better']} and {duel['scenes_b_better']} of {duel['scenes']} scenes; "
+        f"McNemar by scenes p = {'-' if p is None else f'{p:.2g}'}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "   -  " if value is None else f"{value:.4f}"

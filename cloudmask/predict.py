@@ -19,7 +19,7 @@ import numpy as np
 from cloudmask import __version__, command, modelfile, runlog
 from cloudmask.config import PredictConfig
 from cloudmask.data import parallel
-from cloudmask.data.masks import NODATA, Mask, write_hdf5, write_netcdf
+from cloudmask.data.masks import Mask, classify, write_hdf5, write_netcdf
 from cloudmask.data.scene import Scene, SceneError, find_scenes, read_scene, size_and_date
 from cloudmask.data.tiles import cover
 
@@ -101,17 +101,6 @@ class Ensemble:
         return np.mean(parts, axis=0), np.std(parts, axis=0)
 
 
-def classify(probability: np.ndarray, *, threshold: float) -> np.ndarray:
-    """(H, W, K) probabilities, NaN = missing -> (H, W) uint8 classes, 255 = missing."""
-    missing = np.isnan(probability[..., 0])
-    if probability.shape[-1] == 1:
-        classes = (probability[..., 0] >= threshold).astype(np.uint8)
-    else:
-        classes = np.argmax(np.nan_to_num(probability), axis=-1).astype(np.uint8)
-    classes[missing] = NODATA
-    return classes
-
-
 def load(paths: Sequence[Path], *, precision: str, tile: int, margin: int | None) -> Ensemble:
     """Networks from run folders or model files. ValueError if they do not belong together."""
     with command.loading_tensorflow():
@@ -182,10 +171,14 @@ def _predict_scene(path: Path, config: PredictConfig, ensemble: Ensemble, finger
     if out.exists() and not config.overwrite:
         if _made_with(out) == fingerprint:
             return "there"
-        raise ValueError(f"{out} exists, of another model or options; add --overwrite")
+        raise ValueError(
+            f"{out} exists, of another model or options; predict with --overwrite or into another "
+            "folder"
+        )
     scene = read_scene(path, need_label=False, verify=config.verify)
     check_channels(scene, path, ensemble.info, config.run)
     probability, spread = ensemble.probabilities(scene.image)
+    models = [str(model) for model in (config.run, *config.models)]
     mask = Mask(
         name=scene.name,
         classes=ensemble.info.classes,
@@ -198,9 +191,15 @@ def _predict_scene(path: Path, config: PredictConfig, ensemble: Ensemble, finger
             "source": f"cloudmask {__version__}",
             "history": f"{runlog.now()} cloudmask predict",
             "scene": scene.name,
-            "model": ", ".join(str(model) for model in (config.run, *config.models)),
+            "model": ", ".join(models),
             "training_patchset": ensemble.info.patchset,
-            "options": json.dumps({"threshold": config.threshold, "precision": config.precision}),
+            "options": json.dumps(
+                {
+                    "models": models,
+                    "threshold": config.threshold,
+                    "precision": config.precision,
+                }
+            ),
             "fingerprint": fingerprint,
         },
     )

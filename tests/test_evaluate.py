@@ -160,7 +160,7 @@ def test_a_model_that_does_not_fit_is_refused(work, patchset, capsys):
 def test_what_cannot_be_measured_is_refused(work, run, patchset, capsys, tmp_path):
     cases = [
         ((run, patchset, "--split", "test"), "has no split 'test'; it has: train, valid"),
-        ((run, tmp_path), "holds no manifest.json"),
+        ((run, tmp_path), "no scenes found under"),
         ((tmp_path, patchset), "is not a finished run"),
         ((patchset / "manifest.json", patchset), "is not a cloudmask model"),
     ]

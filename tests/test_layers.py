@@ -14,10 +14,12 @@ EXTRAS = ("satpy", "xarray", "netCDF4", "h5netcdf", "scipy", "matplotlib", "jinj
 # Each may import from floors below its own and, within a package, from its neighbours.
 FLOORS = [
     {"config", "metrics", "runlog", "command"},
+    {"agreement", "calibration"},
     {"data", "model"},
     {"modelfile"},
     {"train"},
-    {"evaluate", "predict", "report"},
+    {"predict", "evaluate_patches", "evaluate_scenes", "report"},
+    {"evaluate"},
     {"__main__"},
 ]
 SAME_FLOOR = {("command", "config")}

@@ -7,9 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-from cloudmask.data.masks import NODATA, Mask, read_netcdf, write_hdf5, write_netcdf
+from cloudmask.data.masks import (
+    NODATA,
+    Mask,
+    classify,
+    read_netcdf,
+    write_hdf5,
+    write_netcdf,
+)
 from cloudmask.data.tiles import cover
-from cloudmask.predict import classify, predict_image, receptive_margin
+from cloudmask.predict import predict_image, receptive_margin
 
 LEVELS = 4
 CHANNELS = tuple(f"band_{number}" for number in range(1, 4))
@@ -200,8 +207,27 @@ def test_command_predicts_once_goes_on_and_refuses_other_options(folder, tmp_pat
 
     other = predict(folder, "--out", out, "--threshold", 0.7)
     assert other.returncode == 1
-    assert "of another model or options; add --overwrite" in other.stderr
+    assert "of another model or options; predict with --overwrite" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+@pytest.mark.slow
+def test_evaluating_a_model_on_scenes_predicts_them_first(folder, tmp_path):
+    model = str(folder / "model0.keras")
+    command = [sys.executable, "-m", "cloudmask", "evaluate", model, str(folder / "scenes")]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "say with --masks where its masks shall go" in refused.stderr
+    done = subprocess.run(
+        [*command, "--masks", str(tmp_path / "masks")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "masks" / "evaluation.json").read_text())
+    masks = [read_netcdf(tmp_path / "masks" / f"scene{number}.nc") for number in range(2)]
+    clear = sum(int((mask.mask == 0).sum()) for mask in masks)
+    pooled = record["pooled"]["label"]
+    assert pooled["pixels"] == 2 * 32 * 45
+    assert pooled["accuracy"] == pytest.approx(clear / pooled["pixels"]), "the label says clear"
 
 
 @pytest.mark.slow

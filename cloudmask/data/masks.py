@@ -6,7 +6,9 @@ uint8 with flag meanings; a pixel without measurement is nodata in both, never c
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,17 @@ class Mask:
     longitude: np.ndarray | None = None
     """(H, W) degrees"""
     attributes: dict[str, Any] | None = None
+
+
+def classify(probability: np.ndarray, *, threshold: float) -> np.ndarray:
+    """(H, W, K) probabilities, NaN = missing -> (H, W) uint8 classes, 255 = missing."""
+    missing = np.isnan(probability[..., 0])
+    if probability.shape[-1] == 1:
+        classes = (probability[..., 0] >= threshold).astype(np.uint8)
+    else:
+        classes = np.argmax(np.nan_to_num(probability), axis=-1).astype(np.uint8)
+    classes[missing] = NODATA
+    return classes
 
 
 def write_netcdf(path: Path, mask: Mask) -> None:
@@ -131,12 +144,48 @@ def _unpacked(variable: Any) -> np.ndarray:
     return values
 
 
+def read_mask(path: Path, *, classes: Sequence[str]) -> Mask:
+    """A file of `write_netcdf` or `write_hdf5`, or of another program in the latter's layout.
+
+    Such a file may not name its classes: then they are `classes`. ValueError.
+    """
+    return read_netcdf(path) if path.suffix == ".nc" else _read_hdf5(path, tuple(classes))
+
+
 def write_hdf5(path: Path, mask: Mask) -> None:
     """The benchmark's layout: `mask` (1, H, W, K) float32 probability, NaN = no measurement."""
     with _aside(path) as aside, h5py.File(aside, "w") as file:
         file.create_dataset("mask", data=mask.probability[None].astype(np.float32))
+        file.attrs["classes"] = json.dumps(mask.classes)
         for key, value in (mask.attributes or {}).items():
             file.attrs[key] = value
+
+
+def _read_hdf5(path: Path, classes: tuple[str, ...]) -> Mask:
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            probability = file["mask"][...]
+            attributes = {str(key): value for key, value in file.attrs.items()}
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} is not a mask of this program ({error})") from None
+    named = tuple(json.loads(attributes.get("classes", json.dumps(classes))))
+    channels = 1 if len(named) == 2 else len(named)
+    if probability.ndim != 4 or (len(probability), probability.shape[-1]) != (1, channels):
+        raise ValueError(
+            f"{path}: its mask has shape {probability.shape}, not (1, H, W, {channels})"
+        )
+    if np.nanmin(probability, initial=0) < 0 or np.nanmax(probability, initial=0) > 1:
+        raise ValueError(f"{path}: its mask does not hold probabilities from 0 to 1")
+    probability = probability[0].astype(np.float32)
+    threshold = json.loads(attributes.get("options", "{}")).get("threshold", 0.5)
+    return Mask(
+        name=path.stem,
+        classes=named,
+        probability=probability,
+        spread=None,
+        mask=classify(probability, threshold=threshold),
+        attributes=attributes,
+    )
 
 
 class _aside:

@@ -154,7 +154,9 @@ def _of_class(
     evaluation: Mapping[str, Any],
     key: str,
 ) -> list[Picture]:
-    chosen = (evaluation.get("options") or {}).get("threshold")
+    chosen = evaluation.get("threshold")  # of the evaluation, else of the masks
+    if chosen is None:
+        chosen = (evaluation.get("options") or {}).get("threshold")
 
     def reliability(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], ":", color="#777777", label="perfect")

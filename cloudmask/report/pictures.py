@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +15,7 @@ from cloudmask.data.scene import LabelChoice, Scene, missing_pixels, read_scene
 from cloudmask.report import patterns, quicklook
 from cloudmask.report.patterns import Style
 from cloudmask.report.sources import locate
-from cloudmask.report.text import percent
+from cloudmask.report.text import is_number, percent
 from cloudmask.report.verdict import REFERENCES, title_of
 from cloudmask.runlog import write_aside
 
@@ -70,7 +70,7 @@ def of_scene(
     record: Mapping[str, Any], evaluation: Mapping[str, Any], folder: Path, place: Place
 ) -> list[Quicklook]:
     """The pictures of one scene; what cannot be read is said in its place. Raises OSError."""
-    mask, problem = _read_mask(record, folder)
+    mask, problem = _read_mask(record, evaluation, folder)
     if mask is None:
         return [Quicklook("No pictures", problem)]
     scene, problem = _read_scene(record, evaluation, folder)
@@ -92,14 +92,20 @@ def of_scene(
     return found
 
 
-def _read_mask(record: Mapping[str, Any], folder: Path) -> tuple[masks.Mask | None, str]:
+def _read_mask(
+    record: Mapping[str, Any], evaluation: Mapping[str, Any], folder: Path
+) -> tuple[masks.Mask | None, str]:
     path = folder / Path(str(record.get("mask", ""))).name  # never outside the folder
     try:
         if path == folder or not path.is_file():
             return None, f"The mask {path.name or record.get('name')} is gone."
-        return masks.read_netcdf(path), ""
+        mask = masks.read_mask(path, classes=[str(name) for name in evaluation["classes"]])
     except ValueError as error:
         return None, f"{error}."
+    threshold = evaluation.get("threshold")
+    if not is_number(threshold):
+        return mask, ""
+    return replace(mask, mask=masks.classify(mask.probability, threshold=threshold)), ""
 
 
 def _read_scene(

@@ -1,0 +1,255 @@
+"""`cloudmask evaluate` on masks of whole scenes, against figures computed pixel by pixel."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import tiny
+
+from cloudmask import command, metrics
+from cloudmask.data.masks import Mask, classify, read_mask, write_hdf5, write_netcdf
+from cloudmask.data.regions import regions
+from cloudmask.data.safe import Confidence
+from cloudmask.data.scene import read_scene
+
+CLASSES = ("clear", "cloud")
+
+
+def evaluate(*words):
+    return command.run(tiny.cli.main, ["evaluate", *map(str, words)], program="cloudmask")
+
+
+def make_mask(scene, seed, *, classes=CLASSES, **attributes):
+    """Probabilities that lean to the scene's truth, or to its label where it has no truth."""
+    rng = np.random.default_rng(seed)
+    known = scene.truth if scene.truth is not None else scene.label
+    cloud = np.where(known == 1, 0.65, 0.3)[..., None] + rng.normal(0, 0.2, (*known.shape, 1))
+    probability = np.clip(np.rint(cloud * 1e4) / 1e4, 0, 1).astype(np.float32)
+    probability[np.isnan(scene.image).all(axis=-1)] = np.nan
+    options = {"models": ["runs/a"], "threshold": 0.5, "precision": "float32"}
+    told = {"fingerprint": "f", "training_patchset": "p", "options": json.dumps(options)}
+    return Mask(
+        name=scene.name,
+        classes=classes,
+        probability=probability,
+        spread=None,
+        mask=classify(probability, threshold=0.5),
+        attributes=told | attributes,
+    )
+
+
+@pytest.fixture
+def work(tmp_path, write_hdf, scene_arrays):
+    """Four benchmark scenes with a mask each; in two the sun is down in a part."""
+    (tmp_path / "masks").mkdir()
+    for number in range(4):
+        arrays = scene_arrays(64, 80, number)
+        rng = np.random.default_rng(100 + number)
+        wrong = rng.random(arrays["truth"].shape) < 0.25
+        arrays["bayes"] = 2 * (arrays["truth"] ^ wrong).astype(np.uint8)
+        arrays["bayes"][:, :2] = arrays["bayes"][:, -2:] = 0
+        arrays["bayes"][5, 7] = 255
+        if number % 2:
+            arrays["refs"][:20] = 0
+        path = write_hdf(tmp_path / "scenes" / f"S3A_{number}.hdf", **arrays)
+        mask = make_mask(read_scene(path), number)
+        write_netcdf(tmp_path / "masks" / f"{path.stem}.nc", mask)
+    return tmp_path
+
+
+def pixels(work):
+    """Network, label, truth, probability and daylight of every labelled pixel of all scenes."""
+    found = []
+    for path in sorted((work / "scenes").iterdir()):
+        scene = read_scene(path)
+        mask = read_mask(work / "masks" / f"{path.stem}.nc", classes=CLASSES)
+        known = scene.label != 255
+        assert (mask.mask[known] != 255).all()
+        lit = ~np.isnan(scene.image[..., :6]).all(axis=-1)
+        arrays = mask.mask, scene.label, scene.truth, mask.probability[..., 0], lit
+        found.append([array[known] for array in arrays])
+    return found
+
+
+def test_pooled_figures_are_those_of_all_measured_pixels(work):
+    assert evaluate(work / "masks", work / "scenes") == 0
+    record = json.loads((work / "masks" / "evaluation.json").read_text())
+    network, label, _, _, lit = map(np.concatenate, zip(*pixels(work), strict=True))
+    counts = metrics.confusion(label, network, num_classes=2)
+    assert record["pooled"]["label"]["confusion"] == counts.tolist()
+    assert record["pooled"]["label"]["accuracy"] == pytest.approx(np.mean(label == network))
+    assert record["pooled"]["truth"]["pixels"] == len(label) + 4, "the label knows 4 pixels less"
+    night = metrics.confusion(label[~lit], network[~lit], num_classes=2)
+    assert record["regions"]["night"]["label"]["confusion"] == night.tolist()
+    assert set(record["regions"]) == {"day", "night"}
+    assert record["members"]["label"] == "Bayesian mask (any bit)"
+    assert record["models"] == ["runs/a"]
+    assert record["failed"] == {}
+
+
+def test_three_way_table_and_duel(work):
+    assert evaluate(work / "masks", work / "scenes") == 0
+    record = json.loads((work / "masks" / "evaluation.json").read_text())
+    network, label, truth, _, _ = map(np.concatenate, zip(*pixels(work), strict=True))
+    of_pairs = {(pair["of"], pair["against"]): pair for pair in record["pairs"]}
+    assert of_pairs["label", "truth"]["accuracy"] == pytest.approx(np.mean(label == truth))
+    assert len(of_pairs) == 6
+    duel = next(d for d in record["comparisons"] if (d["reference"], d["b"]) == ("truth", "label"))
+    assert duel["a_only"] == np.sum((network == truth) & (label != truth))
+    assert duel["b_only"] == np.sum((network != truth) & (label == truth))
+    assert duel["accuracy_a"] == pytest.approx(np.mean(network == truth))
+    assert duel["iou_b"]["cloud"] == pytest.approx(
+        np.sum((label == 1) & (truth == 1)) / np.sum((label == 1) | (truth == 1))
+    )
+    assert duel["difference"] == pytest.approx(np.mean(network == truth) - np.mean(label == truth))
+    better = [np.mean(n == t) > np.mean(b == t) for n, b, t, _, _ in pixels(work)]
+    assert duel["scenes_a_better"] == sum(better)
+    assert duel["interval"] is None, "four scenes are too few"
+
+
+def test_scenes_have_their_own_figures_and_the_legacy_one(work):
+    assert evaluate(work / "masks", work / "scenes") == 0
+    record = json.loads((work / "masks" / "evaluation.json").read_text())
+    legacy = []
+    for path, found in zip(sorted((work / "scenes").iterdir()), record["scenes"], strict=True):
+        scene = read_scene(path)
+        mask = read_mask(work / "masks" / found["mask"], classes=CLASSES)
+        assert found["scene"] == str(path)
+        assert found["missing"] == np.isnan(scene.image).all(axis=-1).sum()
+        known = scene.label != 255
+        accuracy = np.mean(mask.mask[known] == scene.label[known])
+        assert found["against"]["label"]["accuracy"] == pytest.approx(accuracy)
+        with h5py.File(path) as file:
+            whole = np.mean((mask.mask == 1) == (file["bayes"][..., 0] > 0))
+        assert found["legacy_accuracy"] == pytest.approx(whole)
+        legacy.append(whole)
+    assert record["legacy"]["accuracy"] == pytest.approx(np.mean(legacy))
+
+
+def test_calibration_is_that_of_the_probabilities(work):
+    assert evaluate(work / "masks", work / "scenes") == 0
+    record = json.loads((work / "masks" / "evaluation.json").read_text())
+    _, label, _, probability, _ = map(np.concatenate, zip(*pixels(work), strict=True))
+    found = record["calibration"]["label"]["cloud"]
+    expected = np.mean((probability.astype(float) - label) ** 2)
+    assert found["brier"] == pytest.approx(expected, rel=1e-5)
+    row = next(row for row in found["sweep"] if row["threshold"] == 0.4)
+    said = np.rint(probability * 1e4) >= 4000
+    assert row["accuracy"] == pytest.approx(np.mean(said == label))
+
+
+def test_another_threshold_is_applied_to_the_probabilities(work, tmp_path):
+    out = tmp_path / "other.json"
+    assert evaluate(work / "masks", work / "scenes", "--threshold", 0.7, "--out", out) == 0
+    _, label, _, probability, _ = map(np.concatenate, zip(*pixels(work), strict=True))
+    counts = metrics.confusion(label, (probability >= 0.7).astype(int), num_classes=2)
+    assert json.loads(out.read_text())["pooled"]["label"]["confusion"] == counts.tolist()
+
+
+def test_masks_in_the_benchmarks_layout_give_the_same_figures(work, tmp_path):
+    (tmp_path / "hdf").mkdir()
+    for path in (work / "masks").glob("*.nc"):
+        mask = read_mask(path, classes=CLASSES)
+        write_hdf5(tmp_path / "hdf" / f"{path.stem}.h5", mask)
+    assert evaluate(tmp_path / "hdf", work / "scenes") == 0
+    assert evaluate(work / "masks", work / "scenes") == 0
+    one, two = (
+        json.loads((folder / "evaluation.json").read_text())
+        for folder in (tmp_path / "hdf", work / "masks")
+    )
+    assert one["pooled"] == two["pooled"]
+    assert one["calibration"] == two["calibration"]
+
+
+def test_masks_of_another_program_need_no_names(work, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    path = min((work / "scenes").iterdir())
+    ours = read_mask(work / "masks" / f"{path.stem}.nc", classes=CLASSES)
+    with h5py.File(tmp_path / "theirs" / f"{path.stem}.h5", "w") as file:
+        file["mask"] = ours.probability[None]
+    assert evaluate(tmp_path / "theirs", path) == 0
+    found = json.loads((tmp_path / "theirs" / "evaluation.json").read_text())
+    assert found["classes"] == ["clear", "cloud"]
+    counts = metrics.confusion(read_scene(path).truth, ours.mask, num_classes=2)
+    assert found["pooled"]["truth"]["confusion"] == counts.tolist()
+
+
+def test_a_broken_scene_is_named_and_the_others_count(work, capsys):
+    first, second, third, _ = sorted((work / "scenes").iterdir())
+    (work / "masks" / f"{first.stem}.nc").unlink()
+    (work / "masks" / f"{second.stem}.nc").write_bytes(b"half a file")
+    third.write_bytes(third.read_bytes()[:3000])
+    assert evaluate(work / "masks", work / "scenes") == 1
+    shown = capsys.readouterr()
+    assert f"holds no mask {first.stem}.nc or .h5" in shown.err
+    assert f"{second.stem}.nc is not a mask of this program" in shown.err
+    assert f"{third}: cannot be read" in shown.err
+    assert "1 scenes, 3 failed" in shown.out
+    record = json.loads((work / "masks" / "evaluation.json").read_text())
+    assert set(record["failed"]) == {str(first), str(second), str(third)}
+
+
+def test_masks_of_two_models_are_not_added_up(work, capsys):
+    path = min((work / "scenes").iterdir())
+    other = make_mask(read_scene(path), 9, fingerprint="other")
+    write_netcdf(work / "masks" / f"{path.stem}.nc", other)
+    assert evaluate(work / "masks", work / "scenes") == 1
+    assert "masks of 2 different models or options" in capsys.readouterr().err
+    assert not (work / "masks" / "evaluation.json").exists()
+
+
+def test_what_cannot_be_compared_is_refused(work, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    path = min((work / "scenes").iterdir())
+    unlabelled = tmp_path / "unlabelled.npz"
+    scene = read_scene(path)
+    np.savez(unlabelled, image=scene.image, channels=np.array(scene.channels))
+    write_netcdf(work / "masks" / "unlabelled.nc", make_mask(scene, 0))
+    small = tmp_path / "small.npz"
+    np.savez(small, image=scene.image[:9], label=scene.label[:9])
+    write_netcdf(work / "masks" / "small.nc", make_mask(scene, 0))
+    cases = [
+        ((tmp_path / "nowhere", path), "nowhere does not exist"),
+        ((tmp_path / "empty", path), "holds no masks"),
+        ((work / "masks", tmp_path / "empty"), "no scenes found"),
+        ((work / "masks", unlabelled), "has no label, summary or truth"),
+        ((work / "masks", small), "predict it again"),
+    ]
+    for words, message in cases:
+        assert evaluate(*words) == 1
+        shown = capsys.readouterr()
+        assert message in shown.err
+        assert "Traceback" not in shown.err
+
+
+def test_flags_of_a_product_tell_day_and_land(work):
+    scene = read_scene(min((work / "scenes").iterdir()))
+    flags = np.zeros(scene.image.shape[:2], np.uint16)
+    flags[:10] = int(Confidence.DAY | Confidence.OCEAN)
+    flags[10:20] = int(Confidence.TWILIGHT | Confidence.LAND)
+    flags[20:30] = int(Confidence.INLAND_WATER)
+    flags[30:] = int(Confidence.UNFILLED | Confidence.OCEAN)
+    found = regions(type(scene)(**(vars(scene) | {"confidence": flags})))
+    rows = {name: sorted(set(np.nonzero(part)[0].tolist())) for name, part in found.items()}
+    assert rows == {
+        "day": list(range(10)),
+        "twilight": list(range(10, 20)),
+        "night": list(range(20, 30)),
+        "sea": list(range(10)),
+        "land": list(range(10, 30)),
+    }
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+def test_two_ranks_measure_what_one_measures(work, tmp_path):
+    words = ["-m", "cloudmask", "evaluate", work / "masks", work / "scenes", "--out"]
+    found = []
+    for ranks in (1, 2):
+        out = tmp_path / f"{ranks}.json"
+        ended = tiny.finish(tiny.start(*words, out, ranks=ranks))
+        assert ended.code == 0, ended.err
+        found.append(json.loads(out.read_text()))
+    for key in ("pooled", "regions", "pairs", "comparisons", "legacy", "calibration", "scenes"):
+        assert found[0][key] == found[1][key]
