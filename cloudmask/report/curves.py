@@ -30,7 +30,8 @@ _STYLE: dict[Any, Any] = {  # of matplotlib
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.parse_math": False,  # a class may be named $x$
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
     "legend.fontsize": 9,
 }
 

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from cloudmask import __version__, runlog
 from cloudmask.config import ReportConfig
-from cloudmask.report import page, pictures, sources
+from cloudmask.report import looks, page, pictures, sources
+from cloudmask.report.looks import Place, Quicklook
 from cloudmask.report.page import Chapter
-from cloudmask.report.pictures import Place, Quicklook
 
 Shown = dict[str, list[Quicklook]]
 """the pictures of a scene by its anchor on the page"""
@@ -58,7 +58,7 @@ def _pictures(parts: list[sources.Part], chapters: list[Chapter], folder: Path) 
         assert part.masks
         folder.mkdir(exist_ok=True)
         prefix = f"{chapter.key}-" if len(chapters) > 1 else ""
-        place = Place(folder, prefix + pictures.safe_stem(gallery.place, gallery.name))
+        place = Place(folder, prefix + looks.safe_stem(gallery.place, gallery.name))
         shown[gallery.anchor] = pictures.of_scene(
             gallery.record, part.evaluation, part.masks, place
         )

@@ -10,7 +10,17 @@ from cloudmask.report import curves, tables
 from cloudmask.report.curves import Picture
 from cloudmask.report.sources import Part, Run
 from cloudmask.report.tables import Table
-from cloudmask.report.text import NONE, commit, count, date, is_number, number, percent, plural
+from cloudmask.report.text import (
+    NONE,
+    commit,
+    count,
+    date,
+    fingerprint,
+    is_number,
+    number,
+    percent,
+    plural,
+)
 from cloudmask.report.verdict import REFERENCES, best_reference, title_of, verdict
 
 Facts = tuple[tuple[str, str], ...]
@@ -149,9 +159,17 @@ def _gallery(
     ]
     figures = "Against the " + "; ".join(parts) if parts else "No figures: there is no reference"
     measured = f"{count(scene.get('pixels'))} pixels measured, {count(scene.get('missing'))} not"
-    day = f", {percent(scene['day'], 0)} of them by day" if is_number(scene.get("day")) else ""
+    day = _light(scene.get("day"))
     name = str(scene.get("name", NONE))
     return Gallery(anchor, place, name, f"{figures}. {measured}{day}.", scene)
+
+
+def _light(day: Any) -> str:
+    if not is_number(day):
+        return ""
+    if day in (0, 1):
+        return "; a day scene" if day else "; a night scene"
+    return f"; {percent(day, 0)} by day"
 
 
 def _remarks(evaluation: Mapping[str, Any]) -> list[str]:
@@ -172,7 +190,7 @@ def _evaluation_facts(part: Part) -> Facts:
     facts = [
         ("Masks", str(found.get("masks") or part.masks)),
         ("Model" if len(found.get("models") or []) < 2 else "Models (mean)", models),
-        ("Patch set it was trained on", str(found.get("training_patchset") or NONE)),
+        ("Patch set it was trained on", fingerprint(found.get("training_patchset"))),
         ("Classes", ", ".join(map(str, found["classes"]))),
         ("Options", _pairs(found.get("options"))),
         ("Label", f"{title_of(found, 'label')} ({found.get('label_source') or NONE})"),
@@ -199,7 +217,7 @@ def _training(run: Run, key: str) -> Training:
     machine = run.environment
     facts = (
         ("Run", run.name),
-        ("Patch set", f"{config.get('data', NONE)} ({summary.get('patchset') or NONE})"),
+        ("Patch set", f"{config.get('data', NONE)} ({fingerprint(summary.get('patchset'))})"),
         (
             "Patches",
             f"{count(summary.get('training_patches'))} for training, "
@@ -210,8 +228,8 @@ def _training(run: Run, key: str) -> Training:
         (
             "Training",
             f"{count(summary.get('epochs_run'))} epochs, {count(summary.get('steps_run'))} steps "
-            f"of {count(summary.get('global_batch'))} patches on {count(summary.get('ranks'))} "
-            f"rank(s), {summary.get('precision', NONE)}, seed {summary.get('seed', NONE)}; "
+            f"of {count(summary.get('global_batch'))} patches, "
+            f"ranks: {count(summary.get('ranks'))}, {summary.get('precision', NONE)}, seed {summary.get('seed', NONE)}; "
             f"ended by: {summary.get('stopped_by', NONE)}",
         ),
         (

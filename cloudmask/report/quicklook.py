@@ -118,7 +118,7 @@ def encode(picture: np.ndarray, kind: str = "PNG") -> bytes:
     few = image.getcolors(64)
     if few is not None:
         image = image.quantize(len(few), dither=Image.Dither.NONE)
-    image.save(file, "PNG", compress_level=6 if few is not None else 3)
+    image.save(file, "PNG", compress_level=6 if few is not None else 1)
     return file.getvalue()
 
 

@@ -24,6 +24,10 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    text_columns: int = 1
+    """how many columns, from the left, hold words"""
+    sentences: tuple[str, ...] = ()
+    """what the rows mean"""
 
 
 def _measures(figures: Figures) -> tuple[str, ...]:
@@ -59,7 +63,8 @@ def regions(evaluation: Figures) -> Table | None:
         if found.get(name)
     ]
     note = "Day and night by the reflectances or flags, sea and land where flags tell."
-    return Table("By region", ("region", "reference", *HEADER), tuple(rows), note) if rows else None
+    header = ("region", "reference", *HEADER)
+    return Table("By region", header, tuple(rows), note, text_columns=2) if rows else None
 
 
 def pairs(evaluation: Figures) -> Table | None:
@@ -78,11 +83,12 @@ def pairs(evaluation: Figures) -> Table | None:
         ("mask", "held against", *HEADER),
         tuple(rows),
         "Two masks that agree are not both right: only a truth, where there is one, can tell.",
+        text_columns=2,
     )
 
 
 def comparisons(evaluation: Figures) -> Table | None:
-    rows = []
+    rows, meanings = [], []
     for found in evaluation.get("comparisons") or []:
         a, b, reference = (
             title_of(evaluation, str(found.get(key))) for key in ("a", "b", "reference")
@@ -100,10 +106,12 @@ def comparisons(evaluation: Figures) -> Table | None:
                 f"{found.get('scenes_a_better', NONE)} and {found.get('scenes_b_better', NONE)} "
                 f"of {found.get('scenes', NONE)}",
                 f"{count(found.get('a_only'))}, {count(found.get('b_only'))}",
-                f"{number(found.get('chi2'), 1)} (p {_p(found.get('p'))})",
+                f"{count(found.get('chi2'))} (p {_p(found.get('p'))})",
                 f"{number(found.get('clustered_chi2'), 2)} (p {_p(found.get('clustered_p'))})",
-                mcnemar_sentence(found),
             )
+        )
+        meanings.append(
+            f"{a[:1].upper()}{a[1:]} or {b}, by the {reference}: {mcnemar_sentence(found)}"
         )
     if not rows:
         return None
@@ -112,12 +120,13 @@ def comparisons(evaluation: Figures) -> Table | None:
         (
             *("question", "accuracy of each", "mean IoU of each", "difference, points"),
             *("95 % interval over scenes", "scenes where each is better"),
-            *("pixels only one has right", "chi² by pixels", "chi² by scenes", "what it means"),
+            *("pixels only one has right", "chi-square by pixels", "chi-square by scenes"),
         ),
         tuple(rows),
         "The test by pixels takes each pixel for an independent witness, which neighbours in one "
         "cloud are not: its p is far too small. The clustered one (Durkalski 2003) takes whole "
         "scenes as the units, and so does the interval (bootstrap over scenes).",
+        sentences=tuple(meanings),
     )
 
 
@@ -189,7 +198,7 @@ def scenes(evaluation: Figures, ordered: Sequence[Figures], reference: str | Non
         fractions = scene.get("fraction") or {}
         rows.append(
             (
-                f"{place}. {scene.get('name', NONE)}",
+                f"{place}.\N{NO-BREAK SPACE}{scene.get('name', NONE)}",
                 *(number((against.get(name) or {}).get("accuracy")) for name in references),
                 number((against.get(reference or "") or {}).get("majority")),
                 number((against.get(reference or "") or {}).get("mean_iou")),

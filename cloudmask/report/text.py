@@ -29,7 +29,8 @@ def percent(value: Any, digits: int = 1) -> str:
 
 def points(value: Any) -> str:
     """A difference of shares, in percentage points with its sign."""
-    return f"{100 * value:+.2f}" if is_number(value) else NONE
+    text = f"{100 * value:+.2f}" if is_number(value) else NONE
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def p_value(value: Any) -> str:
@@ -54,3 +55,8 @@ def commit(value: Any) -> str:
         return "not known (not run from a git checkout)"
     text = str(value)
     return text[:12] + (", with changes that are not committed" if text.endswith("+") else "")
+
+
+def fingerprint(value: Any) -> str:
+    """The first digits of a checksum: enough to tell which one it is."""
+    return str(value)[:16] if value else NONE

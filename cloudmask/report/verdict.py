@@ -90,16 +90,20 @@ def comparison_sentence(evaluation: dict[str, Any], found: dict[str, Any]) -> st
             f"{plural(scenes, 'scene')} no interval can be given, so the difference may be chance."
         )
     low, high = interval
-    if low > 0:
-        outcome = f"The {a} is better than the {b}{learned}"
-    elif high < 0:
-        outcome = f"The {a} is worse than the {b}{learned}"
-    else:
-        outcome = f"The {a} cannot be told from the {b}{learned}"
+    which = "better" if low > 0 else "worse" if high < 0 else ""
+    p = found.get("clustered_p")
+    doubt = bool(which) and is_number(p) and p >= 0.05
+    verb = "seems" if doubt else "is"
+    outcome = f"{verb} {which} than" if which else "cannot be told from"
+    caution = (
+        f" McNemar's test with scenes as units leaves room for chance (p = {p_value(p)})."
+        if doubt
+        else ""
+    )
     return (
-        f"{outcome}: held against the {against}, {figures}, a difference of "
-        f"{points(found.get('difference'))} percentage points (95 % interval over scenes "
-        f"{points(low)} to {points(high)}). {wins}"
+        f"The {a} {outcome} the {b}{learned}: held against the {against}, {figures}, a difference "
+        f"of {points(found.get('difference'))} percentage points (95 % interval over scenes "
+        f"{points(low)} to {points(high)}). {wins}{caution}"
     )
 
 
@@ -134,20 +138,20 @@ def _of_patches(run: Run) -> list[str]:
 
 
 def mcnemar_sentence(found: Mapping[str, Any]) -> str:
-    """What the two tests mean: pixels of one scene are not independent."""
+    """What the two tests mean, to follow a colon: pixels of one scene are not independent."""
     p, clustered = found.get("p"), found.get("clustered_p")
     if not is_number(clustered):
-        return "With so few scenes there is no test that takes whole scenes as its units."
+        return "with so few scenes there is no test that takes whole scenes as its units."
     naive = is_number(p) and p < 0.05
     if clustered < 0.05:
         return (
-            f"The difference holds when whole scenes are the units (p = {p_value(clustered)}), "
+            f"the difference holds when whole scenes are the units (p = {p_value(clustered)}), "
             "which is the test to go by: pixels of one scene are not independent."
         )
     if naive:
         return (
-            f"Counted by pixels the difference looks certain (p {p_value(p)}), but pixels of one "
+            f"counted by pixels the difference looks certain (p {p_value(p)}), but pixels of one "
             f"scene are not independent: with scenes as units it may be chance "
             f"(p = {p_value(clustered)})."
         )
-    return f"The difference may be chance (p = {p_value(clustered)} with scenes as units)."
+    return f"the difference may be chance (p = {p_value(clustered)} with scenes as units)."
