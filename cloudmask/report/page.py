@@ -8,33 +8,11 @@ from typing import Any
 
 from cloudmask.report import curves, tables
 from cloudmask.report.curves import Picture
-from cloudmask.report.sources import Part, Run
+from cloudmask.report.facts import Facts, Training, of_evaluation, of_run
+from cloudmask.report.sources import Part
 from cloudmask.report.tables import Table
-from cloudmask.report.text import (
-    NONE,
-    commit,
-    count,
-    date,
-    fingerprint,
-    is_number,
-    number,
-    percent,
-    plural,
-)
+from cloudmask.report.text import NONE, count, is_number, number, percent, plural
 from cloudmask.report.verdict import REFERENCES, best_reference, title_of, verdict
-
-Facts = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Training:
-    """A run: what it was, and its curves."""
-
-    name: str
-    facts: Facts
-    pictures: tuple[Picture, ...]
-    options: str
-    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +51,7 @@ class Chapter:
 def chapter(part: Part, *, key: str, show: int) -> Chapter:
     """Everything the page says of one part; `show` scenes, the worst, get pictures."""
     found = part.evaluation
-    trainings = tuple(_training(run, f"{key}-run{n}") for n, run in enumerate(part.runs))
+    trainings = tuple(of_run(run, f"{key}-run{n}") for n, run in enumerate(part.runs))
     patches = tables.patches(part.runs)
     if not found:
         return Chapter(
@@ -106,7 +84,7 @@ def chapter(part: Part, *, key: str, show: int) -> Chapter:
         title=part.name,
         verdict=tuple(verdict(part)),
         remarks=(*part.remarks, *_remarks(found)),
-        facts=_evaluation_facts(part),
+        facts=of_evaluation(part),
         trainings=trainings,
         tables=tuple(table for table in made if table),
         calibration=tables.calibration(found),
@@ -182,73 +160,3 @@ def _remarks(evaluation: Mapping[str, Any]) -> list[str]:
     if not evaluation.get("calibration"):
         told.append("No probabilities were measured: there is no reliability diagram and no ROC.")
     return told
-
-
-def _evaluation_facts(part: Part) -> Facts:
-    found = part.evaluation
-    models = ", ".join(map(str, found.get("models") or [])) or NONE
-    facts = [
-        ("Masks", str(found.get("masks") or part.masks)),
-        ("Model" if len(found.get("models") or []) < 2 else "Models (mean)", models),
-        ("Patch set it was trained on", fingerprint(found.get("training_patchset"))),
-        ("Classes", ", ".join(map(str, found["classes"]))),
-        ("Options", _pairs(found.get("options"))),
-        ("Label", f"{title_of(found, 'label')} ({found.get('label_source') or NONE})"),
-        ("Scenes", count(found.get("num_scenes", len(found["scenes"])))),
-        (
-            "Evaluated",
-            f"{date(found.get('date'))}, on {plural(int(found.get('ranks') or 1), 'rank')}",
-        ),
-        ("Commit", commit(found.get("commit"))),
-        ("Versions", _pairs(found.get("versions"))),
-    ]
-    return tuple(facts)
-
-
-def _training(run: Run, key: str) -> Training:
-    summary = run.summary
-    if not summary:
-        remark = "This run has no summary.json: it was not finished, so there are no curves."
-        return Training(run.name, (), (), run.options, remark)
-    remark = ""
-    if summary.get("status") != "finished":
-        remark = f"This run did not finish: {summary.get('error') or summary.get('status')}."
-    config = summary.get("config") or {}
-    machine = run.environment
-    facts = (
-        ("Run", run.name),
-        ("Patch set", f"{config.get('data', NONE)} ({fingerprint(summary.get('patchset'))})"),
-        (
-            "Patches",
-            f"{count(summary.get('training_patches'))} for training, "
-            f"{count(summary.get('validation_patches'))} for validation, "
-            f"{summary.get('patch_size', NONE)} pixels wide",
-        ),
-        ("Channels", ", ".join(map(str, summary.get("channels") or [])) or NONE),
-        (
-            "Training",
-            f"{count(summary.get('epochs_run'))} epochs, {count(summary.get('steps_run'))} steps "
-            f"of {count(summary.get('global_batch'))} patches, "
-            f"ranks: {count(summary.get('ranks'))}, {summary.get('precision', NONE)}, seed {summary.get('seed', NONE)}; "
-            f"ended by: {summary.get('stopped_by', NONE)}",
-        ),
-        (
-            "Machine",
-            f"{machine.get('cpu') or NONE}, {machine.get('cores') or NONE} cores, "
-            f"{machine.get('platform') or NONE}, Python {machine.get('python') or NONE}",
-        ),
-        ("Finished", date(summary.get("date"))),
-        ("Commit", commit(summary.get("commit"))),
-        ("Versions", _pairs(summary.get("versions"))),
-    )
-    history = [record for record in summary.get("history") or [] if isinstance(record, dict)]
-    if not history:
-        remark = f"{remark} No epoch was finished, so there are no curves.".strip()
-    pictures = curves.training(history, key=key) if history else []
-    return Training(run.name, facts, tuple(pictures), run.options, remark)
-
-
-def _pairs(values: Any) -> str:
-    if not isinstance(values, dict) or not values:
-        return NONE
-    return ", ".join(f"{key} {value}" for key, value in values.items())

@@ -33,20 +33,20 @@ class Style:
 
 BACKGROUND: Colour = (172, 184, 200)
 """where nothing was measured"""
-_HATCHED = Style((142, 142, 142), "hatching", (225, 225, 225))
+_HATCHED = Style((153, 153, 153), "hatching", (240, 240, 240))
 _NOTHING = Style(BACKGROUND)
 
 DIFFERENCE: Mapping[int, Style] = {
     CORRECT_CLEAR: Style((36, 62, 96)),
     HIT: Style((250, 250, 250)),
-    MISS: Style((204, 64, 16), "stripes", (50, 0, 0)),
+    MISS: Style((196, 80, 24), "stripes", (255, 232, 208)),
     FALSE_ALARM: Style((250, 214, 70), "dots", (0, 0, 0)),
     UNKNOWN: _HATCHED,
     MISSING: _NOTHING,
 }
 AGREEMENT: Mapping[int, Style] = {
     AGREE: Style((250, 250, 250)),
-    DIFFER: Style((204, 64, 16), "stripes", (50, 0, 0)),
+    DIFFER: Style((196, 80, 24), "stripes", (255, 232, 208)),
     UNKNOWN: _HATCHED,
     MISSING: _NOTHING,
 }

@@ -24,7 +24,7 @@ def count(value: Any) -> str:
 
 
 def percent(value: Any, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f} %" if is_number(value) else NONE
+    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%" if is_number(value) else NONE
 
 
 def points(value: Any) -> str:
