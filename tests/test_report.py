@@ -215,7 +215,7 @@ def test_full_size_difference_is_the_plain_computation(page, masks):
     with Image.open(path) as image:
         shown = np.array(image.convert("RGB"))
     colours = {(0, 0): (36, 62, 96), (1, 1): (250, 250, 250)}
-    colours |= {(1, 0): ((196, 80, 24), (255, 232, 208)), (0, 1): ((250, 214, 70), (0, 0, 0))}
+    colours |= {(1, 0): ((196, 80, 24), (255, 200, 130)), (0, 1): ((250, 214, 70), (0, 0, 0))}
     for row in range(70):
         for col in range(90):
             key = (int(truth[row, col]), int(given[row, col]))
@@ -461,6 +461,7 @@ def test_bad_input_is_one_line(tmp_path, masks):
     out = ("--out", tmp_path / "report.html")
     (tmp_path / "empty").mkdir()
     assert "nothing to report in" in refused(tmp_path / "empty", *out)
+    assert "name a run folder or a folder of masks" in refused(*out)
     assert "does not exist" in refused(tmp_path / "nowhere", *out)
     assert "negative" in refused(masks, *out, "--show", -1)
     assert "is a folder" in refused(masks, "--out", tmp_path / "empty")

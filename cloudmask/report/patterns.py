@@ -39,14 +39,14 @@ _NOTHING = Style(BACKGROUND)
 DIFFERENCE: Mapping[int, Style] = {
     CORRECT_CLEAR: Style((36, 62, 96)),
     HIT: Style((250, 250, 250)),
-    MISS: Style((196, 80, 24), "stripes", (255, 232, 208)),
+    MISS: Style((196, 80, 24), "stripes", (255, 200, 130)),
     FALSE_ALARM: Style((250, 214, 70), "dots", (0, 0, 0)),
     UNKNOWN: _HATCHED,
     MISSING: _NOTHING,
 }
 AGREEMENT: Mapping[int, Style] = {
     AGREE: Style((250, 250, 250)),
-    DIFFER: Style((196, 80, 24), "stripes", (255, 232, 208)),
+    DIFFER: Style((196, 80, 24), "stripes", (255, 200, 130)),
     UNKNOWN: _HATCHED,
     MISSING: _NOTHING,
 }

@@ -83,7 +83,7 @@ def _part(path: Path) -> Part:
     if not path.is_dir():
         raise ValueError(f"{path} is a file; name the run folder or the folder of masks around it")
     if (path / EVALUATION).is_file():
-        return _of_masks(path, path.name or str(path.resolve()))
+        return _of_masks(path, str(path))
     run = _run(path)
     masks = path / "masks"
     if (masks / EVALUATION).is_file():
