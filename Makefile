@@ -23,7 +23,7 @@ setup:  ## build .venv with TensorFlow, Open MPI and Horovod (DEVICE=gpu, PYTHON
 	@$(PYTHON) scripts/setup.py $(if $(DEVICE),--device $(DEVICE))
 
 demo: setup  ## make scenes, train on two ranks, predict and evaluate: the whole road in minutes
-	@echo "demo: synthetic scenes -> patches -> training on two ranks -> masks -> evaluation"
+	@echo "demo: synthetic scenes -> patches -> training on two ranks -> masks -> report"
 	@.venv/bin/python scripts/demo.py
 
 test: setup  ## run all tests, the slow ones and those that start ranks too

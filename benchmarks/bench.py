@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,13 +21,57 @@ MPIRUN = str(Path(sys.executable).with_name("mpirun"))
 TRAIN = [sys.executable, str(ROOT / "train_hvd.py")]
 
 
+CLOUDMASK = [sys.executable, "-m", "cloudmask"]
+
+
+def scenes(count: int = 4) -> list[Path]:
+    """Synthetic scenes of full size, made once and in the page cache."""
+    folder = WORK / f"scenes-{count}"
+    run([*CLOUDMASK, "synth", "--out", folder, "--scenes", count])
+    found = sorted(folder.glob("*.hdf"))
+    for path in found:
+        path.read_bytes()
+    return found
+
+
+def linked_scenes(count: int) -> Path:
+    """A folder of links to a few scenes under many names, which thus come from the page cache."""
+    originals = scenes()
+    folder = WORK / f"linked-{count}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        source = originals[number % len(originals)]
+        (folder / f"{source.stem}_{number:03d}.hdf").symlink_to(source)
+    return folder
+
+
 def patch_set(num_scenes: int = 4) -> Path:
     """A patch set of 20 synthetic 256 x 256 x 9 patches per scene, made once."""
-    scenes, out = WORK / f"scenes-{num_scenes}", WORK / f"patches-{num_scenes}"
-    command = [sys.executable, "-m", "cloudmask"]
-    run([*command, "synth", "--out", scenes, "--scenes", num_scenes])
-    run([*command, "prepare", scenes, "--out", out, "--split", "train=1"])
+    folder, out = scenes(num_scenes)[0].parent, WORK / f"patches-{num_scenes}"
+    run([*CLOUDMASK, "prepare", folder, "--out", out, "--split", "train=1"])
     return out
+
+
+def save_random_model(path: Path) -> Path:
+    """A network of the reference's shape with random weights: as much work as a trained one."""
+    import numpy as np
+
+    from cloudmask import modelfile
+
+    info = modelfile.ModelInfo(
+        channels=tuple(f"S{number}" for number in range(1, 10)),
+        classes=("clear", "cloud"),
+        widths=(32, 64, 128, 256),
+        dropout=(),
+        mean=(0.3,) * 6 + (280.0,) * 3,
+        std=(0.3,) * 6 + (15.0,) * 3,
+        patchset="none",
+    )
+    model = modelfile.build(info)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    modelfile.save(path, [np.asarray(v.value) for v in model.trainable_variables], info)
+    return path
 
 
 def run(words: Sequence[object]) -> None:

@@ -22,16 +22,7 @@ SCENES, REPEATS = 96, 3
 
 
 def main() -> None:
-    bench.patch_set()
-    originals = sorted((bench.WORK / "scenes-4").glob("*.hdf"))
-    folder = bench.WORK / "linked"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for number in range(SCENES):
-        source = originals[number % len(originals)]
-        (folder / f"{source.stem}_{number:03d}.hdf").symlink_to(source)
-    for source in originals:
-        source.read_bytes()
+    folder = bench.linked_scenes(SCENES)
     disk = measure(folder, bench.WORK / "prepared", "this disk")
     figures = {"disk": disk}
     if Path("/dev/shm").is_dir():

@@ -138,7 +138,7 @@ def predict(config: PredictConfig) -> int:
     fingerprint = _fingerprint(config, models)
 
     def work(path: Path) -> str:
-        return _predict_scene(path, config, ensemble, fingerprint)
+        return predict_scene(path, config, ensemble, fingerprint)
 
     outcomes = parallel.map_items(
         work,
@@ -166,7 +166,7 @@ def _scenes(config: PredictConfig) -> list[Path]:
     return found
 
 
-def _predict_scene(path: Path, config: PredictConfig, ensemble: Ensemble, fingerprint: str) -> str:
+def predict_scene(path: Path, config: PredictConfig, ensemble: Ensemble, fingerprint: str) -> str:
     out = config.out / f"{path.stem}{SUFFIX[config.format]}"
     if out.exists() and not config.overwrite:
         if _made_with(out) == fingerprint:

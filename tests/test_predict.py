@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import sen3
 
 from cloudmask.data.masks import (
     NODATA,
@@ -15,6 +16,7 @@ from cloudmask.data.masks import (
     write_hdf5,
     write_netcdf,
 )
+from cloudmask.data.scene import read_scene
 from cloudmask.data.tiles import cover
 from cloudmask.predict import predict_image, receptive_margin
 
@@ -66,6 +68,16 @@ def test_stitched_scene_equals_the_scene_at_once(forward, image, tile):
     stitched = predict_image(forward, image, levels=LEVELS, tile=tile)
     assert whole.shape == (301, 257, 1)
     np.testing.assert_allclose(stitched, whole, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_odd_scene_of_full_size_has_no_seam(forward):
+    image = np.random.default_rng(6).normal(0, 2, (1198, 1500, 3)).astype(np.float32)
+    whole = predict_image(forward, image, levels=LEVELS, tile=2048)
+    assert whole.shape == (1198, 1500, 1)
+    np.testing.assert_allclose(
+        predict_image(forward, image, levels=LEVELS, tile=512), whole, atol=1e-5
+    )
 
 
 def test_too_small_an_overlap_would_leave_a_seam(forward, image):
@@ -209,6 +221,83 @@ def test_command_predicts_once_goes_on_and_refuses_other_options(folder, tmp_pat
     assert other.returncode == 1
     assert "of another model or options; predict with --overwrite" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+@pytest.fixture(scope="module")
+def slstr_model(tmp_path_factory):
+    """A network of random weights for all nine channels, which has never seen a night."""
+    from cloudmask import modelfile
+    from cloudmask.data.slstr import CHANNELS, CLASSES
+
+    info = modelfile.ModelInfo(
+        channels=CHANNELS,
+        classes=CLASSES,
+        widths=(4, 8),
+        dropout=(),
+        mean=(0.3,) * 6 + (280.0,) * 3,
+        std=(0.3,) * 6 + (15.0,) * 3,
+        patchset="none",
+        always_there=CHANNELS,
+    )
+    path = tmp_path_factory.mktemp("slstr") / "model.keras"
+    weights = [np.asarray(v.value) for v in modelfile.build(info).trainable_variables]
+    modelfile.save(path, weights, info)
+    return path
+
+
+@pytest.mark.slow
+def test_products_become_masks_and_bad_ones_are_named(slstr_model, tmp_path):
+    pytest.importorskip("satpy")
+    values = sen3.make_values(repeat=2)
+    good = sen3.write_product(tmp_path / "in", values)
+    damaged = sen3.write_product(tmp_path / "damaged", values, collection="005")
+    file = damaged / "S8_BT_in.nc"
+    file.write_bytes(file.read_bytes()[:-100])
+    olci = tmp_path / "olci" / good.name.replace("SL_1_RBT___", "OL_1_EFR___")
+    olci.mkdir(parents=True)
+    out = tmp_path / "masks"
+    command = [sys.executable, "-m", "cloudmask", "predict", slstr_model, good, damaged, olci]
+    done = subprocess.run([*map(str, command), "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "1 masks written" in done.stdout
+    assert "2 failed" in done.stdout
+    assert "S8_BT_in.nc" in done.stderr
+    assert "wrong instrument: OL" in done.stderr
+    assert "Traceback" not in done.stderr
+    found = read_netcdf(out / f"{good.stem}.nc")
+    scene = read_scene(good, need_label=False)
+    np.testing.assert_array_equal(found.mask == NODATA, np.isnan(scene.image).all(axis=-1))
+    np.testing.assert_allclose(found.latitude, scene.latitude, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_night_scene_is_warned_of_where_the_network_never_saw_one(
+    slstr_model, tmp_path, write_hdf
+):
+    arrays = np.zeros((64, 80, 6), np.float32)
+    write_hdf(tmp_path / "S3A_night.hdf", refs=arrays)
+    command = [sys.executable, "-m", "cloudmask", "predict", slstr_model, tmp_path]
+    done = subprocess.run(
+        [*map(str, command), "--out", str(tmp_path / "masks")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nothing in S1, S2, S3, S4, S5, S6 (a night scene?)" in done.stderr
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_real_product_without_radiances_names_them_and_leaves_nothing(
+    slstr_model, tmp_path, real_data
+):
+    product = next((real_data / "slstr").glob("*.SEN3"))
+    command = [sys.executable, "-m", "cloudmask", "predict", slstr_model, product]
+    done = subprocess.run(
+        [*map(str, command), "--out", str(tmp_path / "masks")], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "left out" in line]
+    assert all(f"S{band}_radiance_an.nc" in line for band in range(1, 7))
+    assert list((tmp_path / "masks").iterdir()) == []
 
 
 @pytest.mark.slow

@@ -479,9 +479,11 @@ def test_products_are_found_but_not_looked_into(tmp_path, values):
     product = sen3.write_product(tmp_path / "deep/er", values)
     np.savez(product / "inside.npz", image=np.ones((2, 2, 1)))
     (tmp_path / "deep/S3A_1.hdf").touch()
-    (tmp_path / "deep/folder.sen3").mkdir()
-    found = sorted([tmp_path / "deep/S3A_1.hdf", tmp_path / "deep/folder.sen3", product], key=stem)
-    assert find_scenes([tmp_path]) == found
+    olci = product.with_name(product.name.replace("SL_1_RBT___", "OL_1_EFR___"))
+    (olci / "deeper").mkdir(parents=True)
+    np.savez(olci / "deeper/inside.npz", image=np.ones((2, 2, 1)))
+    assert find_scenes([tmp_path]) == sorted([tmp_path / "deep/S3A_1.hdf", product], key=stem)
+    assert find_scenes([olci]) == [olci], "what is named is tried, and refused by name"
     assert find_scenes([product]) == [product]
     link = tmp_path / "links" / product.name
     link.parent.mkdir()

@@ -25,6 +25,8 @@ LabelChoice = Literal["any", "single_moderate", "summary", "probability", "truth
 HDF_SUFFIXES = (".hdf", ".h5", ".hdf5")
 PRODUCT_SUFFIX = ".sen3"  # of a folder, in any case
 _PREFIXES = ("S3A", "S3B")
+_PRODUCTS = tuple(f"S3{satellite}_SL_1_RBT_" for satellite in "ABCD")
+"""an archive keeps those of other instruments beside them, which are no scenes"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +63,9 @@ class SceneError(ValueError):
 def find_scenes(paths: Sequence[Path]) -> list[Path]:
     """Scene files among and below `paths`, sorted by name whatever the file system does.
 
-    Folders are searched for S3A*.hdf, S3B*.hdf (.h5, .hdf5), *.SEN3 and *.npz, links included; what
-    is named is taken if its suffix is known. ValueError for a path that does not exist, for two
-    scenes of the same name, and if nothing is found.
+    Folders are searched for S3A*.hdf, S3B*.hdf (.h5, .hdf5), S3?_SL_1_RBT*.SEN3 and *.npz, links
+    included; what is named is taken if its suffix is known. ValueError for a path that does not
+    exist, for two scenes of the same name, and if nothing is found.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -127,7 +129,7 @@ def _search(top: Path) -> list[Path]:
             continue
         seen.add(place)
         found += [Path(folder, name) for name in files if _is_scene(name)]
-        found += [Path(folder, name) for name in subfolders if is_product(Path(name))]
+        found += [Path(folder, name) for name in subfolders if name.startswith(_PRODUCTS)]
         subfolders[:] = [name for name in subfolders if not is_product(Path(name))]
     return found
 
