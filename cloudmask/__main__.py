@@ -14,6 +14,7 @@ USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lis
   verify     check a patch set against its checksums
   evaluate   measure a trained run on a patch set, or masks on whole scenes
   predict    masks of whole scenes from a trained run
+  report     one page of figures, curves and pictures, to look at
 
 Training is train_hvd.py: mpirun -n 2 python train_hvd.py --data PATCHSET --out RUN"""
 
@@ -95,12 +96,27 @@ def predict(words: Sequence[str]) -> int:
     return predict(settings)
 
 
+def report(words: Sequence[str]) -> int:
+    settings = config.parse(config.ReportConfig, words, prog="cloudmask report")
+    try:
+        from cloudmask.report.make import report
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("cloudmask"):
+            raise
+        raise ValueError(
+            f"report needs {error.name}, which is not installed: pip install 'cloudmask[report]'"
+        ) from None
+
+    return report(settings)
+
+
 COMMANDS = {
     "synth": synth,
     "prepare": prepare,
     "verify": verify,
     "evaluate": evaluate,
     "predict": predict,
+    "report": report,
 }
 
 

@@ -135,6 +135,18 @@ class PredictConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """Show a run and the masks it made on one page: figures, curves, and pictures of scenes."""
+
+    sources: Annotated[Paths, tyro.conf.Positional]
+    """run folders, or folders of evaluated masks"""
+    out: Path
+    """the page, say report.html; full-size pictures go into report_files beside it"""
+    show: int = 20
+    """scenes with pictures, the worst first; the table has all"""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Train a U-Net on a patch set, on as many ranks as the launcher starts."""
 

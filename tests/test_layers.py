@@ -18,7 +18,7 @@ FLOORS = [
     {"data", "model"},
     {"modelfile"},
     {"train"},
-    {"predict", "evaluate_patches", "evaluate_scenes"},
+    {"predict", "evaluate_patches", "evaluate_scenes", "report"},
     {"evaluate"},
     {"__main__"},
 ]

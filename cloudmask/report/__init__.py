@@ -1,0 +1,1 @@
+"""The page that shows what was run, how good it is, and what the masks look like."""

@@ -1,0 +1,97 @@
+"""What was run: masks and trainings as names with values, and their conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cloudmask.report import curves
+from cloudmask.report.curves import Picture
+from cloudmask.report.sources import Part, Run
+from cloudmask.report.text import NONE, commit, count, date, fingerprint, plural
+from cloudmask.report.verdict import title_of
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run: what it was, and its curves."""
+
+    name: str
+    facts: Facts
+    pictures: tuple[Picture, ...]
+    options: str
+    remark: str = ""
+
+
+def of_evaluation(part: Part) -> Facts:
+    """Of which masks the figures are, and what measured them."""
+    found = part.evaluation
+    models = ", ".join(map(str, found.get("models") or [])) or NONE
+    facts = [
+        ("Masks", str(found.get("masks") or part.masks)),
+        ("Model" if len(found.get("models") or []) < 2 else "Models (mean)", models),
+        ("Patch set it was trained on", fingerprint(found.get("training_patchset"))),
+        ("Classes", ", ".join(map(str, found["classes"]))),
+        ("Options", _pairs(found.get("options"))),
+        ("Label", f"{title_of(found, 'label')} ({found.get('label_source') or NONE})"),
+        ("Scenes", count(found.get("num_scenes", len(found["scenes"])))),
+        (
+            "Evaluated",
+            f"{date(found.get('date'))}, on {plural(int(found.get('ranks') or 1), 'rank')}",
+        ),
+        ("Commit", commit(found.get("commit"))),
+        ("Versions", _pairs(found.get("versions"))),
+    ]
+    return tuple(facts)
+
+
+def of_run(run: Run, key: str) -> Training:
+    """A training with its curves; `key` makes the ids in these unique."""
+    summary = run.summary
+    if not summary:
+        remark = "This run has no summary.json: it was not finished, so there are no curves."
+        return Training(run.name, (), (), run.options, remark)
+    remark = ""
+    if summary.get("status") != "finished":
+        remark = f"This run did not finish: {summary.get('error') or summary.get('status')}."
+    config = summary.get("config") or {}
+    machine = run.environment
+    facts = (
+        ("Run", run.name),
+        ("Patch set", f"{config.get('data', NONE)} ({fingerprint(summary.get('patchset'))})"),
+        (
+            "Patches",
+            f"{count(summary.get('training_patches'))} for training, "
+            f"{count(summary.get('validation_patches'))} for validation, "
+            f"{summary.get('patch_size', NONE)} pixels wide",
+        ),
+        ("Channels", ", ".join(map(str, summary.get("channels") or [])) or NONE),
+        (
+            "Training",
+            f"{count(summary.get('epochs_run'))} epochs, {count(summary.get('steps_run'))} steps "
+            f"of {count(summary.get('global_batch'))} patches, "
+            f"ranks: {count(summary.get('ranks'))}, {summary.get('precision', NONE)}, "
+            f"seed {summary.get('seed', NONE)}; ended by: {summary.get('stopped_by', NONE)}",
+        ),
+        (
+            "Machine",
+            f"{machine.get('cpu') or NONE}, {machine.get('cores') or NONE} cores, "
+            f"{machine.get('platform') or NONE}, Python {machine.get('python') or NONE}",
+        ),
+        ("Finished", date(summary.get("date"))),
+        ("Commit", commit(summary.get("commit"))),
+        ("Versions", _pairs(summary.get("versions"))),
+    )
+    history = [record for record in summary.get("history") or [] if isinstance(record, dict)]
+    if not history:
+        remark = f"{remark} No epoch was finished, so there are no curves.".strip()
+    pictures = curves.training(history, key=key) if history else []
+    return Training(run.name, facts, tuple(pictures), run.options, remark)
+
+
+def _pairs(values: Any) -> str:
+    if not isinstance(values, dict) or not values:
+        return NONE
+    return ", ".join(f"{key} {value}" for key, value in values.items())

@@ -1,0 +1,96 @@
+"""The command `report`: read, gather, make the pictures scene by scene, write one page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from tqdm import tqdm
+
+from cloudmask import __version__, runlog
+from cloudmask.config import ReportConfig
+from cloudmask.report import looks, page, pictures, sources
+from cloudmask.report.looks import Place, Quicklook
+from cloudmask.report.page import Chapter
+
+Shown = dict[str, list[Quicklook]]
+"""the pictures of a scene by its anchor on the page"""
+
+
+def report(config: ReportConfig) -> int:
+    """Write the page and the full-size pictures beside it. Raises ValueError, OSError."""
+    if config.show < 0:
+        raise ValueError(f"--show {config.show}: the number of scenes cannot be negative")
+    if config.out.is_dir():
+        raise ValueError(f"{config.out} is a folder; give --out the name of a page, as report.html")
+    parts = sources.read(config.sources)
+    folder = config.out.with_name(f"{config.out.stem}_files")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, and the pictures go there; choose another --out")
+    chapters = [
+        page.chapter(part, key=f"part{number}", show=config.show)
+        for number, part in enumerate(parts, start=1)
+    ]
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    shown = _pictures(parts, chapters, folder)
+    runlog.write_aside(config.out, render(chapters, shown).encode())
+    files = {item.file.rpartition("/")[2] for found in shown.values() for item in found}
+    _drop_old(folder, files)
+    count = len(shown)
+    beside = f", full-size pictures of {count} scenes in {folder}" if files - {""} else ""
+    print(f"report: {config.out}{beside}")
+    return 0
+
+
+def _pictures(parts: list[sources.Part], chapters: list[Chapter], folder: Path) -> Shown:
+    """One scene in memory at a time."""
+    todo = [
+        (gallery, part, chapter)
+        for part, chapter in zip(parts, chapters, strict=True)
+        for gallery in chapter.galleries
+    ]
+    shown: Shown = {}
+    for gallery, part, chapter in tqdm(
+        todo, desc="report", unit="scene", leave=False, disable=None
+    ):
+        assert part.masks
+        folder.mkdir(exist_ok=True)
+        prefix = f"{chapter.key}-" if len(chapters) > 1 else ""
+        place = Place(folder, prefix + looks.safe_stem(gallery.place, gallery.name))
+        shown[gallery.anchor] = pictures.of_scene(
+            gallery.record, part.evaluation, part.masks, place
+        )
+    return shown
+
+
+def _drop_old(folder: Path, files: set[str]) -> None:
+    """Remove pictures that an earlier page of this name had and this one has not."""
+    ours = re.compile(r"(part\d+-)?\d{4}-[\w-]+\.png")
+    for path in folder.glob("*.png"):
+        if ours.fullmatch(path.name) and path.name not in files:
+            path.unlink()
+
+
+def render(chapters: list[Chapter], shown: Shown) -> str:
+    """The page as HTML that needs no other file but for full-size pictures."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["svg"] = Markup  # made by curves.py, which escapes what it is given
+    names = ", ".join(chapter.title for chapter in chapters)
+    return environment.get_template("template.html").render(
+        title=f"Cloud masks: {names}" if _is_cloud(chapters) else f"Masks: {names}",
+        chapters=chapters,
+        shown=shown,
+        made=f"cloudmask {__version__}, {runlog.now()[:16].replace('T', ' ')} UTC",
+    )
+
+
+def _is_cloud(chapters: list[Chapter]) -> bool:
+    return all("cloud" in value for c in chapters for name, value in c.facts if name == "Classes")
