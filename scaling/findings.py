@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from scaling import curves, intervals
 from scaling.intervals import Estimate
@@ -42,7 +43,9 @@ def conditions(study: Study) -> str:
         )
         if mode in study.modes
     }
+    words = header.get("program") or ["unknown program"]
     parts = [
+        Path(next((word for word in words if word.endswith(".py")), words[0])).name,
         ", ".join(row.get("hardware") or [header["hardware"]["title"]]),
         f"{_listed(ranks)} ranks",
         str(row.get("binding")),
@@ -57,7 +60,7 @@ def conditions(study: Study) -> str:
         str(row["ended"])[:10],
     ]
     if any(r.get("oversubscribed") for r in study.measured):
-        parts.insert(2, "OVERSUBSCRIBED")
+        parts.insert(3, "OVERSUBSCRIBED")
     return "; ".join(parts)
 
 

@@ -1,7 +1,6 @@
 """Whatever a rank does, its point ends in time, leaves no process, and the study goes on."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+import scaling_fake
 
 ROOT = Path(__file__).resolve().parents[1]
-FAKE = Path(__file__).with_name("scaling_fake.py")
+FAKE = Path(scaling_fake.__file__)
 STALL_SECONDS = 3.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
@@ -50,21 +50,6 @@ def _rows(folder):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _processes(folder):
-    """Command lines of living processes that name this folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if str(folder) in words and state not in "ZX":
-                found.append(words)
-    return found
-
-
 def _by_seed(rows):
     return {row["seed"]: row for row in rows}
 
@@ -95,8 +80,20 @@ def test_point_that_goes_wrong_ends_in_time_and_the_study_goes_on(
     assert "rank 1" in broken["last_lines"]
     assert good["status"] == "ok"
     assert good["patches_per_second"] > 0
-    assert _processes(tmp_path) == []
+    assert scaling_fake.living(tmp_path) == []
     assert f"{status}: " in done.stdout
+
+
+def test_program_that_cannot_be_started_is_told_and_the_study_goes_on(tmp_path, plain_environment):
+    words = _words(tmp_path / "study")
+    words[words.index("--") + 1] = "no-such-program"
+    done = subprocess.run(words, env=plain_environment, cwd=ROOT, capture_output=True, text=True)
+    rows = _rows(tmp_path / "study")
+    assert done.returncode == 1
+    assert [row["status"] for row in rows] == ["failed", "failed"]
+    assert "cannot start no-such-program: No such file or directory" in rows[0]["error"]
+    assert max(row["wall_seconds"] for row in rows) < 30
+    assert scaling_fake.living(tmp_path) == []
 
 
 def test_point_past_its_time_limit_is_ended_though_it_makes_steps(study, tmp_path):
@@ -106,7 +103,7 @@ def test_point_past_its_time_limit_is_ended_though_it_makes_steps(study, tmp_pat
     assert [row["status"] for row in rows] == ["timeout"]
     assert rows[0]["last_step"] > 3
     assert rows[0]["wall_seconds"] < 4 + 30
-    assert _processes(tmp_path) == []
+    assert scaling_fake.living(tmp_path) == []
 
 
 def test_failed_points_run_once_more_when_asked_and_their_rows_stay(study):
@@ -140,9 +137,9 @@ def test_study_ended_in_the_middle_goes_on_and_has_every_point_once(
     process.send_signal(number)
     told = process.communicate()[1].decode()
     until = time.monotonic() + 15
-    while _processes(folder) and time.monotonic() < until:
+    while scaling_fake.living(folder) and time.monotonic() < until:
         time.sleep(0.1)
-    assert _processes(folder) == []
+    assert scaling_fake.living(folder) == []
     before = _rows(folder)
     assert 2 <= len(before) < 6
     if number != signal.SIGKILL:
