@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("read_patches", "prepare", "two_ranks", "keras_fit")
+NAMES = ("read_patches", "prepare", "two_ranks", "keras_fit", "harness_cost")
 
 
 def main(names: list[str]) -> int:

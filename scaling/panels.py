@@ -245,7 +245,9 @@ def draw_allreduce(axes: Axes, found: Sequence[View]) -> None:
             )
             if fit:
                 line = np.geomspace(sizes.min(), sizes.max(), 100)
-                axes.plot(line, 1e3 * fit.predict(np.full(100, ranks), line), "-", color=colour)
+                name = "ring model, fitted" if ranks == counts[0] else None
+                model = 1e3 * fit.predict(np.full(100, ranks), line)
+                axes.plot(line, model, "-", color=colour, linewidth=1, label=name)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(FixedLocator([2**power for power in range(10, 31, 4)]))

@@ -89,7 +89,7 @@ def parts(row: Row) -> Parts | None:
     startup = row.get("startup_seconds") or 0.0
     validation = row.get("validation_seconds") or 0.0
     checkpoints = row.get("checkpoints_seconds") or 0.0
-    checked = (row.get("validations") or 0) * (row.get("validation_patches") or 0)
+    checked = validation_patches(row)
     known = startup + surplus + validation + checkpoints + patches / rate
     return Parts(
         startup,
@@ -99,6 +99,11 @@ def parts(row: Row) -> Parts | None:
         validation / checked if checked else 1 / rate / 3,
         rate,
     )
+
+
+def validation_patches(row: Row) -> int:
+    """Patches that a run has validated in all its validations together."""
+    return (row.get("validations") or 0) * (row.get("validation_patches") or 0)
 
 
 def law_of(study: Study) -> tuple[str, Fit] | None:

@@ -103,6 +103,11 @@ def check_time(study: Study, reference: Reference, *, ranks: int) -> Verdict:
         return Verdict(NOT_COMPARABLE, f"other work: {why}", tuple(lines))
     if any(row.get("parameters") is None for row in rows):
         lines.append("the network's size is not in summary.json; it is taken to be the reference's")
+    if not all(projection.validation_patches(row) for row in rows):
+        lines.append(
+            "validation was not measured; per patch it is taken to cost a third of training, the "
+            "forward one of three such passes"
+        )
     lines += projected_lines(found, reference, ranks, figure.value)
     return Verdict(NOT_COMPARABLE, f"projected only, for it did other work: {why}", tuple(lines))
 

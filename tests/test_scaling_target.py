@@ -115,6 +115,13 @@ def test_projection_holds_the_true_time_and_says_how_many_devices(made):
     assert "USL of weak scaling" in lines
 
 
+def test_validation_that_was_not_measured_is_said_to_be_assumed(made):
+    dgx2 = reference.load("cloudmask-dgx2")
+    assert "validation was not measured" not in " ".join(target.check(made(), dgx2).lines)
+    lines = target.check(made(validations=0), dgx2).lines
+    assert "validation was not measured" in " ".join(lines)
+
+
 def test_number_of_devices_is_the_first_that_meets_the_figure():
     seconds = np.array([[90.0, 45, 30, 20], [100, 50, 33, 25], [110, 55, 40, 30]])
     found = projection.Projection("USL", (1, 2), np.arange(1.0, 5.0), seconds, 6)
