@@ -37,6 +37,10 @@ class Look:
     filled: bool = True
 
 
+WEAK = Look(RED, "s", -STEP)
+"""weak scaling beside strong, where one study has both in a panel"""
+
+
 @dataclass(frozen=True)
 class View:
     """What a panel draws: a study, its fits, and how it looks; `alone` without a second study."""
