@@ -54,7 +54,7 @@ scaling: setup  ## study 1 and 2 ranks on this machine; report in runs/scaling/r
 	    --split train=0.86,valid=0.14
 	@.venv/bin/python -m scaling run --out runs/scaling/study --ranks 1,2 --repeats $(REPEATS) --copies \
 	    --batch-per-rank 4 --global-batch 4 -- \
-	    python train_hvd.py --data runs/scaling/patches --max-steps 12 --no-tensorboard
+	    python train_hvd.py --data runs/scaling/patches --max-steps 14 --no-tensorboard
 	@.venv/bin/python -m scaling fit runs/scaling/study
 	@.venv/bin/python -m scaling report runs/scaling/study --out runs/scaling/report
 

@@ -112,7 +112,9 @@ def law_of(study: Study) -> tuple[str, Fit] | None:
     for key in ("weak_usl", "weak_gustafson", "strong_usl"):
         one = fitted.get(key)
         if one and one.fit:
-            return f"{one.law.name} of {key.partition('_')[0]} scaling", one.fit
+            name = f"{one.law.name} of {key.partition('_')[0]} scaling"
+            few = "" if one.fit.tested else ", which so few rank counts cannot test"
+            return f"{name}{few}", one.fit
     return None
 
 

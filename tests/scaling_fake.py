@@ -208,6 +208,9 @@ def main():
                 file.write(json.dumps({"event": "step", "step": step}) + "\n")
     if rank == 0 and wrong != "no-summary":
         record = summary(options, rank, size)
+        if wrong == "shared-core":
+            places = [{"rank": other, "host": "here", "cores": [0]} for other in range(size)]
+            record["placement"] = [place | {"threads": 1} for place in places]
         if wrong == "version":
             record["version"] = 99
         if wrong == "failed":

@@ -1,6 +1,7 @@
 """Whatever a rank does, its point ends in time, leaves no process, and the study goes on."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def _by_seed(rows):
         ("no-summary", "failed", "no summary.json"),
         ("version", "failed", "summary.json is version 99"),
         ("failed", "failed", "rank 0: the disk is full"),
+        ("shared-core", "invalid", "2 ranks shared core 0 of here"),
     ],
 )
 def test_point_that_goes_wrong_ends_in_time_and_the_study_goes_on(
@@ -94,6 +96,26 @@ def test_program_that_cannot_be_started_is_told_and_the_study_goes_on(tmp_path, 
     assert "cannot start no-such-program: No such file or directory" in rows[0]["error"]
     assert max(row["wall_seconds"] for row in rows) < 30
     assert scaling_fake.living(tmp_path) == []
+
+
+def test_more_ranks_than_cores_share_them_and_every_picture_says_so(
+    study, tmp_path, plain_environment
+):
+    ranks = 2 * len(os.sched_getaffinity(0))
+    done, rows = study("--oversubscribe", ranks=f"1,{ranks}", repeats="1")
+    assert done.returncode == 0, done.stderr
+    assert "oversubscribed: ranks may share cores" in done.stdout
+    crowded = {row["ranks"]: row for row in rows}
+    assert crowded[1]["oversubscribed"] is False
+    assert crowded[ranks]["oversubscribed"] is True
+    assert [len(cores) for cores in crowded[ranks]["cores"]] == [1] * ranks
+    words = ["report", str(tmp_path / "study"), "--out", str(tmp_path / "report")]
+    subprocess.run(
+        [sys.executable, "-m", "scaling", *words], env=plain_environment, cwd=ROOT, check=True
+    )
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("OVERSUBSCRIBED") >= page.count("<figure>") > 0
+    assert "shared by several (oversubscribed)" in page
 
 
 def test_point_past_its_time_limit_is_ended_though_it_makes_steps(study, tmp_path):

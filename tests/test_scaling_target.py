@@ -112,7 +112,9 @@ def test_projection_holds_the_true_time_and_says_how_many_devices(made):
     lines = " ".join(target.check(study, dgx2).lines)
     assert "32 such devices: " in lines
     assert "projected" in lines
-    assert "USL of weak scaling" in lines
+    assert "USL of weak scaling (measured on 1, 2, 4, 8 ranks)" in lines
+    two = target.check(made(ranks=(1, 2)), dgx2).lines
+    assert "Gustafson of weak scaling, which so few rank counts cannot test" in " ".join(two)
 
 
 def test_validation_that_was_not_measured_is_said_to_be_assumed(made):
