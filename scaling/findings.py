@@ -80,9 +80,15 @@ def headlines(study: Study) -> list[str]:
             f"{base.ranks} rank{'s' if base.ranks > 1 else ''}; efficiency "
             f"{shown(efficiency.estimate)}."
         )
+        for point in curves.throughput(study, mode, "alone") if base.ranks == 1 else ():
+            share = intervals.ratio(base.estimate, point.estimate)
+            lines.append(
+                f"One rank through the launcher is {shown(share)} times as fast as the same code "
+                f"without Horovod, {shown(point.estimate)} patches/s ({mode} batches)."
+            )
         for point in curves.against_copies(study, mode)[-1:]:
             lines.append(
-                f"That is {shown(point.estimate)} of {point.ranks} unconnected copies "
+                f"{point.ranks} ranks reach {shown(point.estimate)} of as many unconnected copies "
                 f"({mode} batches), the bound of a perfect allreduce on this machine."
             )
     whole = curves.solution_speedup(study)

@@ -5,7 +5,7 @@ import json
 import pytest
 import scaling_fake
 
-from scaling import curves, findings, fits, results
+from scaling import curves, findings, fits, intervals, results
 
 RANKS = (1, 2, 4, 8, 16)
 
@@ -45,6 +45,17 @@ def test_whole_run_gains_less_than_its_steps(study):
 def test_ranks_are_held_against_copies(study):
     for point in curves.against_copies(study, "weak"):
         assert point.estimate.value == pytest.approx(1 / 1.04, rel=0.05)
+
+
+def test_base_is_held_against_the_same_code_without_horovod(tmp_path):
+    found = results.read(scaling_fake.write_study(tmp_path / "study", alone=True))
+    base, alone = (curves.throughput(found, "weak", kind)[0] for kind in ("ranks", "alone"))
+    share = findings.shown(intervals.ratio(base.estimate, alone.estimate))
+    (line,) = [
+        line for line in findings.headlines(found) if "weak batches" in line and "code" in line
+    ]
+    assert line.startswith(f"One rank through the launcher is {share} times as fast as the same")
+    assert not any("was not measured" in text for text in findings.warnings(found))
 
 
 def test_parts_of_a_step_add_up_to_it(study):

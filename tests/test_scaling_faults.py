@@ -13,7 +13,7 @@ import scaling_fake
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKE = Path(scaling_fake.__file__)
-STALL_SECONDS = 3.0
+STALL_SECONDS = 5.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
 
@@ -58,8 +58,8 @@ def _by_seed(rows):
 @pytest.mark.parametrize(
     ("fault", "status", "says"),
     [
-        ("stop", "stalled", "no step for 3 s, so it was ended; its last step was 2"),
-        ("never", "stalled", "no step for 3 s, so it was ended; it made no step"),
+        ("stop", "stalled", "no step for 5 s, so it was ended; its last step was 2"),
+        ("never", "stalled", "no step for 5 s, so it was ended; it made no step"),
         ("kill", "failed", "signal 9"),
         ("raise", "failed", "rank 1: RuntimeError: the third step went wrong"),
         ("exit", "failed", "exit code 4"),
