@@ -12,7 +12,8 @@ the measured runs.
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class Projection:
     seconds: Array
     """(3, K): lower bound, median, upper bound"""
     runs: int
+    parts: Parts
+    """medians over the runs on the most ranks measured"""
 
     def at(self, ranks: int) -> tuple[float, float, float] | None:
         """(low, median, high) seconds; None beyond what was projected."""
@@ -101,6 +104,12 @@ def parts(row: Row) -> Parts | None:
     )
 
 
+def middle(found: Sequence[Parts]) -> Parts:
+    """The median of each part by itself."""
+    columns = ([getattr(one, field.name) for one in found] for field in fields(Parts))
+    return Parts(*map(statistics.median, columns))
+
+
 def validation_patches(row: Row) -> int:
     """Patches that a run has validated in all its validations together."""
     return (row.get("validations") or 0) * (row.get("validation_patches") or 0)
@@ -138,7 +147,8 @@ def project(study: Study, reference: Reference, *, seed: int = 0) -> Projection 
         chosen = largest[int(rng.integers(len(largest)))]
         rates = np.maximum(fit.at(free, ranks), 1e-9)
         totals.append(chosen.total(reference.work, rates))
-    return Projection(name, fit.ranks, ranks, _bounds(np.stack(totals)), len(largest))
+    seconds = _bounds(np.stack(totals))
+    return Projection(name, fit.ranks, ranks, seconds, len(largest), middle(largest))
 
 
 def _without_law(known: dict[int, list[Parts]], reference: Reference) -> Projection:
@@ -149,7 +159,8 @@ def _without_law(known: dict[int, list[Parts]], reference: Reference) -> Project
         columns.append([min(totals), statistics.median(totals), max(totals)])
     ranks = np.array(list(known), dtype=np.float64)
     runs = min(map(len, known.values()))
-    return Projection("no law", tuple(known), ranks, np.array(columns).T, runs)
+    parts_there = middle(known[max(known)])
+    return Projection("no law", tuple(known), ranks, np.array(columns).T, runs, parts_there)
 
 
 def _bounds(totals: Array) -> Array:

@@ -180,6 +180,13 @@ def projected_lines(
         f"{work['epochs']} epochs, by {found.law} "
         f"(measured on {_listed(found.measured_ranks)} ranks):"
     ]
+    one = found.parts
+    lines.append(
+        f"  of parts measured on {max(found.measured_ranks)} ranks: start-up {one.startup:.1f} s, "
+        f"first epoch's surplus {one.surplus:.1f} s, training {one.rate:.2f} patches/s, "
+        f"validation {1 / one.validation_patch:.2f} patches/s, a checkpoint "
+        f"{one.checkpoint:.2f} s, the rest {one.rest:.1f} s"
+    )
     for count in dict.fromkeys((ranks, reference.devices)):
         bounds = found.at(count)
         if bounds:
