@@ -61,7 +61,18 @@ def conditions(study: Study) -> str:
     ]
     if any(r.get("oversubscribed") for r in study.measured):
         parts.insert(3, "OVERSUBSCRIBED")
+    if disturbed := _other_cores(study):
+        parts.append(f"DISTURBED by other programs, on up to {max(disturbed):.1f} cores")
     return "; ".join(parts)
+
+
+def _other_cores(study: Study) -> list[float]:
+    """Cores that other programs took, of each point in which they were worth a warning."""
+    return [
+        row["other_cores"]
+        for row in study.rows
+        if (row.get("other_cores") or 0) > DISTURBED * row.get("cores_per_rank", 1) * row["ranks"]
+    ]
 
 
 def headlines(study: Study) -> list[str]:
@@ -127,11 +138,7 @@ def warnings(study: Study) -> list[str]:
             )
         if base != 1:
             found.append(f"The base of {mode} scaling is {base} ranks; nothing is known of one.")
-    disturbed = [
-        row["other_cores"]
-        for row in study.rows
-        if (row.get("other_cores") or 0) > DISTURBED * row.get("cores_per_rank", 1) * row["ranks"]
-    ]
+    disturbed = _other_cores(study)
     if disturbed:
         found.append(
             f"Other programs took up to {max(disturbed):.1f} cores while {len(disturbed)} of "

@@ -99,6 +99,14 @@ def test_oversubscribed_and_short_studies_say_so(tmp_path):
     assert "Fewer than 6 repeats" in told
 
 
+def test_figures_that_other_programs_disturbed_say_so(tmp_path):
+    quiet = results.read(scaling_fake.write_study(tmp_path / "quiet", other_cores=0.05))
+    assert "DISTURBED" not in findings.conditions(quiet)
+    found = results.read(scaling_fake.write_study(tmp_path / "study", other_cores=1.25))
+    assert "DISTURBED by other programs, on up to 1.2 cores" in findings.conditions(found)
+    assert any("repeat the study on an idle machine" in text for text in findings.warnings(found))
+
+
 def test_missing_base_is_named(tmp_path):
     found = results.read(scaling_fake.write_study(tmp_path / "study", ranks=(2, 4)))
     assert any("base of strong scaling is 2 ranks" in text for text in findings.warnings(found))
