@@ -21,7 +21,7 @@ def main(words: Sequence[str]) -> int:
     with command.loading_tensorflow():
         from cloudmask.train import loop, ranks, summary
 
-    world = ranks.start(threads=settings.threads)
+    world = ranks.start(threads=settings.threads, horovod=settings.horovod)
     record = loop.train(settings, world, started=started)
     if world.is_root:
         print(summary.closing_lines(record, settings.out), flush=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("read_patches", "prepare", "two_ranks", "keras_fit", "whole_scenes", "scene_folder")
+NAMES = (
+    *("read_patches", "prepare", "two_ranks", "keras_fit"),
+    *("whole_scenes", "scene_folder", "harness_cost"),
+)
 
 
 def main(names: list[str]) -> int:

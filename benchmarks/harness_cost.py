@@ -1,70 +1,90 @@
 """What the scaling study itself costs: the harness around a run, and the clocks within a step.
 
 The same training on two ranks, by turns started directly by mpirun and as a point of a study; of
-each the time beyond start-up is compared. The parts of a step that only measure (two clocks in the
-graph, times, the line in events.jsonl) are timed by themselves and set against a step.
+each the time beyond start-up is compared. Runs scatter by more than the harness costs, so its parts
+are measured by themselves too: what a point adds to a program that does nothing, and the share of
+a core that watching takes while a program makes steps. Likewise the parts of a step that only
+measure (clocks in the graph, times, the line in events.jsonl).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import bench
-from scaling import onepoint, prepare
+from scaling import launch, onepoint, prepare, results, watch
+from scaling.points import Point
 from scaling.settings import RunSettings
 
-STEPS, BATCH, REPEATS = 24, 4, 3
-CALLS = 2000
+STEPS, BATCH, REPEATS = 16, 2, 3
+IDLE_REPEATS, WATCHED_SECONDS, STEPS_PER_SECOND = 7, 10, 5
+CALLS, GRAPH_CALLS, GRAPH_REPEATS = 2000, 200, 9
 HARNESS_TARGET, STEP_TARGET = 0.02, 0.01
+STEPPING = """
+import json, sys, time
+with open(sys.argv[1], "a") as file:
+    for step in range(int(sys.argv[2])):
+        time.sleep(float(sys.argv[3]))
+        file.write(json.dumps({"event": "step", "step": step, "loss": 0.5, "seconds": 0.2}) + "\\n")
+        file.flush()
+"""
 
 
 def main() -> None:
     data = bench.patch_set()
     out = bench.WORK / "harness"
+    out.mkdir(parents=True, exist_ok=True)
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     program = [*bench.TRAIN, "--data", str(data), "--no-tensorboard", "--max-steps", str(STEPS)]
     settings = RunSettings(
-        out, ranks="2", modes="weak", batch_per_rank=BATCH, launcher="mpirun", allreduce=False
+        out, ranks="2", modes="weak", batch_per_rank=BATCH, launcher="mpirun", alone=""
     )
     order, conditions = prepare.prepare(settings, program)
+    point = next(point for point in order if point.kind == "ranks")
     direct, studied, steps = [], [], []
     for repeat in range(REPEATS):
         direct.append(run_directly(program, out / "direct"))
-        row = onepoint.run_point(order[0], conditions, out / "studied")
-        if row["status"] != "ok":
-            raise SystemExit(f"harness_cost: the point failed: {row['error']}")
-        studied.append(row["wall_seconds"] - row["startup_seconds"])
-        steps.append(row["step_seconds"])
+        seconds, step = run_as_point(point, conditions, out)
+        studied.append(seconds)
+        steps.append(step)
         print(f"  {repeat + 1}/{REPEATS}: directly {direct[-1]:.2f} s, studied {studied[-1]:.2f} s")
-    added = statistics.median(studied) / statistics.median(direct) - 1
-    idle = fixed_cost(conditions, out / "idle")
+    whole, step = statistics.median(studied), statistics.median(steps)
+    compared = whole / statistics.median(direct) - 1
+    idle, busy = idle_seconds(conditions, out / "idle"), watching_share(out / "watched")
+    added = idle / whole + busy / point.ranks
     host, graph = host_seconds(), graph_seconds()
-    step = statistics.median(steps)
-    share = (host + graph) / step
+    instrumented = (host + graph) / step
     print(f"beyond start-up, directly   {bench.spread(direct)} s")
-    print(f"beyond start-up, studied    {bench.spread(studied)} s")
-    print(f"the harness adds            {100 * added:+.2f} % (target: under 2 %)")
-    print(f"  of a program that does nothing: {1e3 * idle:.0f} ms more than by mpirun alone")
+    print(f"beyond start-up, studied    {bench.spread(studied)} s, {100 * compared:+.2f} %")
+    print(f"a point of nothing          {1e3 * idle:.0f} ms more than mpirun alone")
+    print(f"watching                    {100 * busy:.2f} % of a core")
+    print(f"the harness adds            {100 * added:.2f} % (target: under 2 %)")
     print(f"instrumenting a step        {1e6 * host:.0f} us in Python, {1e6 * graph:.0f} us in the")
-    print(f"  graph, of {step:.3f} s: {100 * share:.3f} % (target: under 1 %)")
+    print(f"  graph, of {step:.3f} s: {100 * instrumented:.3f} % (target: under 1 %)")
     print("limit: what scatters from run to run on this machine is more than either")
     bench.keep(
         "harness_cost",
         direct_seconds=direct,
         studied_seconds=studied,
-        added_share=added,
+        compared_share=compared,
         idle_seconds=idle,
+        watching_core_share=busy,
+        added_share=added,
         host_seconds_per_step=host,
         graph_seconds_per_step=graph,
         step_seconds=steps,
-        instrumented_share=share,
+        instrumented_share=instrumented,
+        steps=STEPS,
+        batch_per_rank=BATCH,
         targets={"added_share": HARNESS_TARGET, "instrumented_share": STEP_TARGET},
     )
 
@@ -81,10 +101,19 @@ def run_directly(program: list[str], out: Path) -> float:
     return wall - json.loads((out / "summary.json").read_text())["seconds"]["startup"]
 
 
-def fixed_cost(conditions: onepoint.Conditions, folder: Path) -> float:
-    """Seconds that a study adds to two ranks of `true`: its guard, its rank.py, its files."""
-    from scaling import launch, watch
+def run_as_point(point: Point, conditions: onepoint.Conditions, out: Path) -> tuple[float, float]:
+    """Seconds beyond start-up of a point with all that is done for it, and those of its steps."""
+    began = time.perf_counter()
+    row = onepoint.run_point(point, conditions, out / "studied")
+    results.append(out, row)
+    wall = time.perf_counter() - began
+    if row["status"] != results.OK:
+        raise SystemExit(f"harness_cost: the point failed: {row['error']}")
+    return wall - row["startup_seconds"], row["step_seconds"]
 
+
+def idle_seconds(conditions: onepoint.Conditions, folder: Path) -> float:
+    """Seconds that a study adds to two ranks of `true`: its guard, its rank.py, its files."""
     words = launch.command(
         conditions.launcher,
         conditions.layout,
@@ -93,16 +122,42 @@ def fixed_cost(conditions: onepoint.Conditions, folder: Path) -> float:
         environment=conditions.environment,
         executable=conditions.executable,
     )
-
-    def studied() -> None:
+    plain = [bench.MPIRUN, "-n", 2, "--map-by", "slot:PE=1", "--bind-to", "core", "true"]
+    watched, alone = [], []
+    for _ in range(IDLE_REPEATS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        limits = conditions.limits
-        environment = onepoint.start_environment()
-        watch.watch([words], folder, environment=environment, limits=limits, heartbeats=[])
+        watched.append(_seconds(lambda: _watch(words, folder, folder / "none")))
+        alone.append(_seconds(lambda: bench.run(plain)))
+    return statistics.median(watched) - statistics.median(alone)
 
-    plain = [bench.MPIRUN, "-n", 2, "--map-by", "slot:PE=1", "--bind-to", "core", "true"]
-    return _median_seconds(studied, 5) - _median_seconds(lambda: bench.run(plain), 5)
+
+def _watch(words: list[str], folder: Path, heartbeat: Path) -> None:
+    watch.watch(
+        [words],
+        folder,
+        environment=onepoint.start_environment(),
+        limits=watch.Limits(300, 7200),
+        heartbeats=[heartbeat],
+    )
+
+
+def watching_share(folder: Path) -> float:
+    """Cores that the watching process and its guard keep busy while a program makes steps."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    heartbeat, count = folder / "events.jsonl", WATCHED_SECONDS * STEPS_PER_SECOND
+    words = [sys.executable, "-c", STEPPING, str(heartbeat), str(count), str(1 / STEPS_PER_SECOND)]
+    before = _cpu_seconds()
+    seconds = _seconds(lambda: _watch(words, folder, heartbeat))
+    program = json.loads((folder / "guard.json").read_text())["cpu_seconds"]
+    return (_cpu_seconds() - before - program) / seconds
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def host_seconds() -> float:
@@ -126,44 +181,50 @@ def host_seconds() -> float:
 
 
 def graph_seconds() -> float:
-    """Seconds per step of the two clocks in the graph, over gradients of the network's shapes."""
+    """Seconds per step of the clocks in the graph, over gradients of the network's shapes.
+
+    Nothing else is in the graph, for other work would run beside the clocks and hide them.
+    """
     import tensorflow as tf
 
     from cloudmask.model.unet import unet
     from cloudmask.train import step
 
     network = unet(9, 1, mean=[0.0] * 9, std=[1.0] * 9)
-    gradients = [tf.zeros(variable.shape) for variable in network.trainable_variables]
+    gradients, sums = (
+        [tf.zeros(variable.shape) for variable in network.trainable_variables] for _ in range(2)
+    )
 
     @tf.function
-    def with_clocks(values):
-        before = step._clock(values)
-        return [value + 1 for value in values], step._clock(values) - before
+    def with_clocks(own, reduced):
+        began = tf.timestamp()
+        arrived = step._clock(own)
+        return tf.stack([arrived - began, step._clock(reduced) - arrived])
 
     @tf.function
-    def without(values):
-        return [value + 1 for value in values], tf.constant(0.0, tf.float64)
+    def without(own, reduced):
+        return tf.zeros(2, tf.float64)
 
-    def calls(function: Callable) -> Callable[[], None]:
-        def run() -> None:
-            for _ in range(50):
-                function(gradients)[1].numpy()
+    def calls(function: Callable) -> None:
+        for _ in range(GRAPH_CALLS):
+            function(gradients, sums).numpy()
 
-        return run
-
-    for function in (with_clocks, without):
-        function(gradients)
-    clocked, plain = _median_seconds(calls(with_clocks), 7), _median_seconds(calls(without), 7)
-    return max(0.0, clocked - plain) / 50
+    with_clocks(gradients, sums), without(gradients, sums)  # traces them
+    clocked, plain = [], []
+    for _ in range(GRAPH_REPEATS):
+        clocked.append(_seconds(lambda: calls(with_clocks)))
+        plain.append(_seconds(lambda: calls(without)))
+    return (statistics.median(clocked) - statistics.median(plain)) / GRAPH_CALLS
 
 
 def _median_seconds(work: Callable[[], object], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+    return statistics.median(_seconds(work) for _ in range(repeats))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

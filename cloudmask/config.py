@@ -218,6 +218,8 @@ class TrainConfig:
     """seed of weights, order and augmentation"""
     threads: int | None = None
     """threads per rank (default: the cores the rank may use)"""
+    horovod: bool = True
+    """join the ranks by Horovod; without it one process trains by itself, as a base to compare"""
     tensorboard: bool = True
     """write TensorBoard scalars to OUT/tensorboard"""
 

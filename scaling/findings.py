@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from scaling import curves, intervals
 from scaling.intervals import Estimate
@@ -42,7 +43,9 @@ def conditions(study: Study) -> str:
         )
         if mode in study.modes
     }
+    words = header.get("program") or ["unknown program"]
     parts = [
+        Path(next((word for word in words if word.endswith(".py")), words[0])).name,
         ", ".join(row.get("hardware") or [header["hardware"]["title"]]),
         f"{_listed(ranks)} ranks",
         str(row.get("binding")),
@@ -57,8 +60,19 @@ def conditions(study: Study) -> str:
         str(row["ended"])[:10],
     ]
     if any(r.get("oversubscribed") for r in study.measured):
-        parts.insert(2, "OVERSUBSCRIBED")
+        parts.insert(3, "OVERSUBSCRIBED")
+    if disturbed := _other_cores(study):
+        parts.append(f"DISTURBED by other programs, on up to {max(disturbed):.1f} cores")
     return "; ".join(parts)
+
+
+def _other_cores(study: Study) -> list[float]:
+    """Cores that other programs took, of each point in which they were worth a warning."""
+    return [
+        row["other_cores"]
+        for row in study.rows
+        if (row.get("other_cores") or 0) > DISTURBED * row.get("cores_per_rank", 1) * row["ranks"]
+    ]
 
 
 def headlines(study: Study) -> list[str]:
@@ -77,9 +91,15 @@ def headlines(study: Study) -> list[str]:
             f"{base.ranks} rank{'s' if base.ranks > 1 else ''}; efficiency "
             f"{shown(efficiency.estimate)}."
         )
+        for point in curves.throughput(study, mode, "alone") if base.ranks == 1 else ():
+            share = intervals.ratio(base.estimate, point.estimate)
+            lines.append(
+                f"One rank through the launcher is {shown(share)} times as fast as the same code "
+                f"without Horovod, {shown(point.estimate)} patches/s ({mode} batches)."
+            )
         for point in curves.against_copies(study, mode)[-1:]:
             lines.append(
-                f"That is {shown(point.estimate)} of {point.ranks} unconnected copies "
+                f"{point.ranks} ranks reach {shown(point.estimate)} of as many unconnected copies "
                 f"({mode} batches), the bound of a perfect allreduce on this machine."
             )
     whole = curves.solution_speedup(study)
@@ -118,11 +138,7 @@ def warnings(study: Study) -> list[str]:
             )
         if base != 1:
             found.append(f"The base of {mode} scaling is {base} ranks; nothing is known of one.")
-    disturbed = [
-        row["other_cores"]
-        for row in study.rows
-        if (row.get("other_cores") or 0) > DISTURBED * row.get("cores_per_rank", 1) * row["ranks"]
-    ]
+    disturbed = _other_cores(study)
     if disturbed:
         found.append(
             f"Other programs took up to {max(disturbed):.1f} cores while {len(disturbed)} of "

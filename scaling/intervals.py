@@ -30,6 +30,8 @@ class Estimate:
     @property
     def kind(self) -> str:
         """What `low` and `high` are, for a caption."""
+        if self.repeats == 1:
+            return "a single run, of which no range is known"
         share = f"{100 * self.coverage:.1f} %"
         return f"interval, {share}" if self.is_interval else f"range, holds the median in {share}"
 

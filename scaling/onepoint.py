@@ -49,7 +49,8 @@ class Conditions:
     heartbeat: str
     dataset: str
     page_cache: str
-    alone: tuple[str, ...] | None
+    alone: tuple[str, ...]
+    """words that make the program run without Horovod"""
     keep_files: bool
 
     def layout_of(self, point: Point) -> Layout:
@@ -86,12 +87,13 @@ def run_point(
     if conditions.page_cache == "dropped":
         machine.drop_page_cache()
 
+    heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.heartbeat
     outcome = watch.watch(
         commands,
         folder,
         environment=environment,
         limits=conditions.limits,
-        heartbeats=[out / conditions.heartbeat for out in outs],
+        heartbeats=[out / heartbeat for out in outs],
         progress=progress,
     )
 
@@ -169,7 +171,7 @@ def command_lines(point: Point, conditions: Conditions, folder: Path) -> list[li
         return [
             launch.copy_words(
                 conditions.layout,
-                fill_in(conditions.program, point, out),
+                [*fill_in(conditions.program, point, out), *conditions.alone],
                 copy,
                 notes=logs,
                 environment=environment,
@@ -183,7 +185,7 @@ def command_lines(point: Point, conditions: Conditions, folder: Path) -> list[li
     launcher, executable = conditions.launcher, conditions.executable
     if point.kind == "alone":
         launcher, executable = "python", None
-        program += conditions.alone or ()
+        program += conditions.alone
     layout = conditions.layout_of(point)
     if launcher == "python":
         layout = dataclasses.replace(layout, hosts=())

@@ -9,11 +9,13 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from scaling.fits import Fitted
 from scaling.panels import Panel
-from scaling.plotting import BLUE, GREEN, GREY, ORANGE, RED, View
+from scaling.plotting import BLUE, GREEN, GREY, ORANGE, RED, STEP, Look, View
 from scaling.results import Study
 
 STYLE: dict[Any, Any] = {
@@ -36,7 +38,10 @@ STYLE: dict[Any, Any] = {
 def views(studies: Sequence[Study], fitted: Sequence[Sequence[Fitted]]) -> list[View]:
     """The first study in blue and green, one laid over it in red and orange."""
     alone = len(studies) == 1
-    looks = [("o", (BLUE, GREEN)), ("s", (RED, ORANGE))]
+    looks = [
+        (Look(BLUE, "o"), Look(GREEN, "^", STEP, filled=False), GREY if alone else BLUE),
+        (Look(RED, "s", -STEP), Look(ORANGE, "v", 2 * STEP, filled=False), RED),
+    ]
     return [
         View(
             study,
@@ -52,41 +57,48 @@ def views(studies: Sequence[Study], fitted: Sequence[Sequence[Fitted]]) -> list[
 def draw_panel(panel: Panel, found: Sequence[View], path: Path) -> None:
     """One panel alone, as SVG."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.subplots()
-        panel.draw(axes, found)
-        axes.set_title(_title(panel, found))
-        _legend(axes)
+        figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+        _draw(figure.subplots(), panel, found)
         figure.savefig(path, metadata={"Date": None})
 
 
 def draw_all(
-    chosen: Sequence[Panel], found: Sequence[View], conditions: Sequence[str], folder: Path
+    chosen: Sequence[Panel], found: Sequence[View], notes: Sequence[str], folder: Path
 ) -> None:
-    """curves.png and curves.svg: every panel, with the conditions beneath."""
+    """curves.png and curves.svg: every panel, with notes and conditions beneath."""
     with matplotlib.rc_context(STYLE):
         rows = -(-len(chosen) // 2)
-        text = "\n".join(textwrap.fill(line, 190) for line in conditions)
+        text = "\n".join(textwrap.fill(line, 180) for line in notes)
         lines = text.count("\n") + 1
-        figure = Figure(figsize=(12, 4.2 * rows + 0.2 * lines), layout="constrained")
+        layout = ConstrainedLayoutEngine(hspace=0.06, wspace=0.05)
+        figure = Figure(figsize=(12, 4.8 * rows + 0.2 * lines), layout=layout)
         grid = figure.subplots(rows, 2, squeeze=False)
         for axes, panel in zip(grid.flat, chosen, strict=False):
-            panel.draw(axes, found)
-            axes.set_title(_title(panel, found))
-            _legend(axes)
+            _draw(axes, panel, found)
         for axes in grid.flat[len(chosen) :]:
             axes.set_visible(False)
-        figure.supxlabel(text, fontsize=8, color=GREY, x=0.01, ha="left")
+        figure.supxlabel(text, fontsize=9, color=GREY, x=0.01, ha="left")
         figure.savefig(folder / "curves.png", dpi=130)
         figure.savefig(folder / "curves.svg", metadata={"Date": None})
 
 
-def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="best")
-
-
-def _title(panel: Panel, found: Sequence[View]) -> str:
+def _draw(axes: Axes, panel: Panel, found: Sequence[View]) -> None:
+    """A panel with its legend beneath, where it can cover nothing."""
+    panel.draw(axes, found)
     rows = [row for view in found for row in view.study.measured]
     crowded = any(row.get("oversubscribed") for row in rows)
-    return f"{panel.title} (oversubscribed)" if crowded else panel.title
+    axes.set_title(f"{panel.title} (oversubscribed)" if crowded else panel.title)
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        # What was measured first, then the laws and bounds.
+        order = sorted(zip(handles, labels, strict=True), key=lambda one: not _measured(one[0]))
+        axes.legend(
+            *zip(*order, strict=True),
+            loc="upper center",
+            bbox_to_anchor=(0.5, panel.legend),
+            ncols=2,
+        )
+
+
+def _measured(handle: Any) -> bool:
+    return isinstance(handle, ErrorbarContainer)

@@ -14,11 +14,31 @@ from scaling.curves import Curve
 from scaling.fits import Fitted
 from scaling.results import Study
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
+# Okabe and Ito's colours, which colour-blind readers can tell apart. Nothing is told by colour
+# alone: every series has a marker of its own, for prints in black and white.
 BLUE, RED, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00"
-GREY, PALE = "#555555", "#bbbbbb"
+GREY, PALE = "#555555", "#999999"
 PROJECT = 2
 """laws are drawn up to this multiple of the largest measured rank count"""
+STEP = 0.015
+"""between series at one rank count, as a share of the axis"""
+DOTS = 0.009
+"""from a median to the dots of its single runs, as a share of the axis"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a series is told from others; `shift` keeps points at one rank count apart."""
+
+    colour: str
+    marker: str
+    shift: float = 0.0
+    """to the right of its rank count, as a share of the axis"""
+    filled: bool = True
+
+
+WEAK = Look(RED, "s", -STEP)
+"""weak scaling beside strong, where one study has both in a panel"""
 
 
 @dataclass(frozen=True)
@@ -28,8 +48,9 @@ class View:
     study: Study
     fitted: dict[str, Fitted]
     prefix: str
-    marker: str
-    colours: tuple[str, str]
+    ranks: Look
+    copies: Look
+    law_colour: str
     alone: bool
 
     def law(self, key: str) -> laws.Fit | None:
@@ -37,29 +58,39 @@ class View:
         return found.fit if found else None
 
 
-def series(axes: Axes, found: Curve, view: View, label: str, colour: str, shift: float = 0) -> None:
-    """Medians with intervals, joined, and every single run beside them."""
+def series(axes: Axes, found: Curve, view: View, label: str, look: Look) -> None:
+    """Medians with intervals, joined, and every single run beside them; after `rank_axis`."""
     if not found:
         return
-    x = np.array([point.ranks for point in found]) * (1 + shift)
+    x = [point.ranks for point in found]
     middle = np.array([point.estimate.value for point in found])
     low = middle - [point.estimate.low for point in found]
     high = np.array([point.estimate.high for point in found]) - middle
+    axes.plot(x, middle, "-", color=look.colour, linewidth=1.3, zorder=2)
     axes.errorbar(
-        x,
+        _beside(axes, found, look.shift),
         middle,
         [low, high],
-        fmt="-" + view.marker,
-        color=colour,
-        markersize=5,
+        fmt=look.marker,
+        color=look.colour,
+        markerfacecolor=look.colour if look.filled else "white",
+        markersize=5.5,
         capsize=3,
         linewidth=1.3,
         label=f"{view.prefix}{label}",
         zorder=3,
     )
-    for place, point in zip(x, found, strict=True):
-        runs = [place * 1.025] * len(point.values)
-        axes.plot(runs, point.values, ".", color=colour, alpha=0.45, markersize=4, zorder=2)
+    for place, point in zip(_beside(axes, found, look.shift + DOTS), found, strict=True):
+        runs = [place] * len(point.values)
+        axes.plot(runs, point.values, ".", color=look.colour, alpha=0.6, markersize=3.5, zorder=2)
+
+
+def _beside(axes: Axes, found: Curve, share: float) -> list[float]:
+    """Places of the rank counts, moved to the right by a share of the axis."""
+    low, high = axes.get_xlim()
+    if axes.get_xscale() == "log":
+        return [point.ranks * (high / low) ** share for point in found]
+    return [point.ranks + (high - low) * share for point in found]
 
 
 def is_wide(found: Sequence[View]) -> bool:

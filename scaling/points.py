@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from scaling.command import UsageError
 MODES = ("strong", "weak")
 PLACEHOLDERS = ("{out}", "{batch}", "{global_batch}", "{seed}", "{ranks}")
 TRAINING = "train_hvd.py"
-FILLED_IN = ("--out", "--batch-size", "--global-batch", "--seed", "--resume")
+FILLED_IN = ("--out", "--batch-size", "--global-batch", "--seed", "--resume", "--no-horovod")
+WITHOUT_HOROVOD = FILLED_IN[-1]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Point:
     """One run at (mode, kind, ranks, repeat).
 
     kind: ranks (through the launcher), alone (one process without Horovod), copies (unconnected
-    runs of one rank at once), or allreduce (Horovod's allreduce over message sizes).
+    runs of one process at once), or allreduce (Horovod's allreduce over message sizes).
     """
 
     mode: str
@@ -168,6 +170,13 @@ def check_program(words: Sequence[str], *, dataset: str) -> None:
 
 def is_training(words: Sequence[str]) -> bool:
     return any(Path(word).name == TRAINING for word in words)
+
+
+def alone_words(text: str, program: Sequence[str]) -> tuple[str, ...]:
+    """The words of --alone for this program; none: it is not run without Horovod."""
+    if text != "auto":
+        return tuple(shlex.split(text))
+    return (WITHOUT_HOROVOD,) if is_training(program) else ()
 
 
 def fill_in(words: Sequence[str], point: Point, out: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ def prepare(settings: RunSettings, program: Sequence[str]) -> tuple[list[Point],
     modes = points.parse_modes(settings.modes)
     _check_numbers(settings)
     points.check_program(program, dataset=settings.dataset)
+    alone = points.alone_words(settings.alone, program)
     global_batch = settings.global_batch or settings.batch_per_rank * max(counts)
     order = points.plan(
         counts,
@@ -32,7 +32,7 @@ def prepare(settings: RunSettings, program: Sequence[str]) -> tuple[list[Point],
         global_batch=global_batch,
         seed=settings.seed,
         copies=settings.copies,
-        alone=settings.alone is not None,
+        alone=bool(alone),
         allreduce=settings.allreduce,
     )
     launcher, executable = machine.find_launcher(
@@ -70,7 +70,7 @@ def prepare(settings: RunSettings, program: Sequence[str]) -> tuple[list[Point],
         heartbeat=settings.heartbeat,
         dataset=settings.dataset,
         page_cache=settings.page_cache,
-        alone=None if settings.alone is None else tuple(shlex.split(settings.alone)),
+        alone=alone,
         keep_files=settings.keep_files,
     )
     try:
@@ -114,7 +114,7 @@ def header(settings: RunSettings, order: Sequence[Point], conditions: Conditions
         "global_batch": max(strong, default=None),
         "dataset": conditions.dataset,
         "page_cache": conditions.page_cache,
-        "alone": list(conditions.alone) if conditions.alone is not None else None,
+        "alone": list(conditions.alone),
         "seed": settings.seed,
         "hardware": conditions.hardware.as_dict(),
         "plan": {

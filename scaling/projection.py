@@ -12,7 +12,8 @@ the measured runs.
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class Projection:
     seconds: Array
     """(3, K): lower bound, median, upper bound"""
     runs: int
+    parts: Parts
+    """medians over the runs on the most ranks measured"""
 
     def at(self, ranks: int) -> tuple[float, float, float] | None:
         """(low, median, high) seconds; None beyond what was projected."""
@@ -89,7 +92,7 @@ def parts(row: Row) -> Parts | None:
     startup = row.get("startup_seconds") or 0.0
     validation = row.get("validation_seconds") or 0.0
     checkpoints = row.get("checkpoints_seconds") or 0.0
-    checked = (row.get("validations") or 0) * (row.get("validation_patches") or 0)
+    checked = validation_patches(row)
     known = startup + surplus + validation + checkpoints + patches / rate
     return Parts(
         startup,
@@ -101,13 +104,26 @@ def parts(row: Row) -> Parts | None:
     )
 
 
+def middle(found: Sequence[Parts]) -> Parts:
+    """The median of each part by itself."""
+    columns = ([getattr(one, field.name) for one in found] for field in fields(Parts))
+    return Parts(*map(statistics.median, columns))
+
+
+def validation_patches(row: Row) -> int:
+    """Patches that a run has validated in all its validations together."""
+    return (row.get("validations") or 0) * (row.get("validation_patches") or 0)
+
+
 def law_of(study: Study) -> tuple[str, Fit] | None:
     """The law of the rates: that of weak scaling, where the batch per rank is a sound one."""
     fitted = {one.key: one for one in fits.fit_study(study)}
     for key in ("weak_usl", "weak_gustafson", "strong_usl"):
         one = fitted.get(key)
         if one and one.fit:
-            return f"{one.law.name} of {key.partition('_')[0]} scaling", one.fit
+            name = f"{one.law.name} of {key.partition('_')[0]} scaling"
+            few = "" if one.fit.tested else ", which so few rank counts cannot test"
+            return f"{name}{few}", one.fit
     return None
 
 
@@ -131,7 +147,8 @@ def project(study: Study, reference: Reference, *, seed: int = 0) -> Projection 
         chosen = largest[int(rng.integers(len(largest)))]
         rates = np.maximum(fit.at(free, ranks), 1e-9)
         totals.append(chosen.total(reference.work, rates))
-    return Projection(name, fit.ranks, ranks, _bounds(np.stack(totals)), len(largest))
+    seconds = _bounds(np.stack(totals))
+    return Projection(name, fit.ranks, ranks, seconds, len(largest), middle(largest))
 
 
 def _without_law(known: dict[int, list[Parts]], reference: Reference) -> Projection:
@@ -142,7 +159,8 @@ def _without_law(known: dict[int, list[Parts]], reference: Reference) -> Project
         columns.append([min(totals), statistics.median(totals), max(totals)])
     ranks = np.array(list(known), dtype=np.float64)
     runs = min(map(len, known.values()))
-    return Projection("no law", tuple(known), ranks, np.array(columns).T, runs)
+    parts_there = middle(known[max(known)])
+    return Projection("no law", tuple(known), ranks, np.array(columns).T, runs, parts_there)
 
 
 def _bounds(totals: Array) -> Array:

@@ -35,14 +35,25 @@ def number(names: Sequence[str], environment: Mapping[str, str]) -> int:
     return 0
 
 
-def own_cores(allowed: Sequence[int], local_rank: int, count: int) -> list[int]:
-    """`count` of the allowed cores, others for every local rank as long as there are any left."""
-    cores = sorted(allowed)
+def physical_cores(allowed: Sequence[int]) -> list[list[int]]:
+    """The allowed processors of the kernel, those of one core together."""
+    cores: dict[str, list[int]] = {}
+    for cpu in sorted(allowed):
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            name = path.read_text().strip()
+        except OSError:
+            name = str(cpu)
+        cores.setdefault(name, []).append(cpu)
+    return list(cores.values())
+
+
+def own_cores(cores: Sequence[Sequence[int]], local_rank: int, count: int) -> list[int]:
+    """Processors of `count` cores, others for every local rank as long as there are any left."""
     places = len(cores) // count
-    if not places:
-        return cores
-    first = local_rank % places * count
-    return cores[first : first + count]
+    first = local_rank % places * count if places else 0
+    mine = cores[first : first + count] if places else cores
+    return sorted(cpu for core in mine for cpu in core)
 
 
 def own_gpus(visible: str | None, copy: int, count: int) -> str:
@@ -70,8 +81,8 @@ def main(words: list[str]) -> int:
     rank = number(RANKS, os.environ) if copy is None else copy
     local_rank = number(LOCAL_RANKS, os.environ) if copy is None else copy
     if "--cores" in given:
-        allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, own_cores(allowed, local_rank, int(given["--cores"])))
+        cores = physical_cores(sorted(os.sched_getaffinity(0)))
+        os.sched_setaffinity(0, own_cores(cores, local_rank, int(given["--cores"])))
     if "--gpus" in given:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = own_gpus(visible, rank, int(given["--gpus"]))

@@ -28,13 +28,16 @@ def run(settings: ReportSettings) -> int:
     fitted = [fits.fit_study(study) for study in studies]
     views = pictures.views(studies, fitted)
     chosen = panels.panels(studies)
-    conditions = [_conditions(study, studies) for study in studies]
-    pictures.draw_all(chosen, views, conditions, settings.out)
+    names = [f"{study.name}: " if len(studies) > 1 else "" for study in studies]
+    both = list(zip(names, studies, strict=True))
+    conditions = [f"{name}{findings.conditions(study)}" for name, study in both]
+    notes = [PROJECTED, *(f"{name}{tables.bars_note(study)}" for name, study in both)]
+    pictures.draw_all(chosen, views, [*notes, *conditions], settings.out)
 
     content = {
         "title": "Scaling study " + " and ".join(study.name for study in studies),
         "conditions": conditions,
-        "projected": PROJECTED,
+        "notes": notes,
         "parts": [
             {
                 "name": study.name if len(studies) > 1 else "",
@@ -67,13 +70,8 @@ def run(settings: ReportSettings) -> int:
 
 PROJECTED = (
     "Solid lines are measured, or laws fitted to what was measured; dashed lines are projected "
-    "beyond the largest measured rank count. Dots are single runs."
+    "beyond the largest measured rank count. Markers are medians, the dots beside them single runs."
 )
-
-
-def _conditions(study: Study, studies: Sequence[Study]) -> str:
-    name = f"{study.name}: " if len(studies) > 1 else ""
-    return f"{name}{findings.conditions(study)}"
 
 
 def _tables(study: Study, fitted: Sequence[fits.Fitted]) -> list[Table]:
@@ -113,7 +111,7 @@ def as_markdown(content: dict) -> str:
         lines += ["", f"## {part['name']}"] if part["name"] else []
         lines += ["", *(f"- {text}" for text in part["headlines"])]
         lines += ["", *(f"- **Note:** {text}" for text in part["warnings"])]
-    lines += ["", "![Curves](curves.png)", "", content["projected"], ""]
+    lines += ["", "![Curves](curves.png)", "", *content["notes"], ""]
     for panel in content["panels"]:
         lines.append(f"- {panel['title']}: {panel['caption']}")
     for part in content["parts"]:

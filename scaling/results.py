@@ -16,6 +16,7 @@ from scaling.command import StudyError
 FORMAT = "scaling-study"
 VERSION = 1
 OK = "ok"
+LOCK = ".lock"
 
 Row = dict[str, Any]
 
@@ -146,7 +147,7 @@ def check_hardware(study: Study, *, mixed: bool) -> None:
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Only one process runs a study. Raises StudyError if another one does."""
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -52,8 +52,9 @@ class RunSettings:
     """NAME=VALUE for every rank, over the launcher's defaults; NAME= takes a default away"""
     copies: bool = False
     """also run N unconnected copies at once: what a perfect allreduce could reach here"""
-    alone: str | None = None
-    """also run one process without Horovod: words that make the program do so"""
+    alone: str = "auto"
+    """words that make the program run without Horovod, as a base case and in copies (auto:
+    --no-horovod for train_hvd.py, no such base for other programs; an empty word: none)"""
     allreduce: bool = True
     """measure Horovod's allreduce over message sizes once per rank count"""
     stall_seconds: float = 300.0

@@ -32,7 +32,8 @@ def run(settings: RunSettings, program: Sequence[str]) -> int:
     folder = settings.out.resolve()
     if folder.exists() and not folder.is_dir():
         raise StudyError(f"{folder} is a file; choose another --out")
-    if folder.is_dir() and any(folder.iterdir()) and results.read_header(folder) is None:
+    content = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if content - {results.LOCK} and results.read_header(folder) is None:
         raise StudyError(f"{folder} exists and holds no study; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     with results.lock(folder), _ended_like_ctrl_c():
@@ -57,6 +58,9 @@ def _claim(folder: Path, present: dict[str, Any], *, mixed: bool) -> None:
                 f"{folder} was measured on other hardware ({before}; this is {now}), so its curve "
                 "would compare machines; choose another --out, or add --mixed"
             )
+        if None in (past.get("global_batch"), present["global_batch"]):  # strong scaling is new
+            known = past.get("global_batch") or present["global_batch"]
+            past, present = past | {"global_batch": known}, present | {"global_batch": known}
         for name, value in present.items():
             if name not in FREE and past.get(name) != value:
                 raise StudyError(

@@ -64,6 +64,18 @@ def scaling_table(study: Study, mode: str) -> Table:
     )
 
 
+def bars_note(study: Study) -> str:
+    """What the bars of the curves are, for the repeats there are, and what ratios are taken to."""
+    rates = [curves.throughput(study, mode) for mode in study.modes]
+    found = {p.estimate.repeats: p.estimate.kind for rate in rates for p in rate}
+    bars = ", ".join(f"{kind} ({n} run{'s' * (n > 1)})" for n, kind in sorted(found.items()))
+    base = min(curves.base_of(rate).ranks for rate in rates)
+    return (
+        f"Bars: {bars}; of a ratio, what follows from both. Base of every ratio: {base} "
+        f"rank{'s' * (base > 1)} through the launcher."
+    )
+
+
 def coverage_note(found: Curve) -> str:
     """What the brackets mean, for the repeats there are."""
     repeats = sorted({point.estimate.repeats for point in found})

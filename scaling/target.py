@@ -103,6 +103,11 @@ def check_time(study: Study, reference: Reference, *, ranks: int) -> Verdict:
         return Verdict(NOT_COMPARABLE, f"other work: {why}", tuple(lines))
     if any(row.get("parameters") is None for row in rows):
         lines.append("the network's size is not in summary.json; it is taken to be the reference's")
+    if not all(projection.validation_patches(row) for row in rows):
+        lines.append(
+            "validation was not measured; per patch it is taken to cost a third of training, the "
+            "forward one of three such passes"
+        )
     lines += projected_lines(found, reference, ranks, figure.value)
     return Verdict(NOT_COMPARABLE, f"projected only, for it did other work: {why}", tuple(lines))
 
@@ -175,6 +180,13 @@ def projected_lines(
         f"{work['epochs']} epochs, by {found.law} "
         f"(measured on {_listed(found.measured_ranks)} ranks):"
     ]
+    one = found.parts
+    lines.append(
+        f"  of parts measured on {max(found.measured_ranks)} ranks: start-up {one.startup:.1f} s, "
+        f"first epoch's surplus {one.surplus:.1f} s, training {one.rate:.2f} patches/s, "
+        f"validation {1 / one.validation_patch:.2f} patches/s, a checkpoint "
+        f"{one.checkpoint:.2f} s, the rest {one.rest:.1f} s"
+    )
     for count in dict.fromkeys((ranks, reference.devices)):
         bounds = found.at(count)
         if bounds:

@@ -8,6 +8,7 @@ the browser here is implemented.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -124,8 +125,10 @@ class _Browser:
     _rest: bytes = b""
 
     def __enter__(self) -> _Browser:
-        theirs_in, self._out = os.pipe()
-        self._in, theirs_out = os.pipe()
+        low_in, self._out = os.pipe()
+        self._in, low_out = os.pipe()
+        # Out of the way of 3 and 4, on which the protocol is spoken.
+        theirs_in, theirs_out = (fcntl.fcntl(pipe, fcntl.F_DUPFD, 10) for pipe in (low_in, low_out))
         words = [
             *(
                 self.path,
@@ -136,7 +139,6 @@ class _Browser:
             *("--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
             *(["--no-sandbox"] if os.geteuid() == 0 else []),  # its sandbox refuses root
         ]
-        # The protocol is spoken on file descriptors 3 and 4.
         wire = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out} {theirs_in}<&- {theirs_out}>&-'
         self._log = (self.profile / "browser.log").open("w+b")
         self._process = subprocess.Popen(
@@ -146,8 +148,8 @@ class _Browser:
             stdout=self._log,
             stderr=self._log,
         )
-        os.close(theirs_in)
-        os.close(theirs_out)
+        for pipe in (low_in, low_out, theirs_in, theirs_out):
+            os.close(pipe)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,6 +1,12 @@
-"""Cores of ranks as a pure function; the ranks themselves are tried in test_train_mpi.py."""
+"""Cores of ranks as a pure function, and one rank without Horovod; more in test_train_mpi.py."""
+
+import json
+import os
+import subprocess
+import sys
 
 import pytest
+import tiny
 
 from cloudmask.data.parallel import own_cores
 
@@ -45,3 +51,48 @@ def test_ranks_bound_to_numa_nodes_share_each_node():
 def test_ranks_are_told_apart_by_their_place_among_those_of_the_host():
     """Rank numbers of a host need not begin at zero."""
     assert own_cores({12: (0, 1), 13: (0, 1)}, 13) == (1,)
+
+
+@pytest.mark.slow
+def test_one_process_trains_the_same_without_horovod(tmp_path):
+    """A Horovod that cannot be imported stands in the way: it must not even be loaded."""
+    patches = tiny.make_patchset(tmp_path / "set")
+    poison = tmp_path / "poison" / "horovod"
+    poison.mkdir(parents=True)
+    (poison / "__init__.py").write_text("raise ImportError('Horovod was loaded')")
+    environment = tiny.environment()
+    path = os.pathsep.join([str(poison.parent), environment["PYTHONPATH"]])
+    found = {}
+    for name, words, python_path in (
+        ("with", [], environment["PYTHONPATH"]),
+        ("without", ["--no-horovod"], path),
+    ):
+        options = ["--preset", "tiny", "--threads", "1", "--precision", "float32"]
+        options += ["--max-steps", "6", "--no-tensorboard", "--out", str(tmp_path / name)]
+        done = subprocess.run(
+            [
+                *(sys.executable, str(tiny.ROOT / "train_hvd.py"), "--data", str(patches)),
+                *(*options, *words),
+            ],
+            env=environment | {"PYTHONPATH": python_path},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads((tmp_path / name / "summary.json").read_text())
+    assert (found["with"]["horovod"], found["without"]["horovod"]) == (True, False)
+    assert found["without"]["controller"] == "none"
+    assert found["without"]["last_step_loss"] == found["with"]["last_step_loss"]
+    assert found["without"]["best"]["loss"] == found["with"]["best"]["loss"]
+    assert len(found["without"]["placement"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_several_processes_without_horovod_are_refused(tmp_path):
+    patches = tiny.make_patchset(tmp_path / "set")
+    words = ("--data", patches, "--out", tmp_path / "run", "--preset", "tiny", "--no-horovod")
+    ended = tiny.finish(tiny.start(tiny.ROOT / "train_hvd.py", *words, ranks=2))
+    assert ended.code != 0
+    assert "--no-horovod trains one process by itself, but 2 were started" in ended.err
+    assert not (tmp_path / "run").exists()

@@ -115,6 +115,9 @@ def test_study_runs_from_a_file_and_refuses_to_go_on_with_other_settings(call, t
     code, out, _ = call("run", "--config", config, "--repeats", "2")
     assert code == 0
     assert "2 points, 1 of them to run" in out
+    code, out, _ = call("run", "--config", config, "--modes", "strong,weak")
+    assert code == 0
+    assert "2 points, 1 of them to run" in out
     code, _, err = call("run", "--config", config, "--batch-per-rank", "8")
     assert code == 1
     assert "begun with other settings (batch_per_rank was 4, is 8)" in err

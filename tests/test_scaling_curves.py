@@ -5,7 +5,7 @@ import json
 import pytest
 import scaling_fake
 
-from scaling import curves, findings, fits, results
+from scaling import curves, findings, fits, intervals, results
 
 RANKS = (1, 2, 4, 8, 16)
 
@@ -47,6 +47,17 @@ def test_ranks_are_held_against_copies(study):
         assert point.estimate.value == pytest.approx(1 / 1.04, rel=0.05)
 
 
+def test_base_is_held_against_the_same_code_without_horovod(tmp_path):
+    found = results.read(scaling_fake.write_study(tmp_path / "study", alone=True))
+    base, alone = (curves.throughput(found, "weak", kind)[0] for kind in ("ranks", "alone"))
+    share = findings.shown(intervals.ratio(base.estimate, alone.estimate))
+    (line,) = [
+        line for line in findings.headlines(found) if "weak batches" in line and "code" in line
+    ]
+    assert line.startswith(f"One rank through the launcher is {share} times as fast as the same")
+    assert not any("was not measured" in text for text in findings.warnings(found))
+
+
 def test_parts_of_a_step_add_up_to_it(study):
     for ranks, parts in curves.step_parts(study, "weak").items():
         rows = study.points("weak")[ranks]
@@ -86,6 +97,14 @@ def test_oversubscribed_and_short_studies_say_so(tmp_path):
     told = " ".join(findings.warnings(found))
     assert "Oversubscribed" in told
     assert "Fewer than 6 repeats" in told
+
+
+def test_figures_that_other_programs_disturbed_say_so(tmp_path):
+    quiet = results.read(scaling_fake.write_study(tmp_path / "quiet", other_cores=0.05))
+    assert "DISTURBED" not in findings.conditions(quiet)
+    found = results.read(scaling_fake.write_study(tmp_path / "study", other_cores=1.25))
+    assert "DISTURBED by other programs, on up to 1.2 cores" in findings.conditions(found)
+    assert any("repeat the study on an idle machine" in text for text in findings.warnings(found))
 
 
 def test_missing_base_is_named(tmp_path):

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import scaling_fake
 
 ROOT = Path(__file__).resolve().parents[1]
-FAKE = Path(__file__).with_name("scaling_fake.py")
-STALL_SECONDS = 3.0
+FAKE = Path(scaling_fake.__file__)
+STALL_SECONDS = 5.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
 
@@ -50,21 +51,6 @@ def _rows(folder):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _processes(folder):
-    """Command lines of living processes that name this folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if str(folder) in words and state not in "ZX":
-                found.append(words)
-    return found
-
-
 def _by_seed(rows):
     return {row["seed"]: row for row in rows}
 
@@ -72,14 +58,15 @@ def _by_seed(rows):
 @pytest.mark.parametrize(
     ("fault", "status", "says"),
     [
-        ("stop", "stalled", "no step for 3 s, so it was ended; its last step was 2"),
-        ("never", "stalled", "no step for 3 s, so it was ended; it made no step"),
+        ("stop", "stalled", "no step for 5 s, so it was ended; its last step was 2"),
+        ("never", "stalled", "no step for 5 s, so it was ended; it made no step"),
         ("kill", "failed", "signal 9"),
         ("raise", "failed", "rank 1: RuntimeError: the third step went wrong"),
         ("exit", "failed", "exit code 4"),
         ("no-summary", "failed", "no summary.json"),
         ("version", "failed", "summary.json is version 99"),
         ("failed", "failed", "rank 0: the disk is full"),
+        ("shared-core", "invalid", "2 ranks shared core 0 of here"),
     ],
 )
 def test_point_that_goes_wrong_ends_in_time_and_the_study_goes_on(
@@ -95,8 +82,40 @@ def test_point_that_goes_wrong_ends_in_time_and_the_study_goes_on(
     assert "rank 1" in broken["last_lines"]
     assert good["status"] == "ok"
     assert good["patches_per_second"] > 0
-    assert _processes(tmp_path) == []
+    assert scaling_fake.living(tmp_path) == []
     assert f"{status}: " in done.stdout
+
+
+def test_program_that_cannot_be_started_is_told_and_the_study_goes_on(tmp_path, plain_environment):
+    words = _words(tmp_path / "study")
+    words[words.index("--") + 1] = "no-such-program"
+    done = subprocess.run(words, env=plain_environment, cwd=ROOT, capture_output=True, text=True)
+    rows = _rows(tmp_path / "study")
+    assert done.returncode == 1
+    assert [row["status"] for row in rows] == ["failed", "failed"]
+    assert "cannot start no-such-program: No such file or directory" in rows[0]["error"]
+    assert max(row["wall_seconds"] for row in rows) < 30
+    assert scaling_fake.living(tmp_path) == []
+
+
+def test_more_ranks_than_cores_share_them_and_every_picture_says_so(
+    study, tmp_path, plain_environment
+):
+    ranks = 2 * len(os.sched_getaffinity(0))
+    done, rows = study("--oversubscribe", ranks=f"1,{ranks}", repeats="1")
+    assert done.returncode == 0, done.stderr
+    assert "oversubscribed: ranks may share cores" in done.stdout
+    crowded = {row["ranks"]: row for row in rows}
+    assert crowded[1]["oversubscribed"] is False
+    assert crowded[ranks]["oversubscribed"] is True
+    assert [len(cores) for cores in crowded[ranks]["cores"]] == [1] * ranks
+    words = ["report", str(tmp_path / "study"), "--out", str(tmp_path / "report")]
+    subprocess.run(
+        [sys.executable, "-m", "scaling", *words], env=plain_environment, cwd=ROOT, check=True
+    )
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("OVERSUBSCRIBED") >= page.count("<figure>") > 0
+    assert "shared by several (oversubscribed)" in page
 
 
 def test_point_past_its_time_limit_is_ended_though_it_makes_steps(study, tmp_path):
@@ -106,7 +125,7 @@ def test_point_past_its_time_limit_is_ended_though_it_makes_steps(study, tmp_pat
     assert [row["status"] for row in rows] == ["timeout"]
     assert rows[0]["last_step"] > 3
     assert rows[0]["wall_seconds"] < 4 + 30
-    assert _processes(tmp_path) == []
+    assert scaling_fake.living(tmp_path) == []
 
 
 def test_failed_points_run_once_more_when_asked_and_their_rows_stay(study):
@@ -140,9 +159,9 @@ def test_study_ended_in_the_middle_goes_on_and_has_every_point_once(
     process.send_signal(number)
     told = process.communicate()[1].decode()
     until = time.monotonic() + 15
-    while _processes(folder) and time.monotonic() < until:
+    while scaling_fake.living(folder) and time.monotonic() < until:
         time.sleep(0.1)
-    assert _processes(folder) == []
+    assert scaling_fake.living(folder) == []
     before = _rows(folder)
     assert 2 <= len(before) < 6
     if number != signal.SIGKILL:

@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.glob("*.py"))
 # One home for each heavy library, so that `run` starts fast and needs none of them.
 HOMES = {
     "scipy": {"laws"},
-    "matplotlib": {"panels", "pictures", "plotting"},
+    "matplotlib": {"costs", "panels", "pictures", "plotting", "speed"},
     "jinja2": {"report"},
     "tyro": {"command", "settings"},
     "tqdm": {"study"},

@@ -117,9 +117,14 @@ def test_gpus_keep_horovods_own_cycle():
 
 
 def test_every_local_rank_gets_cores_of_its_own_until_there_are_none_left():
-    assert [rank.own_cores(range(8), r, 2) for r in range(4)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert [rank.own_cores([0, 1], r, 1) for r in range(4)] == [[0], [1], [0], [1]]
-    assert rank.own_cores([0, 1], 0, 4) == [0, 1]
+    eight = [[cpu] for cpu in range(8)]
+    assert [rank.own_cores(eight, r, 2) for r in range(4)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [rank.own_cores([[0], [1]], r, 1) for r in range(4)] == [[0], [1], [0], [1]]
+    assert rank.own_cores([[0], [1]], 0, 4) == [0, 1]
+    # Two hardware threads of a core are never given to two ranks.
+    assert [rank.own_cores([[0, 1], [2, 3]], r, 1) for r in range(2)] == [[0, 1], [2, 3]]
+    allowed = sorted(os.sched_getaffinity(0))
+    assert sorted(cpu for core in rank.physical_cores(allowed) for cpu in core) == allowed
 
 
 def test_rank_binds_itself_logs_and_becomes_the_program(tmp_path):

@@ -121,6 +121,13 @@ def test_training_with_growing_data_is_still_told_the_rest():
         points.check_program(TRAIN, dataset="growing")
 
 
+def test_words_that_take_horovod_away_are_known_for_the_training_alone():
+    assert points.alone_words("auto", TRAIN) == ("--no-horovod",)
+    assert points.alone_words("auto", ["python", "other.py"]) == ()
+    assert points.alone_words("--plain --threads 1", TRAIN) == ("--plain", "--threads", "1")
+    assert points.alone_words("", TRAIN) == ()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -130,6 +137,7 @@ def test_training_with_growing_data_is_still_told_the_rest():
         ([*TRAIN, "--out", "x"], "fills in --out"),
         ([*TRAIN, "--batch-size=4"], "fills in --batch-size"),
         ([*TRAIN, "--resume"], "fills in --resume"),
+        ([*TRAIN, "--no-horovod"], "fills in --no-horovod"),
     ],
 )
 def test_programs_that_cannot_be_studied_are_refused(words, says):

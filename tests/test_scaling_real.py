@@ -1,11 +1,15 @@
 """Small real studies of train_hvd.py: what it writes is what the study reads."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import scaling_fake
 import tiny
 
 from scaling import results
@@ -19,19 +23,18 @@ def patches(tmp_path_factory):
     return tiny.make_patchset(tmp_path_factory.mktemp("patches") / "set")
 
 
+def _words(out, patches, *options, steps=8):
+    return [
+        *(sys.executable, "-m", "scaling", "run", "--out", str(out), "--repeats", "1"),
+        *("--batch-per-rank", "2", "--stall-seconds", "90", *options, "--"),
+        *("python", "train_hvd.py", "--data", str(patches), "--preset", "tiny"),
+        *("--no-tensorboard", "--max-steps", str(steps), "--epochs", "100000"),
+    ]
+
+
 def _study(out, patches, *options):
-    words = ["python", "train_hvd.py", "--data", str(patches), "--preset", "tiny"]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "scaling", "run", "--out", str(out), "--repeats", "1"),
-            *("--batch-per-rank", "2", "--stall-seconds", "90", *options, "--"),
-            *(*words, "--no-tensorboard", "--max-steps", "8"),
-        ],
-        env=tiny.environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    words = _words(out, patches, *options)
+    done = subprocess.run(words, env=tiny.environment(), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return results.read(out)
 
@@ -43,7 +46,8 @@ def study(tmp_path_factory, patches):
 
 
 def test_ranks_copies_and_allreduce_are_measured(study):
-    assert sorted(row["kind"] for row in study.rows) == ["allreduce", "copies", "ranks"]
+    kinds = sorted(row["kind"] for row in study.rows)
+    assert kinds == ["allreduce", "alone", "copies", "ranks"]
     assert all(row["status"] == "ok" for row in study.rows)
     (row,) = study.points("weak")[2]
     assert len({core for here in row["cores"] for core in here}) == 2
@@ -54,9 +58,14 @@ def test_ranks_copies_and_allreduce_are_measured(study):
     assert 0 < row["compute_seconds"] < row["step_seconds"]
     assert row["first_epoch_patches"] == row["training_patches"] == 30
     assert row["settings"]["HOROVOD_CYCLE_TIME"] == "10"
+    assert row["gradient_bytes"] == 4 * row["parameters"] > 0
     (copies,) = study.points("weak", "copies")[2]
     assert copies["patches_per_second"] > 0
     assert copies["batch_per_rank"] == 2
+    (alone,) = study.points("weak", "alone")[1]
+    assert alone["patches_per_second"] > 0
+    assert [one["horovod"] for one in (row, copies, alone)] == [True, False, False]
+    assert (alone["controller"], alone["ranks"], len(alone["cores"])) == ("none", 1, 1)
 
 
 def test_allreduce_takes_longer_for_more_bytes(study):
@@ -64,6 +73,7 @@ def test_allreduce_takes_longer_for_more_bytes(study):
     sizes = [one["bytes"] for one in row["allreduce"]]
     assert sizes == sorted(sizes)
     assert row["allreduce"][-1]["seconds"] > row["allreduce"][0]["seconds"] > 0
+    assert row["last_step"] == len(sizes), "its heartbeat is a step per size"
 
 
 def test_every_point_leaves_its_command_line_environment_and_log(study):
@@ -86,3 +96,29 @@ def test_horovodrun_by_gloo_gives_each_rank_its_core(tmp_path, patches):
     assert sorted(map(len, row["cores"])) == [1, 1]
     assert row["cores"][0] != row["cores"][1]
     assert row["batch_per_rank"] == 2
+
+
+def test_rank_of_a_training_that_is_stopped_does_not_hang_the_study(tmp_path, patches):
+    """Inside MPI the other rank waits for ever, and Horovod's own stall check waits with it."""
+    out, stall_seconds = tmp_path / "study", 45
+    options = ["--modes", "weak", "--ranks", "2", "--no-allreduce", "--alone", ""]
+    options += ["--stall-seconds", str(stall_seconds)]
+    words = _words(out, patches, *options, steps=100_000)
+    process = subprocess.Popen(
+        words, env=tiny.environment(), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    point = out / "points" / "weak-ranks-n0002-r01"
+    tiny.wait_for_step(point / "run", 5, process)
+    pid = json.loads((point / "logs" / "rank-0001.json").read_text())["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    told, _ = process.communicate(timeout=stall_seconds + 40)
+    assert time.monotonic() - stopped < stall_seconds + 30
+    assert process.returncode == 1
+    (row,) = results.read_rows(out)
+    assert row["status"] == "stalled"
+    assert f"no step for {stall_seconds} s, so it was ended; its last step was" in row["error"]
+    assert row["last_step"] >= 5
+    assert set(row["last_lines"]) >= {"rank 0", "rank 1"}
+    assert "stalled: " in told
+    assert scaling_fake.living(out) == []

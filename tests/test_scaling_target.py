@@ -111,13 +111,25 @@ def test_projection_holds_the_true_time_and_says_how_many_devices(made):
     assert middle == pytest.approx(wanted, rel=0.03)
     lines = " ".join(target.check(study, dgx2).lines)
     assert "32 such devices: " in lines
+    assert "of parts measured on 8 ranks: start-up 8.0 s, first epoch's surplus" in lines
+    assert "validation 10.00 patches/s, a checkpoint 0.50 s" in lines
     assert "projected" in lines
-    assert "USL of weak scaling" in lines
+    assert "USL of weak scaling (measured on 1, 2, 4, 8 ranks)" in lines
+    two = target.check(made(ranks=(1, 2)), dgx2).lines
+    assert "Gustafson of weak scaling, which so few rank counts cannot test" in " ".join(two)
+
+
+def test_validation_that_was_not_measured_is_said_to_be_assumed(made):
+    dgx2 = reference.load("cloudmask-dgx2")
+    assert "validation was not measured" not in " ".join(target.check(made(), dgx2).lines)
+    lines = target.check(made(validations=0), dgx2).lines
+    assert "validation was not measured" in " ".join(lines)
 
 
 def test_number_of_devices_is_the_first_that_meets_the_figure():
     seconds = np.array([[90.0, 45, 30, 20], [100, 50, 33, 25], [110, 55, 40, 30]])
-    found = projection.Projection("USL", (1, 2), np.arange(1.0, 5.0), seconds, 6)
+    parts = projection.Parts(8.0, 4.0, 5.0, 1.0, 0.1, 10.0)
+    found = projection.Projection("USL", (1, 2), np.arange(1.0, 5.0), seconds, 6, parts)
     assert found.reached(50) == (2, 3)
     assert found.reached(24) == (None, None)
 

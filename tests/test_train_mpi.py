@@ -248,6 +248,7 @@ def test_the_summary_says_what_was_done_how_fast_and_how_well(results, work, pat
     whole = found["per_step"]["step_seconds"]["mean_rank"]
     parts = [found["per_step"][name]["mean_rank"] for name in timing_columns()[1:]]
     assert 0.5 * whole < sum(parts) <= 1.05 * whole, "waiting, computing, communicating"
+    assert found["gradient_bytes"] == 4 * found["parameters"] > 0
     assert found["best"]["loss"] == min(r["valid"]["loss"] for r in found["history"])
     assert found["final"] == found["history"][-1]
     assert 0.5 < found["final"]["valid"]["majority"] < 0.6

@@ -177,7 +177,7 @@ def _train(
         seconds=seconds,
         times=all_times,
         placement=placement,
-        derived=derived(plan),
+        derived=derived(plan) | _size(model),
         stopped_by=stopped_by or "epochs",
     )
     if events:
@@ -301,6 +301,15 @@ def _bar(ranks: Ranks, steps: int, state: State, epochs: int) -> tqdm:
         leave=False,
         disable=not (ranks.is_root and sys.stderr.isatty()),
     )
+
+
+def _size(model: keras.Model) -> dict[str, int]:
+    """Parameters that are trained, and the bytes of gradients that a step sums over the ranks."""
+    values = [variable.value for variable in model.trainable_variables]
+    return {
+        "parameters": sum(int(np.prod(value.shape)) for value in values),
+        "gradient_bytes": sum(int(np.prod(v.shape)) * v.dtype.size for v in values),
+    }
 
 
 def _peak_memory() -> int:

@@ -1,7 +1,8 @@
 """The ranks of a run: the only place that imports Horovod.
 
 `start()` must run before TensorFlow makes its thread pools. It sets what launchers forget (see
-SETTINGS), starts Horovod, and gives each rank its own cores. One rank without a launcher works.
+SETTINGS), starts Horovod, and gives each rank its own cores. One rank without a launcher works, and
+so does one without Horovod, which tells what Horovod itself costs.
 """
 
 from __future__ import annotations
@@ -83,6 +84,25 @@ class Ranks:
             raise AgreedError(errors[0])
 
 
+class OneRank(Ranks):
+    """One process that never loads Horovod: what is done together is done by it alone."""
+
+    def tape(self, tape: tf.GradientTape) -> tf.GradientTape:
+        return tape
+
+    def sum(self, tensor: tf.Tensor, *, name: str) -> tf.Tensor:
+        return tf.identity(tensor)
+
+    def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
+        pass
+
+    def broadcast(self, value: Any, *, name: str) -> Any:
+        return value
+
+    def gather(self, value: Any, *, name: str) -> list[Any]:
+        return [value]
+
+
 ALONE = {
     # One rank without a launcher: Gloo needs neither MPI nor its daemon.
     "HOROVOD_CONTROLLER": "gloo",
@@ -96,12 +116,19 @@ ALONE = {
 }
 
 
-def start(*, threads: int | None = None) -> Ranks:
+def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
     """Start Horovod and give this rank its device, cores and threads.
 
     The order matters: cores before any thread is made, threads before TensorFlow's first operation
-    (so the ranks compare their cores through MPI, not through Horovod).
+    (so the ranks compare their cores through MPI, not through Horovod). Without `horovod` a single
+    process is all there is; AgreedError if a launcher started more.
     """
+    launched = max(parallel.launched_size(os.environ)[0], int(os.environ.get("HOROVOD_SIZE", "1")))
+    if not horovod and launched > 1:
+        raise AgreedError(
+            f"--no-horovod trains one process by itself, but {launched} were started; "
+            "leave it out, or start one"
+        )
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         for name, value in SETTINGS_CPU.items():
@@ -112,6 +139,9 @@ def start(*, threads: int | None = None) -> Ranks:
     # One pool for operations side by side keeps their order, and so the bits, on one thread.
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+    if not horovod:
+        device = _use_gpu(gpus[0]) if gpus else "CPU"
+        return OneRank(0, 1, 0, 1, 1, threads, cores, device, "none")
     if world.size == 1 and "HOROVOD_RANK" not in os.environ:
         os.environ.update(ALONE)
     import horovod.tensorflow as hvd
@@ -122,12 +152,6 @@ def start(*, threads: int | None = None) -> Ranks:
             f"MPI says rank {world.rank} of {world.size}, Horovod {hvd.rank()} of {hvd.size()}; "
             "start all ranks with one mpirun, srun or horovodrun"
         )
-    device = "CPU"
-    if gpus:
-        gpu = gpus[hvd.local_rank() % len(gpus)]
-        tf.config.experimental.set_memory_growth(gpu, True)
-        tf.config.set_visible_devices(gpu, "GPU")
-        device = str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
     return Ranks(
         rank=hvd.rank(),
         size=hvd.size(),
@@ -136,6 +160,13 @@ def start(*, threads: int | None = None) -> Ranks:
         num_hosts=hvd.cross_size(),
         threads=threads,
         cores=cores,
-        device=device,
+        device=_use_gpu(gpus[hvd.local_rank() % len(gpus)]) if gpus else "CPU",
         controller="mpi" if hvd.mpi_enabled() else "gloo",
     )
+
+
+def _use_gpu(gpu: Any) -> str:
+    """Make it the only GPU of this process; returns its name."""
+    tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.set_visible_devices(gpu, "GPU")
+    return str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))

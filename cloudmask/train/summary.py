@@ -45,6 +45,7 @@ def make(
         "hosts": sorted({str(place["host"]) for place in placement}),
         "num_hosts": ranks.num_hosts,
         "controller": ranks.controller,
+        "horovod": config.horovod,
         "device": ranks.device,
         "threads_per_rank": ranks.threads,
         "placement": list(placement),
