@@ -38,10 +38,16 @@ def stages() -> list[tuple[str, list[object]]]:
                 *("--patch-size", "128", "--split", "train=0.85,valid=0.15"),
             ],
         ),
-        ("training", [*ranks, *train, "--epochs", "5"]),
+        (
+            "training",
+            [
+                *(*ranks, *train, "--epochs", "12", "--no-augment"),
+                *("--widths", "16", "32", "64", "128"),
+            ],
+        ),
         (
             "new scenes",
-            [*cloudmask, "synth", "--out", UNSEEN, "--scenes", "8", "--seed", "1", *size],
+            [*cloudmask, "synth", "--out", UNSEEN, "--scenes", "8", "--seed", "4", *size],
         ),
         ("masks", [*ranks, *cloudmask, "predict", RUN, UNSEEN, "--out", MASKS]),
         ("evaluation", [*ranks, *cloudmask, "evaluate", MASKS, UNSEEN]),
