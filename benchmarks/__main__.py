@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 NAMES = (
@@ -16,6 +17,7 @@ def main(names: list[str]) -> int:
         if name not in NAMES:
             print(f"benchmarks: no '{name}'; there are: {', '.join(NAMES)}", file=sys.stderr)
             return 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for name in names or NAMES:
         module = importlib.import_module(f"benchmarks.{name}")
         print(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)

@@ -12,7 +12,7 @@ import time
 
 from benchmarks import bench
 
-SCENES, REPEATS = 100, 2
+SCENES, REPEATS = 100, 1
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from cloudmask.config import PredictConfig
 from cloudmask.data import parallel
 from cloudmask.data.masks import Mask, classify, write_hdf5, write_netcdf
 from cloudmask.data.scene import Scene, SceneError, find_scenes, read_scene, size_and_date
-from cloudmask.data.tiles import cover
+from cloudmask.data.tiles import Window, cover
 
 if TYPE_CHECKING:
     import keras
@@ -56,18 +56,14 @@ def predict_image(
     align = 2 ** (levels - 1)
     margin = receptive_margin(levels) if margin is None else margin
     tile = max(align, tile // align * align)
-    fill = [(0, -height % align), (0, -width % align), (0, 0)]
-    padded = (
-        np.pad(image, fill, constant_values=np.nan) if height % align or width % align else image
-    )
-    rows = cover(padded.shape[0], tile=tile, margin=margin, align=align)
-    cols = cover(padded.shape[1], tile=tile, margin=margin, align=align)
+    rows = cover(height + -height % align, tile=tile, margin=margin, align=align)
+    cols = cover(width + -width % align, tile=tile, margin=margin, align=align)
     result: np.ndarray | None = None
     for row in rows:
         for col in cols:
-            part = forward(padded[None, row.start : row.stop, col.start : col.stop])
+            part = forward(_cut(image, row, col))
             if result is None:
-                result = np.empty((*padded.shape[:2], part.shape[-1]), np.float32)
+                result = np.empty((rows[-1].stop, cols[-1].stop, part.shape[-1]), np.float32)
             kept = part[
                 row.keep_start - row.start : row.keep_stop - row.start,
                 col.keep_start - col.start : col.keep_stop - col.start,
@@ -75,6 +71,15 @@ def predict_image(
             result[row.keep_start : row.keep_stop, col.keep_start : col.keep_stop] = kept
     assert result is not None
     return result[:height, :width]
+
+
+def _cut(image: np.ndarray, row: Window, col: Window) -> np.ndarray:
+    """(1, h, w, C) of a window, with missing pixels where it reaches beyond the scene."""
+    part = image[row.start : row.stop, col.start : col.stop]
+    below, beside = row.stop - row.start - part.shape[0], col.stop - col.start - part.shape[1]
+    if below or beside:
+        part = np.pad(part, [(0, below), (0, beside), (0, 0)], constant_values=np.nan)
+    return part[None]
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,12 @@ def load(paths: Sequence[Path], *, precision: str, tile: int, margin: int | None
             logits = model(image, training=False)
             return tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits)
 
-        return lambda image: graph(tf.constant(image, tf.float32))[0].numpy()
+        def forward(image: np.ndarray) -> np.ndarray:
+            tensor = tf.constant(image, tf.float32)
+            del image  # a padded copy of the scene, which need not outlive this
+            return graph(tensor)[0].numpy()
+
+        return forward
 
     return Ensemble(tuple(make(model) for model, _ in loaded), info, tile, margin)
 
