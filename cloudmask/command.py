@@ -15,10 +15,16 @@ from cloudmask.config import UsageError
 QUIET_SECONDS = 5.0
 """how long a rank that leaves the talking to rank 0 waits before it exits"""
 RANK_VARIABLES = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+STOPPED = 75
+"""exit code of work that was told to stop and can go on: EX_TEMPFAIL of sysexits.h (try again)"""
 
 
 class AgreedError(ValueError):
     """An error that is raised on every rank alike, so that rank 0 alone need say it."""
+
+
+class StoppedError(AgreedError):
+    """Not a failure: the work was told to stop, and what is done is safe."""
 
 
 def launched_rank() -> int:
@@ -32,8 +38,8 @@ def launched_rank() -> int:
 def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: str) -> int:
     """Call main and turn what users can cause into a line on stderr and an exit code.
 
-    0 done, 1 failed, 2 the command line is wrong, 130 interrupted. A fault of our own keeps its
-    traceback.
+    0 done, 1 failed, 2 the command line is wrong, 75 told to stop and ready to go on, 130
+    interrupted. A fault of our own keeps its traceback.
     """
     # Of TensorFlow's own log only what is wrong is of use on every rank.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -42,6 +48,8 @@ def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: 
         return main(words)
     except UsageError as error:
         return _say(program, error, code=2, rank=rank, everywhere=False)
+    except StoppedError as error:
+        return _say(program, error, code=STOPPED, rank=rank, everywhere=False)
     except AgreedError as error:
         return _say(program, error, code=1, rank=rank, everywhere=False)
     except BrokenPipeError:

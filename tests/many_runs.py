@@ -108,15 +108,15 @@ def run(case: dict[str, Any], out: Path, built: list[Any]) -> dict[str, Any]:
 
 def main(cases: Path, out: Path) -> None:
     with command.loading_tensorflow():
-        from cloudmask.train import loop
+        from cloudmask.train import network
     command.QUIET_SECONDS = 0.0
     built: list[Any] = []
 
-    def build(*words, real=loop._build):
+    def build(*words, real=network.build):
         built.append(real(*words))
         return built[0]
 
-    loop._build = build
+    network.build = build
     for case in json.loads(cases.read_text()):
         path = out / f"{case['name']}-{command.launched_rank()}"
         path.with_suffix(".json").write_text(json.dumps(run(case, path, built)))

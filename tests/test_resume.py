@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from cloudmask.config import TrainConfig
-from cloudmask.train import checkpoint, loop, resume
+from cloudmask.train import checkpoint, network, resume
 from cloudmask.train.plan import make_plan
 from cloudmask.train.runfolder import RunFolder
 from cloudmask.train.state import State
@@ -32,7 +32,7 @@ class Run:
         self.ranks = ranks
         self.plan = make_plan(self.config, ranks)
         self.folder = RunFolder(out)
-        self.model, self.optimizer = loop._build(self.config, self.plan)
+        self.model, self.optimizer = network.build(self.config, self.plan)
         self.state = State()
         self.randomise(seed)
 

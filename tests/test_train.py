@@ -265,12 +265,12 @@ def test_a_finished_run_is_not_written_over(tmp_path):
 
 def test_the_first_failure_is_the_one_that_is_told(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.fail("before anything of this run was there", rank=0, num_ranks=2)
+    folder.fail("before anything of this run was there", rank=0, num_ranks=2, status="failed")
     assert content(tmp_path) == {}
     folder.begin(settings())
     folder.claimed = True
-    folder.fail("the disk is full", rank=0, num_ranks=2)
-    folder.fail("another rank has failed", rank=1, num_ranks=2)
+    folder.fail("the disk is full", rank=0, num_ranks=2, status="failed")
+    folder.fail("another rank has failed", rank=1, num_ranks=2, status="failed")
     found = folder.read_summary()
     assert (found["status"], found["error"]) == ("failed", "the disk is full")
     assert not folder.finished()

@@ -12,19 +12,19 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from cloudmask import modelfile, runlog
-from cloudmask.command import AgreedError, describe
+from cloudmask.command import AgreedError, StoppedError, describe
 from cloudmask.config import TrainConfig
 from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
 from cloudmask.model import precision
-from cloudmask.train import resume, summary, timing
+from cloudmask.train import network, resume, summary, timing
 from cloudmask.train.board import Board
-from cloudmask.train.input_pipeline import Augmentation, Source, read_ahead
+from cloudmask.train.input_pipeline import Source, read_ahead
 from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
+from cloudmask.train.preemption import Wish, listening
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.runfolder import RunFolder, check_memory
 from cloudmask.train.state import State
@@ -40,7 +40,8 @@ def train(config: TrainConfig, ranks: Ranks, *, started: float) -> dict[str, Any
     """
     folder = RunFolder(config.out)
     try:
-        return _train(config, ranks, folder, started=started)
+        with listening() as wish:
+            return _train(config, ranks, folder, wish, started=started)
     except tf.errors.UnknownError as error:
         if "Horovod has been shut down" not in str(error):
             raise
@@ -51,12 +52,17 @@ def train(config: TrainConfig, ranks: Ranks, *, started: float) -> dict[str, Any
             text = describe(error) if isinstance(error, OSError) else str(error)
             # The disk may be what failed; the first error is the one to tell.
             with contextlib.suppress(OSError):
-                folder.fail(text or type(error).__name__, rank=ranks.rank, num_ranks=ranks.size)
+                folder.fail(
+                    text or type(error).__name__,
+                    rank=ranks.rank,
+                    num_ranks=ranks.size,
+                    status="stopped" if isinstance(error, StoppedError) else "failed",
+                )
         raise
 
 
 def _train(
-    config: TrainConfig, ranks: Ranks, folder: RunFolder, *, started: float
+    config: TrainConfig, ranks: Ranks, folder: RunFolder, wish: Wish, *, started: float
 ) -> dict[str, Any]:
     plan = _on_all(ranks, lambda: make_plan(config, ranks), name="plan")
     _on_all(ranks, lambda: _check(folder, config, ranks), name="folder")
@@ -69,7 +75,7 @@ def _train(
     _say(ranks, opening_lines(plan, ranks))
 
     precision.use(plan.precision)
-    model, optimizer = _on_all(ranks, lambda: _build(config, plan), name="model")
+    model, optimizer = _on_all(ranks, lambda: network.build(config, plan), name="model")
     state = _on_all(
         ranks, lambda: resume.restore(plan, ranks, folder, model, optimizer), name="restore"
     )
@@ -97,7 +103,7 @@ def _train(
     seconds = {"validation": 0.0, "checkpoints": 0.0}
     times = timing.StepTimes()
     reader = PatchReader(plan.patchset, "train")
-    source = Source(reader, cache=config.cache, augmentation=_augmentation(config, plan))
+    source = Source(reader, cache=config.cache, augmentation=network.augmentation(config, plan))
     patches = plan.patches_per_step()
     before = state.elapsed_seconds
     seconds |= {"before_resume": before, "startup": time.time() - started}
@@ -122,10 +128,12 @@ def _train(
 
         for batch in batches:
             lr = plan.learning_rate(state.step)
+            told = tf.constant(float(wish), tf.float64)
             numbers = train_step(
-                batch.image, batch.scale, batch.offset, batch.label, tf.constant(lr, tf.float32)
+                *(batch.image, batch.scale, batch.offset, batch.label),
+                *(tf.constant(lr, tf.float32), told),
             ).numpy()
-            loss_sum, loss_count, compute, exposed = map(float, numbers)
+            loss_sum, loss_count, wishes, compute, exposed = map(float, numbers)
             clock, step_seconds = time.perf_counter(), time.perf_counter() - clock
             state.add_step(loss_sum, loss_count, patches[state.step_in_epoch], step_seconds)
             times.add(
@@ -137,9 +145,14 @@ def _train(
             bar.set_postfix_str(f"loss {state.last_loss or 0:.4f}", refresh=False)
             bar.update()
             due = state.step == config.max_steps or _is_checkpoint_step(config, state.step)
-            if due and state.step_in_epoch < len(rows):
+            if wishes or (due and state.step_in_epoch < len(rows)):
                 _on_all(ranks, save, name="save")
                 clock = time.perf_counter()
+            if wishes:
+                raise StoppedError(
+                    f"stopped by a signal after step {state.step}, with a checkpoint in "
+                    f"{folder.checkpoints}; the same command with --resume goes on"
+                )
         whole = state.step_in_epoch == len(rows)
         batches.close()
         bar.close()
@@ -177,7 +190,7 @@ def _train(
         seconds=seconds,
         times=all_times,
         placement=placement,
-        derived=derived(plan) | _size(model),
+        derived=derived(plan) | network.size(model),
         stopped_by=stopped_by or "epochs",
     )
     if events:
@@ -209,30 +222,6 @@ def _verify(patchset: PatchSet, ranks: Ranks) -> None:
     problems = verify_files(patchset, files[ranks.rank :: ranks.size])
     if problems:
         raise ValueError(f"{problems[0]}; prepare the patch set again")
-
-
-def _build(config: TrainConfig, plan: Plan) -> tuple[keras.Model, keras.optimizers.Optimizer]:
-    keras.utils.set_random_seed(config.seed)
-    model = modelfile.build(plan.info, seed=config.seed)
-    # Checkpoints know variables by their names: Keras would number those of a second run.
-    optimizer = keras.optimizers.Adam(config.lr, name="adam")
-    if plan.precision == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
-    optimizer.build(model.trainable_variables)
-    return model, optimizer
-
-
-def _augmentation(config: TrainConfig, plan: Plan) -> Augmentation | None:
-    if not config.augment:
-        return None
-    mean, std = (np.asarray(v, np.float32) for v in (plan.info.mean, plan.info.std))
-    return Augmentation(
-        mean=mean,
-        std=std,
-        gain=config.augment_gain,
-        shared=config.augment_shared,
-        seed=config.seed,
-    )
 
 
 def _is_checkpoint_step(config: TrainConfig, step: int) -> bool:
@@ -301,15 +290,6 @@ def _bar(ranks: Ranks, steps: int, state: State, epochs: int) -> tqdm:
         leave=False,
         disable=not (ranks.is_root and sys.stderr.isatty()),
     )
-
-
-def _size(model: keras.Model) -> dict[str, int]:
-    """Parameters that are trained, and the bytes of gradients that a step sums over the ranks."""
-    values = [variable.value for variable in model.trainable_variables]
-    return {
-        "parameters": sum(int(np.prod(value.shape)) for value in values),
-        "gradient_bytes": sum(int(np.prod(v.shape)) * v.dtype.size for v in values),
-    }
 
 
 def _peak_memory() -> int:

@@ -61,10 +61,10 @@ class RunFolder:
         runlog.write_aside(self.config, to_yaml(config).encode())
         runlog.write_json(self.environment, runlog.environment())
 
-    def fail(self, error: str, *, rank: int, num_ranks: int) -> None:
-        """Leave a summary of a failed run; the first failure is the one to tell."""
+    def fail(self, error: str, *, rank: int, num_ranks: int, status: str) -> None:
+        """Leave a summary of a run that failed or was stopped; the first error is told."""
         if self.claimed and not self.summary.exists():
-            record = {"status": "failed", "error": error, "rank": rank, "ranks": num_ranks}
+            record = {"status": status, "error": error, "rank": rank, "ranks": num_ranks}
             runlog.write_json(self.summary, {**record, "date": runlog.now()})
 
     def finished(self) -> bool:

@@ -49,17 +49,18 @@ def make_train_step(
     clip_offset: int,
     pixels: int,
 ) -> Callable[..., tf.Tensor]:
-    """A function (image, scale, offset, label, learning rate) -> (4,) float64.
+    """A function (image, scale, offset, label, learning rate, wish to stop) -> (5,) float64.
 
-    It returns the loss summed over the labelled pixels of all ranks, their number, and this rank's
-    seconds of computing and of exposed communication. `pixels` is that of a full global batch: it
-    only keeps sums of float16 gradients small.
+    It returns the loss summed over the labelled pixels of all ranks, their number, the sum of the
+    ranks' wishes (float64, see preemption.py), and this rank's seconds of computing and of exposed
+    communication. `pixels` is that of a full global batch: it only keeps sums of float16 gradients
+    small.
     """
     variables = model.trainable_variables
     values = [variable.value for variable in variables]
 
     @tf.function(reduce_retracing=True)
-    def train_step(image, scale, offset, label, learning_rate):
+    def train_step(image, scale, offset, label, learning_rate, wish):
         began = tf.timestamp()
         with tf.control_dependencies([began]):
             physical = decode(image, scale, offset)
@@ -70,7 +71,7 @@ def make_train_step(
                 logits, label, weights=class_weights, clip_offset=clip_offset
             )
             objective = optimizer.scale_loss(loss / pixels)
-        mine = tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)])
+        mine = tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64), wish])
         total = ranks.sum(mine, name="loss")
         reduced = ranks.tape(tape)
         gradients = reduced.gradient(objective, values)
