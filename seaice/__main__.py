@@ -11,9 +11,13 @@ from seaice import config
 
 USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists its options)
 
+  synth      write seeded sea-ice scenes with known truth
   label      label scenes by colour: thick ice, thin ice, open water
+  prepare    cut labelled scenes into a patch set, split by scene
+  scenes     turn pictures into scenes that `cloudmask predict` reads
+  evaluate   score masks against raw labels, filtered labels, truth, side by side
 
-Training is train_hvd.py, masks of whole scenes are `cloudmask predict`, as for clouds."""
+Training is train_hvd.py --preset seaice, masks of whole scenes are `cloudmask predict`."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -28,6 +32,13 @@ def main(words: Sequence[str]) -> int:
     return COMMANDS[name](rest)
 
 
+def synth(words: Sequence[str]) -> int:
+    settings = parse(config.SynthConfig, words, prog="seaice synth")
+    from seaice.archive import synth
+
+    return synth(settings)
+
+
 def label(words: Sequence[str]) -> int:
     settings = parse(config.LabelConfig, words, prog="seaice label")
     from seaice.labelling import label
@@ -35,7 +46,34 @@ def label(words: Sequence[str]) -> int:
     return label(settings)
 
 
-COMMANDS = {"label": label}
+def prepare(words: Sequence[str]) -> int:
+    settings = parse(config.PrepareConfig, words, prog="seaice prepare")
+    from seaice.scenes import prepare
+
+    return prepare(settings)
+
+
+def scenes(words: Sequence[str]) -> int:
+    settings = parse(config.ScenesConfig, words, prog="seaice scenes")
+    from seaice.scenes import scenes
+
+    return scenes(settings)
+
+
+def evaluate(words: Sequence[str]) -> int:
+    settings = parse(config.EvaluateConfig, words, prog="seaice evaluate")
+    from seaice.evaluation import evaluate
+
+    return evaluate(settings)
+
+
+COMMANDS = {
+    "synth": synth,
+    "label": label,
+    "prepare": prepare,
+    "scenes": scenes,
+    "evaluate": evaluate,
+}
 
 
 if __name__ == "__main__":

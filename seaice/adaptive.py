@@ -23,19 +23,21 @@ import numpy as np
 
 from seaice.colour import CLASSES, brightness
 
-EXPOSURES = tuple(np.round(np.geomspace(0.55, 1.7, 57), 4).tolist())
+EXPOSURES = tuple(np.round(np.geomspace(0.6, 1.5, 47), 4).tolist())
 PRIOR_DEVIATION = 0.25  # of the logarithm of the exposure
 EVIDENCE_PIXELS = 2000  # neighbouring pixels are no independent evidence: a scene weighs as many
 SAMPLED = 512  # rows and columns looked at
 WHITENESS_BINS = 32
 EM_STEPS = 12
 OUTLIERS = 1e-3
+SATURATED = 245
 DARK = 8  # below this V, whiteness is noise
 
+SNOW = 232.0  # brightness at exposure 1
 # Brightness at exposure 1 (mean, deviation), share of the part; whiteness (mean, deviation).
 # Thick ice is snow in the sun and, for a lesser part, in shadow.
 _MODELS: tuple[tuple[tuple[tuple[float, float, float], ...], tuple[float, float]], ...] = (
-    (((232.0, 13.0, 0.8), (165.0, 25.0, 0.2)), (0.96, 0.03)),
+    (((SNOW, 13.0, 0.8), (165.0, 25.0, 0.2)), (0.96, 0.03)),
     (((110.0, 38.0, 1.0),), (0.78, 0.07)),
     (((12.0, 8.0, 1.0),), (0.50, 0.20)),
 )
@@ -73,9 +75,12 @@ def estimate(image: np.ndarray, known: np.ndarray) -> Exposure:
 
 
 def correct(image: np.ndarray, exposure: float) -> np.ndarray:
-    """(H, W, 3) uint8 as it were at exposure 1. What was saturated stays so."""
+    """(H, W, 3) uint8 as it were at exposure 1.
+
+    What is near saturation is taken for snow at least: how much brighter it was is not known.
+    """
     table = np.clip(np.rint(np.arange(256) / exposure), 0, 255).astype(np.uint8)
-    table[255] = 255
+    table[SATURATED:] = np.maximum(table[SATURATED:], round(SNOW))
     return table[image]
 
 

@@ -43,3 +43,81 @@ class LabelConfig(EngineOptions):
     """size of a pixel, for areas where the file does not tell it"""
     land: Path | None = None
     """folder of land masks NAME.png, not zero on land"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SynthConfig(EngineOptions):
+    """Write seeded sea-ice scenes with their truth: OUT/scenes and OUT/truth."""
+
+    out: Path
+    """folder for scenes and truth"""
+    scenes: int = 12
+    """number of scenes"""
+    height: int = 2048
+    """rows of a scene"""
+    width: int = 2048
+    """columns of a scene"""
+    exposure: tuple[float, float] = (1.0, 1.0)
+    """range that the exposure of each scene is drawn from"""
+    seed: int = 0
+    """the same seed gives the same scenes"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScenesConfig(EngineOptions):
+    """Turn pictures into scenes (.npz) that `cloudmask predict` and `cloudmask prepare` read."""
+
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """pictures, or folders of them"""
+    out: Path
+    """folder for the scenes"""
+    labels: Path | None = None
+    """folder that `label` wrote, or of masks NAME.png: becomes the scenes' label"""
+    stretch: tuple[float, float] | None = None
+    """values that become 0 and 255, for bands that are not 8-bit; as it was for `label`"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareConfig(EngineOptions):
+    """Cut labelled scenes into a patch set, split by scene; the scenes are kept in OUT-scenes."""
+
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """pictures, or folders of them"""
+    labels: Path
+    """folder that `label` wrote, or of masks NAME.png"""
+    out: Path
+    """folder for the patch set"""
+    stretch: tuple[float, float] | None = None
+    """values that become 0 and 255, for bands that are not 8-bit; as it was for `label`"""
+    patch_size: int = 256
+    """rows and columns of a patch"""
+    stride: int | None = None
+    """distance between patches in pixels (default: the patch size, no overlap)"""
+    split: str = "train=0.8,valid=0.2"
+    """names and shares of the splits; a scene goes whole into one of them"""
+    seed: int = 42
+    """seed of the split"""
+    strict: bool = False
+    """stop at the first broken scene instead of leaving it out"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Score class maps against several references, side by side, and by cloud cover."""
+
+    predictions: Places
+    """NAME=FOLDER of masks of `cloudmask predict`, or of labels; one row each"""
+    against: Places
+    """NAME=FOLDER of labels, truth or manual masks NAME.png; one column each"""
+    out: Path
+    """folder for evaluation.json and index.html"""
+    scenes: Path | None = None
+    """folder of the pictures, for the page"""
+    patchset: Path | None = None
+    """only the scenes of one split of this patch set"""
+    split: str = "valid"
+    """which split of it"""
+    pixel_metres: float | None = None
+    """size of a pixel, for areas"""
+    shown: int = 4
+    """scenes shown on the page"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -37,7 +38,8 @@ class Source:
 
 
 def is_uri(place: str) -> bool:
-    return "://" in place
+    """Whether this is no path: s3a://bucket/folder, hdfs:/folder, file:/folder."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", place) is not None
 
 
 def find(places: Sequence[str], *, apart_from: Path) -> list[Source]:

@@ -18,7 +18,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cloudmask.data.parallel import Outcome
@@ -73,13 +74,25 @@ def attempts(
 
 
 def listed(uris: Sequence[str], master: str | None) -> list[Source]:
-    """Pictures behind the URIs, without their content. ValueError."""
+    """Pictures behind the URIs, without their content. ValueError.
+
+    Hadoop is asked, as `binaryFile` passes over empty files, and those are to be told of.
+    """
     with _context(master) as context:
-        rows = _reader(context).load(list(uris)).select("path", "length", "modificationTime")
-        return unique(
-            Source(row.path, row.length, int(row.modificationTime.timestamp() * 1e3))
-            for row in rows.collect()
-        )
+        hadoop = context._jvm.org.apache.hadoop.fs
+        found = []
+        for uri in uris:
+            top = hadoop.Path(uri)
+            system = top.getFileSystem(context._jsc.hadoopConfiguration())
+            if not system.exists(top):
+                raise ValueError(f"{uri} does not exist; give objects or folders of them")
+            files = system.listFiles(top, True)
+            while files.hasNext():
+                status = files.next()
+                place = status.getPath().toString()
+                if PurePosixPath(place).suffix.lower() in SUFFIXES:
+                    found.append(Source(place, status.getLen(), status.getModificationTime()))
+        return unique(found)
 
 
 def _key(item: Any) -> Any:
@@ -109,20 +122,21 @@ def _warm(work: object, items: Iterable[int]) -> None:
         pass
 
 
-def _reader(context: Any) -> Any:
-    from pyspark.sql import SparkSession
-
-    session = SparkSession(context)
-    kinds = ",".join(s[1:] for s in SUFFIXES)
-    reader = session.read.format("binaryFile").option("recursiveFileLookup", "true")
-    return reader.option("pathGlobFilter", f"*.{{{kinds}}}")
-
-
 def _objects(context: Any, items: Sequence[Source], tasks: int) -> Any:
     """An RDD of sources with their content, in about so many partitions."""
-    frame = _reader(context).load([item.place for item in items]).select("path", "content")
-    known = {item.place: (item.size_bytes, item.modified) for item in items}
-    return frame.rdd.mapPartitions(functools.partial(_with_content, known))
+    from pyspark.sql import SparkSession
+
+    empty = [replace(item, content=b"") for item in items if not item.size_bytes]
+    known = {item.place: (item.size_bytes, item.modified) for item in items if item.size_bytes}
+    parts = [context.parallelize(empty, 1)] if empty else []
+    if known:
+        session = SparkSession(context)
+        size = max(1 << 20, sum(size for size, _ in known.values()) // tasks)
+        session.conf.set("spark.sql.files.maxPartitionBytes", str(size))
+        session.conf.set("spark.sql.files.openCostInBytes", "0")
+        frame = session.read.format("binaryFile").load(list(known)).select("path", "content")
+        parts.append(frame.rdd.mapPartitions(functools.partial(_with_content, known)))
+    return context.union(parts)
 
 
 def _with_content(known: dict[str, tuple[int, int]], rows: Iterable[Any]) -> Iterator[Source]:
@@ -134,13 +148,12 @@ def _with_content(known: dict[str, tuple[int, int]], rows: Iterable[Any]) -> Ite
 def _context(master: str | None) -> Iterator[Any]:
     """A Spark context, quiet and stopped in the end. ValueError for what the user can mend."""
     _check_java()
+    # It looks at pandas, which nothing here needs, and finds it too new.
+    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
     try:
-        with warnings.catch_warnings():
-            # It looks at pandas, which nothing here needs, and finds it too new.
-            warnings.simplefilter("ignore")
-            from py4j.protocol import Py4JError
-            from pyspark import SparkConf, SparkContext
-            from pyspark.errors import PySparkException
+        from py4j.protocol import Py4JError
+        from pyspark import SparkConf, SparkContext
+        from pyspark.errors import PySparkException
     except ImportError as error:
         raise ValueError(
             f"PySpark cannot be imported ({error}); pip install 'cloudmask[seaice]'"
@@ -170,7 +183,6 @@ def _set_up(conf: Any, master: str, folder: str) -> None:
     """Settings for a master that we choose; spark-submit brings its own."""
     conf.setMaster(master).set("spark.ui.enabled", "false")
     conf.set("spark.ui.showConsoleProgress", "false")
-    conf.set("spark.sql.files.maxPartitionBytes", str(32 << 20))
     if re.split(r"[\[:]", master)[0] in _LOCAL:
         conf.set("spark.driver.host", "127.0.0.1").set("spark.driver.bindAddress", "127.0.0.1")
         conf.set("spark.local.dir", folder)

@@ -41,9 +41,9 @@ def test_nothing_known_leaves_the_exposure_at_1():
     assert adaptive.estimate(image, np.zeros((8, 8), bool)).value == 1
 
 
-def test_correcting_divides_and_leaves_what_is_saturated():
+def test_correcting_divides_and_takes_what_is_saturated_for_snow():
     image = np.array([[[0, 100, 255]]], np.uint8)
-    assert adaptive.correct(image, 1.25).tolist() == [[[0, 80, 255]]]
+    assert adaptive.correct(image, 1.25).tolist() == [[[0, 80, 232]]]
     assert adaptive.correct(image, 0.5).tolist() == [[[0, 200, 255]]]
 
 

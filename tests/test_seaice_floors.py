@@ -83,5 +83,5 @@ def test_help_needs_no_library_and_work_says_what_to_install(tmp_path, libraries
     assert f"{said} " in done.stderr
     assert "pip install 'cloudmask[seaice]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    for name in ("label",):
+    for name in ("synth", "label", "prepare", "scenes", "evaluate"):
         assert f"usage: seaice {name} [-h]" in done.stdout
