@@ -5,7 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("read_patches", "prepare", "two_ranks", "keras_fit")
+NAMES = (
+    "read_patches",
+    "prepare",
+    "two_ranks",
+    "keras_fit",
+    "label_seaice",
+    "spark_seaice",
+)
 
 
 def main(names: list[str]) -> int:
