@@ -12,6 +12,7 @@ NAMES = (
     "keras_fit",
     "label_seaice",
     "spark_seaice",
+    "degenerate_seaice",
 )
 
 

@@ -106,8 +106,7 @@ def test_spark_submit_brings_the_program_with_it(scenes, expected, tmp_path, pla
     for package in ("cloudmask", "seaice"):
         shutil.copytree(ROOT / package, tmp_path / "zip" / package)
     archive = shutil.make_archive(str(tmp_path / "seaice"), "zip", tmp_path / "zip")
-    entry = tmp_path / "entry.py"
-    shutil.copy(ROOT / "seaice/__main__.py", entry)
+    entry = tmp_path / "zip/seaice/__main__.py"
     del plain_environment["PYTHONPATH"]
     plain_environment["PYSPARK_PYTHON"] = sys.executable
     submit = [BIN / "spark-submit", "--master", "local[2]", "--py-files", archive, entry]

@@ -117,6 +117,18 @@ def test_engines_prepare_the_same_patch_set(archive, tree, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.mpi
+def test_two_ranks_prepare_the_patch_set_of_one(archive, tree, start):
+    assert prepare(archive, archive / "one") == 0
+    code = "import sys; from seaice.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    labels = ("--labels", archive / "filtered", "--patch-size", 64, "--engine", "mpi")
+    words = ("--out", archive / "two", "--split", "train=0.5,valid=0.5")
+    process = start(code, "prepare", archive / "ice/scenes", *labels, *words, ranks=2)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert tree(archive / "one") == tree(archive / "two")
+
+
 def test_a_scene_without_a_label_is_named_and_left_out(archive, capsys):
     write(archive / "ice/scenes/new.png", scene())
     assert prepare(archive, archive / "patches") == 1
