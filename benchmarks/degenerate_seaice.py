@@ -6,6 +6,8 @@ is timed here.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from benchmarks import bench
@@ -21,7 +23,7 @@ def main() -> None:
     from seaice.label import Rule, label_scene
     from seaice.missing import missing_pixels
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind in synthetic.KINDS:
         for exposure in EXPOSURES:
             scene = synthetic.degenerate(kind, exposure=exposure)

@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 
 from cloudmask import runlog
-from seaice import opencv, synthetic
+from seaice import opencv, png, synthetic
 from seaice.config import SynthConfig
 from seaice.engines import Engine
-from seaice.work import encode_png
 
 SCENES, TRUTH = "scenes", "truth"
 
@@ -64,8 +63,8 @@ def write_scene(index: int, config: SynthConfig) -> bool:
         seed=config.seed,
         exposure=config.exposure,
     )
-    runlog.write_aside(config.out / SCENES / f"{name}.png", encode_png(scene.image))
-    runlog.write_aside(config.out / TRUTH / f"{name}.png", encode_png(scene.truth))
+    runlog.write_aside(config.out / SCENES / f"{name}.png", png.encode(scene.image))
+    runlog.write_aside(config.out / TRUTH / f"{name}.png", png.encode(scene.truth))
     values = {"cloud_cover": scene.cloud_cover, "exposure": scene.exposure, "made_from": facts}
     runlog.write_json(record, values)
     return True

@@ -18,10 +18,11 @@ import numpy as np
 from seaice import geotiff, opencv
 from seaice.geotiff import GeoReference
 from seaice.missing import missing_pixels
+from seaice.png import SIGNATURE
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npz")
 BANDS = ("red", "green", "blue")
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_JPEG = b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ZIP = b"PK\x03\x04"
 
@@ -51,7 +52,7 @@ def read(content: bytes, name: str, *, stretch: Stretch | None = None) -> Pictur
     if not content:
         raise ImageError(f"{name} is empty; get the file again")
     reference = None
-    if content.startswith(_PNG):
+    if content.startswith(SIGNATURE):
         _check_png(content, name)
     elif content.startswith(_JPEG):
         if b"\xff\xd9" not in content[-4096:]:
@@ -118,7 +119,7 @@ def _kind(dtype: np.dtype) -> str:
 
 def _check_png(content: bytes, name: str) -> None:
     """Walk the chunks: each with its checksum, the last one IEND."""
-    place, kind = len(_PNG), b""
+    place, kind = len(SIGNATURE), b""
     while place + 12 <= len(content) and kind != b"IEND":
         (length,) = struct.unpack_from(">I", content, place)
         kind = content[place + 4 : place + 8]

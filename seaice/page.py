@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from cloudmask import runlog
-from seaice import colour, image, rasters
-from seaice.work import encode_png
+from seaice import colour, image, png, rasters
 
 SHOWN_SIZE = 320
 """rows and columns of a picture on the page, at most"""
@@ -119,4 +118,4 @@ def _map(key: str, folder: Path, name: str, statistics: dict[str, Any] | None) -
 def _inline(picture: np.ndarray) -> str:
     """(H, W, 3) uint8, thinned out -> base64 PNG."""
     step = max(1, -(-max(picture.shape[:2]) // SHOWN_SIZE))
-    return base64.b64encode(encode_png(np.ascontiguousarray(picture[::step, ::step]))).decode()
+    return base64.b64encode(png.encode(np.ascontiguousarray(picture[::step, ::step]))).decode()

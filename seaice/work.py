@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cloudmask import runlog
-from seaice import colour, geotiff, opencv
+from seaice import colour, geotiff, opencv, png
 from seaice.colour import CLASSES, UNKNOWN
 from seaice.image import Picture, Stretch, read
 from seaice.label import Rule, label_scene
@@ -79,11 +79,10 @@ def label_source(source: Source, settings: Settings) -> Done:
     if placed and picture.reference is not None:
         content = geotiff.encode(labelled.label, picture.reference, nodata=UNKNOWN)
     else:
-        content = encode_png(labelled.label)
+        content = png.encode(labelled.label)
     runlog.write_aside(out / path, content)
-    runlog.write_aside(
-        out / PICTURES / f"{source.name}.png", encode_png(colour.picture(labelled.label))
-    )
+    picture_png = png.encode_palette(labelled.label, colour.COLOURS)
+    runlog.write_aside(out / PICTURES / f"{source.name}.png", picture_png)
     record = {
         "scene": source.name,
         "source": source.place,
@@ -143,13 +142,6 @@ def already_done(source: Source, settings: Settings) -> Done | None:
     if runlog.sha256_of(label) != record["label_sha256"]:
         return None
     return Done(source.name, counts, area, there=True)
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """(H, W) or (H, W, 3) uint8 red, green, blue -> PNG."""
-    cv2 = opencv.load()
-    bgr = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
-    return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def km2_per_pixel(picture: Picture, given_metres: float | None) -> float | None:
