@@ -182,7 +182,7 @@ def test_what_the_user_must_mend_is_one_line(archive, words, problem):
 @pytest.mark.mpi
 def test_the_whole_road_on_two_ranks(archive):
     assert prepare(archive, archive / "patches") == 0
-    small = ("--widths", "4", "8", "8", "--dropout", "0.1", "0.1", "0.1", "--epochs", "12")
+    small = ("--widths", "4", "8", "8", "--dropout", "0.1", "0.1", "0.1", "--epochs", "40", "--lr", "0.005")
     words = ("--data", archive / "patches", "--out", archive / "run", "--preset", "seaice")
     ended = tiny.train(*words, *small, "--batch-size", 2, ranks=2)
     assert ended.code == 0, ended.err
