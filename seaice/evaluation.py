@@ -19,7 +19,7 @@ from cloudmask.data.patchset import read_manifest
 from seaice import colour, rasters
 from seaice.config import EvaluateConfig
 from seaice.scores import SHADES, Score, score
-from seaice.work import statistics
+from seaice.work import RECORDS, statistics
 
 CLOUDY = 0.1
 """from this cloud and shadow cover on, a scene counts as cloudy; as published"""
@@ -121,18 +121,16 @@ def cloud_cover(places: Sequence[Path], name: str) -> float | None:
 
     The filter's share of changed pixels is a stand-in: it sees shadow on snow, and little else.
     """
-    for place in places:
-        for path, keys in (
-            (place / f"{name}.json", ("cloud_cover",)),
-            (place / "records" / f"{name}.json", ("done", "filter", "share_of_pixels_changed")),
-        ):
-            try:
-                value: Any = json.loads(path.read_bytes())
-                for key in keys:
-                    value = value[key]
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            return float(value)
+    known = [(place / f"{name}.json", ("cloud_cover",)) for place in places]
+    seen = ("done", "filter", "share_of_pixels_changed")
+    for path, keys in [*known, *((place / RECORDS / f"{name}.json", seen) for place in places)]:
+        try:
+            value: Any = json.loads(path.read_bytes())
+            for key in keys:
+                value = value[key]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        return float(value)
     return None
 
 

@@ -141,7 +141,7 @@ def test_labels_are_scored_side_by_side_and_by_cloud_cover(archive, capsys):
     folders = [f"{name}={archive / name}" for name in ("filtered", "raw")]
     truth = f"truth={archive / 'ice/truth'}"
     words = ("--out", archive / "out", "--scenes", archive / "ice/scenes", "--pixel-metres", 10)
-    assert run("evaluate", "--predictions", *folders, "--against", truth, folders[1], *words) == 0
+    assert run("evaluate", "--predictions", *folders, "--against", folders[1], truth, *words) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 5
     record = json.loads((archive / "out/evaluation.json").read_text())
     rows = {(r["prediction"], r["against"], r["scenes_of"]): r for r in record["scores"]}
@@ -154,8 +154,12 @@ def test_labels_are_scored_side_by_side_and_by_cloud_cover(archive, capsys):
         for a, b in np.ndindex(3, 3):
             counts[a, b] += ((known == a) & (found == b)).sum()
     assert rows["filtered", "truth", "all"]["confusion"] == counts.tolist()
-    groups = {key[2] for key in rows}
-    assert groups == {"all", "clear", "cloudy"}
+    records = sorted((archive / "ice/truth").glob("*.json"))
+    covers = {path.stem: json.loads(path.read_text())["cloud_cover"] for path in records}
+    assert {name: facts["cloud_cover"] for name, facts in record["scenes"].items()} == covers
+    cloudy = sum(cover >= 0.1 for cover in covers.values())
+    assert rows["raw", "truth", "cloudy"]["scenes"] == cloudy
+    assert rows["raw", "truth", "clear"]["scenes"] == 6 - cloudy
     page = (archive / "out/index.html").read_text()
     assert page.count("<figure>") == 4 * 5
     assert "km2" in page
@@ -182,7 +186,20 @@ def test_what_the_user_must_mend_is_one_line(archive, words, problem):
 @pytest.mark.mpi
 def test_the_whole_road_on_two_ranks(archive):
     assert prepare(archive, archive / "patches") == 0
-    small = ("--widths", "4", "8", "8", "--dropout", "0.1", "0.1", "0.1", "--epochs", "40", "--lr", "0.005")
+    small = (
+        "--widths",
+        "4",
+        "8",
+        "8",
+        "--dropout",
+        "0.1",
+        "0.1",
+        "0.1",
+        "--epochs",
+        "40",
+        "--lr",
+        "0.005",
+    )
     words = ("--data", archive / "patches", "--out", archive / "run", "--preset", "seaice")
     ended = tiny.train(*words, *small, "--batch-size", 2, ranks=2)
     assert ended.code == 0, ended.err
