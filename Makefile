@@ -17,7 +17,7 @@ endif
 .PHONY: help setup demo test lint format bench scaling lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## build .venv with TensorFlow, Open MPI and Horovod (DEVICE=gpu, PYTHON=python3.12)
 	@command -v $(PYTHON) >/dev/null || { echo "setup: no $(PYTHON) found: install Python 3.11," \
@@ -64,3 +64,8 @@ lock:  ## pin the newest versions that pyproject.toml allows
 clean:  ## remove .venv and what the tools left; the cache of built wheels stays
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: demo-seaice
+demo-seaice: setup  ## label ice scenes on every engine, train on two ranks, classify, report
+	@echo "demo-seaice: synthetic ice -> labels on all engines -> patches -> training -> page"
+	@.venv/bin/python scripts/demo_seaice.py

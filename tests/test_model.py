@@ -371,3 +371,10 @@ def test_a_model_says_what_its_numbers_mean(saved):
         values = json.loads(archive.read(modelfile.INFO))
     assert values["channels"] == list(INFO.channels)
     assert values["classes"] == list(INFO.classes)
+
+
+def test_every_level_of_a_deep_network_can_have_dropout():
+    rates = (0.1, 0.1, 0.2, 0.2, 0.2, 0.3)
+    model = unet(3, 3, widths=(2, 2, 2, 2, 2, 2), dropout=rates)
+    found = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert found == [*rates, *reversed(rates[:-1])]

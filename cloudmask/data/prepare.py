@@ -9,9 +9,10 @@ left to do. Scenes that failed leave no receipt: they are tried again.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,8 +39,11 @@ def prepare(
     seed: int = 42,
     strict: bool = False,
     verify_products: bool = True,
+    map_items: Callable[..., list[parallel.Outcome[Receipt] | None]] = parallel.map_items,
 ) -> int:
     """Cut scenes into the patch set `out`, on all ranks. The exit code: 1 if a scene failed.
+
+    `map_items` takes what `parallel.map_items` takes, with a function that can be pickled.
 
     ValueError for what the user has to mend, OSError for the file system; both on rank 0 only,
     the others leave by SystemExit(1).
@@ -62,8 +66,10 @@ def prepare(
             print(f"{out} is complete: {_count(len(plan.jobs), 'scene')}, nothing to do")
         return 0
     todo = [job for job in plan.jobs if job.name not in plan.done]
-    outcomes = parallel.map_items(
-        lambda job: _prepare_scene(job, out, options, verify_products),
+    outcomes = map_items(
+        functools.partial(
+            _prepare_scene, out=out, options=options, verify_products=verify_products
+        ),
         todo,
         world=world,
         weights=[float(job.bytes) for job in todo],
@@ -92,7 +98,7 @@ def verify_command(folder: Path) -> int:
 
 
 def _prepare_scene(
-    job: Job, out: Path, options: Mapping[str, Any], verify_products: bool
+    job: Job, *, out: Path, options: Mapping[str, Any], verify_products: bool
 ) -> Receipt:
     scene = read_scene(job.source, label=options["label"], verify=verify_products)
     path = f"{job.split}/{job.name}.h5"

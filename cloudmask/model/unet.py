@@ -82,7 +82,7 @@ def unet(
     rates = tuple(dropout) or (0.0,) * len(widths)
     if len(rates) != len(widths) or not all(0 <= rate < 1 for rate in rates):
         raise ValueError(f"dropout {rates} must be {len(widths)} rates in [0, 1), one per level")
-    seeds = iter(np.random.SeedSequence(seed).generate_state(4 * len(widths) + 2).tolist())
+    seeds = iter(np.random.SeedSequence(seed).generate_state(6 * len(widths)).tolist())
 
     def conv(x: Tensor, width: int, name: str) -> Tensor:
         start = keras.initializers.HeNormal(seed=next(seeds))

@@ -1,0 +1,118 @@
+"""Labelling sea-ice scenes of 2048 x 2048: one core, what decoding takes of it, two processes.
+
+The scenes are links to a few synthetic ones, so they come from the page cache. Files are written
+as always: aside, flushed to this disk, renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import bench
+
+SIZE, ORIGINALS, SCENES, REPEATS = 2048, 4, 64, 3
+
+
+def main() -> None:
+    originals = synthetic_scenes()
+    core = one_core(originals[0])
+    folder = linked(originals, SCENES)
+    seconds: dict[str, list[float]] = {"serial": [], "processes": []}
+    share = []
+    for _ in range(REPEATS):
+        for engine in seconds:
+            summary = label(folder, "--engine", engine)
+            seconds[engine].append(summary["wall"])
+            parts = [summary["seconds"][key] for key in ("decode", "label", "write")]
+            if engine == "serial":
+                share.append(parts[0] / sum(parts))
+    serial, processes = (statistics.median(values) for values in seconds.values())
+    print(f"one core, one scene of {SIZE} x {SIZE}")
+    for name, values in core.items():
+        print(f"  {name:<28} {1e3 * statistics.median(values):6.1f} ms")
+    print(f"{SCENES} scenes, start-up included")
+    print(f"  serial       {bench.spread(seconds['serial'])} s")
+    print(f"  processes 2  {bench.spread(seconds['processes'])} s")
+    print(f"  ratio        {serial / processes:.2f} (target 1.8)")
+    print(f"  decoding is {statistics.median(share):.0%} of a scene's time, writing included")
+    bench.keep(
+        "label_seaice",
+        scenes=SCENES,
+        size=SIZE,
+        one_core_seconds=core,
+        serial_seconds=seconds["serial"],
+        processes_2_seconds=seconds["processes"],
+        ratio=serial / processes,
+        decoding_share=share,
+    )
+
+
+def synthetic_scenes() -> list[Path]:
+    """A few scenes of full size, made once."""
+    out = bench.WORK / "ice"
+    words = ["--scenes", ORIGINALS, "--height", SIZE, "--width", SIZE]
+    bench.run([sys.executable, "-m", "seaice", "synth", "--out", out, *words])
+    return sorted((out / "scenes").glob("*.png"))[:ORIGINALS]
+
+
+def linked(originals: list[Path], number: int) -> Path:
+    """A folder of so many links to the scenes."""
+    folder = bench.WORK / f"ice-linked-{number}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for index in range(number):
+        source = originals[index % len(originals)]
+        (folder / f"{source.stem}_{index:03d}.png").symlink_to(source)
+    for source in originals:
+        source.read_bytes()
+    return folder
+
+
+def label(folder: Path, *words: object) -> dict:
+    """summary.json of a fresh labelling, and its wall time in seconds."""
+    out = bench.WORK / "ice-labels"
+    shutil.rmtree(out, ignore_errors=True)
+    os.sync()
+    began = time.perf_counter()
+    bench.run([sys.executable, "-m", "seaice", "label", folder, "--out", out, *words])
+    wall = time.perf_counter() - began
+    return json.loads((out / "summary.json").read_text()) | {"wall": wall}
+
+
+def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
+    """Seconds of each step of one scene, on one thread."""
+    from seaice import adaptive, colour
+    from seaice import filter as thin_cloud
+    from seaice.image import read
+    from seaice.label import Rule, label_scene
+
+    content = path.read_bytes()
+    picture = read(content, str(path))
+    known = ~picture.missing
+    raw = colour.classify(colour.brightness(picture.image))
+    steps = {
+        "decode": lambda: read(content, str(path)),
+        "colour rule": lambda: colour.classify(colour.brightness(picture.image)),
+        "filter": lambda: thin_cloud.guarded(picture.image, raw, picture.missing),
+        "colour rule and filter": lambda: label_scene(picture, Rule()),
+        "exposure": lambda: adaptive.estimate(picture.image, known),
+    }
+    seconds: dict[str, list[float]] = {}
+    for name, step in steps.items():
+        step()
+        seconds[name] = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

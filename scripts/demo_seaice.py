@@ -1,0 +1,99 @@
+"""The sea-ice road in minutes: scenes, labels on every engine, patches, two ranks, a page.
+
+Run by `make demo-seaice`. Every stage is an ordinary command line, printed before it runs. A second
+run reuses what the first has left in demo/seaice/. Spark is left out where there is no Java.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+DEMO = Path("demo") / "seaice"
+ICE, PATCHES, RUN = DEMO / "ice", DEMO / "patches", DEMO / "run"
+SCENES, MASKS, REPORT = ICE / "scenes", DEMO / "masks", DEMO / "report"
+ENGINES = ("serial", "processes", "mpi", "spark")
+RANKS = 2
+
+Words = list[object]
+
+
+def stages(engines: tuple[str, ...]) -> list[tuple[str, Words]]:
+    """Name and command line of each stage."""
+    seaice: Words = [sys.executable, "-m", "seaice"]
+    cloudmask: Words = [sys.executable, "-m", "cloudmask"]
+    ranks: Words = [BIN / "mpirun", "-n", RANKS]
+    if (os.cpu_count() or 1) < RANKS:
+        ranks.append("--oversubscribe")
+    size: Words = ["--height", 512, "--width", 512]
+    synth = [*seaice, "synth", "--out", ICE, "--scenes", 12, *size, "--engine", "processes"]
+    found: list[tuple[str, Words]] = [("scenes", synth)]
+    for engine in engines:
+        words = [*seaice, "label", SCENES, "--out", DEMO / f"labels-{engine}", "--engine", engine]
+        found.append((f"labels, {engine}", [*ranks, *words] if engine == "mpi" else words))
+    filtered, raw = DEMO / "labels-serial", DEMO / "labels-raw"
+    split: Words = ["--patch-size", 128, "--split", "train=0.6,valid=0.15,test=0.25"]
+    train: Words = [sys.executable, "train_hvd.py", "--data", PATCHES, "--out", RUN, "--resume"]
+    smaller: Words = ["--widths", 16, 32, 64, "--dropout", 0.1, 0.1, 0.2]
+    shorter: Words = ["--batch-size", 4, "--epochs", 10]
+    references: Words = [f"filtered={filtered}", f"raw={raw}", f"truth={ICE / 'truth'}"]
+    compared: Words = [f"network={MASKS}", f"labels={filtered}"]
+    return [
+        *found,
+        ("raw labels", [*seaice, "label", SCENES, "--out", raw, "--filter", "none"]),
+        ("patches", [*seaice, "prepare", SCENES, "--labels", filtered, "--out", PATCHES, *split]),
+        ("training", [*ranks, *train, "--preset", "seaice", *smaller, *shorter]),
+        ("masks", [*ranks, *cloudmask, "predict", RUN, f"{PATCHES}-scenes", "--out", MASKS]),
+        (
+            "page",
+            [
+                *(*seaice, "evaluate", "--predictions", *compared, "--against", *references),
+                *("--patchset", PATCHES, "--split", "test", "--scenes", SCENES),
+                *("--pixel-metres", 10, "--out", REPORT),
+            ],
+        ),
+    ]
+
+
+def main() -> int:
+    engines = ENGINES if shutil.which("java") else ENGINES[:-1]
+    if engines != ENGINES:
+        print("demo: no Java here, so Spark is left out")
+    seconds = {}
+    for name, words in stages(engines):
+        line = [str(word) for word in words]
+        shown = [Path(word).name if word.startswith(str(BIN)) else word for word in line]
+        print(f"\n[{name}] {' '.join(shown)}", flush=True)
+        began = time.monotonic()
+        code = subprocess.run(line).returncode
+        seconds[name] = time.monotonic() - began
+        if code:
+            print(f"demo: {name} failed (exit code {code}); see above", file=sys.stderr)
+            return code
+    differing = [engine for engine in engines if not same_labels(engine)]
+    if differing:
+        print(f"demo: other labels on {', '.join(differing)} than serial", file=sys.stderr)
+        return 1
+    took = ", ".join(f"{name} {spent:.0f} s" for name, spent in seconds.items())
+    print(f"\nThe same labels, byte for byte, on {', '.join(engines)}.")
+    print(f"Time: {took}.")
+    print(f"Page: {REPORT / 'index.html'}   model: {RUN / 'model.keras'}   labels: {DEMO}")
+    return 0
+
+
+def same_labels(engine: str) -> bool:
+    """Whether an engine wrote the label files that one process wrote."""
+    first, other = (DEMO / f"labels-{name}" / "labels" for name in ("serial", engine))
+    names = sorted(path.name for path in first.iterdir())
+    same, _, _ = filecmp.cmpfiles(first, other, names, shallow=False)
+    return sorted(same) == names == sorted(path.name for path in other.iterdir())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""`synth`: an archive of synthetic scenes on disk, each with its truth."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+from cloudmask import runlog
+from seaice import opencv, png, synthetic
+from seaice.config import SynthConfig
+from seaice.engines import Engine
+
+SCENES, TRUTH = "scenes", "truth"
+
+
+def synth(config: SynthConfig) -> int:
+    """Write OUT/scenes/NAME.png, OUT/truth/NAME.png and NAME.json. ValueError, OSError."""
+    engine = Engine(config.engine, config.workers, config.master)
+    world = engine.world()
+
+    def check() -> None:
+        opencv.load()
+        if config.scenes < 1:
+            raise ValueError(f"--scenes {config.scenes} must be 1 or more")
+        if not 0 < config.exposure[0] <= config.exposure[1]:
+            raise ValueError(f"--exposure {config.exposure}: give a range of numbers above 0")
+        for folder in (SCENES, TRUTH):
+            (config.out / folder).mkdir(parents=True, exist_ok=True)
+
+    world.on_root(check)
+    outcomes = engine.map_items(
+        functools.partial(write_scene, config=config),
+        range(config.scenes),
+        world=world,
+        progress="synth",
+        stop_at_error=True,
+    )
+    errors = [o.error for o in outcomes if o is not None and o.error]
+    if world.is_root and not errors:
+        size = f"{config.height} x {config.width}"
+        print(f"{config.scenes} scenes of {size} in {config.out / SCENES}")
+    return 1 if errors else 0
+
+
+def write_scene(index: int, config: SynthConfig) -> bool:
+    """Write one scene; False if it is there already."""
+    name = f"ice_{config.seed}_{index:04d}"
+    facts = {
+        "height": config.height,
+        "width": config.width,
+        "exposure_range": list(config.exposure),
+        "seed": config.seed,
+        "index": index,
+    }
+    record = config.out / TRUTH / f"{name}.json"
+    if _facts_of(record) == facts:
+        return False
+    scene = synthetic.make_scene(
+        index,
+        height=config.height,
+        width=config.width,
+        seed=config.seed,
+        exposure=config.exposure,
+    )
+    runlog.write_aside(config.out / SCENES / f"{name}.png", png.encode(scene.image))
+    runlog.write_aside(config.out / TRUTH / f"{name}.png", png.encode(scene.truth))
+    values = {"cloud_cover": scene.cloud_cover, "exposure": scene.exposure, "made_from": facts}
+    runlog.write_json(record, values)
+    return True
+
+
+def _facts_of(record: Path) -> object:
+    try:
+        return json.loads(record.read_bytes())["made_from"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

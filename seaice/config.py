@@ -1,0 +1,123 @@
+"""One frozen dataclass per command; flags and YAML files are generated from their fields."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Places = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Where the work is done: the same for every command that works scene by scene."""
+
+    engine: Literal["serial", "processes", "mpi", "spark"] = "serial"
+    """one process; several; the ranks that mpirun starts; or Spark"""
+    workers: int | None = None
+    """processes, or threads of Spark's local master (default: the cores there are)"""
+    master: str | None = None
+    """Spark's master: local[*], local-cluster[2,1,2048], spark://HOST:7077 (default: that of
+    spark-submit, else local[*])"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelConfig(EngineOptions):
+    """Label scenes by colour: thick ice 0, thin ice 1, open water 2, unknown 255."""
+
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """pictures (PNG, JPEG, TIFF, GeoTIFF, .npz), folders of them, or URIs (engine spark)"""
+    out: Path
+    """folder for labels, pictures and records"""
+    thresholds: str = "paper"
+    """paper: at most 30 water, at least 205 thick; adaptive: the same after the scene's exposure
+    was estimated; or a YAML file with water_max and thick_min"""
+    filter: Literal["paper", "none"] = "paper"
+    """against thin cloud and shadow, guarded where it degenerates"""
+    stretch: tuple[float, float] | None = None
+    """values that become 0 and 255, for bands that are not 8-bit"""
+    pixel_metres: float | None = None
+    """size of a pixel, for areas where the file does not tell it"""
+    land: Path | None = None
+    """folder of land masks NAME.png, not zero on land"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SynthConfig(EngineOptions):
+    """Write seeded sea-ice scenes with their truth: OUT/scenes and OUT/truth."""
+
+    out: Path
+    """folder for scenes and truth"""
+    scenes: int = 12
+    """number of scenes"""
+    height: int = 2048
+    """rows of a scene"""
+    width: int = 2048
+    """columns of a scene"""
+    exposure: tuple[float, float] = (1.0, 1.0)
+    """range that the exposure of each scene is drawn from"""
+    seed: int = 0
+    """the same seed gives the same scenes"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScenesConfig(EngineOptions):
+    """Turn pictures into scenes (.npz) that `cloudmask predict` and `cloudmask prepare` read."""
+
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """pictures, or folders of them"""
+    out: Path
+    """folder for the scenes"""
+    labels: Path | None = None
+    """folder that `label` wrote, or of masks NAME.png: becomes the scenes' label"""
+    stretch: tuple[float, float] | None = None
+    """values that become 0 and 255, for bands that are not 8-bit; as it was for `label`"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareConfig(EngineOptions):
+    """Cut labelled scenes into a patch set, split by scene; the scenes are kept in OUT-scenes."""
+
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """pictures, or folders of them"""
+    labels: Path
+    """folder that `label` wrote, or of masks NAME.png"""
+    out: Path
+    """folder for the patch set"""
+    stretch: tuple[float, float] | None = None
+    """values that become 0 and 255, for bands that are not 8-bit; as it was for `label`"""
+    patch_size: int = 256
+    """rows and columns of a patch"""
+    stride: int | None = None
+    """distance between patches in pixels (default: the patch size, no overlap)"""
+    split: str = "train=0.8,valid=0.2"
+    """names and shares of the splits; a scene goes whole into one of them"""
+    seed: int = 42
+    """seed of the split"""
+    strict: bool = False
+    """stop at the first broken scene instead of leaving it out"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Score class maps against several references, side by side, and by cloud cover."""
+
+    predictions: Places
+    """NAME=FOLDER of masks of `cloudmask predict`, or of labels; one row each"""
+    against: Places
+    """NAME=FOLDER of labels, truth or manual masks NAME.png; one column each"""
+    out: Path
+    """folder for evaluation.json and index.html"""
+    scenes: Path | None = None
+    """folder of the pictures, for the page"""
+    patchset: Path | None = None
+    """only the scenes of one split of this patch set"""
+    split: str = "valid"
+    """which split of it"""
+    pixel_metres: float | None = None
+    """size of a pixel, for areas"""
+    shown: int = 4
+    """scenes shown on the page"""

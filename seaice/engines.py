@@ -1,0 +1,130 @@
+"""The same map over scenes in this process, in several, on MPI ranks, and on Spark.
+
+`Engine.map_items` has the signature and the manners of `cloudmask.data.parallel.map_items`, so
+that whatever takes the one takes the other: outcomes in item order, a ValueError costs its item
+alone, an OSError (a full disk) ends the work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any, Literal, TypeVar
+
+from tqdm import tqdm
+
+from cloudmask.data import parallel
+from cloudmask.data.parallel import Outcome, World
+from seaice.attempt import attempt
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+Kind = Literal["serial", "processes", "mpi", "spark"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where the work is done. `seconds` fills with what the last map took."""
+
+    kind: Kind = "serial"
+    workers: int | None = None
+    master: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            if self.workers < 1:
+                raise ValueError(f"--workers {self.workers} must be 1 or more")
+            if self.kind not in ("processes", "spark"):
+                how = "mpirun -n says how many" if self.kind == "mpi" else "serial has one"
+                raise ValueError(f"--workers is for the engines processes and spark; {how}")
+        if self.master is not None and self.kind != "spark":
+            raise ValueError("--master is for the engine spark; add --engine spark")
+        if self.workers is not None and self.master is not None:
+            raise ValueError("--workers is for Spark's local master; --master says how many itself")
+
+    def world(self) -> World:
+        """The MPI ranks. ValueError if there are some that the engine would not use."""
+        started, launcher = parallel.launched_size(os.environ)
+        if self.kind == "mpi":
+            return parallel.world()
+        if started > 1:
+            raise ValueError(f"{launcher} started {started} processes; add --engine mpi")
+        return World()
+
+    @property
+    def num_workers(self) -> int:
+        return self.workers or len(os.sched_getaffinity(0))
+
+    def map_items(
+        self,
+        function: Callable[[Item], Value],
+        items: Sequence[Item],
+        *,
+        world: World,
+        weights: Sequence[float] | None = None,
+        progress: str | None = None,
+        stop_at_error: bool = False,
+    ) -> list[Outcome[Value] | None]:
+        """See `parallel.map_items`; `function` must be one that can be pickled."""
+        began = time.perf_counter()
+        self.seconds.clear()
+        if self.kind in ("serial", "mpi"):
+            outcomes = parallel.map_items(
+                function,
+                items,
+                world=world,
+                weights=weights,
+                progress=progress,
+                stop_at_error=stop_at_error,
+            )
+        elif self.kind == "processes":
+            found = _on_processes(function, items, min(self.num_workers, max(1, len(items))))
+            outcomes = _watch(found, len(items), progress, stop_at_error)
+        else:
+            from seaice import spark
+
+            master = self.master or spark.default_master(self.workers)
+            found = spark.attempts(function, items, master=master, seconds=self.seconds)
+            outcomes = _watch(found, len(items), progress, stop_at_error)
+        self.seconds["total"] = time.perf_counter() - began
+        return outcomes
+
+
+def _on_processes(
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int
+) -> Iterable[Outcome[Any]]:
+    """Outcomes in item order, as they come. Started afresh: threads do not survive a fork."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures: list[Future] = [pool.submit(attempt, function, item) for item in items]
+        try:
+            for future in futures:
+                yield future.result()
+        except BrokenProcessPool:
+            raise ValueError(
+                "a worker process was ended from outside, perhaps for want of memory; use fewer "
+                "--workers and run the same command again"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _watch(
+    outcomes: Iterable[Outcome[Any]], total: int, progress: str | None, stop_at_error: bool
+) -> list[Outcome[Any] | None]:
+    """Tell of each failure as it comes; None for what was not reached."""
+    done: list[Outcome[Any] | None] = []
+    hidden = None if progress is not None else True
+    for outcome in tqdm(outcomes, total=total, desc=progress, disable=hidden, leave=False):
+        done.append(outcome)
+        if outcome.error is not None:
+            tqdm.write(f"left out: {outcome.error}", file=sys.stderr)
+            if stop_at_error:
+                break
+    return done + [None] * (total - len(done))

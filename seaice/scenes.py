@@ -1,0 +1,147 @@
+"""Pictures and their labels to the `.npz` scenes that the rest of the project reads, and on from
+there to a patch set by the writer that clouds have, too."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloudmask import runlog
+from cloudmask.data.prepare import prepare as prepare_patches
+from seaice import opencv, rasters, sources
+from seaice.colour import CLASSES
+from seaice.config import PrepareConfig, ScenesConfig
+from seaice.engines import Engine
+from seaice.image import BANDS, Stretch, read
+from seaice.sources import Source
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a scene is made of beside its picture."""
+
+    out: str
+    labels: str | None
+    stretch: Stretch | None
+
+
+def scenes(config: ScenesConfig) -> int:
+    """Write a scene for every picture; exit code 1 if one failed. ValueError, OSError."""
+    engine = Engine(config.engine, config.workers, config.master)
+    world = engine.world()
+    written, failed = convert(
+        config.scenes, config.out, config.labels, config.stretch, engine=engine
+    )
+    if world.is_root:
+        print(f"{written} scenes written, {failed} failed, in {config.out}")
+    return 1 if failed else 0
+
+
+def prepare(config: PrepareConfig) -> int:
+    """Scenes, then patches; exit code 1 if a scene failed. ValueError, OSError."""
+    engine = Engine(config.engine, config.workers, config.master)
+    folder = config.out.with_name(f"{config.out.name}-scenes")
+    _, failed = convert(config.scenes, folder, config.labels, config.stretch, engine=engine)
+    code = prepare_patches(
+        [folder],
+        config.out,
+        patch_size=config.patch_size,
+        stride=config.stride,
+        split=config.split,
+        seed=config.seed,
+        strict=config.strict,
+        map_items=engine.map_items,
+    )
+    return 1 if failed else code
+
+
+def convert(
+    places: Sequence[str],
+    out: Path,
+    labels: Path | None,
+    stretch: Stretch | None,
+    *,
+    engine: Engine,
+) -> tuple[int, int]:
+    """Scenes written now, and failed ones. Those that are there and up to date stay."""
+    world = engine.world()
+
+    def plan() -> list[Source]:
+        opencv.load()
+        if not places:
+            raise ValueError("give pictures, or folders of them")
+        if labels is not None and not labels.is_dir():
+            raise ValueError(f"--labels {labels} is not a folder")
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"{out} is a file; choose another --out")
+        found = sources.find(places, apart_from=out)
+        out.mkdir(parents=True, exist_ok=True)
+        return found
+
+    found = world.on_root(plan)
+    conversion = Conversion(
+        str(out.absolute()), str(labels.absolute()) if labels else None, stretch
+    )
+    outcomes = engine.map_items(
+        functools.partial(write_scene, conversion=conversion),
+        found,
+        world=world,
+        weights=[float(source.size_bytes) for source in found],
+        progress="scenes",
+    )
+    failed = sum(1 for o in outcomes if o is None or o.error is not None)
+    return sum(1 for o in outcomes if o is not None and o.value), failed
+
+
+def write_scene(source: Source, conversion: Conversion) -> bool:
+    """Write one scene; False if it is there already. ValueError: it cannot be made."""
+    out = Path(conversion.out) / f"{source.name}.npz"
+    path = None
+    facts: list[object] = [source.name, source.size_bytes, source.modified, conversion.stretch]
+    if conversion.labels is not None:
+        path = rasters.find(Path(conversion.labels), source.name)
+        if path is None:
+            raise ValueError(f"{source.place} has no label in {conversion.labels}; label it first")
+        facts.append(runlog.sha256_of(path))
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    if _key_of(out) == key:
+        return False
+    picture = read(source.fetch(), source.place, stretch=conversion.stretch)
+    arrays: dict[str, Any] = {"image": _image(picture.image, picture.missing)}
+    if path is not None:
+        label = rasters.read(path)
+        if label.shape != picture.missing.shape:
+            raise ValueError(
+                f"{path} has {label.shape[0]} x {label.shape[1]} pixels, {source.place} has "
+                f"{picture.missing.shape[0]} x {picture.missing.shape[1]}"
+            )
+        arrays |= {"label": label, "classes": np.array(CLASSES)}
+    stream = io.BytesIO()
+    np.savez(stream, channels=np.array(BANDS), key=np.array(key), **arrays)
+    runlog.write_aside(out, stream.getvalue())
+    return True
+
+
+def _image(image: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """(H, W, 3) as small as it can be: floating only where NaN has to say what is missing."""
+    if not missing.any():
+        return image
+    result = image.astype(np.float32)
+    result[missing] = np.nan
+    return result
+
+
+def _key_of(path: Path) -> str | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return str(file["key"])
+    except (OSError, ValueError, KeyError, EOFError):
+        return None

@@ -1,0 +1,167 @@
+"""What every engine does with one scene: fetch, decode, label, write. The map function.
+
+Files are written aside and renamed, the record last: a record says that its scene is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloudmask import runlog
+from seaice import colour, geotiff, opencv, png
+from seaice.colour import CLASSES, UNKNOWN
+from seaice.image import Picture, Stretch, read
+from seaice.label import Rule, label_scene
+from seaice.sources import Source
+
+LABELS, PICTURES, RECORDS = "labels", "pictures", "records"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a scene's labels depend on beside its picture, and where they go."""
+
+    out: str
+    rule: Rule
+    stretch: Stretch | None = None
+    pixel_metres: float | None = None
+    """of pictures that do not tell"""
+    land: str | None = None
+    """folder of masks NAME.png, not zero on land"""
+
+    def options(self) -> dict[str, Any]:
+        """Everything but the folder, as the records tell it."""
+        return {key: value for key, value in asdict(self).items() if key != "out"}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is handed back of a labelled scene: counts, never pixels."""
+
+    name: str
+    counts: tuple[int, ...]
+    """pixels of each class, and at last the unknown ones"""
+    km2_per_pixel: float | None
+    decode_seconds: float = 0.0
+    label_seconds: float = 0.0
+    write_seconds: float = 0.0
+    there: bool = False
+    """it was labelled by an earlier run"""
+
+
+def key_of(source: Source, settings: Settings) -> str:
+    """Changes with the options, and with the picture as far as its size and date tell."""
+    facts = [FORMAT_VERSION, settings.options(), source.name, source.size_bytes, source.modified]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def label_source(source: Source, settings: Settings) -> Done:
+    """Label one scene and write its files. ValueError: the scene is bad; OSError: the disk is."""
+    began = time.perf_counter()
+    picture = read(source.fetch(), source.place, stretch=settings.stretch)
+    land = _land(source.name, settings.land, picture)
+    decoded = time.perf_counter()
+    labelled = label_scene(picture, settings.rule, land=land)
+    ready = time.perf_counter()
+    counts = colour.count(labelled.label)
+    km2 = km2_per_pixel(picture, settings.pixel_metres)
+    out = Path(settings.out)
+    placed = picture.reference is not None and bool(picture.reference.tags)
+    path = f"{LABELS}/{source.name}{'.tif' if placed else '.png'}"
+    if placed and picture.reference is not None:
+        content = geotiff.encode(labelled.label, picture.reference, nodata=UNKNOWN)
+    else:
+        content = png.encode(labelled.label)
+    runlog.write_aside(out / path, content)
+    picture_png = png.encode_palette(labelled.label, colour.COLOURS)
+    runlog.write_aside(out / PICTURES / f"{source.name}.png", picture_png)
+    record = {
+        "scene": source.name,
+        "source": source.place,
+        "key": key_of(source, settings),
+        "options": settings.options(),
+        "label": path,
+        "label_sha256": hashlib.sha256(content).hexdigest(),
+        "rows": labelled.label.shape[0],
+        "columns": labelled.label.shape[1],
+        "km2_per_pixel": km2,
+        **statistics(counts, km2),
+        "done": labelled.done,
+    }
+    runlog.write_json(out / RECORDS / f"{source.name}.json", record)
+    end = time.perf_counter()
+    return Done(source.name, counts, km2, decoded - began, ready - decoded, end - ready)
+
+
+def statistics(counts: tuple[int, ...], km2_per_pixel: float | None) -> dict[str, Any]:
+    """Pixels, fractions of what is known and, with a pixel size, areas, by class."""
+    known = sum(counts[:-1])
+    by_class = dict(zip(CLASSES, counts[:-1], strict=True))
+    areas = None
+    if km2_per_pixel is not None:
+        areas = {name: pixels * km2_per_pixel for name, pixels in by_class.items()}
+    return {
+        "pixels": by_class,
+        "unknown_pixels": counts[-1],
+        "fractions": {name: pixels / known if known else None for name, pixels in by_class.items()},
+        "area_km2": areas,
+    }
+
+
+def already_done(source: Source, settings: Settings) -> Done | None:
+    """What an earlier run has left of this very scene; None if it is to be done.
+
+    ValueError if it was made with other options.
+    """
+    out = Path(settings.out)
+    path = out / RECORDS / f"{source.name}.json"
+    try:
+        record = json.loads(path.read_bytes())
+        key, options, label = record["key"], record["options"], out / record["label"]
+        counts = (*(record["pixels"][name] for name in CLASSES), record["unknown_pixels"])
+        area = record["km2_per_pixel"]
+    except (FileNotFoundError, KeyError, ValueError, TypeError):
+        return None
+    asked = json.loads(json.dumps(settings.options()))
+    if options != asked:
+        differing = ", ".join(name for name in asked if options.get(name) != asked[name])
+        raise ValueError(
+            f"{out} holds labels made with other options ({differing} differ); choose another "
+            "--out or delete it"
+        )
+    if key != key_of(source, settings) or not label.is_file():
+        return None
+    if runlog.sha256_of(label) != record["label_sha256"]:
+        return None
+    return Done(source.name, counts, area, there=True)
+
+
+def km2_per_pixel(picture: Picture, given_metres: float | None) -> float | None:
+    """From the picture's own reference, else from the size that was given."""
+    own = picture.reference.pixel_metres if picture.reference else None
+    width, height = own or (given_metres, given_metres)
+    return None if width is None or height is None else width * height / 1e6
+
+
+def _land(name: str, folder: str | None, picture: Picture) -> np.ndarray | None:
+    """(H, W) bool, or None without a mask for this scene. ValueError for one that does not fit."""
+    if folder is None:
+        return None
+    path = Path(folder) / f"{name}.png"
+    if not path.is_file():
+        return None
+    cv2 = opencv.load()
+    mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if mask is None or mask.shape != picture.missing.shape:
+        found = "no picture" if mask is None else f"{mask.shape[0]} x {mask.shape[1]}"
+        rows, columns = picture.missing.shape
+        raise ValueError(f"land mask {path} is {found}; the scene has {rows} x {columns} pixels")
+    return mask != 0

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from seaice import adaptive
+from seaice.colour import THICK, THIN, WATER, brightness, classify
+from seaice.missing import missing_pixels
+
+SNOW, YOUNG, SEA = (228, 231, 232), (82, 94, 106), (5, 9, 14)
+EXPOSURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+
+
+def field(colour, exposure, shape=(200, 200)):
+    noise = np.random.default_rng(0).normal(0, 2, (*shape, 1))
+    return np.clip((np.array(colour) + noise) * exposure, 0, 255).astype(np.uint8)
+
+
+def classes(image):
+    known = ~missing_pixels(image)
+    found = adaptive.estimate(image, known)
+    return classify(brightness(adaptive.correct(image, found.value)))
+
+
+@pytest.mark.parametrize("exposure", EXPOSURES)
+@pytest.mark.parametrize(("colour", "expected"), [(SNOW, THICK), (YOUNG, THIN), (SEA, WATER)])
+def test_scenes_of_one_class_get_it_at_every_exposure(colour, expected, exposure):
+    assert (classes(field(colour, exposure)) == expected).mean() > 0.99
+
+
+@pytest.mark.parametrize("exposure", EXPOSURES)
+def test_the_exposure_of_a_mixed_scene_is_found(exposure):
+    image = field(SNOW, exposure)
+    image[:, 80:140] = field(YOUNG, exposure)[:, 80:140]
+    image[:, 140:] = field(SEA, exposure)[:, 140:]
+    found = adaptive.estimate(image, np.ones(image.shape[:2], bool))
+    assert found.value == pytest.approx(exposure, rel=0.12)
+    assert found.shares == pytest.approx((0.4, 0.3, 0.3), abs=0.05)
+
+
+def test_nothing_known_leaves_the_exposure_at_1():
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert adaptive.estimate(image, np.zeros((8, 8), bool)).value == 1
+
+
+def test_correcting_divides_and_takes_what_is_saturated_for_snow():
+    image = np.array([[[0, 100, 255]]], np.uint8)
+    assert adaptive.correct(image, 1.25).tolist() == [[[0, 80, 232]]]
+    assert adaptive.correct(image, 0.5).tolist() == [[[0, 200, 255]]]
+
+
+def test_missing_are_zeros_that_reach_the_border_and_no_others():
+    image = np.full((40, 40, 3), 9, np.uint8)
+    image[:6, :6] = 0
+    image[20:30, 20:30] = 0
+    image[39, 10:13] = 0  # too small for a swath's edge
+    image[30, 0] = (0, 1, 0)
+    expected = np.zeros((40, 40), bool)
+    expected[:6, :6] = True
+    assert np.array_equal(missing_pixels(image), expected)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from seaice import colour, synthetic
+from seaice import filter as thin_cloud
+from seaice.colour import THICK, UNKNOWN
+from seaice.image import Picture
+from seaice.label import Rule, label_scene
+from seaice.missing import missing_pixels
+
+EXPOSURES = (0.7, 0.85, 1.0, 1.15, 1.3)
+
+
+def accuracy(label, truth):
+    known = truth != UNKNOWN
+    return (label[known] == truth[known]).mean()
+
+
+def labelled(scene, **rule):
+    picture = Picture(scene.image, missing_pixels(scene.image), None)
+    return label_scene(picture, Rule(**rule)).label
+
+
+def test_the_same_arguments_give_the_same_scene():
+    first, again = (synthetic.make_scene(3, height=96, width=128, seed=5) for _ in range(2))
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.truth, again.truth)
+    other = synthetic.make_scene(4, height=96, width=128, seed=5)
+    assert not np.array_equal(first.image, other.image)
+
+
+def test_missing_data_is_unknown_in_the_truth_and_found_again():
+    scenes = [synthetic.make_scene(index, height=128, width=128) for index in range(8)]
+    assert any((scene.truth == UNKNOWN).any() for scene in scenes)
+    for scene in scenes:
+        missing = scene.truth == UNKNOWN
+        assert np.array_equal((scene.image == 0).all(axis=2), missing)
+        assert np.array_equal(missing_pixels(scene.image), missing)
+
+
+def test_every_class_occurs_and_cloud_cover_varies():
+    scenes = [synthetic.make_scene(index, height=128, width=128) for index in range(12)]
+    found = set.union(*(set(np.unique(scene.truth)) for scene in scenes))
+    assert found >= {0, 1, 2}
+    covers = [scene.cloud_cover for scene in scenes]
+    assert min(covers) < 0.05
+    assert max(covers) > 0.2
+
+
+def test_without_cloud_the_published_rule_is_nearly_right():
+    scene = synthetic.degenerate("nodata_corners")
+    assert accuracy(labelled(scene, filter=False), scene.truth) > 0.99
+
+
+def test_filtering_comes_nearer_to_the_truth_than_the_colour_rule():
+    scenes = [synthetic.make_scene(index, height=512, width=512, seed=2) for index in range(8)]
+    cloudy = [scene for scene in scenes if scene.cloud_cover > 0.1]
+    assert len(cloudy) > 1
+    raw = np.mean([accuracy(labelled(s, filter=False), s.truth) for s in cloudy])
+    filtered = np.mean([accuracy(labelled(s), s.truth) for s in cloudy])
+    assert filtered > raw + 0.005
+
+
+@pytest.mark.parametrize("exposure", EXPOSURES)
+@pytest.mark.parametrize("kind", synthetic.KINDS)
+def test_adaptive_labels_degenerate_scenes_right(kind, exposure):
+    scene = synthetic.degenerate(kind, exposure=exposure)
+    assert accuracy(labelled(scene, adaptive=True), scene.truth) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("kind", "exposure"), [("uniform_snow", 1.0), ("uniform_thin_ice", 1.0), ("one_bright_floe", 1)]
+)
+def test_the_published_filter_fails_where_the_guarded_one_does_not(kind, exposure):
+    scene = synthetic.degenerate(kind, exposure=exposure)
+    published = thin_cloud.published(scene.image, colour.brightness(scene.image))
+    assert accuracy(published, scene.truth) < 0.7
+    assert accuracy(labelled(scene), scene.truth) > 0.99
+
+
+def test_fixed_thresholds_fail_on_dark_snow_and_adaptive_ones_do_not():
+    scene = synthetic.degenerate("nodata_corners", exposure=0.7)
+    assert accuracy(labelled(scene), scene.truth) < 0.7
+    assert (labelled(scene, adaptive=True) == THICK).mean() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [({"height": 32}, "has 64 rows"), ({"seed": -1}, "must be 0 or more")],
+)
+def test_scenes_that_cannot_be_made_are_refused(arguments, problem):
+    with pytest.raises(ValueError, match=problem):
+        synthetic.make_scene(0, **({"height": 64, "width": 64} | arguments))
