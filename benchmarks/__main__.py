@@ -7,11 +7,9 @@ import os
 import sys
 
 NAMES = (
-NAMES = (
     *("read_patches", "prepare", "two_ranks", "keras_fit"),
     *("whole_scenes", "scene_folder", "harness_cost"),
     *("label_seaice", "spark_seaice", "degenerate_seaice"),
-)
 )
 
 
