@@ -134,8 +134,8 @@ def readme(runs: Sequence[Run], settings: MllogConfig) -> str:
     notes = [
         f"{_count(len(runs))} reported, each with its log; the policy asks for {ADVISED_RUNS}. "
         + ("How many were made in all has not been declared." if made is None else "")
-        + (f"All {made} that were made." if made == len(runs) else "")
-        + (f"Chosen out of {made} that were made." if made and made > len(runs) else ""),
+        + (f"All {made} that were made (declared)." if made == len(runs) else "")
+        + (f"Chosen out of {made} that were made (declared)." if made and made > len(runs) else ""),
         "Staging the data: "
         + ("not declared." if staging is None else f"{staging:g} s before each run (declared)."),
         "Caches of the nodes: "
