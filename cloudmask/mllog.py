@@ -65,6 +65,8 @@ def _check(settings: MllogConfig) -> None:
                 "with letters, digits, '.', '_', '+' or '-'"
             )
     made, given = settings.runs_made, len(settings.runs)
+    if not given:
+        raise UsageError("no run folder is given; cloudmask mllog RUN... --out RESULTS ...")
     if made is not None and made < given:
         raise UsageError(f"--runs-made {made} is less than the {given} runs given")
     if settings.staging_seconds is not None and not 0 <= settings.staging_seconds < float("inf"):

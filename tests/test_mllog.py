@@ -292,6 +292,11 @@ def test_names_that_are_no_folder_names_are_refused(tmp_path, capsys, flag, name
     assert not list(tmp_path.iterdir())
 
 
+def test_a_set_of_no_runs_is_refused(tmp_path, capsys):
+    assert mllog(out=tmp_path) == 2
+    assert "no run folder is given" in capsys.readouterr().err
+
+
 def test_declarations_that_cannot_be_are_refused(tmp_path, capsys):
     assert mllog("a", "b", "--runs-made", 1, out=tmp_path) == 2
     assert "--runs-made 1 is less than the 2 runs given" in capsys.readouterr().err
