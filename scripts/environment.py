@@ -115,8 +115,9 @@ def install_packages(environment: Environment, lock: Path, variables: Mapping[st
         fetched = re.findall(r"^(?:Collecting|Requirement already)", text, flags=re.MULTILINE)
         return f"  fetched {len(fetched)} of {total}"
 
+    # Spark is published as source alone; all it takes to build it is setuptools, which pip fetches.
     command = pip(environment, "install", "--no-deps", "--require-hashes", "--only-binary=:all:")
-    command += ["--requirement", lock]
+    command += ["--no-binary=pyspark", "--requirement", lock]
     what = "installing packages"
     run(command, what=what, log=log, environment=variables, progress=progress)
 
