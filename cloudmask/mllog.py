@@ -51,7 +51,8 @@ def mllog(settings: MllogConfig) -> int:
     for name, text in files.items():  # README.md comes last: with it the set is whole
         runlog.write_aside(folder / name, text.encode())
     print(
-        f"{_count(len(runs))} in {folder}; the rules also want sientific_contribution.pdf (so spelled)"
+        f"{_count(len(runs))} in {folder}; the rules also want sientific_contribution.pdf "
+        "(so spelled)"
     )
     if len(runs) < ADVISED_RUNS:
         runlog.warn(f"the policy asks for {ADVISED_RUNS} runs of CloudMask, here are {len(runs)}")
