@@ -1,5 +1,11 @@
 # shellcheck shell=bash
-# Sourced by the job scripts: arguments checked before anything starts, signals handed on, requeueing.
+# Sourced by the job scripts: arguments checked before anything starts, signals handed on,
+# requeueing.
+
+# A batch system may send TERM to mpirun itself, which then kills its ranks after twice so many
+# seconds. Its own default, 1, is too short for a step and a checkpoint.
+# shellcheck disable=SC2034
+patient=(--mca odls_base_sigkill_timeout 10)
 
 die() {
     echo "$(basename "$0"): error: $*" >&2
@@ -21,13 +27,15 @@ check_patches() {
 }
 
 # run_until_told SIGNAL COMMAND...: run a command to its end, and hand on to it, as SIGNAL, what the
-# batch system says: USR1 before the time limit, TERM when it pre-empts. Returns the command's code; 75
-# (which the programs themselves return when they have stopped safely) also where the signal met a
-# command that was not ready to hear it.
+# batch system says: USR1 before the time limit, TERM when it pre-empts. Returns the command's code;
+# 75 (which train_hvd.py itself returns when it has stopped safely) also where the signal ended a
+# command that does not listen, or not yet.
 run_until_told() {
-    local signal=$1 child='' told='' code
+    local signal=$1 child='' code
     shift
-    trap 'told=yes; [ -z "$child" ] || kill -s "$signal" "$child" 2>/dev/null' USR1 TERM
+    told=''
+    trap 'told=USR1; [ -z "$child" ] || kill -s "$signal" "$child" 2>/dev/null' USR1
+    trap 'told=TERM; [ -z "$child" ] || kill -s "$signal" "$child" 2>/dev/null' TERM
     "$@" &
     child=$!
     [ -z "$told" ] || kill -s "$signal" "$child" 2>/dev/null
@@ -43,8 +51,11 @@ run_until_told() {
     return "$code"
 }
 
-# Put this Slurm job back into the queue. Refused by Slurm, as for a job that was cancelled, it returns.
+# Put this Slurm job back into the queue if it was USR1 that told it to stop. TERM comes from Slurm
+# itself, which requeues what it pre-empts; what was cancelled must stay so, and Slurm would let a job
+# requeue itself even then.
 requeue() {
+    [ "$told" = USR1 ] || return
     echo "$(basename "$0"): told to stop; back into the queue"
     scontrol requeue "$SLURM_JOB_ID" && sleep infinity # Slurm ends this script when it requeues
 }

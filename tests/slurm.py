@@ -65,7 +65,7 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
-KillWait=10
+KillWait=30
 ReturnToService=2
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -76,7 +76,7 @@ SlurmdLogFile={folder}/slurmd.log
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PartitionName=all Nodes={host} Default=YES PriorityTier=1 GraceTime=60 State=UP
+PartitionName=all Nodes={host} Default=YES PriorityTier=1 State=UP
 PartitionName=urgent Nodes={host} PriorityTier=2 PreemptMode=OFF State=UP
 """
 
@@ -124,6 +124,11 @@ class Cluster:
         going = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
         return self.wait(number, lambda job: job["JobState"] not in going, seconds=seconds)
 
+    def is_idle(self) -> bool:
+        """Whether the node runs nothing, not even the end of a job."""
+        words = ("sinfo", "--noheader", "--partition=all", "--format=%T")
+        return self.run(*words).stdout.strip() == "idle"
+
     def log(self) -> str:
         return "".join(_tail(path) for path in sorted(self.folder.glob("*.log")))
 
@@ -163,7 +168,7 @@ def cluster(*, cpus: int = 2) -> Iterator[Cluster]:
         tiny.wait_until(lambda: _alive(here, daemons) and files["socket"].exists(), seconds=20)
         daemon("slurmctld", "-D", "-i")
         daemon("slurmd", "-D")
-        tiny.wait_until(lambda: _alive(here, daemons) and _is_idle(here), seconds=60)
+        tiny.wait_until(lambda: _alive(here, daemons) and here.is_idle(), seconds=60)
         yield here
     finally:
         _kill_all(folder)
@@ -175,12 +180,6 @@ def cluster(*, cpus: int = 2) -> Iterator[Cluster]:
 def _alive(here: Cluster, daemons: list[subprocess.Popen[str]]) -> bool:
     assert all(process.poll() is None for process in daemons), here.log()
     return True
-
-
-def _is_idle(here: Cluster) -> bool:
-    return (
-        here.run("sinfo", "--noheader", "--partition=all", "--format=%T").stdout.strip() == "idle"
-    )
 
 
 def _ports() -> tuple[int, int]:

@@ -9,9 +9,9 @@ import scaling_fake
 import slurm
 import tiny
 
-TRAIN = ("--batch-size", 2, "--widths", 4, 8, "--precision", "float32", "--no-tensorboard")
-TRAIN = (*TRAIN, "--threads", 1)
-SHORT = ("--epochs", 8, *TRAIN)
+TINY = ("--widths", 4, 8, "--precision", "float32", "--threads", 1)
+TRAIN = (*TINY, "--batch-size", 2, "--no-tensorboard")
+SHORT = ("--epochs", 24, *TRAIN)
 
 pytestmark = [
     pytest.mark.slow,
@@ -100,17 +100,21 @@ def no_pmix(cluster):
     return None if done.returncode == 0 else f"srun --mpi=pmix: {done.stderr.splitlines()[0]}"
 
 
+@pytest.mark.parametrize("launcher", ["mpirun", "srun"])
 def test_job_that_is_preempted_by_another_goes_on_after_it(
-    cluster, submit, patchset, whole, tmp_path
+    cluster, submit, patchset, whole, tmp_path, launcher
 ):
+    # Slurm tells every process of the job, the script tells the launcher, the launcher the ranks.
+    if launcher == "srun" and (lacking := no_pmix(cluster)):
+        pytest.skip(lacking)
     run = tmp_path / "run"
-    number, _ = submit("train.sbatch", patchset, run, *SHORT)
+    number, log = submit("train.sbatch", patchset, run, *SHORT, CLOUDMASK_LAUNCHER=launcher)
     wait_for_step(cluster, run, 3, number)
-    urgent = cluster.submit("--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap=true")
-    assert cluster.end(urgent)["JobState"] == "COMPLETED"
-    assert status(run) == "stopped"
+    words = ("--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap=true")
+    assert cluster.end(cluster.submit(*words))["JobState"] == "COMPLETED"
+    assert status(run) == "stopped", log.read_text()
     job = cluster.end(number)
-    assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0")
+    assert (job["JobState"], job["ExitCode"], job["Restarts"]) == ("COMPLETED", "0:0", "1")
     assert tiny.newest_weights(run) == whole
 
 
@@ -127,11 +131,13 @@ def test_job_at_its_time_limit_requeues_itself_and_goes_on(cluster, submit, patc
 
 def test_job_that_is_cancelled_stays_cancelled(cluster, submit, patchset, tmp_path):
     run = tmp_path / "run"
-    number, _ = submit("train.sbatch", patchset, run, "--epochs", 9999, *TRAIN)
+    number, log = submit("train.sbatch", patchset, run, "--epochs", 9999, *TRAIN)
     wait_for_step(cluster, run, 3, number)
     cluster.run("scancel", number)
-    job = cluster.wait(number, lambda job: job["JobState"] == "CANCELLED", seconds=30)
-    assert job["Restarts"] == "0"
+    tiny.wait_until(cluster.is_idle)
+    job = cluster.job(number)
+    assert (job["JobState"], job["Restarts"]) == ("CANCELLED", "0"), log.read_text()
+    assert status(run) == "stopped"
 
 
 def test_seeds_of_an_array_are_runs_of_their_own(cluster, submit, patchset, tmp_path):
@@ -197,12 +203,21 @@ def test_study_under_srun_starts_and_binds_every_rank(cluster, tmp_path):
 def test_study_that_is_told_to_stop_requeues_itself_and_goes_on(
     cluster, submit, patchset, tmp_path
 ):
-    folder = tmp_path / "study"
-    words = (patchset, folder, "1", "--epochs", 1, "--max-steps", 6, *TRAIN)
-    number, _ = submit("study.sbatch", *words, options=("--ntasks=1",))
-    cluster.wait(number, lambda _: (folder / "study.json").exists(), seconds=60)
+    results = tmp_path / "study" / "results.jsonl"
+
+    def rows():
+        return results.read_text().splitlines() if results.exists() else []
+
+    words = (patchset, results.parent, "1", "--max-steps", 4, *TINY)
+    number, log = submit("study.sbatch", *words, options=("--ntasks=1",))
+    cluster.wait(number, lambda job: rows() or job["JobState"] == "FAILED", seconds=120)
     cluster.run("scancel", "--signal=USR1", "--batch", number)
     cluster.wait(number, lambda job: job["Restarts"] == "1", seconds=60)
+    before = rows()
+    assert before, log.read_text()
+    cluster.wait(number, lambda _: len(rows()) > len(before), seconds=120)
+    assert rows()[: len(before)] == before
+    assert {json.loads(row)["status"] for row in rows()} == {"ok"}
 
 
 @pytest.mark.parametrize(
