@@ -1,7 +1,6 @@
 """The job scripts in a real Slurm of one node: told to stop, back in the queue, done."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -218,11 +217,3 @@ def test_study_that_is_told_to_stop_requeues_itself_and_goes_on(
     cluster.wait(number, lambda _: len(rows()) > len(before), seconds=120)
     assert rows()[: len(before)] == before
     assert {json.loads(row)["status"] for row in rows()} == {"ok"}
-
-
-@pytest.mark.parametrize(
-    "script", sorted((tiny.ROOT / "jobs").iterdir()), ids=lambda path: path.name
-)
-def test_script_is_shell(script):
-    done = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
