@@ -12,17 +12,19 @@ import time
 from collections.abc import Sequence
 
 from cloudmask import command, config
+from cloudmask.train.preemption import listening
 
 
 def main(words: Sequence[str]) -> int:
     started = time.time()
     settings = config.parse(config.TrainConfig, words, prog="train_hvd.py")
 
-    with command.loading_tensorflow():
-        from cloudmask.train import loop, ranks, summary
+    with listening() as wish:
+        with command.loading_tensorflow():
+            from cloudmask.train import loop, ranks, summary
 
-    world = ranks.start(threads=settings.threads, horovod=settings.horovod)
-    record = loop.train(settings, world, started=started)
+        world = ranks.start(threads=settings.threads, horovod=settings.horovod)
+        record = loop.train(settings, world, wish, started=started)
     if world.is_root:
         print(summary.closing_lines(record, settings.out), flush=True)
     return 0

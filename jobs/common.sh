@@ -1,4 +1,11 @@
-# Sourced by the job scripts: arguments checked before anything starts, signals handed on, requeueing.
+# shellcheck shell=bash
+# Sourced by the job scripts: arguments checked before anything starts, signals handed on,
+# requeueing.
+
+# A batch system may send TERM to mpirun itself, which then kills its ranks after twice so many
+# seconds. Its own default, 1, is too short for a step and a checkpoint.
+# shellcheck disable=SC2034
+patient=(--mca odls_base_sigkill_timeout 10)
 
 die() {
     echo "$(basename "$0"): error: $*" >&2
@@ -19,19 +26,36 @@ check_patches() {
     [ -f "$1/manifest.json" ] || die "$1 is no patch set (no manifest.json); run 'cloudmask prepare'"
 }
 
-# Run a command so that USR1 (before the time limit) and TERM (pre-emption) reach every rank: mpirun
-# and srun hand USR1 on. The ranks finish their step, rank 0 writes a checkpoint, and all exit with
-# code 75. Returns the command's code.
+# run_until_told SIGNAL COMMAND...: run a command to its end, and hand on to it, as SIGNAL, what the
+# batch system says: USR1 before the time limit, TERM when it pre-empts. Returns the command's code;
+# 75 (which train_hvd.py itself returns when it has stopped safely) also where the signal ended a
+# command that does not listen, or not yet.
 run_until_told() {
+    local signal=$1 child='' code
+    shift
+    told=''
+    trap 'told=USR1; [ -z "$child" ] || kill -s "$signal" "$child" 2>/dev/null' USR1
+    trap 'told=TERM; [ -z "$child" ] || kill -s "$signal" "$child" 2>/dev/null' TERM
     "$@" &
     child=$!
-    trap 'kill -USR1 "$child" 2>/dev/null' USR1 TERM
-    while :; do
+    [ -z "$told" ] || kill -s "$signal" "$child" 2>/dev/null
+    # A trapped signal ends `wait`, but not the command.
+    while
         wait "$child"
-        code=$?
-        # A trapped signal ends `wait` too; the command itself may still be running.
-        kill -0 "$child" 2>/dev/null || break
-    done
+        kill -0 "$child" 2>/dev/null
+    do :; done
+    wait "$child" # again: the shell remembers the code of the command itself
+    code=$?
     trap - USR1 TERM
+    [ -z "$told" ] || [ "$code" -le 128 ] || code=75
     return "$code"
+}
+
+# Put this Slurm job back into the queue if it was USR1 that told it to stop. TERM comes from Slurm
+# itself, which requeues what it pre-empts; what was cancelled must stay so, and Slurm would let a job
+# requeue itself even then.
+requeue() {
+    [ "$told" = USR1 ] || return
+    echo "$(basename "$0"): told to stop; back into the queue"
+    scontrol requeue "$SLURM_JOB_ID" && sleep infinity # Slurm ends this script when it requeues
 }

@@ -9,11 +9,12 @@ import pytest
 import tiny
 
 from cloudmask import command
-from cloudmask.train import checkpoint
 from cloudmask.train.preemption import listening
 
 FAST = ("--epochs", 3, "--batch-size", 2, "--widths", 4, 8, "--precision", "float32")
 FAST = (*FAST, "--no-tensorboard", "--threads", 1)
+STEPS = 15
+"""in an epoch of 30 patches on one rank"""
 
 
 def test_a_signal_raises_a_flag_and_the_handlers_come_back():
@@ -26,55 +27,101 @@ def test_a_signal_raises_a_flag_and_the_handlers_come_back():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    return tmp_path_factory.mktemp("preemption")
+def test_a_second_signal_changes_nothing():
+    with listening() as wish:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        assert float(wish) == 1
+        assert wish.name == "SIGTERM"
 
 
 @pytest.fixture(scope="module")
-def patchset(work):
-    return tiny.make_patchset(work / "set", patches=40)
+def patchset(tmp_path_factory):
+    return tiny.make_patchset(tmp_path_factory.mktemp("preemption") / "set")
 
 
-def weights(run):
-    """Of the newest checkpoint, as it lies on disk."""
-    newest = checkpoint.steps(run / "checkpoints")[-1]
-    return newest, (run / "checkpoints" / f"step-{newest:08d}.h5").read_bytes()
+@pytest.fixture(scope="module")
+def whole(patchset):
+    """whole(ranks): what an unbroken run leaves"""
+    made = {}
+
+    def run(ranks):
+        if ranks not in made:
+            folder = patchset.with_name(f"whole-{ranks}")
+            ended = tiny.train("--data", patchset, *FAST, "--out", folder, ranks=ranks)
+            assert ended.code == 0, ended.err
+            made[ranks] = tiny.newest_weights(folder)
+        return made[ranks]
+
+    return run
 
 
 def last_rank(process):
     """The process of the last rank, which hears a signal that no other rank hears."""
-    pids = tiny.descendants(process.pid) or [process.pid]
-    return [pid for pid in pids if b"train_hvd.py" in command_line(pid)][-1]
+    pids = [process.pid, *tiny.descendants(process.pid)]
+    return [pid for pid in pids if program(pid).endswith("train_hvd.py")][-1]
 
 
-def command_line(pid):
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+def program(pid):
+    """What Python runs in a process."""
+    return [*Path(f"/proc/{pid}/cmdline").read_text().split("\0"), ""][1]
+
+
+def check_stopped_and_resumed(folder, patchset, whole, *, err, ranks, step=None):
+    assert "stopped by a signal after step" in err
+    assert err.count("train_hvd.py: error") == 1
+    assert "Traceback" not in err.partition("horovodrun")[0]  # which prints one of its own
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "stopped"
+    stopped_at, _ = tiny.newest_weights(folder)
+    assert step in (stopped_at, None)
+    assert stopped_at < whole(ranks)[0]
+
+    resumed = tiny.train("--data", patchset, *FAST, "--out", folder, "--resume", ranks=ranks)
+    assert resumed.code == 0, resumed.err
+    assert f"step-{stopped_at:08d}" in resumed.out
+    assert tiny.newest_weights(folder) == whole(ranks)
+    assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
+
+
+# horovodrun ends with 1 whatever code its ranks end with: who starts it must ask summary.json.
+@pytest.mark.slow
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("ranks", "by", "number", "code"),
+    [
+        (1, "python", signal.SIGTERM, command.STOPPED),
+        (2, "mpirun", signal.SIGUSR1, command.STOPPED),
+        (2, "horovodrun --gloo", signal.SIGUSR1, 1),
+    ],
+)
+def test_one_rank_that_is_told_stops_all_and_the_run_goes_on_to_the_same_bits(
+    tmp_path, patchset, whole, ranks, by, number, code
+):
+    program = tiny.ROOT / "train_hvd.py"
+    words = ("--data", patchset, *FAST, "--out", tmp_path)
+    process = tiny.start(program, *words, ranks=ranks, by=by)
+    tiny.wait_for_step(tmp_path, 3, process)
+    os.kill(last_rank(process), number)
+    ended = tiny.finish(process)
+    assert ended.code == code, ended.err
+    check_stopped_and_resumed(tmp_path, patchset, whole, err=ended.err, ranks=ranks)
 
 
 @pytest.mark.slow
 @pytest.mark.mpi
-@pytest.mark.parametrize(("ranks", "number"), [(1, signal.SIGTERM), (2, signal.SIGUSR1)])
-def test_one_rank_that_is_told_stops_all_and_the_run_goes_on_to_the_same_bits(
-    work, patchset, ranks, number
+@pytest.mark.parametrize(
+    ("when", "step", "ranks"),
+    [
+        ("startup", 1, 2),
+        ("validation", STEPS + 1, 1),
+        (f"step:{STEPS - 1}", STEPS, 1),  # the epoch is left to close
+    ],
+)
+def test_run_that_is_told_at_an_awkward_moment_goes_on_to_the_same_bits(
+    tmp_path, patchset, whole, when, step, ranks
 ):
-    whole, broken = work / f"whole-{ranks}", work / f"broken-{ranks}"
-    words = ("--data", patchset, *FAST)
-    assert tiny.train(*words, "--out", whole, ranks=ranks).code == 0
-
-    process = tiny.start(tiny.ROOT / "train_hvd.py", *words, "--out", broken, ranks=ranks)
-    tiny.wait_for_step(broken, 3, process)
-    os.kill(last_rank(process), number)
-    ended = tiny.finish(process)
+    words = ("--data", patchset, *FAST, "--out", tmp_path)
+    ended = tiny.finish(tiny.start(tiny.ROOT / "tests" / "told.py", when, *words, ranks=ranks))
     assert ended.code == command.STOPPED, ended.err
-    assert "stopped by a signal after step" in ended.err
-    assert ended.err.count("train_hvd.py: error") == 1
-    summary = json.loads((broken / "summary.json").read_text())
-    assert summary["status"] == "stopped"
-    step, _ = weights(broken)
-    assert 3 <= step < weights(whole)[0]
-
-    resumed = tiny.train(*words, "--out", broken, "--resume", ranks=ranks)
-    assert resumed.code == 0, resumed.err
-    assert f"step-{step:08d}" in resumed.out
-    assert weights(broken) == weights(whole)
+    check_stopped_and_resumed(tmp_path, patchset, whole, err=ended.err, ranks=ranks, step=step)

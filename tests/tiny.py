@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -171,6 +172,12 @@ def events(run: Path, event: str) -> list[dict]:
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     records = [json.loads(line) for line in lines if line.endswith("\n")]
     return [record for record in records if record["event"] == event]
+
+
+def newest_weights(run: Path) -> tuple[int, str]:
+    """The step of a run's newest checkpoint, and the sha256 of its weights and optimizer."""
+    path = max((run / "checkpoints").glob("step-*.h5"))
+    return int(path.stem.removeprefix("step-")), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

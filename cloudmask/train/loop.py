@@ -24,7 +24,7 @@ from cloudmask.train import network, resume, summary, timing
 from cloudmask.train.board import Board
 from cloudmask.train.input_pipeline import Source, read_ahead
 from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
-from cloudmask.train.preemption import Wish, listening
+from cloudmask.train.preemption import Wish
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.runfolder import RunFolder, check_memory
 from cloudmask.train.state import State
@@ -32,16 +32,16 @@ from cloudmask.train.step import make_train_step
 from cloudmask.train.validation import make_validation
 
 
-def train(config: TrainConfig, ranks: Ranks, *, started: float) -> dict[str, Any]:
+def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> dict[str, Any]:
     """Train as configured; returns the content of summary.json, as this rank saw it.
 
     `started` is the time.time() from which time to solution counts. Raises AgreedError (on every
-    rank alike) for bad input and for a loss that is not finite.
+    rank alike) for bad input and for a loss that is not finite, and StoppedError, one of its kind,
+    when any rank's `wish` was heard.
     """
     folder = RunFolder(config.out)
     try:
-        with listening() as wish:
-            return _train(config, ranks, folder, wish, started=started)
+        return _train(config, ranks, folder, wish, started=started)
     except tf.errors.UnknownError as error:
         if "Horovod has been shut down" not in str(error):
             raise

@@ -1,0 +1,219 @@
+"""The job scripts in a real Slurm of one node: told to stop, back in the queue, done."""
+
+import json
+import sys
+
+import pytest
+import scaling_fake
+import slurm
+import tiny
+
+TINY = ("--widths", 4, 8, "--precision", "float32", "--threads", 1)
+TRAIN = (*TINY, "--batch-size", 2, "--no-tensorboard")
+SHORT = ("--epochs", 24, *TRAIN)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.mpi,
+    pytest.mark.skipif(slurm.missing() is not None, reason=f"no Slurm here: {slurm.missing()}"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with slurm.cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def patchset(tmp_path_factory):
+    return tiny.make_patchset(tmp_path_factory.mktemp("slurm") / "set")
+
+
+@pytest.fixture(scope="module")
+def whole(patchset):
+    """The newest weights of an unbroken run of two ranks, without Slurm."""
+    folder = patchset.with_name("whole")
+    ended = tiny.train("--data", patchset, *SHORT, "--out", folder, ranks=2)
+    assert ended.code == 0, ended.err
+    return tiny.newest_weights(folder)
+
+
+@pytest.fixture
+def submit(cluster, tmp_path):
+    """submit(script, *words, options=...) -> (number of the job, file of its output)"""
+    numbers = []
+
+    def start(script, *words, options=("--ntasks=2",), **environment):
+        log = tmp_path / "job.log"
+        line = (f"--output={log}", *options, f"jobs/{script}", *words)
+        numbers.append(cluster.submit(*line, **environment))
+        return numbers[-1], log
+
+    yield start
+    for number in numbers:
+        cluster.run("scancel", "--quiet", number)
+        cluster.end(number)
+
+
+def wait_for_step(cluster, run, step, number):
+    """Wait until a job's run has made a step; the job must not have ended."""
+
+    def there(job):
+        assert job["JobState"] in ("PENDING", "RUNNING", "CONFIGURING"), job
+        return len(tiny.events(run, "step")) >= step
+
+    cluster.wait(number, there, seconds=120)
+
+
+def status(run):
+    return json.loads((run / "summary.json").read_text())["status"]
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "srun"])
+def test_job_that_is_told_to_stop_requeues_itself_and_ends_with_the_same_bits(
+    cluster, submit, patchset, whole, tmp_path, launcher
+):
+    if launcher == "srun" and (lacking := no_pmix(cluster)):
+        pytest.skip(lacking)
+    run = tmp_path / "run"
+    number, log = submit("train.sbatch", patchset, run, *SHORT, CLOUDMASK_LAUNCHER=launcher)
+    wait_for_step(cluster, run, 3, number)
+    cluster.run("scancel", "--signal=USR1", "--batch", number)
+    cluster.wait(number, lambda job: job["Restarts"] == "1", seconds=60)
+    assert status(run) == "stopped"
+    stopped_at, _ = tiny.newest_weights(run)
+    assert 3 <= stopped_at < whole[0]
+
+    job = cluster.end(number)
+    assert (job["JobState"], job["ExitCode"], job["Restarts"]) == ("COMPLETED", "0:0", "1")
+    assert f"step-{stopped_at:08d}" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert status(run) == "finished"
+    assert tiny.newest_weights(run) == whole
+
+
+def no_pmix(cluster):
+    """Why srun cannot start ranks of MPI here; None if it can."""
+    done = cluster.run("srun", "--mpi=pmix", "true")
+    return None if done.returncode == 0 else f"srun --mpi=pmix: {done.stderr.splitlines()[0]}"
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "srun"])
+def test_job_that_is_preempted_by_another_goes_on_after_it(
+    cluster, submit, patchset, whole, tmp_path, launcher
+):
+    # Slurm tells every process of the job, the script tells the launcher, the launcher the ranks.
+    if launcher == "srun" and (lacking := no_pmix(cluster)):
+        pytest.skip(lacking)
+    run = tmp_path / "run"
+    number, log = submit("train.sbatch", patchset, run, *SHORT, CLOUDMASK_LAUNCHER=launcher)
+    wait_for_step(cluster, run, 3, number)
+    words = ("--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap=true")
+    assert cluster.end(cluster.submit(*words))["JobState"] == "COMPLETED"
+    assert status(run) == "stopped", log.read_text()
+    job = cluster.end(number)
+    assert (job["JobState"], job["ExitCode"], job["Restarts"]) == ("COMPLETED", "0:0", "1")
+    assert tiny.newest_weights(run) == whole
+
+
+def test_job_at_its_time_limit_requeues_itself_and_goes_on(cluster, submit, patchset, tmp_path):
+    # Of a minute, the shortest. Slurm looks twice a minute: the signal comes in its second half.
+    run = tmp_path / "run"
+    options = ("--ntasks=2", "--time=1", "--signal=B:USR1@1")
+    number, log = submit("train.sbatch", patchset, run, "--epochs", 9999, *TRAIN, options=options)
+    cluster.wait(number, lambda job: job["Restarts"] == "1", seconds=120)
+    assert status(run) == "stopped"
+    stopped_at, _ = tiny.newest_weights(run)
+    cluster.wait(number, lambda _: f"step-{stopped_at:08d}" in log.read_text(), seconds=60)
+
+
+def test_job_that_is_cancelled_stays_cancelled(cluster, submit, patchset, tmp_path):
+    run = tmp_path / "run"
+    number, log = submit("train.sbatch", patchset, run, "--epochs", 9999, *TRAIN)
+    wait_for_step(cluster, run, 3, number)
+    cluster.run("scancel", number)
+    tiny.wait_until(cluster.is_idle)
+    job = cluster.job(number)
+    assert (job["JobState"], job["Restarts"]) == ("CANCELLED", "0"), log.read_text()
+    assert status(run) == "stopped"
+
+
+def test_seeds_of_an_array_are_runs_of_their_own(cluster, submit, patchset, tmp_path):
+    runs = tmp_path / "runs"
+    options = ("--array=0-1", "--ntasks=1")
+    number, _ = submit(
+        "seeds.sbatch", patchset, runs, "--epochs", 1, "--max-steps", 2, *TRAIN, options=options
+    )
+    for task in (0, 1):
+        assert cluster.end(f"{number}_{task}")["JobState"] == "COMPLETED"
+        summary = json.loads((runs / f"seed-{task}" / "summary.json").read_text())
+        assert (summary["status"], summary["seed"], summary["ranks"]) == ("finished", task, 1)
+    assert tiny.newest_weights(runs / "seed-0") != tiny.newest_weights(runs / "seed-1")
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "options", "environment", "says"),
+    [
+        ("train.sbatch", ["{set}", "{run}"], [], {}, "say how many ranks: sbatch --ntasks=N"),
+        ("train.sbatch", ["{set}"], ["--ntasks=1"], {}, "give a patch set and a run folder"),
+        ("train.sbatch", ["/nowhere", "{run}"], ["--ntasks=1"], {}, "/nowhere is no patch set"),
+        (
+            *("train.sbatch", ["{set}", "{run}"], ["--ntasks=1"], {"CLOUDMASK_LAUNCHER": "yarn"}),
+            "CLOUDMASK_LAUNCHER is 'yarn'; use mpirun or srun",
+        ),
+        (
+            "seeds.sbatch",
+            ["{set}", "{run}"],
+            ["--ntasks=1"],
+            {},
+            "say which seeds: sbatch --array=",
+        ),
+        ("study.sbatch", ["{set}", "{run}"], ["--ntasks=1"], {}, "a study folder and rank counts"),
+    ],
+)
+def test_wrong_submission_is_a_failed_job_with_one_clear_line(
+    cluster, submit, patchset, tmp_path, script, words, options, environment, says
+):
+    filled = [word.format(set=patchset, run=tmp_path / "run") for word in words]
+    number, log = submit(script, *filled, options=options, **environment)
+    job = cluster.end(number)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "2:0")
+    assert says in log.read_text()
+    assert log.read_text().count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_study_under_srun_starts_and_binds_every_rank(cluster, tmp_path):
+    folder = tmp_path / "study"
+    words = ["-m", "scaling", "run", "--out", folder, "--launcher", "srun", "--ranks", "1,2"]
+    words += ["--modes", "weak", "--repeats", 2, "--stall-seconds", 60, "--no-allreduce", "--"]
+    words += ["python", scaling_fake.__file__, "--out", "{out}", "--batch", "{batch}"]
+    done = cluster.run("salloc", "--quiet", "--ntasks=2", sys.executable, *words)
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok"] * 4
+    assert {row["launcher"] for row in rows} == {"srun"}
+    for row in rows:
+        assert len({*map(tuple, row["cores"])}) == row["ranks"]  # a core each, and no two the same
+        assert [len(cores) for cores in row["cores"]] == [1] * row["ranks"]
+
+
+def test_study_that_is_told_to_stop_requeues_itself_and_goes_on(
+    cluster, submit, patchset, tmp_path
+):
+    results = tmp_path / "study" / "results.jsonl"
+
+    def rows():
+        return results.read_text().splitlines() if results.exists() else []
+
+    words = (patchset, results.parent, "1", "--max-steps", 4, *TINY)
+    number, log = submit("study.sbatch", *words, options=("--ntasks=1",))
+    cluster.wait(number, lambda job: rows() or job["JobState"] == "FAILED", seconds=120)
+    cluster.run("scancel", "--signal=USR1", "--batch", number)
+    cluster.wait(number, lambda job: job["Restarts"] == "1", seconds=60)
+    before = rows()
+    assert before, log.read_text()
+    cluster.wait(number, lambda _: len(rows()) > len(before), seconds=120)
+    assert rows()[: len(before)] == before
+    assert {json.loads(row)["status"] for row in rows()} == {"ok"}
