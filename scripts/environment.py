@@ -167,7 +167,7 @@ def install_project(environment: Environment, root: Path, variables: Mapping[str
 @contextlib.contextmanager
 def only_one_setup(root: Path) -> Iterator[None]:
     """Let a second setup of this checkout wait for the first, rather than mix with it."""
-    with (root / "pyproject.toml").open() as handle:
+    with (root / "requirements-build.lock").open() as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -178,14 +178,20 @@ def only_one_setup(root: Path) -> Iterator[None]:
         yield
 
 
-def set_up(root: Path, wanted_device: str | None) -> None:
-    """Bring root/.venv up to date; without a wanted device it stays what it is, at first cpu."""
+def set_up(root: Path, wanted_device: str | None, *, project: bool = True) -> None:
+    """Bring root/.venv up to date; without a wanted device it stays what it is, at first cpu.
+
+    project=False reads the locks and the scripts alone and leaves the project out: what a layer of
+    an image holds that a change of the sources must not rebuild.
+    """
     environment = Environment(root / ".venv")
     stamp = environment.stamp()
     device = wanted_device or stamp.get("device", "cpu")
     lock, build_lock = root / f"requirements-{device}.lock", root / "requirements-build.lock"
-    metadata = project_metadata((root / "pyproject.toml").read_text())
-    metadata += (root / "cloudmask" / "__init__.py").read_text()  # holds the version
+    metadata = ""
+    if project:
+        metadata = project_metadata((root / "pyproject.toml").read_text())
+        metadata += (root / "cloudmask" / "__init__.py").read_text()  # holds the version
     scripts = [path.read_text() for path in sorted((root / "scripts").glob("*.py"))]
     venv_key = digest(environment.folder, *sys.version_info[:2])
     inputs = digest(device, venv_key, lock.read_text(), build_lock.read_text(), metadata, *scripts)
@@ -228,7 +234,7 @@ def set_up(root: Path, wanted_device: str | None) -> None:
         with environment.stage("horovod", target.key()):
             install_wheel(environment, builder.wheel(), variables)
 
-    if stamp.get("project") != project_key:
+    if project and stamp.get("project") != project_key:
         say("project: install cloudmask, editable")
         with environment.stage("project", project_key):
             install_project(environment, root, variables)
@@ -253,12 +259,15 @@ def main() -> str | int:
     """Run setup; return what sys.exit takes: 0, or the problem in words."""
     parser = argparse.ArgumentParser(description="Build .venv from the lock file, with Horovod.")
     parser.add_argument("--device", choices=DEVICES, help="default: as before, at first cpu")
+    parser.add_argument(
+        "--without-project", action="store_true", help="packages and Horovod alone, as for an image"
+    )
     arguments = parser.parse_args()
     # Treated like Ctrl-C, so that children and scratch folders do not outlive this process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with only_one_setup(ROOT):
-            set_up(ROOT, arguments.device)
+            set_up(ROOT, arguments.device, project=not arguments.without_project)
     except Failure as failure:
         return f"setup: {failure}"
     except KeyboardInterrupt:

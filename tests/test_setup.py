@@ -260,6 +260,16 @@ def test_missing_compiler_is_one_line_that_says_what_to_install(bare_checkout: P
     assert not (bare_checkout / ".venv").exists()
 
 
+def test_an_images_environment_needs_the_locks_and_scripts_alone(bare_checkout: Path) -> None:
+    """What it says is the next problem: it has read all that it reads."""
+    shutil.rmtree(bare_checkout / "cloudmask")
+    (bare_checkout / "pyproject.toml").unlink()
+    (empty := bare_checkout / "empty").mkdir()
+    result = run_setup(bare_checkout, empty, "--without-project")
+    assert result.returncode == 1
+    assert one_line(result.stderr) == f"setup: {horovod_target.COMPILER_MISSING}"
+
+
 def test_missing_cuda_toolkit_is_one_line_that_says_what_to_install(bare_checkout: Path) -> None:
     (empty := bare_checkout / "empty").mkdir()
     result = run_setup(bare_checkout, empty, "--device", "gpu")
