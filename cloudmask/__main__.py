@@ -13,6 +13,7 @@ USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lis
   prepare    cut scenes into a patch set, split by scene
   verify     check a patch set against its checksums
   evaluate   measure a trained run on a patch set, or masks on whole scenes
+  mllog      finished runs as a result set of the MLCommons benchmark CloudMask
   predict    masks of whole scenes from a trained run
   report     one page of figures, curves and pictures, to look at
 
@@ -89,6 +90,13 @@ def evaluate(words: Sequence[str]) -> int:
     return evaluate(settings)
 
 
+def mllog(words: Sequence[str]) -> int:
+    settings = config.parse(config.MllogConfig, words, prog="cloudmask mllog")
+    from cloudmask.mllog import mllog
+
+    return mllog(settings)
+
+
 def predict(words: Sequence[str]) -> int:
     settings = config.parse(config.PredictConfig, words, prog="cloudmask predict")
     from cloudmask.predict import predict
@@ -115,6 +123,7 @@ COMMANDS = {
     "prepare": prepare,
     "verify": verify,
     "evaluate": evaluate,
+    "mllog": mllog,
     "predict": predict,
     "report": report,
 }

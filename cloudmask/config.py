@@ -107,6 +107,36 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MllogConfig:
+    """Write finished runs as a result set of the MLCommons Science benchmark CloudMask."""
+
+    runs: Annotated[Paths, tyro.conf.Positional]
+    """run folders: all that were made under the same conditions, but for their seeds"""
+    out: Path
+    """folder of the result tree; the set goes to OUT/ORG/cloudmask/SYSTEM/DESCRIPTOR"""
+    org: str
+    """who submits, as a folder name"""
+    system: str
+    """what the runs were made on, as a folder name"""
+    descriptor: str = "experiment-1"
+    """what tells this set from others on the system, as a folder name"""
+    status: Literal["research", "onprem", "cloud", "preview"] = "research"
+    """how the system can be had"""
+    runs_made: int | None = None
+    """how many runs were made in all, if these are the best of them (default: not declared)"""
+    staging_seconds: float | None = None
+    """what bringing the data near took before each run, which counts (default: not declared)"""
+    caches_flushed: bool = False
+    """declare that the nodes' caches were flushed before each run"""
+    code_url: str | None = None
+    """where the code can be had"""
+    data_url: str | None = None
+    """where, or by which command, the data can be had"""
+    overwrite: bool = False
+    """replace the results of a set that is there"""
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictConfig:
     """Predict whole scenes with a trained network, one mask file per scene."""
 

@@ -10,11 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("tensorflow", "keras", "horovod", "mpi4py")
 EXTRAS = ("satpy", "xarray", "netCDF4", "h5netcdf", "scipy", "matplotlib", "jinja2", "tensorboard")
+EXTRAS += ("mlperf_logging",)
 
 # Each may import from floors below its own and, within a package, from its neighbours.
 FLOORS = [
     {"config", "metrics", "runlog", "command"},
     {"agreement", "calibration"},
+    {"mllog_entries"},
+    {"mllog"},
     {"data", "model"},
     {"modelfile"},
     {"train"},
