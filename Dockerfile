@@ -17,10 +17,8 @@ RUN apt-get update \
 WORKDIR /opt/cloudmask
 COPY requirements-${DEVICE}.lock requirements-build.lock ./
 COPY scripts scripts
-RUN python3 scripts/setup.py --device ${DEVICE} --without-project
-# Tools of developers; Spark, which wants a Java that is not here; headers, of use to Horovod's build.
-RUN .venv/bin/python -m pip uninstall --yes --disable-pip-version-check \
-        mypy mypy-extensions pytest ruff types-pyyaml types-tqdm pyspark py4j \
+# TensorFlow's headers were of use to Horovod's build alone.
+RUN python3 scripts/setup.py --device ${DEVICE} --image \
     && rm -rf .venv/logs .venv/lib/python3*/site-packages/tensorflow/include
 
 FROM ${BASE}
