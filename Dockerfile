@@ -12,7 +12,7 @@ ARG DEVICE=cpu
 ARG PIP_INDEX_URL=https://pypi.org/simple
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        g++ make python3 python3-venv \
+        g++ make openssh-client python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/cloudmask
 COPY requirements-${DEVICE}.lock requirements-build.lock ./

@@ -296,6 +296,17 @@ def test_missing_cuda_toolkit_is_one_line_that_says_what_to_install(bare_checkou
     assert one_line(result.stdout + result.stderr) == f"setup: {horovod_target.NVCC_MISSING}"
 
 
+def test_missing_ssh_is_one_line_that_says_what_to_install(bare_checkout: Path) -> None:
+    (tools := bare_checkout / "tools").mkdir()
+    for name in ("make", "c++"):
+        (tools / name).write_text("#!/bin/true\n")
+        (tools / name).chmod(0o755)
+    result = run_setup(bare_checkout, tools)
+    assert result.returncode == 1
+    assert one_line(result.stdout + result.stderr) == f"setup: {horovod_target.SSH_MISSING}"
+    assert not (bare_checkout / ".venv").exists()
+
+
 def test_python_without_ensurepip_is_one_line_that_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
