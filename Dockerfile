@@ -17,8 +17,10 @@ RUN apt-get update \
 WORKDIR /opt/cloudmask
 COPY requirements-${DEVICE}.lock requirements-build.lock ./
 COPY scripts scripts
-# TensorFlow's headers were of use to Horovod's build alone.
-RUN python3 scripts/setup.py --device ${DEVICE} --image \
+# Gloo crashes where a host does not know its own name, as under buildah's chroot isolation; setup
+# tries Gloo. TensorFlow's headers were of use to Horovod's build alone.
+RUN (getent hosts "$(hostname)" || echo "127.0.0.1 $(hostname)" >> /etc/hosts) \
+    && python3 scripts/setup.py --device ${DEVICE} --image \
     && rm -rf .venv/logs .venv/lib/python3*/site-packages/tensorflow/include
 
 FROM ${BASE}
