@@ -31,7 +31,8 @@ TRAIN = (
     *("train_hvd.py", "--epochs", "3", "--batch-size", "4", "--widths", "8", "16"),
     *("--seed", "1", "--threads", "1", "--precision", "float32", "--no-tensorboard"),
 )
-BUILDAH = ("buildah", "run", "--isolation", "chroot")
+# Gloo crashes where a host cannot resolve its own name, which is new in every such container.
+BUILDAH = ("buildah", "run", "--isolation", "chroot", "--hostname", "localhost")
 
 
 @contextlib.contextmanager
