@@ -65,6 +65,10 @@ clean:  ## remove .venv and what the tools left; the cache of built wheels stays
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+.PHONY: image
+image:  ## build the container image with docker, podman or buildah (DEVICE=gpu, IMAGE_FLAGS=...)
+	@$(PYTHON) scripts/image.py $(if $(DEVICE),--device $(DEVICE)) -- $(IMAGE_FLAGS)
+
 .PHONY: demo-seaice
 demo-seaice: setup  ## label ice scenes on every engine, train on two ranks, classify, report
 	@echo "demo-seaice: synthetic ice -> labels on all engines -> patches -> training -> page"

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Train a cloud or sea-ice mask network on every rank that the launcher starts.
 
 mpirun -n 2 python train_hvd.py --data PATCHSET --out RUN

@@ -135,16 +135,19 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the source this runs from, with '+' if it was changed; None outside git."""
+    """The commit of the source this runs from, with '+' if it was changed.
+
+    Outside git it is CLOUDMASK_COMMIT, which an image carries, or None.
+    """
     folder = Path(__file__).resolve().parent
     git = ["git", "-C", str(folder)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
         if head.returncode:
-            return None
+            return os.environ.get("CLOUDMASK_COMMIT") or None
         state = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
     except OSError:
-        return None
+        return os.environ.get("CLOUDMASK_COMMIT") or None
     return head.stdout.strip() + ("+" if state.stdout.strip() else "")
 
 

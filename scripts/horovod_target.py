@@ -26,6 +26,10 @@ PATCH_REVISION = 1
 DEVICES = ("cpu", "gpu")
 COMPILER_MISSING = "no C++17 compiler found: install g++ 9 or newer (Debian: apt install g++)"
 MAKE_MISSING = "no make found: install GNU make (Debian: apt install make)"
+SSH_MISSING = (
+    "no ssh found: Open MPI starts no rank without one, on a single host either: install an ssh "
+    "client (Debian: apt install openssh-client)"
+)
 NVCC_MISSING = "no nvcc found: DEVICE=gpu needs a CUDA 12 or 13 toolkit with bin/nvcc on the PATH"
 
 
@@ -141,6 +145,9 @@ def detect_target(device: str, lock: str) -> Target:
     )
     if shutil.which("make") is None:
         raise Failure(MAKE_MISSING)
+    agents = ("ssh", "rsh")
+    if "OMPI_MCA_plm_rsh_agent" not in os.environ and not any(map(shutil.which, agents)):
+        raise Failure(SSH_MISSING)
     if cuda is None:
         return target
     chosen = os.environ.get("HOROVOD_BUILD_CUDA_CC_LIST") or cuda_architectures(cuda)

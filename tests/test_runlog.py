@@ -136,3 +136,11 @@ def test_environment_says_where_a_figure_comes_from(monkeypatch):
     assert found["versions"]["numpy"] == np.__version__
     assert {"cpu", "cores", "memory_gib", "host", "commit", "command", "date"} <= set(found)
     json.dumps(found)
+
+
+def test_commit_of_an_image_stands_in_where_there_is_no_git(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CLOUDMASK_COMMIT", raising=False)
+    assert runlog.commit() is None
+    monkeypatch.setenv("CLOUDMASK_COMMIT", "abc+")
+    assert runlog.commit() == "abc+"

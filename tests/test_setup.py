@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -260,11 +261,50 @@ def test_missing_compiler_is_one_line_that_says_what_to_install(bare_checkout: P
     assert not (bare_checkout / ".venv").exists()
 
 
+@pytest.mark.parametrize("device", horovod_target.DEVICES)
+def test_image_leaves_out_locked_packages_and_nothing_else(device: str) -> None:
+    lock = (ROOT / f"requirements-{device}.lock").read_text()
+    kept = environment.without(lock, environment.NOT_IN_IMAGE)
+    before, after = (horovod_target.locked_versions(text) for text in (lock, kept))
+    assert before.keys() - after.keys() == environment.NOT_IN_IMAGE
+    assert len(re.findall("--hash", kept)) < len(re.findall("--hash", lock))
+    assert environment.without(lock, set()) == lock
+
+
+def test_a_package_left_out_takes_its_hashes_along() -> None:
+    lock = (
+        "# made by\na==1 \\\n    --hash=sha256:aa\n    # via b\na-b==2 \\\n    --hash=sha256:bb\n"
+    )
+    left = "# made by\na-b==2 \\\n    --hash=sha256:bb\n"
+    assert environment.without(lock, {"a"}) == left
+
+
+def test_an_images_environment_needs_the_locks_and_scripts_alone(bare_checkout: Path) -> None:
+    """What it says is the next problem: it has read all that it reads."""
+    shutil.rmtree(bare_checkout / "cloudmask")
+    (bare_checkout / "pyproject.toml").unlink()
+    (empty := bare_checkout / "empty").mkdir()
+    result = run_setup(bare_checkout, empty, "--image")
+    assert result.returncode == 1
+    assert one_line(result.stderr) == f"setup: {horovod_target.COMPILER_MISSING}"
+
+
 def test_missing_cuda_toolkit_is_one_line_that_says_what_to_install(bare_checkout: Path) -> None:
     (empty := bare_checkout / "empty").mkdir()
     result = run_setup(bare_checkout, empty, "--device", "gpu")
     assert result.returncode == 1
     assert one_line(result.stdout + result.stderr) == f"setup: {horovod_target.NVCC_MISSING}"
+
+
+def test_missing_ssh_is_one_line_that_says_what_to_install(bare_checkout: Path) -> None:
+    (tools := bare_checkout / "tools").mkdir()
+    for name in ("make", "c++"):
+        (tools / name).write_text("#!/bin/true\n")
+        (tools / name).chmod(0o755)
+    result = run_setup(bare_checkout, tools)
+    assert result.returncode == 1
+    assert one_line(result.stdout + result.stderr) == f"setup: {horovod_target.SSH_MISSING}"
+    assert not (bare_checkout / ".venv").exists()
 
 
 def test_python_without_ensurepip_is_one_line_that_says_what_to_install(
