@@ -70,7 +70,7 @@ def program(pid):
 def check_stopped_and_resumed(folder, patchset, whole, *, err, ranks, step=None):
     assert "stopped by a signal after step" in err
     assert err.count("train_hvd.py: error") == 1
-    assert "Traceback" not in err.partition("horovodrun")[0]  # which prints one of its own
+    assert err.count("Traceback") == err.count("bin/horovodrun")  # which prints one of its own
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "stopped"
     stopped_at, _ = tiny.newest_weights(folder)
