@@ -17,7 +17,7 @@ SHOWN_SIZE = 320
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Sea ice</title>
 <style>
-body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 1100px; color: #222 }
+body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 }
 th, td { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd }
 td:first-child, th:first-child, td:nth-child(2), th:nth-child(2) { text-align: left }
