@@ -135,6 +135,21 @@ def test_netcdf_mask_comes_back_as_it_was_written(tmp_path, mask):
     assert [path.name for path in tmp_path.iterdir()] == ["scene.nc"]
 
 
+def test_class_names_of_several_words_come_back(tmp_path, mask):
+    names = ("open water", "sea ice", "sea/ice")
+    probability = np.random.default_rng(1).dirichlet((1, 1, 1), (5, 7)).astype(np.float32)
+    changes = {"classes": names, "probability": probability, "spread": None}
+    changes["mask"] = classify(probability, threshold=0.5)
+    write_netcdf(tmp_path / "ice.nc", type(mask)(**(vars(mask) | changes)))
+    found = read_netcdf(tmp_path / "ice.nc")
+    assert found.classes == names
+    np.testing.assert_allclose(found.probability, probability, atol=5.1e-5)
+    xarray = pytest.importorskip("xarray")
+    with xarray.open_dataset(tmp_path / "ice.nc", engine="netcdf4") as data:
+        assert data["mask"].attrs["flag_meanings"] == "open_water sea_ice_1 sea_ice_2"
+        np.testing.assert_allclose(data["probability_sea_ice_2"], probability[..., 2], atol=5.1e-5)
+
+
 @pytest.mark.parametrize("engine", ["h5netcdf", "netcdf4"])
 def test_xarray_reads_the_mask_as_cf(tmp_path, mask, engine):
     xarray = pytest.importorskip("xarray")

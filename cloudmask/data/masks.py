@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,9 @@ def write_netcdf(path: Path, mask: Mask) -> None:
             file.attrs[key] = value
         placed = mask.latitude is not None and mask.longitude is not None
         where = {"coordinates": "latitude longitude"} if placed else {}
-        for channel, name in enumerate(mask.classes[-mask.probability.shape[-1] :]):
+        file.attrs["classes"] = json.dumps(mask.classes)
+        plain = _plain(mask.classes)
+        for channel, name in enumerate(plain[-mask.probability.shape[-1] :]):
             _packed(file, f"probability_{name}", mask.probability[..., channel], where)
             file[f"probability_{name}"].attrs["long_name"] = f"probability of {name}"
             if mask.spread is not None:
@@ -78,7 +81,7 @@ def write_netcdf(path: Path, mask: Mask) -> None:
         )
         flags.attrs["long_name"] = "class of the pixel"
         flags.attrs["flag_values"] = np.arange(len(mask.classes), dtype="u1")
-        flags.attrs["flag_meanings"] = " ".join(name.replace(" ", "_") for name in mask.classes)
+        flags.attrs["flag_meanings"] = " ".join(plain)
         for key, value in where.items():
             flags.attrs[key] = value
         if placed:
@@ -89,6 +92,14 @@ def write_netcdf(path: Path, mask: Mask) -> None:
                 )
                 degrees.attrs["standard_name"], degrees.attrs["units"] = name, unit
     write_aside(path, content.getvalue())
+
+
+def _plain(classes: Sequence[str]) -> list[str]:
+    """Classes as words that CF takes for names; numbered where two would be the same word."""
+    words = [re.sub(r"[^A-Za-z0-9_]", "_", name) or "class" for name in classes]
+    return [
+        word if words.count(word) == 1 else f"{word}_{number}" for number, word in enumerate(words)
+    ]
 
 
 _COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -114,8 +125,8 @@ def read_netcdf(path: Path) -> Mask:
     try:
         with h5netcdf.File(path, "r") as file:
             flags = file["mask"]
-            classes = tuple(str(flags.attrs["flag_meanings"]).split())
-            names = [name for name in classes if f"probability_{name}" in file.variables]
+            classes = tuple(json.loads(file.attrs["classes"]))
+            names = [name for name in _plain(classes) if f"probability_{name}" in file.variables]
             probability = [_unpacked(file[f"probability_{name}"]) for name in names]
             spread = [
                 _unpacked(file[f"spread_{name}"])
