@@ -15,7 +15,7 @@ from tiny import Case
 from cloudmask import modelfile
 from cloudmask.config import TrainConfig, parse
 from cloudmask.data.patchset import PatchReader, decode, open_patchset
-from cloudmask.train import checkpoint, loop, schedule, summary, timing
+from cloudmask.train import checkpoint, due, schedule, summary, timing
 from cloudmask.train.plan import make_plan
 from cloudmask.train.runfolder import RunFolder, check_memory
 from cloudmask.train.state import State
@@ -97,7 +97,7 @@ def test_training_ends_for_the_first_reason_that_holds():
         ({"stop_at_target": True}, "target"),
     ]
     for changes, reason in ends:
-        assert loop._finished(settings(**({"epochs": 10} | changes)), state) == reason
+        assert due.end(settings(**({"epochs": 10} | changes)), state) == reason
 
 
 # --- What follows from the options ----------------------------------------------------------------

@@ -8,7 +8,6 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,7 +19,7 @@ from cloudmask.command import AgreedError, StoppedError, describe
 from cloudmask.config import TrainConfig
 from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
 from cloudmask.model import precision
-from cloudmask.train import network, resume, summary, timing
+from cloudmask.train import due, network, resume, summary, timing
 from cloudmask.train.board import Board
 from cloudmask.train.input_pipeline import Source, read_ahead
 from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
@@ -64,25 +63,25 @@ def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> d
 def _train(
     config: TrainConfig, ranks: Ranks, folder: RunFolder, wish: Wish, *, started: float
 ) -> dict[str, Any]:
-    plan = _on_all(ranks, lambda: make_plan(config, ranks), name="plan")
-    _on_all(ranks, lambda: _check(folder, config, ranks), name="folder")
+    plan = ranks.on_all(lambda: make_plan(config, ranks), name="plan")
+    ranks.on_all(lambda: _check(folder, config, ranks), name="folder")
     if not config.resume:
         _begin(folder, config, ranks)
     if config.cache:
-        _on_all(ranks, lambda: check_memory(plan.cache_bytes() * ranks.local_size), name="cache")
+        ranks.on_all(lambda: check_memory(plan.cache_bytes() * ranks.local_size), name="cache")
     if config.verify:
-        _on_all(ranks, lambda: _verify(plan.patchset, ranks), name="verify")
+        ranks.on_all(lambda: _verify(plan.patchset, ranks), name="verify")
     _say(ranks, opening_lines(plan, ranks))
 
     precision.use(plan.precision)
-    model, optimizer = _on_all(ranks, lambda: network.build(config, plan), name="model")
-    state = _on_all(
-        ranks, lambda: resume.restore(plan, ranks, folder, model, optimizer), name="restore"
+    model, optimizer = ranks.on_all(lambda: network.build(config, plan), name="model")
+    state = ranks.on_all(
+        lambda: resume.restore(plan, ranks, folder, model, optimizer), name="restore"
     )
     variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
     ranks.broadcast_variables(variables)
     state = ranks.broadcast(state, name="state")
-    stopped_by = _finished(config, state)
+    stopped_by = due.end(config, state)
     if ranks.broadcast(bool(stopped_by) and folder.finished(), name="finished"):
         _say(ranks, f"{config.out} is finished ({stopped_by}); nothing to do")
         return folder.read_summary()
@@ -144,9 +143,9 @@ def _train(
                 events.write("step", step=state.step, loss=state.last_loss, seconds=step_seconds)
             bar.set_postfix_str(f"loss {state.last_loss or 0:.4f}", refresh=False)
             bar.update()
-            due = state.step == config.max_steps or _is_checkpoint_step(config, state.step)
-            if wishes or (due and state.step_in_epoch < len(rows)):
-                _on_all(ranks, save, name="save")
+            in_epoch = state.step_in_epoch < len(rows)
+            if wishes or (in_epoch and due.checkpoint(config, state.step)):
+                ranks.on_all(save, name="save")
                 clock = time.perf_counter()
             if wishes:
                 raise StoppedError(
@@ -159,15 +158,15 @@ def _train(
         times.append_to(folder.rank_file(ranks.rank), epoch)
 
         valid = None
-        if _is_validation_epoch(config, plan, epoch):
+        if due.validation(config, plan, epoch):
             began = time.perf_counter()
             valid = validate()
             seconds["validation"] += time.perf_counter() - began
         state.end_epoch(valid, patches=sum(patches[: state.step_in_epoch]), learning_rate=lr)
-        _note_target(config, state, before + time.time() - started)
-        stopped_by = _finished(config, state)
+        due.note_target(config, state, before + time.time() - started)
+        stopped_by = due.end(config, state)
         if whole:
-            _on_all(ranks, save, name="save")
+            ranks.on_all(save, name="save")
         if events:
             events.write("epoch", **state.history[-1])
         board.write(state.history[-1])
@@ -177,7 +176,7 @@ def _train(
 
     reader.close()
     board.close()
-    _on_all(ranks, lambda: _save_model(plan, ranks, folder, model, state), name="save")
+    ranks.on_all(lambda: _save_model(plan, ranks, folder, model, state), name="save")
     all_times = ranks.gather(times.array(), name="times")
     place = {"rank": ranks.rank, "host": platform.node(), "cores": list(ranks.cores)}
     place |= {"threads": ranks.threads, "device": ranks.device, "peak_memory_bytes": _peak_memory()}
@@ -206,7 +205,7 @@ def _check(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
 
 
 def _begin(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
-    _on_all(ranks, lambda: folder.begin(config) if ranks.is_root else None, name="begin")
+    ranks.on_all(lambda: folder.begin(config) if ranks.is_root else None, name="begin")
     folder.claimed = True
 
 
@@ -224,56 +223,9 @@ def _verify(patchset: PatchSet, ranks: Ranks) -> None:
         raise ValueError(f"{problems[0]}; prepare the patch set again")
 
 
-def _is_checkpoint_step(config: TrainConfig, step: int) -> bool:
-    return config.checkpoint_steps > 0 and step % config.checkpoint_steps == 0
-
-
-def _is_validation_epoch(config: TrainConfig, plan: Plan, epoch: int) -> bool:
-    last = epoch + 1 == config.epochs
-    return plan.num_valid > 0 and (last or (epoch + 1) % config.validate_every == 0)
-
-
-def _finished(config: TrainConfig, state: State) -> str | None:
-    """Why training ends here, or None; decided from numbers that are equal on every rank."""
-    if config.stop_at_target and state.target:
-        return "target"
-    if config.patience and state.epochs_without_gain >= config.patience:
-        return "patience"
-    if state.epoch >= config.epochs:
-        return "epochs"
-    if config.max_steps is not None and state.step >= config.max_steps:
-        return "max_steps"
-    return None
-
-
-def _note_target(config: TrainConfig, state: State, seconds: float) -> None:
-    valid = state.history[-1]["valid"]
-    if config.target_accuracy is None or state.target or not valid:
-        return
-    if valid["accuracy"] is not None and valid["accuracy"] >= config.target_accuracy:
-        state.target = {
-            "accuracy": config.target_accuracy,
-            "epoch": state.epoch,
-            "seconds": seconds,
-        }
-
-
 def _check_finite(loss: float, step: int, folder: RunFolder) -> None:
     if not math.isfinite(loss):
         raise AgreedError(resume.not_finite("the loss is", step, folder))
-
-
-def _on_all(ranks: Ranks, work: Callable[[], Any], *, name: str) -> Any:
-    """Do local work on every rank; if it fails on any, raise the same AgreedError on all."""
-    error, result = None, None
-    try:
-        result = work()
-    except OSError as failure:
-        error = describe(failure)
-    except ValueError as failure:
-        error = str(failure)
-    ranks.agree(error, name=f"agree_{name}")
-    return result
 
 
 def _say(ranks: Ranks, text: str) -> None:

@@ -8,14 +8,14 @@ so does one without Horovod, which tells what Horovod itself costs.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cloudmask.command import AgreedError
+from cloudmask.command import AgreedError, describe
 from cloudmask.data import parallel
 
 SETTINGS_CPU = {
@@ -82,6 +82,18 @@ class Ranks:
         errors = [text for text in self.gather(error, name=name) if text]
         if errors:
             raise AgreedError(errors[0])
+
+    def on_all(self, work: Callable[[], Any], *, name: str) -> Any:
+        """Do local work on every rank; if it fails on any, raise the same AgreedError on all."""
+        error, result = None, None
+        try:
+            result = work()
+        except OSError as failure:
+            error = describe(failure)
+        except ValueError as failure:
+            error = str(failure)
+        self.agree(error, name=f"agree_{name}")
+        return result
 
 
 class OneRank(Ranks):
