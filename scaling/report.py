@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from scaling import export, findings, fits, panels, pictures, results, tables
+from scaling import export, exposed, findings, fits, panels, pictures, results, tables
 from scaling.command import StudyError, UsageError
 from scaling.plotting import View
 from scaling.results import Study
@@ -80,6 +80,8 @@ def _tables(study: Study, fitted: Sequence[fits.Fitted]) -> list[Table]:
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
         target = tables.target_table(study, mode)
         found += [target] if target else []
+    law = next((one.fit for one in fitted if one.key == "allreduce"), None)
+    found.append(tables.exposed_table(exposed.compare(study, law)))
     found += [tables.fits_table(fitted), tables.conditions_table(study), tables.points_table(study)]
     return [table for table in found if table.rows]
 

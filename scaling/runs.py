@@ -73,6 +73,9 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         "warmup_steps": summary.get("warmup_steps"),
         **step_times(summary, per_rank),
         "per_rank": per_rank,
+        "last_rank_exposed_seconds": last_rank_exposed(
+            folder, warmup=int(summary.get("warmup_steps") or 0)
+        ),
         "startup_seconds": _seconds(summary, "startup"),
         "first_epoch_seconds": _seconds(summary, "first_epoch"),
         "first_epoch_patches": first_epoch_patches(summary, folder),
@@ -91,6 +94,7 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         "channels": len(summary.get("channels") or []) or None,
         "parameters": summary.get("parameters"),
         "gradient_bytes": summary.get("gradient_bytes"),
+        "gradients": summary.get("gradients"),
         "global_batch": summary.get("global_batch"),
         "batch_per_rank": summary.get("batch_per_rank"),
         "learning_rate": summary.get("learning_rate"),
@@ -135,6 +139,22 @@ def rank_times(folder: Path, *, warmup: int) -> dict[str, list[float]] | None:
                 return None
             means[name].append(statistics.fmean(values))
     return means if means["step_seconds"] else None
+
+
+def last_rank_exposed(folder: Path, *, warmup: int) -> float | None:
+    """Median over steps of the least exposed communication of any rank; None without their times.
+
+    In each step that is what the rank waits that was the last to finish computing: the reduction
+    alone, where the other ranks wait for this one too.
+    """
+    each_rank = []
+    for path in sorted((folder / "ranks").glob("rank-*.jsonl")):
+        records = _json_lines(path)
+        values = (record.get("exposed_communication_seconds", []) for record in records)
+        each_rank.append([value for part in values for value in part][warmup:])
+    if len(each_rank) < 2 or not each_rank[0] or len({len(each) for each in each_rank}) > 1:
+        return None
+    return statistics.median(min(step) for step in zip(*each_rank, strict=True))
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling import curves, fits
+from scaling import curves, fits, intervals
 from scaling.curves import Curve
+from scaling.exposed import Exposed
 from scaling.findings import number, shown
 from scaling.fits import Fitted
-from scaling.intervals import REPEATS_FOR_INTERVAL
+from scaling.intervals import REPEATS_FOR_INTERVAL, Estimate
 from scaling.results import OK, Row, Study
 
 
@@ -114,6 +115,34 @@ def step_table(study: Study, mode: str) -> Table:
         ),
         tuple(rows),
     )
+
+
+def exposed_table(found: Sequence[Exposed]) -> Table:
+    """Communication that was not hidden, as measured and as the allreduce model has it."""
+    rows = [
+        (
+            *(one.mode, str(one.ranks), f"{one.num_bytes / 1e6:.2f} in {one.tensors}"),
+            *(milliseconds(one.measured), f"{1e3 * one.modelled:.1f}"),
+            f"{100 * one.difference:+.0f} %{'' if one.agrees else ' (no agreement)'}",
+            f"{1e3 * one.nothing_hidden:.1f}",
+        )
+        for one in found
+    ]
+    return Table(
+        "Communication not hidden, and the allreduce model",
+        "Milliseconds of a step from the last gradient to the last sum, on the rank that was last "
+        "to finish computing, median over steps and runs. The model reduces what is there whenever "
+        "the one before is done, at the time that the fitted allreduce takes for so many bytes.",
+        (
+            *("mode", "ranks", "gradients, MB", "measured", "model", "measured to model"),
+            "model, nothing hidden",
+        ),
+        tuple(rows),
+    )
+
+
+def milliseconds(seconds: Estimate) -> str:
+    return shown(intervals.scaled(seconds, 1e3))
 
 
 def fits_table(fitted: Sequence[Fitted]) -> Table:

@@ -1,8 +1,9 @@
 """One training step and one validation step, as TensorFlow graphs that take patches from disk.
 
-The clock is read inside the graph: at the start, when this rank's own gradients are all there, and
-when the sums over ranks have come. The time between the last two is communication that computing
-did not hide, waiting for slower ranks included.
+The clock is read inside the graph: at the start, when each of this rank's own gradients is there,
+and when the sums over ranks have come. From the last gradient to the last sum is communication
+that computing did not hide, waiting for slower ranks included; how long before the last one a
+gradient was there is the time in which its own communication could hide.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ def decode(image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
 
 
 class _TimedTape(tf.GradientTape):
-    """A tape that notes when its own gradients are complete, before they are reduced."""
+    """A tape that notes when each of its own gradients is there, before it is reduced."""
 
     def gradient(self, target, sources, *args, **options):
         gradients = super().gradient(target, sources, *args, **options)
-        self.local_seconds = _clock(gradients)
+        self.ready_seconds = tf.stack([_clock([gradient]) for gradient in gradients])
         return gradients
 
 
@@ -49,12 +50,12 @@ def make_train_step(
     clip_offset: int,
     pixels: int,
 ) -> Callable[..., tf.Tensor]:
-    """A function (image, scale, offset, label, learning rate, wish to stop) -> (5,) float64.
+    """A function (image, scale, offset, label, learning rate, wish to stop) -> (5 + G,) float64.
 
     It returns the loss summed over the labelled pixels of all ranks, their number, the sum of the
-    ranks' wishes (float64, see preemption.py), and this rank's seconds of computing and of exposed
-    communication. `pixels` is that of a full global batch: it only keeps sums of float16 gradients
-    small.
+    ranks' wishes (float64, see preemption.py), this rank's seconds of computing and of exposed
+    communication, and of each of G gradients how many seconds it was there before the last one.
+    `pixels` is that of a full global batch: it only keeps sums of float16 gradients small.
     """
     variables = model.trainable_variables
     values = [variable.value for variable in variables]
@@ -82,8 +83,9 @@ def make_train_step(
             [(gradient * share, v) for gradient, v in zip(gradients, variables, strict=True)]
         )
         with tf.control_dependencies([optimizer.iterations.value]):
-            seconds = tf.stack([reduced.local_seconds - began, arrived - reduced.local_seconds])
-        return tf.concat([total, seconds], axis=0)
+            local = tf.reduce_max(reduced.ready_seconds)
+            seconds = tf.stack([local - began, arrived - local])
+        return tf.concat([total, seconds, local - reduced.ready_seconds], axis=0)
 
     return train_step
 
