@@ -198,8 +198,10 @@ def graph_seconds() -> float:
     @tf.function
     def with_clocks(own, reduced):
         began = tf.timestamp()
-        arrived = step._clock(own)
-        return tf.stack([arrived - began, step._clock(reduced) - arrived])
+        ready = tf.stack([step._clock([gradient]) for gradient in own])
+        arrived = tf.reduce_max(ready)
+        times = tf.stack([arrived - began, step._clock(reduced) - arrived])
+        return tf.concat([times, arrived - ready], axis=0)
 
     @tf.function
     def without(own, reduced):

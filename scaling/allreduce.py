@@ -1,14 +1,16 @@
 """Times Horovod's allreduce over message sizes: one rank of `python allreduce.py --out FOLDER`.
 
 Run by the study under its launcher, once per rank count. One tensor at a time, as Horovod does it:
-waiting for its cycle and agreeing on the tensor count as latency. Sizes are those of gradients,
-from a bias to a large layer.
+waiting for its cycle and agreeing on the tensor count as latency. A training's gradients come at
+any moment of a cycle, so each time is taken after a pause of a random part of one. Sizes are those
+of gradients, from a bias to a large layer.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import statistics
 import sys
 import time
@@ -16,7 +18,7 @@ from pathlib import Path
 
 SIZES = tuple(4**power for power in range(5, 13))
 """bytes: 1 KiB, 4 KiB, ..., 16 MiB"""
-WARMUP, REPEATS = 3, 15
+WARMUP, REPEATS = 3, 21
 FORMAT, VERSION = "scaling-allreduce", 1
 
 
@@ -34,11 +36,14 @@ def main(words: list[str]) -> int:
     if gpus:
         tf.config.set_visible_devices(gpus[hvd.local_rank() % len(gpus)], "GPU")
     rows = []
+    cycle_seconds = float(os.environ.get("HOROVOD_CYCLE_TIME", "1")) / 1e3
+    pause = random.Random(0)  # the same on every rank, for a reduction begins with the last one
     for number, size in enumerate(SIZES, start=1):
         tensor = tf.random.uniform((size // 4,))
         times = []
         for _ in range(WARMUP + REPEATS):
             hvd.allreduce(tf.zeros(1), op=hvd.Sum, name="together").numpy()
+            time.sleep(pause.uniform(0, cycle_seconds))
             began = time.perf_counter()
             hvd.allreduce(tensor, op=hvd.Sum, name=f"bytes{size}")[0].numpy()
             times.append(time.perf_counter() - began)

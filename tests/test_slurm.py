@@ -199,6 +199,25 @@ def test_study_under_srun_starts_and_binds_every_rank(cluster, tmp_path):
         assert [len(cores) for cores in row["cores"]] == [1] * row["ranks"]
 
 
+def test_study_under_srun_trains_ranks_of_one_mpi_world(cluster, patchset, tmp_path):
+    if lacking := no_pmix(cluster):
+        pytest.skip(lacking)
+    folder = tmp_path / "study"
+    words = ["-m", "scaling", "run", "--out", folder, "--launcher", "srun", "--ranks", "1,2"]
+    words += ["--modes", "strong", "--repeats", 1, "--env", "SLURM_MPI_TYPE=pmix", "--"]
+    words += ["python", "train_hvd.py", "--data", patchset, "--max-steps", 6, *TINY]
+    done = cluster.run("salloc", "--quiet", "--ntasks=2", sys.executable, *words)
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert {row["status"] for row in rows} == {"ok"}
+    assert sorted((row["kind"], row["ranks"]) for row in rows) == [
+        *(("allreduce", 2), ("alone", 1), ("ranks", 1), ("ranks", 2))
+    ]
+    (row,) = (row for row in rows if (row["kind"], row["ranks"]) == ("ranks", 2))
+    assert (row["launcher"], row["controller"]) == ("srun", "mpi")
+    assert len({core for cores in row["cores"] for core in cores}) == 2
+
+
 def test_study_that_is_told_to_stop_requeues_itself_and_goes_on(
     cluster, submit, patchset, tmp_path
 ):
