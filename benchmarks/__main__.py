@@ -8,7 +8,7 @@ import sys
 
 NAMES = (
     *("read_patches", "prepare", "two_ranks", "keras_fit"),
-    *("whole_scenes", "scene_folder", "harness_cost"),
+    *("whole_scenes", "scene_folder", "harness_cost", "exposed_communication"),
     *("label_seaice", "spark_seaice", "degenerate_seaice"),
 )
 

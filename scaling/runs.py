@@ -94,7 +94,6 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         "channels": len(summary.get("channels") or []) or None,
         "parameters": summary.get("parameters"),
         "gradient_bytes": summary.get("gradient_bytes"),
-        "gradients": summary.get("gradients"),
         "global_batch": summary.get("global_batch"),
         "batch_per_rank": summary.get("batch_per_rank"),
         "learning_rate": summary.get("learning_rate"),

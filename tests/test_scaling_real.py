@@ -59,9 +59,6 @@ def test_ranks_copies_and_allreduce_are_measured(study):
     assert row["first_epoch_patches"] == row["training_patches"] == 30
     assert row["settings"]["HOROVOD_CYCLE_TIME"] == "10"
     assert row["gradient_bytes"] == 4 * row["parameters"] > 0
-    assert sum(one["bytes"] for one in row["gradients"]) == row["gradient_bytes"]
-    leads = [one["lead_seconds"] for one in row["gradients"]]
-    assert 0 <= min(leads) < max(leads) < row["compute_seconds"]
     assert 0 < row["last_rank_exposed_seconds"] < row["exposed_communication_seconds"]
     (copies,) = study.points("weak", "copies")[2]
     assert copies["patches_per_second"] > 0

@@ -132,13 +132,12 @@ def _train(
                 *(batch.image, batch.scale, batch.offset, batch.label),
                 *(tf.constant(lr, tf.float32), told),
             ).numpy()
-            loss_sum, loss_count, wishes, compute, exposed = map(float, numbers[:5])
+            loss_sum, loss_count, wishes, compute, exposed = map(float, numbers)
             clock, step_seconds = time.perf_counter(), time.perf_counter() - clock
             state.add_step(loss_sum, loss_count, patches[state.step_in_epoch], step_seconds)
             times.add(
                 epoch, batch.num_patches, (step_seconds, batch.wait_seconds, compute, exposed)
             )
-            times.add_leads(numbers[5:])
             _check_finite(loss_sum, state.step, folder)
             if events:
                 events.write("step", step=state.step, loss=state.last_loss, seconds=step_seconds)
@@ -190,7 +189,7 @@ def _train(
         seconds=seconds,
         times=all_times,
         placement=placement,
-        derived=derived(plan) | network.size(model, leads=times.leads()),
+        derived=derived(plan) | network.size(model),
         stopped_by=stopped_by or "epochs",
     )
     if events:

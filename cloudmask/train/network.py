@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -38,20 +36,10 @@ def augmentation(config: TrainConfig, plan: Plan) -> Augmentation | None:
     )
 
 
-def size(model: keras.Model, *, leads: np.ndarray) -> dict[str, Any]:
-    """Parameters that are trained, and the gradients that a step sums over the ranks.
-
-    `leads` are their mean seconds before the last one, see step.py; empty where no step was timed.
-    """
+def size(model: keras.Model) -> dict[str, int]:
+    """Parameters that are trained, and the bytes of gradients that a step sums over the ranks."""
     values = [variable.value for variable in model.trainable_variables]
-    sizes = [int(np.prod(value.shape)) * value.dtype.size for value in values]
     return {
         "parameters": sum(int(np.prod(value.shape)) for value in values),
-        "gradient_bytes": sum(sizes),
-        "gradients": [
-            {"bytes": size, "lead_seconds": round(float(lead), 6)}
-            for size, lead in zip(sizes, leads, strict=True)
-        ]
-        if len(leads)
-        else None,
+        "gradient_bytes": sum(int(np.prod(v.shape)) * v.dtype.size for v in values),
     }

@@ -1,9 +1,8 @@
 """One training step and one validation step, as TensorFlow graphs that take patches from disk.
 
-The clock is read inside the graph: at the start, when each of this rank's own gradients is there,
-and when the sums over ranks have come. From the last gradient to the last sum is communication
-that computing did not hide, waiting for slower ranks included; how long before the last one a
-gradient was there is the time in which its own communication could hide.
+The clock is read inside the graph: at the start, when this rank's own gradients are all there, and
+when the sums over ranks have come. The time between the last two is communication that computing
+did not hide, waiting for slower ranks included.
 """
 
 from __future__ import annotations
@@ -25,24 +24,20 @@ def decode(image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
 
 
 class _TimedTape(tf.GradientTape):
-    """A tape that notes when each of its own gradients is there, before it is reduced."""
+    """A tape that notes when its own gradients are complete, before they are reduced."""
 
     def gradient(self, target, sources, *args, **options):
         gradients = super().gradient(target, sources, *args, **options)
-        self.ready_seconds = tf.stack([_clock([gradient]) for gradient in gradients])
+        self.local_seconds = _clock(gradients)
         return gradients
 
 
 def _clock(after: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Seconds, read when the tensors exist. A GPU runs ahead: a scalar of each comes to the host.
-
-    On a CPU nothing else stands between, for every small operation queues behind the large ones.
-    """
-    if tf.config.list_logical_devices("GPU"):
-        with tf.device("CPU:0"):
-            after = [tf.identity(tf.reshape(tensor, [-1])[0]) for tensor in after]
-    with tf.device("CPU:0"), tf.control_dependencies(after):
-        return tf.timestamp()
+    """Seconds, read when the tensors exist: a scalar of each goes to the host; GPUs run ahead."""
+    with tf.device("CPU:0"):
+        seen = [tf.identity(tf.reshape(tensor, [-1])[0]) for tensor in after]
+        with tf.control_dependencies(seen):
+            return tf.timestamp()
 
 
 def make_train_step(
@@ -54,12 +49,12 @@ def make_train_step(
     clip_offset: int,
     pixels: int,
 ) -> Callable[..., tf.Tensor]:
-    """A function (image, scale, offset, label, learning rate, wish to stop) -> (5 + G,) float64.
+    """A function (image, scale, offset, label, learning rate, wish to stop) -> (5,) float64.
 
     It returns the loss summed over the labelled pixels of all ranks, their number, the sum of the
-    ranks' wishes (float64, see preemption.py), this rank's seconds of computing and of exposed
-    communication, and of each of G gradients how many seconds it was there before the last one.
-    `pixels` is that of a full global batch: it only keeps sums of float16 gradients small.
+    ranks' wishes (float64, see preemption.py), and this rank's seconds of computing and of exposed
+    communication. `pixels` is that of a full global batch: it only keeps sums of float16 gradients
+    small.
     """
     variables = model.trainable_variables
     values = [variable.value for variable in variables]
@@ -87,9 +82,8 @@ def make_train_step(
             [(gradient * share, v) for gradient, v in zip(gradients, variables, strict=True)]
         )
         with tf.control_dependencies([optimizer.iterations.value]):
-            local = tf.reduce_max(reduced.ready_seconds)
-            seconds = tf.stack([local - began, arrived - local])
-        return tf.concat([total, seconds, local - reduced.ready_seconds], axis=0)
+            seconds = tf.stack([reduced.local_seconds - began, arrived - reduced.local_seconds])
+        return tf.concat([total, seconds], axis=0)
 
     return train_step
 

@@ -20,21 +20,11 @@ class StepTimes:
     rows: list[tuple[float, float, float, float]] = field(default_factory=list)
     patches: list[int] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
-    _leads: list[np.ndarray] = field(default_factory=list)
 
     def add(self, epoch: int, patches: int, row: tuple[float, float, float, float]) -> None:
         self.epochs.append(epoch)
         self.patches.append(patches)
         self.rows.append(row)
-
-    def add_leads(self, seconds: np.ndarray) -> None:
-        """(G,) seconds of each gradient before the last one of the step."""
-        self._leads.append(seconds)
-
-    def leads(self) -> np.ndarray:
-        """(G,) their means after the warm-up; (0,) before the first step."""
-        warmup = min(WARMUP_STEPS, len(self._leads) // 2)
-        return np.mean(self._leads[warmup:], axis=0) if self._leads else np.zeros(0)
 
     def array(self) -> np.ndarray:
         """(steps, 1 + len(COLUMNS)) float64: patches, then the columns."""
