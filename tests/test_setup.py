@@ -35,7 +35,7 @@ GPU = dataclasses.replace(CPU, device="gpu", cuda="12.9", nccl="2.32", cuda_arch
 @pytest.fixture
 def bare_checkout(tmp_path: Path) -> Path:
     """What setup reads, in a folder without .venv."""
-    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    shutil.copytree(ROOT / "scripts" / "setup", tmp_path / "scripts" / "setup")
     (tmp_path / "cloudmask").mkdir()
     for name in ["pyproject.toml", "Makefile", "cloudmask/__init__.py"]:
         shutil.copy(ROOT / name, tmp_path / name)
@@ -52,7 +52,7 @@ def one_line(text: str) -> str:
 
 def run_setup(checkout: Path, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     variables = {"PATH": str(path), "HOME": str(checkout)}
-    command = [sys.executable, checkout / "scripts" / "setup.py", *options]
+    command = [sys.executable, checkout / "scripts" / "setup" / "setup.py", *options]
     return subprocess.run(command, env=variables, capture_output=True, text=True)
 
 
@@ -319,7 +319,7 @@ def test_python_without_ensurepip_is_one_line_that_says_what_to_install(
 def test_python_of_another_age_is_one_line_that_says_which(version: tuple[int, int, int]) -> None:
     program = (
         f"import runpy, sys; sys.version_info = {version}; "
-        f"runpy.run_path({str(ROOT / 'scripts' / 'setup.py')!r}, run_name='__main__')"
+        f"runpy.run_path({str(ROOT / 'scripts' / 'setup' / 'setup.py')!r}, run_name='__main__')"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 1
