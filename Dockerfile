@@ -28,6 +28,7 @@ FROM ${BASE}
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         openssh-client openssh-server python3 \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /etc/ssh/ssh_host_* \
     && useradd --create-home --uid 1001 --shell /bin/bash cloudmask \
     && install --directory --owner cloudmask --group cloudmask /data
