@@ -1,7 +1,7 @@
 # `make image` builds this with docker, podman or buildah; `make image DEVICE=gpu` names the bases.
 #
-# Two stages: the first has compilers and builds .venv with Horovod from the locks and scripts/ alone,
-# so that a change of the sources repeats none of it; the second takes .venv and adds the sources.
+# Two stages: the first has compilers and builds .venv with Horovod from the locks and scripts/setup
+# alone, so that no other change repeats any of it; the second takes .venv and adds the sources.
 ARG BASE=docker.io/library/debian:12
 # What compiles: for DEVICE=gpu an image with nvcc, of the same distribution as BASE.
 ARG BUILD_BASE=${BASE}
@@ -16,11 +16,11 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/cloudmask
 COPY requirements-${DEVICE}.lock requirements-build.lock ./
-COPY scripts scripts
+COPY scripts/setup scripts/setup
 # Gloo crashes where a host does not know its own name, as under buildah's chroot isolation; setup
 # tries Gloo. TensorFlow's headers were of use to Horovod's build alone.
 RUN (getent hosts "$(hostname)" || echo "127.0.0.1 $(hostname)" >> /etc/hosts) \
-    && python3 scripts/setup.py --device ${DEVICE} --image \
+    && python3 scripts/setup/setup.py --device ${DEVICE} --image \
     && rm -rf .venv/logs .venv/lib/python3*/site-packages/tensorflow/include
 
 FROM ${BASE}
@@ -28,6 +28,7 @@ FROM ${BASE}
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         openssh-client openssh-server python3 \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /etc/ssh/ssh_host_* \
     && useradd --create-home --uid 1001 --shell /bin/bash cloudmask \
     && install --directory --owner cloudmask --group cloudmask /data

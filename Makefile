@@ -22,7 +22,7 @@ help:  ## list the targets
 setup:  ## build .venv with TensorFlow, Open MPI and Horovod (DEVICE=gpu, PYTHON=python3.12)
 	@command -v $(PYTHON) >/dev/null || { echo "setup: no $(PYTHON) found: install Python 3.11," \
 	    "3.12 or 3.13, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) scripts/setup.py $(if $(DEVICE),--device $(DEVICE))
+	@$(PYTHON) scripts/setup/setup.py $(if $(DEVICE),--device $(DEVICE))
 
 demo: setup  ## make scenes, train on two ranks, predict and evaluate: the whole road in minutes
 	@echo "demo: synthetic scenes -> patches -> training on two ranks -> masks -> report"

@@ -1,10 +1,12 @@
-"""Train two ranks inside the image and outside of it: losses and weights must be the same bits.
+"""Train two ranks outside, inside the image, and with the mpirun outside and the ranks inside.
 
     make image && python tests/container.py [IMAGE]
 
-Wants root, buildah and .venv. Isolation is chroot's, which needs no container runtime and no kernel
-features, so it works inside containers too; MPI and the image's own user are the real ones. Takes
-two minutes. No test of pytest's, because the image it is about takes ten to build.
+Losses and weights must be the same bits. Wants root, buildah and .venv. Isolation is chroot's,
+which needs no container runtime and no kernel features, so it works inside containers too; MPI and
+the image's own user are the real ones. Under the mpirun outside, ranks get what Apptainer gives
+them: the image's files and variables, and the caller's user, network, /proc, /sys, /dev and /tmp.
+Takes two minutes. No test of pytest's, because the image it is about takes ten to build.
 """
 
 from __future__ import annotations
@@ -25,14 +27,23 @@ from cloudmask.train import checkpoint
 ROOT = Path(__file__).resolve().parents[1]
 BIN = ROOT / ".venv" / "bin"
 RANKS = ("mpirun", "-n", "2")
+MPIRUN = (str(BIN / RANKS[0]), *RANKS[1:])
+# The host's session folder is in the /tmp that all share.
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "TMPDIR": "/tmp"}
 SYNTH = ("cloudmask", "synth", "--scenes", "8", "--height", "300", "--width", "400", "--seed", "5")
 PREPARE = ("cloudmask", "prepare", "--patch-size", "64", "--split", "train=0.75,valid=0.25")
 TRAIN = (
     *("train_hvd.py", "--epochs", "3", "--batch-size", "4", "--widths", "8", "16"),
     *("--seed", "1", "--threads", "1", "--precision", "float32", "--no-tensorboard"),
 )
-# Gloo crashes where a host cannot resolve its own name, which is new in every such container.
-BUILDAH = ("buildah", "run", "--isolation", "chroot", "--hostname", "localhost")
+BUILDAH = ("buildah", "run", "--isolation", "chroot")
+# A shell script: COMMAND in a container's files. Its mounts vanish with the namespace it runs in.
+ENTER = """
+folder=$1 data=$2
+shift 2
+for shared in /proc /sys /dev /tmp; do mount --rbind "$shared" "$folder$shared" || exit; done
+mount --bind "$data" "$folder/data" && exec chroot "$folder" env --chdir /data "$@"
+"""
 
 
 @contextlib.contextmanager
@@ -49,6 +60,22 @@ def container(image: str) -> Iterator[str]:
 def run(words: Sequence[str], **variables: str) -> None:
     print(f"container: {' '.join(words)}", flush=True)
     subprocess.run(words, check=True, env=os.environ | variables)
+
+
+def variables_of(name: str) -> list[str]:
+    """NAME=VALUE of every variable that the container's image sets."""
+    told = subprocess.run(["buildah", "inspect", name], check=True, stdout=subprocess.PIPE)
+    return json.loads(told.stdout)["OCIv1"]["config"]["Env"]
+
+
+@contextlib.contextmanager
+def mounted(name: str) -> Iterator[str]:
+    """The folder where a container's files are, as long as the block lasts."""
+    told = subprocess.run(["buildah", "mount", name], check=True, stdout=subprocess.PIPE, text=True)
+    try:
+        yield told.stdout.strip()
+    finally:
+        subprocess.run(["buildah", "umount", name], check=True, stdout=subprocess.DEVNULL)
 
 
 def losses(run_folder: Path) -> list[tuple[str, float]]:
@@ -75,21 +102,28 @@ def compare(image: str, work: Path) -> str | int:
         run([*inside, *SYNTH, "--out", "/data/scenes"])
         run([*inside, *RANKS, *PREPARE, "/data/scenes", "--out", "/data/patches"])
         run([*inside, *RANKS, *TRAIN, "--data", "/data/patches", "--out", "/data/inside"])
-    own = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    launch = [str(BIN / RANKS[0]), *RANKS[1:], str(BIN / "python"), str(ROOT / TRAIN[0])]
+        with mounted(name) as folder:
+            (work / "enter.sh").write_text(ENTER)
+            enter = ["unshare", "--mount", "sh", str(work / "enter.sh"), folder, str(work)]
+            enter += ["--unset=PYTHONPATH", *variables_of(name)]
+            data = ["--data", "/data/patches", "--out", "/data/around"]
+            run([*MPIRUN, *enter, *TRAIN, *data], **AS_ROOT)
     data = ["--data", str(work / "patches"), "--out", str(work / "outside")]
-    run([*launch, *TRAIN[1:], *data], **own)
+    run([*MPIRUN, str(BIN / "python"), str(ROOT / TRAIN[0]), *TRAIN[1:], *data], **AS_ROOT)
 
     owner = (work / "inside" / "summary.json").stat().st_uid
     if owner == 0:
         return "container: the ranks inside ran as root"
     for what in (losses, weights):
-        found = what(work / "inside"), what(work / "outside")
-        if not found[0] or found[0] != found[1]:
-            return f"container: {what.__name__} differ, inside and outside: {found[0]}, {found[1]}"
+        outside = what(work / "outside")
+        for where in ("inside", "around"):
+            found = what(work / where)
+            if not found or found != outside:
+                return f"container: {what.__name__} differ, {where} and outside: {found}, {outside}"
     step, checksum = weights(work / "inside")
-    print(f"container: user {owner} inside and user 0 outside wrote the same bits:")
-    print(f"  {len(losses(work / 'inside'))} losses; weights at step {step}, sha256 {checksum}")
+    print(f"container: user {owner} inside, ranks inside of an mpirun outside, and user 0 outside")
+    print(f"  wrote the same bits: {len(losses(work / 'inside'))} losses; ", end="")
+    print(f"weights at step {step}, sha256 {checksum}")
     return 0
 
 

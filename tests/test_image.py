@@ -97,6 +97,29 @@ def test_apptainers_definition_does_what_the_dockerfile_does():
         assert values[0] == values[1], name
 
 
+def section(definition, name, number):
+    """The plain lines of the so-many-th section of an Apptainer definition."""
+    found = re.findall(rf"^%{name}\b.*\n((?:(?:[ \t].*)?\n)*)", definition, flags=re.MULTILINE)
+    return [line.split() for line in found[number].splitlines() if line.split()]
+
+
+def test_the_environment_is_made_of_locks_and_setup_alone_so_that_sources_never_rebuild_it():
+    made_of = {"requirements-cpu.lock", "requirements-build.lock", "scripts/setup"}
+    first = joined("Dockerfile").split("\nFROM ${BASE}\n")[0].replace("${DEVICE}", "cpu")
+    copied = [line.split()[:-1] for line in re.findall(r"^COPY (.*)", first, flags=re.MULTILINE)]
+    assert {source for sources in copied for source in sources} == made_of
+    definition = joined("jobs/cloudmask.def")
+    assert {source for source, _ in section(definition, "files", 0)} == made_of
+
+
+def test_apptainers_image_holds_what_the_dockerfiles_does_but_for_setup_and_jobs():
+    ignored = (ROOT / ".dockerignore").read_text()
+    context = {line[1:] for line in ignored.splitlines() if line.startswith("!")}
+    files = section(joined("jobs/cloudmask.def"), "files", 2)
+    assert {source for source, _ in files} == context - {"scripts", "jobs", "requirements-*.lock"}
+    assert all(target == f"/opt/cloudmask/{source}" for source, target in files)
+
+
 def test_compilers_stay_in_the_first_stage():
     first, last = joined("Dockerfile").split("\nFROM ${BASE}\n")
     assert words_after(first, "apt-get install")[0] >= {"g++", "make"}

@@ -87,6 +87,43 @@ def test_one_process_trains_the_same_without_horovod(tmp_path):
     assert len(found["without"]["placement"]) == 1
 
 
+def in_a_host_of_unknown_name(*words):
+    """Run a program where the host's name cannot be resolved, as in some containers."""
+    if subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode:
+        pytest.skip("giving the host another name wants root and unshare")
+    renamed = ["unshare", "--uts", "sh", "-c", 'hostname no-such-host && exec "$@"', "sh"]
+    words = [*renamed, *map(str, words)]
+    return subprocess.run(words, env=tiny.environment(), capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_one_rank_trains_where_the_hosts_name_is_unknown(tmp_path):
+    """Gloo, which one rank takes elsewhere, would crash the process."""
+    patches = tiny.make_patchset(tmp_path / "set")
+    words = ("--data", patches, "--out", tmp_path / "run", "--preset", "tiny", "--max-steps", "2")
+    done = in_a_host_of_unknown_name(sys.executable, tiny.ROOT / "train_hvd.py", *words)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["ranks"], summary["controller"]) == (1, "mpi")
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_gloo_where_the_hosts_name_is_unknown_is_one_line_that_says_so(tmp_path):
+    patches = tiny.make_patchset(tmp_path / "set")
+    done = in_a_host_of_unknown_name(
+        *(*tiny.launcher("horovodrun --gloo", 2), sys.executable, tiny.ROOT / "train_hvd.py"),
+        *("--data", patches, "--out", tmp_path / "run", "--preset", "tiny"),
+    )
+    assert done.returncode != 0
+    assert (
+        "error: this host's name 'no-such-host' cannot be resolved, which Gloo needs; "
+        "add it to /etc/hosts, or start the ranks with mpirun"
+    ) in done.stdout + done.stderr
+    assert "Segmentation fault" not in done.stdout + done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.mpi
 def test_several_processes_without_horovod_are_refused(tmp_path):

@@ -35,7 +35,7 @@ GPU = dataclasses.replace(CPU, device="gpu", cuda="12.9", nccl="2.32", cuda_arch
 @pytest.fixture
 def bare_checkout(tmp_path: Path) -> Path:
     """What setup reads, in a folder without .venv."""
-    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    shutil.copytree(ROOT / "scripts" / "setup", tmp_path / "scripts" / "setup")
     (tmp_path / "cloudmask").mkdir()
     for name in ["pyproject.toml", "Makefile", "cloudmask/__init__.py"]:
         shutil.copy(ROOT / name, tmp_path / name)
@@ -52,7 +52,7 @@ def one_line(text: str) -> str:
 
 def run_setup(checkout: Path, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     variables = {"PATH": str(path), "HOME": str(checkout)}
-    command = [sys.executable, checkout / "scripts" / "setup.py", *options]
+    command = [sys.executable, checkout / "scripts" / "setup" / "setup.py", *options]
     return subprocess.run(command, env=variables, capture_output=True, text=True)
 
 
@@ -133,6 +133,23 @@ def test_only_a_gpu_build_asks_for_nccl() -> None:
     assert variables["HOROVOD_NCCL_HOME"] == "/env/site-packages/nvidia/nccl"
     assert variables["HOROVOD_NCCL_LINK"] == "SHARED"
     assert variables["HOROVOD_BUILD_CUDA_CC_LIST"] == "70,80"
+
+
+def test_openmpi_is_that_of_the_environment_whatever_another_mpirun_says(tmp_path: Path) -> None:
+    environment.point_to_openmpi(tmp_path)
+    names = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
+    program = (
+        f"import os, site, sys; site.addsitedir({str(tmp_path)!r}); "
+        f"print(sys.prefix, *[os.environ[name] for name in {names}])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env=os.environ | dict.fromkeys(names, "/another/environment"),
+        capture_output=True,
+        text=True,
+    )
+    prefix, *others = result.stdout.split()
+    assert others == [prefix, prefix]
 
 
 @pytest.mark.parametrize(("cuda", "expected"), [("12.9", "70,80,90"), ("13.0", "80,90")])
@@ -319,7 +336,7 @@ def test_python_without_ensurepip_is_one_line_that_says_what_to_install(
 def test_python_of_another_age_is_one_line_that_says_which(version: tuple[int, int, int]) -> None:
     program = (
         f"import runpy, sys; sys.version_info = {version}; "
-        f"runpy.run_path({str(ROOT / 'scripts' / 'setup.py')!r}, run_name='__main__')"
+        f"runpy.run_path({str(ROOT / 'scripts' / 'setup' / 'setup.py')!r}, run_name='__main__')"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 1

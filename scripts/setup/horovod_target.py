@@ -46,7 +46,7 @@ class Edit:
         if count != 1:
             raise Failure(
                 f"{self.path} of Horovod {HOROVOD} holds the text to change {count} times instead "
-                f"of once: scripts/horovod_target.py does not fit this sdist ({self.old!r})"
+                f"of once: scripts/setup/horovod_target.py does not fit this sdist ({self.old!r})"
             )
         return text.replace(self.old, self.new)
 
