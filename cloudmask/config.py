@@ -125,7 +125,7 @@ class MllogConfig:
     runs_made: int | None = None
     """how many runs were made in all, if these are the best of them (default: not declared)"""
     staging_seconds: float | None = None
-    """what bringing the data near took before each run, which counts (default: not declared)"""
+    """what bringing the data near took before each run, which counts; --stage is known already"""
     caches_flushed: bool = False
     """declare that the nodes' caches were flushed before each run"""
     code_url: str | None = None

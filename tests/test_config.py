@@ -68,6 +68,7 @@ def _another_value(field):
         "float": 0.125,
         "float | None": 0.1,
         "bool": not field.default,
+        "Path | None": Path("p"),
         "tuple[int, ...]": (3, 5),
         "tuple[float, ...]": (0.1, 1e-9),
     }

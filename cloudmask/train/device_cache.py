@@ -41,16 +41,15 @@ class DeviceSource:
         self._augmentation = augmentation
         size, channels = reader.patchset.patch_size, len(reader.patchset.channels)
         self._size, self._channels = size, channels
-        # The last one is what stands where the plan has no patch.
-        self._scale = np.ones((len(patches) + 1, channels), np.float32)
-        self._offset = np.zeros((len(patches) + 1, channels), np.float32)
+        count = len(patches) + 1  # the last one stands where the plan has no patch
         try:
-            self._images = _words(len(patches) + 1, 2 * size * size * channels)
-            self._labels = _words(len(patches) + 1, size * size)
-            self._fill(reader)
+            self._images = _words(count, 2 * size * size * channels)
+            self._labels = _words(count, size * size)
         except tf.errors.ResourceExhaustedError:
-            needed = (len(patches) + 1) * reader.patch_bytes
-            raise ValueError(_no_room(needed, "", None)) from None
+            raise ValueError(_no_room(count * reader.patch_bytes, "", None)) from None
+        self._scale = np.ones((count, channels), np.float32)
+        self._offset = np.zeros((count, channels), np.float32)
+        self._fill(reader)
         self._symmetries = tf.constant(symmetries(size))
 
     def _fill(self, reader: PatchReader) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import tensorflow as tf
 
@@ -48,7 +49,8 @@ def name_for_smi(number: int, visible: str | None) -> str:
 def free_on(name: str) -> int | None:
     """Free memory in bytes of one GPU by its index or UUID."""
     rows = runlog.nvidia_smi("memory.free", "-i", name)
-    return int(float(rows[0][0].split()[0]) * 2**20) if rows else None
+    found = re.fullmatch(r"(\d+) MiB", rows[0][0]) if rows else None
+    return int(found[1]) * 2**20 if found else None
 
 
 def built_with() -> dict[str, str]:
