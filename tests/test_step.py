@@ -62,23 +62,31 @@ def scaled(scale, inner=None):
     )
 
 
-@pytest.mark.parametrize("scale", [2.0**3, 2.0**15])
-def test_gradients_are_unscaled_before_they_are_applied(scale):
+@pytest.fixture(scope="module")
+def plain():
+    """Weights before and after a step in float32, and the numbers of the step."""
+    return train(keras.optimizers.SGD(0.5))
+
+
+@pytest.mark.slow
+def test_gradients_are_unscaled_before_they_are_applied(plain):
     """In float32 a power of two changes no bit of a gradient, and none may be left of it."""
-    before, plain, _ = train(keras.optimizers.SGD(0.5))
-    again, found, _ = train(scaled(scale))
+    before, plain, _ = plain
+    again, found, _ = train(scaled(2.0**15))
     np.testing.assert_array_equal(again, before)
     np.testing.assert_allclose(found, plain, rtol=0, atol=1e-9)
     assert np.abs(plain - before).max() > 1e-3
 
 
-def test_a_float16_gradient_is_the_float32_one_within_its_rounding():
-    before, plain, _ = train(keras.optimizers.SGD(0.5))
+@pytest.mark.slow
+def test_a_float16_gradient_is_the_float32_one_within_its_rounding(plain):
+    before, plain, _ = plain
     _, half, _ = train(scaled(2.0**15), arithmetic="float16")
     wanted, found = plain - before, half - before
     assert np.linalg.norm(found - wanted) < 0.02 * np.linalg.norm(wanted)
 
 
+@pytest.mark.slow
 def test_small_gradients_are_lost_without_scaling():
     """What the scale is for: of a sum over many pixels each one's part is below float16's range."""
 
@@ -97,20 +105,23 @@ def test_small_gradients_are_lost_without_scaling():
     assert first_layer(keras.optimizers.SGD(0.5)) < 0.3 * first_layer(scaled(2.0**15))
 
 
-@pytest.mark.parametrize("dropout", [(), (0.1, 0.1)])
-@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
-def test_a_compiled_step_computes_the_same(arithmetic, dropout):
-    sgd = keras.optimizers.SGD
-    before, plain, numbers = train(sgd(0.5), steps=2, arithmetic=arithmetic, dropout=dropout)
-    _, found, compiled = train(sgd(0.5), steps=2, arithmetic=arithmetic, dropout=dropout, xla=True)
-    near = 1e-4 if arithmetic == "float32" else 0.05
-    change = np.linalg.norm(plain - before)
-    if not dropout:  # else other pixels are dropped
-        assert np.linalg.norm(found - plain) < near * change
-        np.testing.assert_allclose(compiled[:, 0], numbers[:, 0], rtol=near)
-    np.testing.assert_array_equal(compiled[:, 1], numbers[:, 1])
-    assert np.linalg.norm(found - before) > 0.5 * change
+@pytest.mark.slow
+def test_a_compiled_step_computes_the_same(plain):
+    before, plain, numbers = plain
+    again, found, compiled = train(keras.optimizers.SGD(0.5), xla=True)
+    np.testing.assert_array_equal(again, before)
+    assert np.linalg.norm(found - plain) < 1e-4 * np.linalg.norm(plain - before)
+    np.testing.assert_allclose(compiled[:, 0], numbers[:, 0], rtol=1e-5)
+    np.testing.assert_array_equal(compiled[:, 1:3], numbers[:, 1:3])
     assert (compiled[:, 3:] > 0).all(), "seconds of computing and of communication"
+
+
+@pytest.mark.slow
+def test_a_compiled_step_has_mixed_precision_and_dropout_too():
+    """Other pixels are dropped than in a plain step, so the two cannot be compared."""
+    sgd = keras.optimizers.SGD(0.5)
+    _, _, numbers = train(sgd, arithmetic="bfloat16", dropout=(0.1, 0.1), steps=8, xla=True)
+    assert numbers[-1, 0] < numbers[0, 0]
 
 
 RANKS = """
@@ -146,20 +157,19 @@ def make(arithmetic, optimizer, xla):
 # Rank 0 has no labelled pixel, so its gradients are zero; those of rank 1 overflow.
 mine = patches(seed=world.rank)
 quiet = (*mine[:3], np.full_like(mine[3], 255)) if world.is_root else mine
-for name, xla in (("plain", False), ("xla", True)):
-    optimizer = scaled(2.0**60, keras.optimizers.Adam(0.01))
-    model, run = make("float16", optimizer, xla)
-    before = flat(model).astype(float).tolist()
-    overflown = run(quiet)
-    state = {"scale": float(optimizer.dynamic_scale), "steps": int(optimizer.iterations)}
-    optimizer.dynamic_scale.assign(2.0**10)
-    after = run(quiet)
-    state |= {"scale_after": float(optimizer.dynamic_scale), "steps_after": int(optimizer.iterations)}
-    found[name] = {"before": before, "overflown": overflown, "after": after, **state}
+optimizer = scaled(2.0**60, keras.optimizers.Adam(0.01))
+model, run = make("float16", optimizer, xla=False)
 
-for name, xla in (("sums", False), ("sums-xla", True)):
-    model, run = make("float32", keras.optimizers.SGD(0.01), xla)
-    found[name] = run(mine)
+def state():
+    return float(optimizer.dynamic_scale), int(optimizer.iterations)
+
+found["before"] = flat(model).astype(float).tolist()
+found["overflown"], found["state"] = run(quiet), state()
+optimizer.dynamic_scale.assign(2.0**10)
+found["after"], found["state_after"] = run(quiet), state()
+
+model, run = make("float32", keras.optimizers.SGD(0.01), xla=True)
+found["compiled"] = run(mine)
 
 Path(sys.argv[1], f"{world.rank}.json").write_text(json.dumps(found))
 """
@@ -178,24 +188,20 @@ def pair(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.mpi
-@pytest.mark.parametrize("name", ["plain", "xla"])
-def test_an_overflow_on_one_rank_skips_the_step_on_all(pair, name):
-    first, second = (found[name] for found in pair)
+def test_an_overflow_on_one_rank_skips_the_step_on_all(pair):
+    first, second = pair
     assert first == second, "the same weights and the same scale on both"
     assert first["overflown"] == first["before"]
-    assert (first["scale"], first["steps"]) == (2.0**59, 0)
+    assert first["state"] == [2.0**59, 0], "half the scale, and no step"
     assert first["after"] != first["before"]
-    assert (first["scale_after"], first["steps_after"]) == (2.0**10, 1)
+    assert first["state_after"] == [2.0**10, 1]
     assert np.isfinite(first["after"]).all()
 
 
 @pytest.mark.slow
 @pytest.mark.mpi
 def test_compiled_steps_of_two_ranks_sum_their_gradients(pair):
-    first, second = pair
-    for name in ("sums", "sums-xla"):
-        assert first[name] == second[name]
-    np.testing.assert_allclose(first["sums-xla"], first["sums"], rtol=1e-5, atol=1e-7)
+    """As one rank with the batches of both."""
     model = unet(3, 1, widths=(4, 8), seed=3)
     optimizer = keras.optimizers.SGD(0.01)
     optimizer.build(model.trainable_variables)
@@ -204,4 +210,4 @@ def test_compiled_steps_of_two_ranks_sum_their_gradients(pair):
     )
     both = [np.concatenate(parts) for parts in zip(patches(seed=0), patches(seed=1), strict=True)]
     step(*both, tf.constant(0.01), tf.constant(0.0, tf.float64))
-    np.testing.assert_allclose(first["sums-xla"], flat(model), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(pair[0]["compiled"], flat(model), rtol=1e-4, atol=1e-6)
