@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from cloudmask import runlog
+from cloudmask.command import AgreedError
 from cloudmask.train import gpus
 
 A100 = "NVIDIA A100-SXM4-40GB, 550.54.15, 40960 MiB"
@@ -53,6 +54,16 @@ def test_ranks_that_would_share_a_gpu_are_refused(ranks, found, visible, message
     for rank in range(ranks):
         with pytest.raises(ValueError, match=message):
             gpus.of_rank(rank, ranks, found=found, visible=visible)
+
+
+def test_one_rank_of_a_host_with_too_few_gpus_says_so(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    raised = []
+    for rank in range(3):
+        with pytest.raises(ValueError, match="3 ranks on this host would share 2 GPUs") as caught:
+            gpus.take(["a GPU", "another"], rank, 3)
+        raised.append(caught.type)
+    assert raised == [ValueError, AgreedError, AgreedError]
 
 
 def test_nvidia_smi_knows_a_visible_gpu_by_its_place_on_the_host():

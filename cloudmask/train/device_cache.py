@@ -107,8 +107,8 @@ class DeviceSource:
 
 
 def symmetries(size: int) -> np.ndarray:
-    """(8, S * S) int32: for `turns + 4 * flip`, where each pixel of a square is taken from."""
-    place = np.arange(size * size, dtype=np.int32).reshape(size, size)
+    """(8, S * S) int64: for `turns + 4 * flip`, where each pixel of a square is taken from."""
+    place = np.arange(size * size).reshape(size, size)
     turned = [np.rot90(place, turns) for turns in range(4)]
     return np.stack([each.ravel() for each in (*turned, *(side[:, ::-1] for side in turned))])
 

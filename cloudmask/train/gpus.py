@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from cloudmask import runlog
+from cloudmask.command import AgreedError
 
 
 def of_rank(local_rank: int, local_size: int, *, found: int, visible: str | None) -> int:
@@ -25,6 +27,16 @@ def of_rank(local_rank: int, local_size: int, *, found: int, visible: str | None
         f"{found} per host, or let the launcher show each rank one GPU of its own "
         "(CUDA_VISIBLE_DEVICES)"
     )
+
+
+def take(found: Sequence[tf.config.PhysicalDevice], local_rank: int, local_size: int) -> str:
+    """Use the rank's own GPU. Of a host that has too few, only the first rank says so."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        number = of_rank(local_rank, local_size, found=len(found), visible=visible)
+    except ValueError as error:
+        raise (AgreedError if local_rank else ValueError)(str(error)) from None
+    return use(found[number])
 
 
 def use(gpu: tf.config.PhysicalDevice) -> str:

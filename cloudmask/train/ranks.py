@@ -177,16 +177,6 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
         num_hosts=hvd.cross_size(),
         threads=threads,
         cores=cores,
-        device=_own_gpu(found, hvd.local_rank(), hvd.local_size()) if found else "CPU",
+        device=gpus.take(found, hvd.local_rank(), hvd.local_size()) if found else "CPU",
         controller="mpi" if hvd.mpi_enabled() else "gloo",
     )
-
-
-def _own_gpu(found: Sequence[Any], local_rank: int, local_size: int) -> str:
-    """Take one GPU by the rank on its host; one rank of a host that has too few says so."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    try:
-        number = gpus.of_rank(local_rank, local_size, found=len(found), visible=visible)
-    except ValueError as error:
-        raise (AgreedError if local_rank else ValueError)(str(error)) from None
-    return gpus.use(found[number])

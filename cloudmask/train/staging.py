@@ -70,9 +70,8 @@ def stage(plan: Plan, ranks: Ranks) -> tuple[Plan, Staged]:
     places = ranks.gather(place, name="stage_places")
     here = [rank for rank, other in enumerate(places) if other == place]
     mine = share_of(needed_files(plan, here), ranks.rank, here)
-    if ranks.rank == here[0]:
-        remove_leftovers(folder)
 
+    ranks.on_all(lambda: remove_leftovers(folder), name="stage_clean")
     missing = ranks.on_all(
         lambda: [entry for entry in mine if not is_staged(folder, entry)], name="stage_look"
     )
