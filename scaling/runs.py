@@ -77,6 +77,7 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
             folder, warmup=int(summary.get("warmup_steps") or 0)
         ),
         "startup_seconds": _seconds(summary, "startup"),
+        "staging_seconds": _seconds(summary, "staging"),
         "first_epoch_seconds": _seconds(summary, "first_epoch"),
         "first_epoch_patches": first_epoch_patches(summary, folder),
         "steady_epoch_seconds": _seconds(summary, "steady_epoch"),
@@ -124,7 +125,9 @@ def data_mode(config: dict[str, Any]) -> str | None:
     """How patches reach the ranks, in words."""
     if "shuffle" not in config:
         return None
-    return f"{config['shuffle']}{', cached in memory' if config.get('cache') else ''}"
+    cached = {"memory": ", cached in memory", "device": ", cached on the device"}
+    words = config["shuffle"] + cached.get(config.get("cache", "none"), "")
+    return f"{words}, staged" if config.get("stage") else words
 
 
 def rank_times(folder: Path, *, warmup: int) -> dict[str, list[float]] | None:
@@ -209,11 +212,11 @@ def together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Measures of unconnected copies as one row: rates add up, times are those of the slowest."""
     first = dict(parts[0])
     rates = ("patches_per_second", "patches_trained", "rank_hours")
-    slowest = ("startup_seconds", "total_seconds", "validation_seconds", "checkpoints_seconds")
+    slowest = ("startup", "staging", "total", "validation", "checkpoints")
     for name in rates:
         values = [part[name] for part in parts]
         first[name] = sum(values) if None not in values else None
-    for name in slowest:
+    for name in (f"{part}_seconds" for part in slowest):
         first[name] = max((part[name] for part in parts if part[name] is not None), default=None)
     for name in ("step_seconds", *PARTS):
         values = [part[name] for part in parts]

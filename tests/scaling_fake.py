@@ -53,7 +53,7 @@ def summary(options, rank, size):
         "seed": options.seed,
         "precision": "float32",
         "learning_rate": 0.001,
-        "config": {"shuffle": "shard", "cache": False, "target_accuracy": 0.9},
+        "config": {"shuffle": "shard", "cache": "none", "target_accuracy": 0.9},
         "global_batch": batch,
         "batch_per_rank": batch // size,
         "patch_size": 256,

@@ -37,10 +37,10 @@ def yaml_file(tmp_path):
 
 def test_yaml_means_what_flags_mean(yaml_file):
     path = yaml_file(
-        "epochs: 3\nbatch-size: 7\nglobal_batch: null\nlr: 1e-4\nwidths: [4, 8]\ncache: true\n"
+        "epochs: 3\nbatch-size: 7\nglobal_batch: null\nlr: 1e-4\nwidths: [4, 8]\ncache: memory\n"
         "augment: false\nfixed_mean: [-1, 2.5]\nshuffle: global\ndropout: []\ntarget_accuracy: .9\n"
     )
-    flags = "--epochs 3 --batch-size 7 --lr 0.0001 --widths 4 8 --cache --no-augment"
+    flags = "--epochs 3 --batch-size 7 --lr 0.0001 --widths 4 8 --cache memory --no-augment"
     flags += " --fixed-mean -1 2.5 --shuffle global --target-accuracy 0.9"
     assert train_config("--config", path) == train_config(*flags.split())
 
@@ -68,6 +68,7 @@ def _another_value(field):
         "float": 0.125,
         "float | None": 0.1,
         "bool": not field.default,
+        "Path | None": Path("p"),
         "tuple[int, ...]": (3, 5),
         "tuple[float, ...]": (0.1, 1e-9),
     }
@@ -119,8 +120,8 @@ def test_reference_preset_is_the_published_benchmark():
 
 
 def test_bare_switches_turn_on_and_off():
-    assert train_config("--cache").cache is True
-    assert train_config("--cache", "--no-cache").cache is False
+    assert train_config("--xla").xla is True
+    assert train_config("--xla", "--no-xla").xla is False
     assert train_config("--no-augment").augment is False
 
 
@@ -138,7 +139,7 @@ def test_unknown_option_is_told_with_the_near_name():
     )
     assert "--bogus" in refused(*REQUIRED, "--bogus")
     assert "stray" in refused(*REQUIRED, "stray")
-    assert "True" in refused(*REQUIRED, "--cache", "True")
+    assert "True" in refused(*REQUIRED, "--xla", "True")
 
 
 @pytest.mark.parametrize(

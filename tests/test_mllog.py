@@ -55,6 +55,7 @@ def runs(work, clock):
         case("two", *odd, "--seed", 1),
         case("moved", *odd, "--seed", 2, data=work / "moved-set"),
         case("faster", *odd, "--lr", 0.01, "--batch-size", 2),
+        case("staged", *odd, "--seed", 3, "--stage", work / "near"),
         case("missed", *TINY, "--target-accuracy", 1.0),
         case("short", *TINY, "--max-steps", 6, "--checkpoint-steps", 2),
         case("failed", *TINY, "--lr", 1e30, "--lr-decay", "none"),
@@ -181,6 +182,22 @@ def test_the_result_names_its_metric_and_all_that_qualifies_it(records, summary)
     assert found["target"] == {"reached": True, **summary["target"]}
     assert records[-1]["key"] == "run_stop"
     assert records[-1]["metadata"]["status"] == "success"
+
+
+def test_staging_by_the_run_itself_is_told_and_counted_once(runs, tmp_path):
+    assert mllog(runs["staged"], out=tmp_path) == 0
+    folder = tmp_path / "ACME" / "cloudmask" / "laptop" / "experiment-1"
+    found = values(parsed(folder / "result-0.txt"))["result"]
+    seconds = json.loads((runs["staged"] / "summary.json").read_text())["seconds"]
+    assert found["staging_seconds"] == seconds["staging"] < seconds["startup"]
+    assert found["run_and_staging_seconds"] == found["run_seconds"] == seconds["total"]
+    assert "s by the runs, which is in their times." in (folder / "README.md").read_text()
+    assert "near" not in (folder / "training.yaml").read_text()
+
+
+def test_runs_that_stage_and_runs_that_do_not_form_no_set(runs, tmp_path, capsys):
+    assert mllog(runs["two"], runs["staged"], out=tmp_path) == 1
+    assert "two and staged differ in staged" in capsys.readouterr().err
 
 
 def test_what_is_not_declared_is_not_in_the_log(runs, tmp_path, capsys):

@@ -45,6 +45,23 @@ def test_measures_of_a_run(tmp_path):
     assert found["load_balance"] == pytest.approx(1 / 1.02)
 
 
+def test_how_patches_reach_the_ranks_is_said_in_words():
+    kept = {"shuffle": "shard", "cache": "none", "stage": None}
+    assert runs.data_mode(kept) == "shard"
+    assert runs.data_mode(kept | {"cache": "memory"}) == "shard, cached in memory"
+    both = kept | {"cache": "device", "stage": "/local"}
+    assert runs.data_mode(both) == "shard, cached on the device, staged"
+    assert runs.data_mode({}) is None
+
+
+def test_staging_stands_by_itself_in_a_row(tmp_path):
+    summary = _summary()
+    found = runs.measures(_summary(), tmp_path)
+    assert found["staging_seconds"] is None
+    summary["seconds"] |= {"staging": 4.5}
+    assert runs.measures(summary, tmp_path)["staging_seconds"] == 4.5
+
+
 def test_times_of_each_rank_leave_out_the_warm_up(tmp_path):
     folder = _write(tmp_path, _summary())
     for rank, compute in ((0, [9.0, 1.0, 1.0]), (1, [9.0, 2.0, 4.0])):

@@ -97,6 +97,10 @@ def bad(work, patchset, killed):
         ),
         "global-batch-too-small": (data(patchset, "--global-batch", 1), "cannot feed 2 ranks"),
         "missing-file": (data(missing), f"{victim} is missing"),
+        "changed-file-staged": (
+            data(changed, "--stage", work / "never-local"),
+            f"{victim} has changed: its sha256 differs",
+        ),
         "changed-file": (data(changed), f"{victim} has changed: its sha256 differs"),
         "other-version": (data(version), "has format version"),
         "no-manifest": (data(work / "unfinished-set"), "holds no manifest.json"),
@@ -148,6 +152,8 @@ def results(work, patchset, killed, bad):
     flip_a_byte(damaged / "checkpoints" / f"step-{newest:08d}.h5")
     cases = [
         case("same", *SAME, data=patchset),
+        case("near", *SAME, "--stage", work / "local", "--cache", "device", data=patchset),
+        case("compiled", *SAME, "--xla", data=patchset),
         case("unbroken", *KILLED),
         case("resumed", *KILLED, "--resume", copy_of=killed),
         case("damaged", *KILLED, "--resume"),
@@ -181,7 +187,7 @@ def losses(run):
 
 
 def test_weights_are_identical_on_all_ranks(results):
-    for name in ("same", "unbroken", "resumed", "damaged"):
+    for name in ("same", "near", "compiled", "unbroken", "resumed", "damaged"):
         assert results[name].codes == [0, 0]
         assert len(set(results[name].weights)) == 1
         assert len(set(results[name].optimizer)) == 1
@@ -258,6 +264,23 @@ def test_the_summary_says_what_was_done_how_fast_and_how_well(results, work, pat
 def timing_columns():
     names = ("step", "data_wait", "compute", "exposed_communication")
     return [f"{name}_seconds" for name in names]
+
+
+def test_staged_patches_in_the_devices_memory_train_the_same_bits(results, work, patchset):
+    assert results["near"].weights == results["same"].weights
+    assert losses(work / "near") == losses(work / "same")
+    found = summary_of(work / "near")
+    assert found["best"]["loss"] == summary_of(work / "same")["best"]["loss"]
+    staging = found["staging"]
+    assert staging["folder"] == str(work / "local" / open_patchset(patchset).fingerprint)
+    assert (staging["files"], staging["copied_bytes"]) == (4, staging["bytes"])
+    assert staging["seconds"] == found["seconds"]["staging"] < found["seconds"]["startup"]
+    assert "staging" not in summary_of(work / "same")["seconds"]
+    assert summary_of(work / "same")["staging"] is None
+
+
+def test_compiled_steps_train_the_same_within_rounding(results, work):
+    assert losses(work / "compiled") == pytest.approx(losses(work / "same"), rel=1e-4)
 
 
 def test_validation_counts_every_pixel_of_all_ranks_once(results, work, patchset):
@@ -397,7 +420,7 @@ REFUSED = (
     *("changed-file", "other-version", "no-manifest", "no-folder", "odd-size", "one-level"),
     *("flat-channel", "unknown-option", "out-is-a-file", "file-in-the-way"),
     *("out-is-something-else", "unfinished-run", "other-model", "other-set", "nan"),
-    *("finished-run", "disk-full"),
+    *("finished-run", "disk-full", "changed-file-staged"),
 )
 
 

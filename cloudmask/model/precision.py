@@ -23,5 +23,6 @@ def best(device: str) -> str:
         except OSError:
             return "float32"
         return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    (gpu,) = tf.config.get_visible_devices("GPU")
+    details = tf.config.experimental.get_device_details(gpu)
     return "bfloat16" if details.get("compute_capability", (0, 0))[0] >= 8 else "float32"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,7 +24,10 @@ from cloudmask.train.schedule import PAD
 
 @dataclass(frozen=True)
 class Input:
-    """One rank's part of a batch: physical = image * scale + offset, except where it is FILL."""
+    """One rank's part of a batch: physical = image * scale + offset, except where it is FILL.
+
+    Image and label are tensors if they come from the device's memory (device_cache.py).
+    """
 
     image: np.ndarray
     """(B, S, S, C) int16"""
@@ -36,6 +40,17 @@ class Input:
     num_patches: int
     wait_seconds: float
     """how long the network stood still for it"""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What augmentation makes of one patch: quarter turns, then a flip, and another decoding."""
+
+    turns: int
+    flip: bool
+    gain: np.ndarray
+    shift: np.ndarray
+    """(C,) float32; shift in physical units"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,22 @@ class Augmentation:
     shared: float
     seed: int
 
+    def change(self, patch: int, epoch: int) -> Change:
+        """What is drawn for a patch in an epoch: the same wherever it is read."""
+        random = np.random.default_rng([self.seed, epoch, 2, patch])
+        turns, flip = int(random.integers(4)), bool(random.integers(2))
+        both = self.shared * random.uniform(-1, 1, 2)
+        each = self.gain * random.uniform(-1, 1, (2, len(self.mean)))
+        gain = ((1 + both[0]) * (1 + each[0])).astype(np.float32)
+        shift = self.std * (both[1] + each[1]).astype(np.float32)
+        return Change(turns, flip, gain, shift)
+
+    def decoding(
+        self, change: Change, scale: np.ndarray, offset: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(C,) scale and offset of a patch -> the same, changed."""
+        return scale * change.gain, change.gain * (offset - self.mean) + self.mean + change.shift
+
     def apply(
         self,
         patch: int,
@@ -63,16 +94,18 @@ class Augmentation:
         label: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(S, S, C), (C,), (C,), (S, S) of one patch -> the same, changed."""
-        random = np.random.default_rng([self.seed, epoch, 2, patch])
-        turns, flip = int(random.integers(4)), bool(random.integers(2))
-        both = self.shared * random.uniform(-1, 1, 2)
-        each = self.gain * random.uniform(-1, 1, (2, len(scale)))
-        gain = ((1 + both[0]) * (1 + each[0])).astype(np.float32)
-        shift = self.std * (both[1] + each[1]).astype(np.float32)
-        image, label = np.rot90(image, turns), np.rot90(label, turns)
-        if flip:
+        change = self.change(patch, epoch)
+        image, label = np.rot90(image, change.turns), np.rot90(label, change.turns)
+        if change.flip:
             image, label = image[:, ::-1], label[:, ::-1]
-        return image, scale * gain, gain * (offset - self.mean) + self.mean + shift, label
+        return image, *self.decoding(change, scale, offset), label
+
+
+class Batches(Protocol):
+    """Where the batches of one rank come from."""
+
+    def batch(self, row: np.ndarray, *, epoch: int) -> tuple[Any, ...]:
+        """(B,) patch indices or PAD -> image, scale, offset, label of an Input."""
 
 
 class Source:
@@ -121,7 +154,7 @@ class Source:
 
 
 def read_ahead(
-    source: Source, plan: np.ndarray, *, epoch: int, depth: int = 2
+    source: Batches, plan: np.ndarray, *, epoch: int, depth: int = 2
 ) -> Generator[Input, None, None]:
     """The rows of a (steps, batch) plan as Inputs, up to `depth` of them read in advance.
 

@@ -19,13 +19,13 @@ from cloudmask.command import AgreedError, StoppedError, describe
 from cloudmask.config import TrainConfig
 from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
 from cloudmask.model import precision
-from cloudmask.train import due, network, resume, summary, timing
+from cloudmask.train import device_cache, due, network, resume, staging, summary, timing
 from cloudmask.train.board import Board
-from cloudmask.train.input_pipeline import Source, read_ahead
+from cloudmask.train.input_pipeline import read_ahead
 from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
 from cloudmask.train.preemption import Wish
 from cloudmask.train.ranks import Ranks
-from cloudmask.train.runfolder import RunFolder, check_memory
+from cloudmask.train.runfolder import RunFolder
 from cloudmask.train.state import State
 from cloudmask.train.step import make_train_step
 from cloudmask.train.validation import make_validation
@@ -67,9 +67,12 @@ def _train(
     ranks.on_all(lambda: _check(folder, config, ranks), name="folder")
     if not config.resume:
         _begin(folder, config, ranks)
-    if config.cache:
-        ranks.on_all(lambda: check_memory(plan.cache_bytes() * ranks.local_size), name="cache")
-    if config.verify:
+    ranks.on_all(lambda: device_cache.check_room(plan, ranks), name="cache")
+    staged = None
+    if config.stage:
+        plan, staged = staging.stage(plan, ranks)
+        _say(ranks, staged.line())
+    elif config.verify:
         ranks.on_all(lambda: _verify(plan.patchset, ranks), name="verify")
     _say(ranks, opening_lines(plan, ranks))
 
@@ -95,6 +98,7 @@ def _train(
         class_weights=plan.class_weights,
         clip_offset=config.clip_offset,
         pixels=plan.global_batch * plan.patchset.patch_size**2,
+        xla=config.xla,
     )
     validate = make_validation(plan, ranks, model)
     events = runlog.EventLog(folder.events) if ranks.is_root else None
@@ -102,10 +106,14 @@ def _train(
     seconds = {"validation": 0.0, "checkpoints": 0.0}
     times = timing.StepTimes()
     reader = PatchReader(plan.patchset, "train")
-    source = Source(reader, cache=config.cache, augmentation=network.augmentation(config, plan))
+    changes = network.augmentation(config, plan)
+    source = ranks.on_all(
+        lambda: device_cache.make_source(plan, ranks, reader, changes), name="source"
+    )
     patches = plan.patches_per_step()
     before = state.elapsed_seconds
     seconds |= {"before_resume": before, "startup": time.time() - started}
+    seconds |= {"staging": staged.seconds} if staged else {}
 
     def save() -> None:
         began = time.perf_counter()
@@ -189,7 +197,7 @@ def _train(
         seconds=seconds,
         times=all_times,
         placement=placement,
-        derived=derived(plan) | network.size(model),
+        derived=derived(plan) | network.size(model) | {"staging": staged and staged.record()},
         stopped_by=stopped_by or "epochs",
     )
     if events:

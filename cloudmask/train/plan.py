@@ -75,17 +75,32 @@ class Plan:
             epoch=epoch,
         )
 
+    def training_patches(self, rank: int) -> np.ndarray:
+        """All that one rank reads in a run: with --shuffle global, in the end every patch."""
+        if self.config.shuffle == "global":
+            return np.arange(self.num_patches)
+        bounds = schedule.shard_bounds(self.num_patches, self.num_ranks)
+        return np.arange(bounds[rank], bounds[rank + 1])
+
+    def validation_rows(self, rank: int) -> np.ndarray:
+        """(steps, batch) patch indices of one rank; see schedule.validation_plan."""
+        return schedule.validation_plan(
+            self.num_valid, self.num_ranks, rank, batch=self.batch_per_rank
+        )
+
+    def validation_patches(self, rank: int) -> np.ndarray:
+        rows = self.validation_rows(rank)
+        return rows[rows != schedule.PAD]
+
     def patches_per_step(self) -> list[int]:
         """Patches of all ranks in each step of an epoch; the same in every epoch."""
         rows = np.stack([self.rows(rank, epoch=0) for rank in range(self.num_ranks)])
         return (rows != schedule.PAD).sum(axis=(0, 2)).tolist()
 
     def cache_bytes(self) -> int:
-        """What --cache takes per rank: with --shuffle global, in the end every patch."""
+        """What --cache takes, at most, per rank."""
         patch = self.patchset.patch_size**2 * (2 * len(self.info.channels) + 1)
-        if self.config.shuffle == "global":
-            return patch * self.num_patches
-        return patch * int(np.diff(schedule.shard_bounds(self.num_patches, self.num_ranks)).max())
+        return patch * max(len(self.training_patches(rank)) for rank in range(self.num_ranks))
 
 
 def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
@@ -204,8 +219,9 @@ def opening_lines(plan: Plan, ranks: Ranks) -> str:
         f"{plan.steps_per_epoch} steps an epoch; learning rate {plan.full_learning_rate:g} "
         f"({plan.config.lr_scaling} scaling, {plan.config.lr_decay} decay)",
     ]
-    if plan.config.cache:
-        lines.append(f"cache: up to {plan.cache_bytes() / 1e9:.2f} GB per rank")
+    if plan.config.cache != "none":
+        size = plan.cache_bytes() / 1e9
+        lines.append(f"cache ({plan.config.cache}): up to {size:.2f} GB per rank")
     return "\n".join(lines)
 
 
@@ -238,6 +254,7 @@ def identity(plan: Plan, ranks: Ranks) -> dict[str, dict[str, Any]]:
             "clip_offset": config.clip_offset,
             "lr_decay": config.lr_decay,
             "steps in all": plan.total_steps,
+            "xla": config.xla,
             "augment": [config.augment, config.augment_gain, config.augment_shared],
         },
     }

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from cloudmask.command import AgreedError, describe
 from cloudmask.data import parallel
+from cloudmask.train import gpus
 
 SETTINGS_CPU = {
     # An idle MPI thread spins on the core that computes: without these two, ranks of one core
@@ -56,6 +57,10 @@ class Ranks:
         import horovod.tensorflow as hvd
 
         return hvd.allreduce(tensor, op=hvd.Sum, name=name)
+
+    def sum_gradients(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Sums over all ranks of gradients that are all there already."""
+        return [self.sum(g, name=f"gradient_{index}") for index, g in enumerate(gradients)]
 
     def sum_array(self, values: np.ndarray, *, name: str) -> np.ndarray:
         return self.sum(tf.convert_to_tensor(values), name=name).numpy()
@@ -143,18 +148,18 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
             f"--no-horovod trains one process by itself, but {launched} were started; "
             "leave it out, or start one"
         )
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
+    found = tf.config.list_physical_devices("GPU")
+    if not found:
         for name, value in SETTINGS_CPU.items():
             os.environ.setdefault(name, value)
     world = parallel.world()
-    cores = tuple(sorted(os.sched_getaffinity(0))) if gpus else parallel.take_cores(world)
+    cores = tuple(sorted(os.sched_getaffinity(0))) if found else parallel.take_cores(world)
     threads = threads or len(cores)
     # One pool for operations side by side keeps their order, and so the bits, on one thread.
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
     if not horovod:
-        device = _use_gpu(gpus[0]) if gpus else "CPU"
+        device = gpus.use(found[0]) if found else "CPU"
         return OneRank(0, 1, 0, 1, 1, threads, cores, device, "none")
     if world.size == 1 and "HOROVOD_RANK" not in os.environ and _knows_own_name():
         os.environ.update(ALONE)
@@ -179,7 +184,7 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
         num_hosts=hvd.cross_size(),
         threads=threads,
         cores=cores,
-        device=_use_gpu(gpus[hvd.local_rank() % len(gpus)]) if gpus else "CPU",
+        device=gpus.take(found, hvd.local_rank(), hvd.local_size()) if found else "CPU",
         controller="mpi" if hvd.mpi_enabled() else "gloo",
     )
 
@@ -191,10 +196,3 @@ def _knows_own_name() -> bool:
     except OSError:
         return False
     return True
-
-
-def _use_gpu(gpu: Any) -> str:
-    """Make it the only GPU of this process; returns its name."""
-    tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.set_visible_devices(gpu, "GPU")
-    return str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))

@@ -8,7 +8,7 @@ from typing import Any
 
 from cloudmask import runlog
 from cloudmask.config import TrainConfig, to_yaml
-from cloudmask.train import checkpoint
+from cloudmask.train import checkpoint, gpus
 
 
 class RunFolder:
@@ -59,7 +59,8 @@ class RunFolder:
         (self.path / "ranks").mkdir(parents=True, exist_ok=True)
         self.summary.unlink(missing_ok=True)  # of what has failed, or is to be trained on
         runlog.write_aside(self.config, to_yaml(config).encode())
-        runlog.write_json(self.environment, runlog.environment())
+        built = {"tensorflow_built_with": gpus.built_with()}
+        runlog.write_json(self.environment, runlog.environment() | built)
 
     def fail(self, error: str, *, rank: int, num_ranks: int, status: str) -> None:
         """Leave a summary of a run that failed or was stopped; the first error is told."""
@@ -75,14 +76,3 @@ class RunFolder:
 
     def read_summary(self) -> dict[str, Any]:
         return json.loads(self.summary.read_text())
-
-
-def check_memory(needed: int) -> None:
-    """Raise ValueError when the ranks' caches would not fit this host's free memory."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    if needed > 0.9 * free:
-        raise ValueError(
-            f"--cache would take {needed / 1e9:.1f} GB on this host, {free / 1e9:.1f} GB are free; "
-            "leave it out, or use more hosts"
-        )

@@ -48,6 +48,7 @@ def make_train_step(
     class_weights: Sequence[float],
     clip_offset: int,
     pixels: int,
+    xla: bool = False,
 ) -> Callable[..., tf.Tensor]:
     """A function (image, scale, offset, label, learning rate, wish to stop) -> (5,) float64.
 
@@ -55,26 +56,49 @@ def make_train_step(
     ranks' wishes (float64, see preemption.py), and this rank's seconds of computing and of exposed
     communication. `pixels` is that of a full global batch: it only keeps sums of float16 gradients
     small.
+
+    With `xla` the forward and backward pass are compiled as one; Horovod cannot be in it. So all
+    gradients are there before the first one travels, and no communication hides behind computing.
     """
     variables = model.trainable_variables
     values = [variable.value for variable in variables]
+
+    def forward(image, scale, offset, label):
+        logits = model(decode(image, scale, offset), training=True)
+        loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
+        return loss, count, optimizer.scale_loss(loss / pixels)
+
+    def overlapping(*patches):
+        """Loss, count, summed gradients, when this rank had its own."""
+        tape = _TimedTape()
+        with tape:
+            loss, count, objective = forward(*patches)
+        reduced = ranks.tape(tape)
+        gradients = reduced.gradient(objective, values)
+        return loss, count, gradients, reduced.local_seconds
+
+    @tf.function(jit_compile=True)
+    def compiled(*patches):
+        with tf.GradientTape() as tape:
+            loss, count, objective = forward(*patches)
+        return loss, count, tape.gradient(objective, values)
+
+    def one_after_the_other(*patches):
+        """The same, but nothing is summed before everything is computed."""
+        loss, count, gradients = compiled(*patches)
+        local_seconds = _clock(gradients)
+        return loss, count, ranks.sum_gradients(gradients), local_seconds
+
+    compute = one_after_the_other if xla else overlapping
 
     @tf.function(reduce_retracing=True)
     def train_step(image, scale, offset, label, learning_rate, wish):
         began = tf.timestamp()
         with tf.control_dependencies([began]):
-            physical = decode(image, scale, offset)
-        tape = _TimedTape()
-        with tape:
-            logits = model(physical, training=True)
-            loss, count = cross_entropy(
-                logits, label, weights=class_weights, clip_offset=clip_offset
-            )
-            objective = optimizer.scale_loss(loss / pixels)
+            image = tf.identity(image)
+        loss, count, gradients, local_seconds = compute(image, scale, offset, label)
         mine = tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64), wish])
         total = ranks.sum(mine, name="loss")
-        reduced = ranks.tape(tape)
-        gradients = reduced.gradient(objective, values)
         arrived = _clock(gradients)
         share = tf.cast(pixels / tf.maximum(total[1], 1.0), tf.float32)
         optimizer.learning_rate.assign(learning_rate)
@@ -82,7 +106,7 @@ def make_train_step(
             [(gradient * share, v) for gradient, v in zip(gradients, variables, strict=True)]
         )
         with tf.control_dependencies([optimizer.iterations.value]):
-            seconds = tf.stack([reduced.local_seconds - began, arrived - reduced.local_seconds])
+            seconds = tf.stack([local_seconds - began, arrived - local_seconds])
         return tf.concat([total, seconds], axis=0)
 
     return train_step

@@ -40,7 +40,7 @@ def make(
         "date": runlog.now(),
         "commit": runlog.commit(),
         "versions": runlog.versions(),
-        "settings": runlog.environment()["settings"],
+        "settings": runlog.settings(),
         "ranks": ranks.size,
         "hosts": sorted({str(place["host"]) for place in placement}),
         "num_hosts": ranks.num_hosts,
@@ -84,11 +84,12 @@ def epoch_line(record: dict[str, Any], *, epochs: int, num_ranks: int) -> str:
 def closing_lines(summary: dict[str, Any], out: Path) -> str:
     """The end of a run for people: what was reached, how fast, and where it lies."""
     seconds = summary["seconds"]
+    staging = f" (staging {seconds['staging']:.1f} s)" if "staging" in seconds else ""
     lines = [
         f"done ({summary['stopped_by']}): {summary['epochs_run']} epochs, "
         f"{summary['steps_run']} steps, {seconds['total']:.0f} s, "
-        f"of these start-up {seconds['startup']:.0f} s, validation {seconds['validation']:.0f} s, "
-        f"checkpoints {seconds['checkpoints']:.1f} s"
+        f"of these start-up {seconds['startup']:.0f} s{staging}, "
+        f"validation {seconds['validation']:.0f} s, checkpoints {seconds['checkpoints']:.1f} s"
     ]
     best = summary["best"]
     if best:

@@ -11,7 +11,6 @@ import numpy as np
 
 from cloudmask import metrics
 from cloudmask.data.patchset import PatchReader
-from cloudmask.train import schedule
 from cloudmask.train.input_pipeline import Source, read_ahead
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
@@ -27,8 +26,7 @@ def make_validation(plan: Plan, ranks: Ranks, model: keras.Model) -> Callable[[]
         clip_offset=plan.config.clip_offset,
         num_classes=len(classes),
     )
-    batch = plan.batch_per_rank
-    rows = schedule.validation_plan(plan.num_valid, ranks.size, ranks.rank, batch=batch)
+    rows = plan.validation_rows(ranks.rank)
 
     def validate() -> dict[str, Any]:
         loss = np.zeros(2)

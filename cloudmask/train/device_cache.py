@@ -1,0 +1,165 @@
+"""A rank's patches in the memory of its device, from which batches are taken there.
+
+The patches lie there as on disk. What augmentation draws is drawn on the host, with the same random
+numbers as without a cache (Augmentation.change); gain and offset go into the decoding as ever, and
+turns and flips are done by the device as permutations of pixels: the same bits reach the network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cloudmask.data.encoding import FILL
+from cloudmask.data.patchset import PatchReader
+from cloudmask.metrics import UNKNOWN
+from cloudmask.train import gpus
+from cloudmask.train.input_pipeline import Augmentation, Batches, Source
+from cloudmask.train.plan import Plan
+from cloudmask.train.ranks import Ranks
+from cloudmask.train.schedule import PAD
+
+CHUNK = 64
+"""patches that are read at once on their way to the device"""
+
+
+class DeviceSource:
+    """Patches for one rank, read once and for all, and handed out as tensors of the device.
+
+    Device kernels gather 32-bit floats but not the 8- and 16-bit integers of a patch, so these lie
+    in memory under that name: gathering moves bits and computes nothing.
+    """
+
+    def __init__(
+        self, reader: PatchReader, patches: np.ndarray, *, augmentation: Augmentation | None = None
+    ) -> None:
+        """`patches`: (n,) sorted indices. OSError and ValueError of the reader; ValueError if the
+        device's memory does not suffice."""
+        self._patches = patches
+        self._augmentation = augmentation
+        size, channels = reader.patchset.patch_size, len(reader.patchset.channels)
+        self._size, self._channels = size, channels
+        count = len(patches) + 1  # the last one stands where the plan has no patch
+        try:
+            self._images = _words(count, 2 * size * size * channels)
+            self._labels = _words(count, size * size)
+        except tf.errors.ResourceExhaustedError:
+            raise ValueError(_no_room(count * reader.patch_bytes, "", None)) from None
+        self._scale = np.ones((count, channels), np.float32)
+        self._offset = np.zeros((count, channels), np.float32)
+        self._fill(reader)
+        self._symmetries = tf.constant(symmetries(size))
+
+    def _fill(self, reader: PatchReader) -> None:
+        count = len(self._patches)
+        for start in range(0, count, CHUNK):
+            part = slice(start, min(start + CHUNK, count))
+            batch = reader.read(self._patches[part])
+            self._scale[part], self._offset[part] = batch.scale, batch.offset
+            self._images[part].assign(_as_words(batch.image))
+            self._labels[part].assign(_as_words(batch.label))
+        pixels = (1, self._size, self._size)
+        self._images[count:].assign(_as_words(np.full((*pixels, self._channels), FILL, "<i2")))
+        self._labels[count:].assign(_as_words(np.full(pixels, UNKNOWN, np.uint8)))
+
+    def batch(
+        self, row: np.ndarray, *, epoch: int
+    ) -> tuple[tf.Tensor, np.ndarray, np.ndarray, tf.Tensor]:
+        """(B,) patch indices or PAD -> image, scale, offset, label of an Input."""
+        slots = np.where(row == PAD, len(self._patches), np.searchsorted(self._patches, row))
+        scale, offset = self._scale[slots], self._offset[slots]
+        if self._augmentation is None:
+            image, label = self._take(tf.constant(slots))
+            return image, scale, offset, label
+        symmetry = np.zeros(len(row), np.int64)
+        for place, patch in enumerate(row.tolist()):
+            if patch != PAD:
+                change = self._augmentation.change(patch, epoch)
+                symmetry[place] = change.turns + 4 * change.flip
+                scale[place], offset[place] = self._augmentation.decoding(
+                    change, scale[place], offset[place]
+                )
+        image, label = self._take_turned(tf.constant(slots), tf.constant(symmetry))
+        return image, scale, offset, label
+
+    @tf.function(reduce_retracing=True)
+    def _take(self, slots: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(B,) -> (B, S, S, C) int16, (B, S, S) uint8."""
+        shape = (-1, self._size, self._size)
+        image = tf.bitcast(tf.gather(self._images, slots), tf.int16)
+        label = tf.bitcast(tf.gather(self._labels, slots), tf.uint8)
+        return tf.reshape(image, (*shape, self._channels)), tf.reshape(label, shape)
+
+    @tf.function(reduce_retracing=True)
+    def _take_turned(self, slots: tf.Tensor, symmetry: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same, each patch after its own turns and flip."""
+        image, label = self._take(slots)
+        places = tf.gather(self._symmetries, symmetry)
+
+        def turned(array: tf.Tensor, channels: int) -> tf.Tensor:
+            pixels = tf.reshape(tf.cast(array, tf.float32), (-1, self._size**2, channels))
+            there = tf.gather(pixels, places, batch_dims=1)
+            return tf.reshape(tf.cast(there, array.dtype), tf.shape(array))
+
+        return turned(image, self._channels), turned(label, 1)
+
+
+def symmetries(size: int) -> np.ndarray:
+    """(8, S * S) int64: for `turns + 4 * flip`, where each pixel of a square is taken from."""
+    place = np.arange(size * size).reshape(size, size)
+    turned = [np.rot90(place, turns) for turns in range(4)]
+    return np.stack([each.ravel() for each in (*turned, *(side[:, ::-1] for side in turned))])
+
+
+def make_source(
+    plan: Plan, ranks: Ranks, reader: PatchReader, augmentation: Augmentation | None
+) -> Batches:
+    """Where --cache says: from disk, from memory once read, or from the device."""
+    if plan.config.cache == "device":
+        patches = plan.training_patches(ranks.rank)
+        return DeviceSource(reader, patches, augmentation=augmentation)
+    return Source(reader, cache=plan.config.cache == "memory", augmentation=augmentation)
+
+
+def check_room(plan: Plan, ranks: Ranks) -> None:
+    """Raise ValueError when the ranks' patches would not fit where --cache wants them.
+
+    Of a GPU this is asked before anything is read; one that cannot say what is free is tried.
+    """
+    config, needed = plan.config, plan.cache_bytes()
+    if config.cache == "device" and ranks.device != "CPU":
+        free = gpus.free_bytes()
+        if free is not None and needed > 0.9 * free:
+            raise ValueError(_no_room(needed, f"on this rank's {ranks.device}", free))
+    elif config.cache != "none":
+        check_memory(needed * ranks.local_size, config.cache)
+
+
+def check_memory(needed: int, cache: str = "memory") -> None:
+    """Raise ValueError when the ranks' caches would not fit this host's free memory."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    if needed > 0.9 * free:
+        raise ValueError(_no_room(needed, "on this host", free, cache=cache))
+
+
+def _no_room(needed: int, where: str, free: int | None, *, cache: str = "device") -> str:
+    known = "more than is free" if free is None else f"{free / 1e9:.1f} GB are free"
+    place = f" {where}" if where else ""
+    return (
+        f"--cache {cache} would take {needed / 1e9:.1f} GB{place}, {known}; "
+        f"leave it out, or use more {'hosts' if cache == 'memory' else 'ranks'}"
+    )
+
+
+def _words(count: int, size: int) -> tf.Variable:
+    """(count, size bytes) on the device, under the name of 32-bit floats."""
+    assert size % 4 == 0, "patches halve at least once, so their pixels come in fours"
+    return tf.Variable(tf.zeros((count, size // 4), tf.float32), trainable=False)
+
+
+def _as_words(array: np.ndarray) -> np.ndarray:
+    """(n, ...) -> (n, bytes / 4) float32 with the same bits."""
+    return np.ascontiguousarray(array).reshape(len(array), -1).view(np.float32)

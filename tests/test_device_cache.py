@@ -1,0 +1,151 @@
+"""Batches out of the device's memory are those from disk; on this machine the device is the CPU."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from cloudmask.config import TrainConfig
+from cloudmask.data.patchset import PatchReader, open_patchset
+from cloudmask.train import device_cache, gpus
+from cloudmask.train.device_cache import DeviceSource, check_memory, check_room, symmetries
+from cloudmask.train.input_pipeline import Augmentation, Source
+from cloudmask.train.plan import make_plan
+from cloudmask.train.schedule import PAD
+
+
+@pytest.fixture(scope="module")
+def patchset(tmp_path_factory):
+    return open_patchset(tiny.make_patchset(tmp_path_factory.mktemp("device") / "set"))
+
+
+@pytest.fixture
+def reader(patchset):
+    with PatchReader(patchset, "train") as reader:
+        yield reader
+
+
+def augmentation(patchset):
+    return Augmentation(mean=patchset.mean, std=patchset.std, gain=0.2, shared=0.3, seed=0)
+
+
+def plan(patchset, *, ranks=3, **changes):
+    config = TrainConfig(data=patchset.folder, out="out", widths=(4, 8), **changes)
+    return make_plan(config, tiny.pretended_ranks(size=ranks, local_size=ranks))
+
+
+def equal(one, other):
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(one, other, strict=True)]
+    return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in pairs)
+
+
+def test_symmetries_are_quarter_turns_and_then_a_flip():
+    image = np.random.default_rng(0).integers(0, 1000, (6, 6, 2))
+    for turns in range(4):
+        for flip in (False, True):
+            expected = np.rot90(image, turns)
+            expected = expected[:, ::-1] if flip else expected
+            places = symmetries(6)[turns + 4 * flip]
+            np.testing.assert_array_equal(image.reshape(36, 2)[places].reshape(6, 6, 2), expected)
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+@pytest.mark.parametrize("shuffle", ["shard", "global"])
+def test_batches_from_the_device_have_the_bits_of_those_from_disk(
+    patchset, reader, augmented, shuffle, monkeypatch
+):
+    monkeypatch.setattr(device_cache, "CHUNK", 4)  # so that the last of several is a part
+    change = augmentation(patchset) if augmented else None
+    found = plan(patchset, shuffle=shuffle, global_batch=7)
+    disk = Source(reader, augmentation=change)
+    device = DeviceSource(reader, found.training_patches(1), augmentation=change)
+    padded = 0
+    for epoch in range(3):
+        for row in found.rows(1, epoch):
+            assert equal(device.batch(row, epoch=epoch), disk.batch(row, epoch=epoch))
+            padded += (row == PAD).sum()
+    assert padded > 0
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_places_without_a_patch_are_missing_and_unknown(patchset, reader, augmented):
+    change = augmentation(patchset) if augmented else None
+    row = np.array([PAD, 4, PAD])
+    device = DeviceSource(reader, np.array([2, 4, 9]), augmentation=change)
+    disk = Source(reader, augmentation=change)
+    batch, expected = device.batch(row, epoch=1), disk.batch(np.array([4, PAD, PAD]), epoch=1)
+    assert equal([part[1] for part in batch], [part[0] for part in expected])
+    assert equal([part[2] for part in batch], [part[2] for part in expected])
+
+
+def test_the_disk_is_read_once_and_for_all(tmp_path):
+    folder = tiny.make_patchset(tmp_path / "set", patches=2)
+    with PatchReader(open_patchset(folder), "train") as reader:
+        source = DeviceSource(reader, np.arange(6))
+        expected = reader.read(range(6))
+        reader.close()
+        for path in (folder / "train").iterdir():
+            path.unlink()
+        image, _, _, label = source.batch(np.arange(6), epoch=0)
+    np.testing.assert_array_equal(image, expected.image)
+    np.testing.assert_array_equal(label, expected.label)
+
+
+def test_every_patch_that_a_rank_reads_is_among_those_it_keeps(patchset):
+    for shuffle in ("shard", "global"):
+        found = plan(patchset, shuffle=shuffle, global_batch=7)
+        for rank in range(3):
+            kept = found.training_patches(rank)
+            read = {patch for epoch in range(40) for patch in found.rows(rank, epoch).ravel()}
+            assert read - {PAD} == set(kept)
+            assert (np.diff(kept) > 0).all()
+
+
+def test_more_than_the_host_has_is_refused(patchset):
+    check_memory(10**6)
+    with pytest.raises(
+        ValueError, match=r"--cache memory would take 1000000000\.0 GB on this host"
+    ):
+        check_memory(10**18)
+    for cache in ("none", "memory", "device"):
+        check_room(plan(patchset, cache=cache), tiny.pretended_ranks())
+    with pytest.raises(
+        ValueError, match=r"--cache device would take .* GB are free; .* more ranks"
+    ):
+        check_room(plan(patchset, cache="device"), tiny.pretended_ranks(local_size=10**9))
+
+
+def test_more_than_a_gpu_has_free_is_refused_before_anything_is_read(patchset, monkeypatch):
+    found, ranks = plan(patchset, cache="device"), tiny.pretended_ranks(device="GPU X")
+    needed = found.cache_bytes()
+    for free in (2 * needed, None):  # one that cannot say what is free is tried
+        monkeypatch.setattr(gpus, "free_bytes", lambda free=free: free)
+        check_room(found, ranks)
+    monkeypatch.setattr(gpus, "free_bytes", lambda: needed)
+    with pytest.raises(ValueError, match=r"on this rank's GPU X, 0\.0 GB are free; leave it out"):
+        check_room(found, ranks)
+
+
+def test_a_device_that_runs_out_of_memory_says_so_in_one_line(reader, monkeypatch):
+    def full(*_):  # a real one takes TensorFlow ten seconds of trying again
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(device_cache, "_words", full)
+    with pytest.raises(ValueError, match=r"--cache device would take .* GB, more than is free"):
+        DeviceSource(reader, np.arange(30))
+
+
+def test_a_network_can_take_batches_while_another_thread_makes_them(patchset, reader):
+    """As in training: batches are made ahead by a thread, the network takes tensors."""
+    from cloudmask.train.input_pipeline import read_ahead
+
+    found = plan(patchset, ranks=1, batch_size=4)
+    change = augmentation(patchset)
+    device = DeviceSource(reader, found.training_patches(0), augmentation=change)
+    disk = Source(reader, augmentation=change)
+    add = tf.function(lambda image: tf.reduce_sum(tf.cast(image, tf.int64)))
+    for batch, row in zip(
+        read_ahead(device, found.rows(0, 1), epoch=1), found.rows(0, 1), strict=True
+    ):
+        image, *_ = disk.batch(row, epoch=1)
+        assert int(add(batch.image)) == int(image.astype(np.int64).sum())

@@ -1,0 +1,213 @@
+"""One training step: scaled losses against unscaled ones, compiled steps against plain ones.
+
+What two ranks do is tried in one pair of real ranks, whose findings the tests read.
+"""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from cloudmask.model import precision
+from cloudmask.model.unet import unet
+from cloudmask.train.ranks import OneRank
+from cloudmask.train.step import make_train_step
+
+ALONE = OneRank(0, 1, 0, 1, 1, 1, (0,), "CPU", "none")
+SIZE = 16
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    yield
+    precision.use("float32")
+
+
+def patches(count=2, seed=0):
+    """Image, scale, offset and label of a batch."""
+    random = np.random.default_rng(seed)
+    image = random.integers(-2000, 2000, (count, SIZE, SIZE, 3)).astype(np.int16)
+    label = (image[..., 0] > 0).astype(np.uint8)
+    label[random.random(label.shape) < 0.1] = 255
+    return image, np.full((count, 3), 1e-3, np.float32), np.zeros((count, 3), np.float32), label
+
+
+def train(optimizer, *, arithmetic="float32", steps=1, xla=False, dropout=()):
+    """Weights before and after some steps, as flat arrays, and the numbers of each step."""
+    precision.use(arithmetic)
+    model = unet(3, 1, widths=(4, 8), dropout=dropout, seed=3)
+    optimizer.build(model.trainable_variables)
+    pixels = 2 * SIZE * SIZE
+    step = make_train_step(
+        model, optimizer, ALONE, class_weights=(), clip_offset=0, pixels=pixels, xla=xla
+    )
+    before = flat(model)
+    numbers = [
+        step(*patches(seed=seed), tf.constant(0.5), tf.constant(0.0, tf.float64)).numpy()
+        for seed in range(steps)
+    ]
+    return before, flat(model), np.array(numbers)
+
+
+def flat(model):
+    return np.concatenate([np.ravel(v.value) for v in model.trainable_variables])
+
+
+def scaled(scale, inner=None):
+    return keras.optimizers.LossScaleOptimizer(
+        inner or keras.optimizers.SGD(0.5), initial_scale=scale, name="loss_scale"
+    )
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Weights before and after a step in float32, and the numbers of the step."""
+    return train(keras.optimizers.SGD(0.5))
+
+
+@pytest.mark.slow
+def test_gradients_are_unscaled_before_they_are_applied(plain):
+    """In float32 a power of two changes no bit of a gradient, and none may be left of it."""
+    before, plain, _ = plain
+    again, found, _ = train(scaled(2.0**15))
+    np.testing.assert_array_equal(again, before)
+    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-9)
+    assert np.abs(plain - before).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_float16_gradient_is_the_float32_one_within_its_rounding(plain):
+    before, plain, _ = plain
+    _, half, _ = train(scaled(2.0**15), arithmetic="float16")
+    wanted, found = plain - before, half - before
+    assert np.linalg.norm(found - wanted) < 0.02 * np.linalg.norm(wanted)
+
+
+@pytest.mark.slow
+def test_small_gradients_are_lost_without_scaling():
+    """What the scale is for: of a sum over many pixels each one's part is below float16's range."""
+
+    def first_layer(optimizer):
+        precision.use("float16")
+        model = unet(3, 1, widths=(4, 8), seed=3)
+        optimizer.build(model.trainable_variables)
+        pixels = 2**26  # as of a global batch of a thousand patches of 256 x 256
+        step = make_train_step(
+            model, optimizer, ALONE, class_weights=(), clip_offset=0, pixels=pixels
+        )
+        before = flat(model)
+        step(*patches(), tf.constant(0.5), tf.constant(0.0, tf.float64))
+        return np.abs(flat(model) - before).max()
+
+    assert first_layer(keras.optimizers.SGD(0.5)) < 0.3 * first_layer(scaled(2.0**15))
+
+
+@pytest.mark.slow
+def test_a_compiled_step_computes_the_same(plain):
+    before, plain, numbers = plain
+    again, found, compiled = train(keras.optimizers.SGD(0.5), xla=True)
+    np.testing.assert_array_equal(again, before)
+    assert np.linalg.norm(found - plain) < 1e-4 * np.linalg.norm(plain - before)
+    np.testing.assert_allclose(compiled[:, 0], numbers[:, 0], rtol=1e-5)
+    np.testing.assert_array_equal(compiled[:, 1:3], numbers[:, 1:3])
+    assert (compiled[:, 3:] > 0).all(), "seconds of computing and of communication"
+
+
+@pytest.mark.slow
+def test_a_compiled_step_has_mixed_precision_and_dropout_too():
+    """Other pixels are dropped than in a plain step, so the two cannot be compared."""
+    sgd = keras.optimizers.SGD(0.5)
+    _, _, numbers = train(sgd, arithmetic="bfloat16", dropout=(0.1, 0.1), steps=8, xla=True)
+    assert numbers[-1, 0] < numbers[0, 0]
+
+
+RANKS = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from cloudmask.train import ranks
+
+world = ranks.start(threads=1)
+
+import keras, tensorflow as tf
+from cloudmask.model import precision
+from cloudmask.model.unet import unet
+from cloudmask.train.step import make_train_step
+sys.path.insert(0, sys.argv[2])
+from test_step import SIZE, flat, patches, scaled
+
+found = {}
+
+def make(arithmetic, optimizer, xla):
+    precision.use(arithmetic)
+    model = unet(3, 1, widths=(4, 8), seed=3)
+    optimizer.build(model.trainable_variables)
+    step = make_train_step(
+        model, optimizer, world, class_weights=(), clip_offset=0,
+        pixels=4 * SIZE * SIZE, xla=xla,
+    )
+    def run(batch):
+        step(*batch, tf.constant(0.01), tf.constant(0.0, tf.float64))
+        return flat(model).astype(float).tolist()
+    return model, run
+
+# Rank 0 has no labelled pixel, so its gradients are zero; those of rank 1 overflow.
+mine = patches(seed=world.rank)
+quiet = (*mine[:3], np.full_like(mine[3], 255)) if world.is_root else mine
+optimizer = scaled(2.0**60, keras.optimizers.Adam(0.01))
+model, run = make("float16", optimizer, xla=False)
+
+def state():
+    return float(optimizer.dynamic_scale), int(optimizer.iterations)
+
+found["before"] = flat(model).astype(float).tolist()
+found["overflown"], found["state"] = run(quiet), state()
+optimizer.dynamic_scale.assign(2.0**10)
+found["after"], found["state_after"] = run(quiet), state()
+
+model, run = make("float32", keras.optimizers.SGD(0.01), xla=True)
+found["compiled"] = run(mine)
+
+Path(sys.argv[1], f"{world.rank}.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """What each of two ranks has found."""
+    folder = tmp_path_factory.mktemp("pair")
+    script = folder / "pair.py"
+    script.write_text(RANKS)
+    ended = tiny.finish(tiny.start(script, folder, tiny.ROOT / "tests", ranks=2))
+    assert ended.code == 0, ended.out + ended.err
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_an_overflow_on_one_rank_skips_the_step_on_all(pair):
+    first, second = pair
+    assert first == second, "the same weights and the same scale on both"
+    assert first["overflown"] == first["before"]
+    assert first["state"] == [2.0**59, 0], "half the scale, and no step"
+    assert first["after"] != first["before"]
+    assert first["state_after"] == [2.0**10, 1]
+    assert np.isfinite(first["after"]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_compiled_steps_of_two_ranks_sum_their_gradients(pair):
+    """As one rank with the batches of both."""
+    model = unet(3, 1, widths=(4, 8), seed=3)
+    optimizer = keras.optimizers.SGD(0.01)
+    optimizer.build(model.trainable_variables)
+    step = make_train_step(
+        model, optimizer, ALONE, class_weights=(), clip_offset=0, pixels=4 * SIZE * SIZE
+    )
+    both = [np.concatenate(parts) for parts in zip(patches(seed=0), patches(seed=1), strict=True)]
+    step(*both, tf.constant(0.01), tf.constant(0.0, tf.float64))
+    np.testing.assert_allclose(pair[0]["compiled"], flat(model), rtol=1e-4, atol=1e-6)
