@@ -28,19 +28,19 @@ def run(settings: ReportSettings) -> int:
     fitted = [fits.fit_study(study) for study in studies]
     views = pictures.views(studies, fitted)
     chosen = panels.panels(studies)
-    names = [f"{study.name}: " if len(studies) > 1 else "" for study in studies]
+    names = [f"{pictures.named(study)}: " if len(studies) > 1 else "" for study in studies]
     both = list(zip(names, studies, strict=True))
     conditions = [f"{name}{findings.conditions(study)}" for name, study in both]
     notes = [PROJECTED, *(f"{name}{tables.bars_note(study)}" for name, study in both)]
     pictures.draw_all(chosen, views, [*notes, *conditions], settings.out)
 
     content = {
-        "title": "Scaling study " + " and ".join(study.name for study in studies),
+        "title": "Scaling study " + " and ".join(map(pictures.named, studies)),
         "conditions": conditions,
         "notes": notes,
         "parts": [
             {
-                "name": study.name if len(studies) > 1 else "",
+                "name": pictures.named(study) if len(studies) > 1 else "",
                 "warnings": findings.warnings(study),
                 "headlines": findings.headlines(study),
                 "tables": _tables(study, found),
@@ -58,6 +58,7 @@ def run(settings: ReportSettings) -> int:
     results.write_whole(settings.out / "results.csv", export.as_csv(studies))
     for study in studies:
         part = f"-{study.name}" if len(studies) > 1 else ""
+        part += "-emulated" if study.emulated else ""
         for mode in study.modes:
             path = settings.out / f"extrap{part}-{mode}.jsonl"
             results.write_whole(path, export.extrap_lines(study, mode))

@@ -25,6 +25,10 @@ def _column(found: Curve, ranks: int) -> str:
     return next((shown(point.estimate) for point in found if point.ranks == ranks), "-")
 
 
+def _of(study: Study) -> str:
+    return f", {study.emulated}" if study.emulated else ""
+
+
 def scaling_table(study: Study, mode: str) -> Table:
     """Absolute figures beside every ratio, rank count by rank count, then the base cases."""
     rate = curves.throughput(study, mode)
@@ -56,7 +60,7 @@ def scaling_table(study: Study, mode: str) -> Table:
     flavour = "fixed global batch" if mode == "strong" else "fixed batch per rank"
     data = f", {study.header['dataset']} dataset" if mode == "weak" else ""
     return Table(
-        f"{mode.capitalize()} scaling ({flavour}{data})",
+        f"{mode.capitalize()} scaling ({flavour}{data}){_of(study)}",
         f"Medians over runs. Base of every ratio: {base} rank{'s' if base > 1 else ''} through "
         f"{study.header['launcher']}. {coverage_note(rate)}",
         ("ranks", "runs", "global batch", *columns),
@@ -105,7 +109,7 @@ def step_table(study: Study, mode: str) -> Table:
         cells = [f"{1e3 * parts[part]:.1f} ({100 * parts[part] / whole:.1f} %)" for part in parts]
         rows.append((str(ranks), *cells, _column(balance, ranks), _column(useful, ranks)))
     return Table(
-        f"A step of {mode} scaling",
+        f"A step of {mode} scaling{_of(study)}",
         "Milliseconds of a mean step (and share of it): mean over ranks, median over runs, after "
         "the warm-up. The product of the last two columns is POP's parallel efficiency.",
         (
@@ -164,7 +168,7 @@ def target_table(study: Study, mode: str) -> Table | None:
             )
         )
     return Table(
-        f"Time to the target, {mode} scaling",
+        f"Time to the target, {mode} scaling{_of(study)}",
         "Statistical efficiency: median epochs to the target at the base over those at N; open "
         "where a run never reached it. Times its throughput efficiency: the total.",
         ("ranks", "reached", "epochs", "seconds", "statistical efficiency", "total efficiency"),

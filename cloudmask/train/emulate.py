@@ -70,7 +70,7 @@ def named(ranks: Ranks, config: TrainConfig) -> Ranks:
 def programs(
     plan: Plan, ranks: Ranks, model: keras.Model, *, first_step: int
 ) -> tuple[Callable[..., tf.Tensor], Callable[[], dict[str, Any]]]:
-    """The training step and the validation of an emulated device; `first_step` counts those done."""
+    """The training step and the validation of an emulated device, after `first_step` steps."""
     config = plan.config
     assert config.emulate is not None
     device = Device(config.emulate, config.emulate_spread, config.seed, ranks.rank)
