@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from scaling import export, findings, fits, panels, pictures, results, tables
+from scaling import export, findings, fits, holdout, panels, pictures, results, tables
 from scaling.command import StudyError, UsageError
 from scaling.plotting import View
 from scaling.results import Study
@@ -24,14 +24,21 @@ def run(settings: ReportSettings) -> int:
     if settings.out.exists() and not settings.out.is_dir():
         raise StudyError(f"{settings.out} is a file; choose another --out")
     studies = [results.read(folder, mixed=settings.mixed) for folder in settings.studies]
+    held = [holdout.parse(settings.hold_out, study) for study in studies]
     settings.out.mkdir(parents=True, exist_ok=True)
-    fitted = [fits.fit_study(study) for study in studies]
+    pairs = list(zip(studies, held, strict=True))
+    fitted = [fits.fit_study(holdout.without(study, counts)) for study, counts in pairs]
+    tested = [
+        holdout.predictions(study, found, counts)
+        for (study, counts), found in zip(pairs, fitted, strict=True)
+    ]
     views = pictures.views(studies, fitted)
     chosen = panels.panels(studies)
     names = [f"{pictures.named(study)}: " if len(studies) > 1 else "" for study in studies]
     both = list(zip(names, studies, strict=True))
     conditions = [f"{name}{findings.conditions(study)}" for name, study in both]
-    notes = [PROJECTED, *(f"{name}{tables.bars_note(study)}" for name, study in both)]
+    notes = [HELD_OUT.format(settings.hold_out)] if settings.hold_out else []
+    notes = [PROJECTED, *notes, *(f"{name}{tables.bars_note(study)}" for name, study in both)]
     pictures.draw_all(chosen, views, [*notes, *conditions], settings.out)
 
     content = {
@@ -43,9 +50,9 @@ def run(settings: ReportSettings) -> int:
                 "name": pictures.named(study) if len(studies) > 1 else "",
                 "warnings": findings.warnings(study),
                 "headlines": findings.headlines(study),
-                "tables": _tables(study, found),
+                "tables": _tables(study, found, predicted),
             }
-            for study, found in zip(studies, fitted, strict=True)
+            for study, found, predicted in zip(studies, fitted, tested, strict=True)
         ],
         "panels": [
             {"title": panel.title, "caption": panel.caption, "image": _inline(panel, views)}
@@ -62,9 +69,11 @@ def run(settings: ReportSettings) -> int:
         for mode in study.modes:
             path = settings.out / f"extrap{part}-{mode}.jsonl"
             results.write_whole(path, export.extrap_lines(study, mode))
-    for study in studies:
+    for study, predicted in zip(studies, tested, strict=True):
         for line in [*findings.headlines(study), *findings.warnings(study)]:
             print(line)
+        for one in predicted:
+            print(holdout.sentence(one))
     print(f"report: {settings.out / 'report.html'}")
     return 0
 
@@ -75,13 +84,19 @@ PROJECTED = (
 )
 
 
-def _tables(study: Study, fitted: Sequence[fits.Fitted]) -> list[Table]:
+HELD_OUT = "Held out: the laws were fitted without the runs on {} ranks, and tested on them."
+
+
+def _tables(
+    study: Study, fitted: Sequence[fits.Fitted], tested: Sequence[holdout.Prediction]
+) -> list[Table]:
     found = []
     for mode in study.modes:
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
         target = tables.target_table(study, mode)
         found += [target] if target else []
-    found += [tables.fits_table(fitted), tables.conditions_table(study), tables.points_table(study)]
+    found += [tables.fits_table(fitted), tables.held_out_table(tested)]
+    found += [tables.conditions_table(study), tables.points_table(study)]
     return [table for table in found if table.rows]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling import curves, fits
+from scaling import curves, fits, holdout
 from scaling.curves import Curve
 from scaling.findings import number, shown
 from scaling.fits import Fitted
+from scaling.holdout import Prediction
 from scaling.intervals import REPEATS_FOR_INTERVAL
 from scaling.results import OK, Row, Study
 
@@ -140,6 +141,32 @@ def fits_table(fitted: Sequence[Fitted]) -> Table:
         "Least squares of logarithms through single runs; the intervals hold for all parameters "
         "of a law together in 95 %.",
         ("law", "of", "parameters", "residuals", "notes"),
+        tuple(rows),
+    )
+
+
+def held_out_table(found: Sequence[Prediction]) -> Table:
+    """What laws say of rank counts they were not fitted to, beside what was measured there."""
+    rows = []
+    for one in found:
+        unit = holdout.UNITS.get(one.key, "")
+        bounds = (fits.shown(value, unit) for value in (one.low, one.high))
+        rows.append(
+            (
+                *(str(one.ranks), one.law, one.subject, ", ".join(map(str, one.fitted_to))),
+                f"{fits.shown(one.predicted, unit)} [{', '.join(bounds)}]",
+                *(fits.shown(one.measured, unit), f"{100 * one.difference:+.1f} %"),
+                f"{'yes' if one.inside else 'no'} ({one.runs_inside} of {one.runs} runs)",
+            )
+        )
+    return Table(
+        "Rank counts held out",
+        "Predictions of laws fitted to the other rank counts, with the 95 % interval of a single "
+        "run (scatter of the runs and doubt of the law), beside the median of the runs there.",
+        (
+            *("ranks", "law", "of", "fitted to ranks", "predicted", "measured", "difference"),
+            "inside the interval",
+        ),
         tuple(rows),
     )
 
