@@ -256,6 +256,10 @@ class TrainConfig:
     """join the ranks by Horovod; without it one process trains by itself, as a base to compare"""
     tensorboard: bool = True
     """write TensorBoard scalars to OUT/tensorboard"""
+    emulate: float | None = None
+    """no training: wait so many seconds instead of computing a step; all else is done for real"""
+    emulate_spread: float = 0.02
+    """relative spread of that wait, drawn for each rank and step"""
 
 
 PRESETS = ("reference", "seaice", "tiny")

@@ -75,6 +75,7 @@ def masks_folder(config: EvaluateConfig) -> Path:
     if not what.exists():
         raise ValueError(f"{what} does not exist; give a run, a model or a folder of masks")
     if what.is_dir() and not (what / "model.keras").exists():
+        runlog.refuse_emulated(what)
         if not any(what.glob("*.nc")) and not any(what.glob("*.h5")):
             raise ValueError(
                 f"{what} holds no masks (.nc or .h5) and is not a finished run; predict or train "

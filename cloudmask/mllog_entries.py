@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import yaml
 
+from cloudmask import runlog
 from cloudmask.config import MllogConfig
 
 OWN_TO_A_RUN = ("data", "out", "stage", "seed", "resume")
@@ -61,6 +62,7 @@ def read_run(path: Path) -> Run:
     summary = _object(path / "summary.json")
     if summary.get("status") != "finished":
         raise ValueError(f"{path} did not finish: {summary.get('error', 'no reason is recorded')}")
+    runlog.refuse_emulated(path)
     if summary["seconds"]["before_resume"]:
         raise ValueError(f"{path} was resumed: how long it took in all is not known; run it anew")
     if len(summary["classes"]) != 2:

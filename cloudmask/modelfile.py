@@ -86,6 +86,7 @@ def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
 
     path = run_or_model / "model.keras" if run_or_model.is_dir() else run_or_model
     if not path.is_file():
+        runlog.refuse_emulated(run_or_model)
         raise ValueError(
             f"{path} is not there: {run_or_model} is not a finished run; train first, "
             "or go on with train_hvd.py --resume"

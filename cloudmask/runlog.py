@@ -71,6 +71,19 @@ def finite(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def refuse_emulated(run: Path) -> None:
+    """Raise ValueError for the folder of a run on an emulated device, which has learned nothing."""
+    try:
+        summary = json.loads((run / "summary.json").read_text())
+    except (OSError, ValueError):  # no finished run, which is for the caller to tell
+        return
+    if isinstance(summary, dict) and summary.get("emulated_step_seconds"):
+        raise ValueError(
+            f"{run} ran on an emulated device: nothing was learned, so there is no model and no "
+            "accuracy; train without --emulate (python -m scaling reads such runs)"
+        )
+
+
 def sha256_of(path: Path) -> str:
     """Checksum of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:

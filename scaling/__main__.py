@@ -35,11 +35,11 @@ def run(words: Sequence[str]) -> int:
 
 
 def fit(words: Sequence[str]) -> int:
-    import scaling.fits
+    import scaling.fitting
     from scaling.settings import FitSettings
 
     settings, _ = command.parse(FitSettings, words, prog="scaling fit")
-    return scaling.fits.run(settings)
+    return scaling.fitting.run(settings)
 
 
 def report(words: Sequence[str]) -> int:

@@ -61,6 +61,8 @@ def conditions(study: Study) -> str:
     ]
     if any(r.get("oversubscribed") for r in study.measured):
         parts.insert(3, "OVERSUBSCRIBED")
+    if study.emulated:
+        parts.insert(1, study.emulated.upper())
     if disturbed := _other_cores(study):
         parts.append(f"DISTURBED by other programs, on up to {max(disturbed):.1f} cores")
     return "; ".join(parts)
@@ -78,6 +80,7 @@ def _other_cores(study: Study) -> list[float]:
 def headlines(study: Study) -> list[str]:
     """The findings, each with its absolute figure and interval."""
     lines = []
+    of, do = (f" of an {study.emulated}", "pass") if study.emulated else ("", "train")
     for mode in study.modes:
         rate, speedup = curves.throughput(study, mode), curves.speedup(study, mode)
         if len(rate) < 2:
@@ -86,7 +89,7 @@ def headlines(study: Study) -> list[str]:
         efficiency = curves.efficiency(study, mode)[-1]
         base = curves.base_of(rate)
         lines.append(
-            f"{mode.capitalize()} scaling: {last.ranks} ranks train {shown(last.estimate)} "
+            f"{mode.capitalize()} scaling{of}: {last.ranks} ranks {do} {shown(last.estimate)} "
             f"patches/s, {shown(ratio.estimate)} times the {number(base.estimate.value)} of "
             f"{base.ranks} rank{'s' if base.ranks > 1 else ''}; efficiency "
             f"{shown(efficiency.estimate)}."
@@ -115,6 +118,12 @@ def warnings(study: Study) -> list[str]:
     """What a reader must know before believing the curves."""
     found = []
     rows = study.measured
+    if study.emulated:
+        found.append(
+            f"{study.emulated.capitalize()}: a wait stands for the computation of a step, so no "
+            "figure says how fast anything trains; reading, allreduce, checkpoints and logs are "
+            "real. After the wait all gradients are there at once, so no allreduce is hidden."
+        )
     if any(row.get("oversubscribed") for row in rows):
         found.append("Oversubscribed: more ranks than cores, several ranks shared a core.")
     for mode in study.modes:

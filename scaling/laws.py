@@ -78,6 +78,23 @@ class Fit:
         """The law at ranks (and bytes), by the fitted values."""
         return self.law.function(*map(_floats, x), *self._natural(self.free))
 
+    def interval(self, ranks: float) -> tuple[float, float]:
+        """Where a single further run at `ranks` lies in 95 %: the law's doubt and the runs' own.
+
+        Linear in the parameters around the fit (delta method), on the logarithmic scale. For laws
+        of the ranks alone.
+        """
+
+        def logarithm(free: Array) -> float:
+            return float(np.log(np.maximum(self.at(free, [ranks]), 1e-300))[0])
+
+        slope = optimize.approx_fprime(self.free, logarithm)
+        variance = float(slope @ self.covariance @ slope) + self.spread**2
+        freedom = self.points - len(self.free)
+        reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(variance)
+        middle = logarithm(self.free)
+        return float(np.exp(middle - reach)), float(np.exp(middle + reach))
+
     def band(
         self, value: Callable[[Callable[..., Array]], Array], *, draws: int = 400, seed: int = 0
     ) -> tuple[Array, Array]:

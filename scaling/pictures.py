@@ -46,12 +46,17 @@ def views(studies: Sequence[Study], fitted: Sequence[Sequence[Fitted]]) -> list[
         View(
             study,
             {one.key: one for one in found},
-            "" if alone else f"{study.name}: ",
+            "" if alone else f"{named(study)}: ",
             *look,
             alone,
         )
         for study, found, look in zip(studies, fitted, looks, strict=False)
     ]
+
+
+def named(study: Study) -> str:
+    """A study's name, which says so where its device was emulated."""
+    return f"{study.name} (emulated device)" if study.emulated else study.name
 
 
 def draw_panel(panel: Panel, found: Sequence[View], path: Path) -> None:
@@ -86,8 +91,9 @@ def _draw(axes: Axes, panel: Panel, found: Sequence[View]) -> None:
     """A panel with its legend beneath, where it can cover nothing."""
     panel.draw(axes, found)
     rows = [row for view in found for row in view.study.measured]
-    crowded = any(row.get("oversubscribed") for row in rows)
-    axes.set_title(f"{panel.title} (oversubscribed)" if crowded else panel.title)
+    marks = ["emulated device"] if all(view.study.emulated for view in found) else []
+    marks += ["oversubscribed"] if any(row.get("oversubscribed") for row in rows) else []
+    axes.set_title(f"{panel.title} ({', '.join(marks)})" if marks else panel.title)
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         # What was measured first, then the laws and bounds.

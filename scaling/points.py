@@ -49,14 +49,14 @@ class Point:
         return f"{self.mode}, {what}, repeat {self.repeat}"
 
 
-def parse_ranks(text: str) -> tuple[int, ...]:
+def parse_ranks(text: str, *, option: str = "--ranks") -> tuple[int, ...]:
     """'1,2,4' -> (1, 2, 4). Raises UsageError."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdigit() and int(word) > 0 for word in words):
-        raise UsageError(f"--ranks {text}: give whole numbers above 0 with commas, as in 1,2,4")
+        raise UsageError(f"{option} {text}: give whole numbers above 0 with commas, as in 1,2,4")
     ranks = tuple(map(int, words))
     if len(set(ranks)) < len(ranks):
-        raise UsageError(f"--ranks {text} names a rank count twice; use --repeats for repeats")
+        raise UsageError(f"{option} {text} names a rank count twice; use --repeats for repeats")
     return tuple(sorted(ranks))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from scaling import export, exposed, findings, fits, panels, pictures, results, tables
+from scaling import export, exposed, findings, fits, holdout, panels, pictures, results, tables
 from scaling.command import StudyError, UsageError
 from scaling.plotting import View
 from scaling.results import Study
@@ -24,28 +24,35 @@ def run(settings: ReportSettings) -> int:
     if settings.out.exists() and not settings.out.is_dir():
         raise StudyError(f"{settings.out} is a file; choose another --out")
     studies = [results.read(folder, mixed=settings.mixed) for folder in settings.studies]
+    held = [holdout.parse(settings.hold_out, study) for study in studies]
     settings.out.mkdir(parents=True, exist_ok=True)
-    fitted = [fits.fit_study(study) for study in studies]
+    pairs = list(zip(studies, held, strict=True))
+    fitted = [fits.fit_study(holdout.without(study, counts)) for study, counts in pairs]
+    tested = [
+        holdout.predictions(study, found, counts)
+        for (study, counts), found in zip(pairs, fitted, strict=True)
+    ]
     views = pictures.views(studies, fitted)
     chosen = panels.panels(studies)
-    names = [f"{study.name}: " if len(studies) > 1 else "" for study in studies]
+    names = [f"{pictures.named(study)}: " if len(studies) > 1 else "" for study in studies]
     both = list(zip(names, studies, strict=True))
     conditions = [f"{name}{findings.conditions(study)}" for name, study in both]
-    notes = [PROJECTED, *(f"{name}{tables.bars_note(study)}" for name, study in both)]
+    notes = [HELD_OUT.format(settings.hold_out)] if settings.hold_out else []
+    notes = [PROJECTED, *notes, *(f"{name}{tables.bars_note(study)}" for name, study in both)]
     pictures.draw_all(chosen, views, [*notes, *conditions], settings.out)
 
     content = {
-        "title": "Scaling study " + " and ".join(study.name for study in studies),
+        "title": "Scaling study " + " and ".join(map(pictures.named, studies)),
         "conditions": conditions,
         "notes": notes,
         "parts": [
             {
-                "name": study.name if len(studies) > 1 else "",
+                "name": pictures.named(study) if len(studies) > 1 else "",
                 "warnings": findings.warnings(study),
                 "headlines": findings.headlines(study),
-                "tables": _tables(study, found),
+                "tables": _tables(study, found, predicted),
             }
-            for study, found in zip(studies, fitted, strict=True)
+            for study, found, predicted in zip(studies, fitted, tested, strict=True)
         ],
         "panels": [
             {"title": panel.title, "caption": panel.caption, "image": _inline(panel, views)}
@@ -58,12 +65,15 @@ def run(settings: ReportSettings) -> int:
     results.write_whole(settings.out / "results.csv", export.as_csv(studies))
     for study in studies:
         part = f"-{study.name}" if len(studies) > 1 else ""
+        part += "-emulated" if study.emulated else ""
         for mode in study.modes:
             path = settings.out / f"extrap{part}-{mode}.jsonl"
             results.write_whole(path, export.extrap_lines(study, mode))
-    for study in studies:
+    for study, predicted in zip(studies, tested, strict=True):
         for line in [*findings.headlines(study), *findings.warnings(study)]:
             print(line)
+        for one in predicted:
+            print(holdout.sentence(one))
     print(f"report: {settings.out / 'report.html'}")
     return 0
 
@@ -74,7 +84,12 @@ PROJECTED = (
 )
 
 
-def _tables(study: Study, fitted: Sequence[fits.Fitted]) -> list[Table]:
+HELD_OUT = "Held out: the laws were fitted without the runs on {} ranks, and tested on them."
+
+
+def _tables(
+    study: Study, fitted: Sequence[fits.Fitted], tested: Sequence[holdout.Prediction]
+) -> list[Table]:
     found = []
     for mode in study.modes:
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
@@ -82,7 +97,8 @@ def _tables(study: Study, fitted: Sequence[fits.Fitted]) -> list[Table]:
         found += [target] if target else []
     law = next((one.fit for one in fitted if one.key == "allreduce"), None)
     found.append(tables.exposed_table(exposed.compare(study, law)))
-    found += [tables.fits_table(fitted), tables.conditions_table(study), tables.points_table(study)]
+    found += [tables.fits_table(fitted), tables.held_out_table(tested)]
+    found += [tables.conditions_table(study), tables.points_table(study)]
     return [table for table in found if table.rows]
 
 

@@ -16,9 +16,15 @@ from scaling.command import StudyError
 FORMAT = "scaling-study"
 VERSION = 1
 OK = "ok"
+REAL = "real device"
 LOCK = ".lock"
 
 Row = dict[str, Any]
+
+
+def is_training(row: Row) -> bool:
+    """Whether a row is of the program itself, and not of Horovod's allreduce alone."""
+    return row["kind"] != "allreduce"
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,12 @@ class Study:
     @property
     def modes(self) -> list[str]:
         return [mode for mode in ("strong", "weak") if self.points(mode)]
+
+    @property
+    def emulated(self) -> str:
+        """'emulated device (0.5 s a step)' where nothing was computed, else empty."""
+        devices = {device_of(row) for row in self.measured} - {REAL}
+        return " and ".join(sorted(devices))
 
     @property
     def measured(self) -> list[Row]:
@@ -134,8 +146,23 @@ def read(folder: Path, *, mixed: bool = False) -> Study:
     return study
 
 
+def device_of(row: Row) -> str:
+    """'emulated device (0.5 s a step)' of a run whose device was emulated, else REAL."""
+    seconds = row.get("emulated_step_seconds")
+    return f"emulated device ({seconds:g} s a step)" if seconds else REAL
+
+
 def check_hardware(study: Study, *, mixed: bool) -> None:
-    """Raise StudyError if the measured rows come from different hardware, unless that is wished."""
+    """Raise StudyError if the measured rows come from different hardware, unless that is wished.
+
+    Real and emulated devices, or emulated ones of different speed, never make one curve.
+    """
+    devices = {device_of(row) for row in study.rows if row["status"] == OK and is_training(row)}
+    if len(devices) > 1:
+        raise StudyError(
+            f"{study.folder} mixes {' and '.join(sorted(devices))}, so its curve would compare "
+            "what was computed with what was waited for; study each alone"
+        )
     kinds = {", ".join(row.get("hardware") or ["unknown"]) for row in study.measured}
     if len(kinds) > 1 and not mixed:
         raise StudyError(

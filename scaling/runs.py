@@ -115,6 +115,8 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         "date": summary.get("date"),
         "hosts": summary.get("hosts"),
         "device": summary.get("device"),
+        "emulated_step_seconds": summary.get("emulated_step_seconds"),
+        "emulated_spread": summary.get("emulated_spread"),
         "controller": summary.get("controller"),
         "horovod": summary.get("horovod", True),
         "threads_per_rank": summary.get("threads_per_rank"),

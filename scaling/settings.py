@@ -81,6 +81,8 @@ class FitSettings:
 
     study: Annotated[Path, tyro.conf.Positional]
     """folder of the study"""
+    hold_out: str = ""
+    """rank counts, with commas between, that the laws are not fitted to but tested on"""
     mixed: bool = False
     """allow different hardware within the study"""
 
@@ -93,6 +95,8 @@ class ReportSettings:
     """folder of the study; a second one is laid over it in the curves"""
     out: Path = Path("report")
     """folder for the report"""
+    hold_out: str = ""
+    """rank counts, with commas between, that the laws are not fitted to but tested on"""
     mixed: bool = False
     """allow different hardware within a study"""
 

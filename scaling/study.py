@@ -136,12 +136,15 @@ def _run_points(
 def _check_hardware(row: Row, known: Sequence[Row], *, mixed: bool) -> None:
     """Mark a row invalid that was measured on other hardware than the ones before it."""
     measured = (other for other in known if other["status"] == OK)
-    before = next((one["hardware"] for one in measured if one["kind"] != "allreduce"), None)
-    if mixed or row["status"] != OK or row["kind"] == "allreduce" or not before:
+    before = next((other for other in measured if results.is_training(other)), None)
+    if row["status"] != OK or not results.is_training(row) or not before:
         return
-    if row["hardware"] != before:
-        text = f"ran on {', '.join(row['hardware'])}, the points before on {', '.join(before)}"
-        row |= {"status": "invalid", "error": text}
+    device, other = results.device_of(row), results.device_of(before)
+    if device != other:
+        row |= {"status": "invalid", "error": f"ran on {device}, the points before on {other}"}
+    elif row["hardware"] != before["hardware"] and not mixed:
+        now, then = (", ".join(one["hardware"]) for one in (row, before))
+        row |= {"status": "invalid", "error": f"ran on {now}, the points before on {then}"}
 
 
 @contextlib.contextmanager
@@ -187,7 +190,8 @@ def told(row: Row) -> str:
     if row["kind"] == "allreduce":
         largest = row["allreduce"][-1]
         return f"{largest['bytes'] / 2**20:.0f} MiB in {1e3 * largest['seconds']:.1f} ms"
-    return f"{row['patches_per_second']:.2f} patches/s, {row['wall_seconds']:.0f} s"
+    emulated = f", {results.device_of(row)}" if row.get("emulated_step_seconds") else ""
+    return f"{row['patches_per_second']:.2f} patches/s, {row['wall_seconds']:.0f} s{emulated}"
 
 
 def opening_lines(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling import curves, fits, intervals
+from scaling import curves, fits, holdout, intervals
 from scaling.curves import Curve
 from scaling.exposed import Exposed
 from scaling.findings import number, shown
 from scaling.fits import Fitted
+from scaling.holdout import Prediction
 from scaling.intervals import REPEATS_FOR_INTERVAL, Estimate
 from scaling.results import OK, Row, Study
 
@@ -24,6 +25,10 @@ class Table:
 
 def _column(found: Curve, ranks: int) -> str:
     return next((shown(point.estimate) for point in found if point.ranks == ranks), "-")
+
+
+def _of(study: Study) -> str:
+    return f", {study.emulated}" if study.emulated else ""
 
 
 def scaling_table(study: Study, mode: str) -> Table:
@@ -57,7 +62,7 @@ def scaling_table(study: Study, mode: str) -> Table:
     flavour = "fixed global batch" if mode == "strong" else "fixed batch per rank"
     data = f", {study.header['dataset']} dataset" if mode == "weak" else ""
     return Table(
-        f"{mode.capitalize()} scaling ({flavour}{data})",
+        f"{mode.capitalize()} scaling ({flavour}{data}){_of(study)}",
         f"Medians over runs. Base of every ratio: {base} rank{'s' if base > 1 else ''} through "
         f"{study.header['launcher']}. {coverage_note(rate)}",
         ("ranks", "runs", "global batch", *columns),
@@ -106,7 +111,7 @@ def step_table(study: Study, mode: str) -> Table:
         cells = [f"{1e3 * parts[part]:.1f} ({100 * parts[part] / whole:.1f} %)" for part in parts]
         rows.append((str(ranks), *cells, _column(balance, ranks), _column(useful, ranks)))
     return Table(
-        f"A step of {mode} scaling",
+        f"A step of {mode} scaling{_of(study)}",
         "Milliseconds of a mean step (and share of it): mean over ranks, median over runs, after "
         "the warm-up. The product of the last two columns is POP's parallel efficiency.",
         (
@@ -165,6 +170,32 @@ def fits_table(fitted: Sequence[Fitted]) -> Table:
     )
 
 
+def held_out_table(found: Sequence[Prediction]) -> Table:
+    """What laws say of rank counts they were not fitted to, beside what was measured there."""
+    rows = []
+    for one in found:
+        unit = holdout.UNITS.get(one.key, "")
+        bounds = (fits.shown(value, unit) for value in (one.low, one.high))
+        rows.append(
+            (
+                *(str(one.ranks), one.law, one.subject, ", ".join(map(str, one.fitted_to))),
+                f"{fits.shown(one.predicted, unit)} [{', '.join(bounds)}]",
+                *(fits.shown(one.measured, unit), f"{100 * one.difference:+.1f} %"),
+                f"{'yes' if one.inside else 'no'} ({one.runs_inside} of {one.runs} runs)",
+            )
+        )
+    return Table(
+        "Rank counts held out",
+        "Predictions of laws fitted to the other rank counts, with the 95 % interval of a single "
+        "run (scatter of the runs and doubt of the law), beside the median of the runs there.",
+        (
+            *("ranks", "law", "of", "fitted to ranks", "predicted", "measured", "difference"),
+            "inside the interval",
+        ),
+        tuple(rows),
+    )
+
+
 def target_table(study: Study, mode: str) -> Table | None:
     """Statistical efficiency, where the runs had a target."""
     found, tried = curves.statistical_efficiency(study, mode)
@@ -189,7 +220,7 @@ def target_table(study: Study, mode: str) -> Table | None:
             )
         )
     return Table(
-        f"Time to the target, {mode} scaling",
+        f"Time to the target, {mode} scaling{_of(study)}",
         "Statistical efficiency: median epochs to the target at the base over those at N; open "
         "where a run never reached it. Times its throughput efficiency: the total.",
         ("ranks", "reached", "epochs", "seconds", "statistical efficiency", "total efficiency"),

@@ -78,6 +78,9 @@ def _one_run(path: Path) -> Study:
 
 def check(study: Study, reference: Reference, *, ranks: int | None = None) -> Verdict:
     """Hold a study against a reference. Raises UsageError for a rank count it does not have."""
+    if study.emulated:
+        why = f"{study.emulated}: it waited for what the reference computed; not projected either"
+        return Verdict(NOT_COMPARABLE, why)
     if reference.quantity == "speed-up":
         return check_speedup(study, reference)
     measured = sorted({row["ranks"] for row in study.measured})

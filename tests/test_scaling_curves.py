@@ -5,7 +5,7 @@ import json
 import pytest
 import scaling_fake
 
-from scaling import curves, findings, fits, intervals, results
+from scaling import curves, findings, fits, fitting, intervals, results
 
 RANKS = (1, 2, 4, 8, 16)
 
@@ -133,8 +133,8 @@ def test_fit_of_two_rank_counts_refuses_usl_and_says_what_amdahl_is_worth(tmp_pa
 
 def test_fits_are_written_with_residuals_and_intervals(study):
     found = fits.fit_study(study)
-    fits.write(study, found)
-    record = json.loads(fits.path_of(study).read_text())
+    fitting.write(study, found, ())
+    record = json.loads(fitting.path_of(study).read_text())
     step = next(one for one in record["fits"] if one["key"] == "strong_step")
     assert len(step["residuals"]) == step["points"] == 6 * len(RANKS)
     assert step["parameters"]["serial"]["low"] < step["parameters"]["serial"]["high"]

@@ -315,7 +315,7 @@ def test_each_epoch_leaves_a_line_of_its_own_steps(tmp_path):
     for number, seconds in ((0, 0.1), (0, 0.2), (1, 0.3)):
         steps.add(number, 4, (seconds, 0, 0, 0))
     for number in (0, 1):
-        steps.append_to(tmp_path / "rank.jsonl", number)
+        steps.append_to(tmp_path / "rank.jsonl", number, device="CPU")
     lines = [json.loads(line) for line in (tmp_path / "rank.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
     assert [line["step_seconds"] for line in lines] == [[0.1, 0.2], [0.3]]

@@ -19,7 +19,7 @@ from cloudmask.command import AgreedError, StoppedError, describe
 from cloudmask.config import TrainConfig
 from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
 from cloudmask.model import precision
-from cloudmask.train import device_cache, due, network, resume, staging, summary, timing
+from cloudmask.train import device_cache, due, emulate, network, resume, staging, summary, timing
 from cloudmask.train.board import Board
 from cloudmask.train.input_pipeline import read_ahead
 from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
@@ -64,6 +64,7 @@ def _train(
     config: TrainConfig, ranks: Ranks, folder: RunFolder, wish: Wish, *, started: float
 ) -> dict[str, Any]:
     plan = ranks.on_all(lambda: make_plan(config, ranks), name="plan")
+    ranks = emulate.named(ranks, config)
     ranks.on_all(lambda: _check(folder, config, ranks), name="folder")
     if not config.resume:
         _begin(folder, config, ranks)
@@ -101,8 +102,11 @@ def _train(
         xla=config.xla,
     )
     validate = make_validation(plan, ranks, model)
+    if config.emulate is not None:
+        train_step, validate = emulate.programs(plan, ranks, model, first_step=state.step)
     events = runlog.EventLog(folder.events) if ranks.is_root else None
-    board = Board(folder.tensorboard if config.tensorboard and ranks.is_root else None)
+    curves = folder.tensorboard / "emulated" if config.emulate else folder.tensorboard
+    board = Board(curves if config.tensorboard and ranks.is_root else None)
     seconds = {"validation": 0.0, "checkpoints": 0.0}
     times = timing.StepTimes()
     reader = PatchReader(plan.patchset, "train")
@@ -149,7 +153,7 @@ def _train(
             _check_finite(loss_sum, state.step, folder)
             if events:
                 events.write("step", step=state.step, loss=state.last_loss, seconds=step_seconds)
-            bar.set_postfix_str(f"loss {state.last_loss or 0:.4f}", refresh=False)
+            bar.set_postfix_str(summary.loss_text(state.last_loss), refresh=False)
             bar.update()
             in_epoch = state.step_in_epoch < len(rows)
             if wishes or (in_epoch and due.checkpoint(config, state.step)):
@@ -163,7 +167,7 @@ def _train(
         whole = state.step_in_epoch == len(rows)
         batches.close()
         bar.close()
-        times.append_to(folder.rank_file(ranks.rank), epoch)
+        times.append_to(folder.rank_file(ranks.rank), epoch, device=ranks.device)
 
         valid = None
         if due.validation(config, plan, epoch):
@@ -176,15 +180,20 @@ def _train(
         if whole:
             ranks.on_all(save, name="save")
         if events:
-            events.write("epoch", **state.history[-1])
+            events.write("epoch", device=ranks.device, **state.history[-1])
         board.write(state.history[-1])
+        told = f"device {ranks.device}" if config.emulate else None
         _say(
-            ranks, summary.epoch_line(state.history[-1], epochs=config.epochs, num_ranks=ranks.size)
+            ranks,
+            summary.epoch_line(
+                state.history[-1], epochs=config.epochs, num_ranks=ranks.size, emulated=told
+            ),
         )
 
     reader.close()
     board.close()
-    ranks.on_all(lambda: _save_model(plan, ranks, folder, model, state), name="save")
+    if config.emulate is None:
+        ranks.on_all(lambda: _save_model(plan, ranks, folder, model, state), name="save")
     all_times = ranks.gather(times.array(), name="times")
     place = {"rank": ranks.rank, "host": platform.node(), "cores": list(ranks.cores)}
     place |= {"threads": ranks.threads, "device": ranks.device, "peak_memory_bytes": _peak_memory()}

@@ -180,6 +180,20 @@ def _check_numbers(config: TrainConfig) -> None:
             raise ValueError(f"--{name.replace('_', '-')} {value} must be 0 or more")
     if not 0 < config.lr < float("inf"):
         raise ValueError(f"--lr {config.lr} must be above zero and finite")
+    if config.emulate is not None:
+        _check_emulation(config, config.emulate)
+
+
+def _check_emulation(config: TrainConfig, seconds: float) -> None:
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"--emulate {seconds:g} must be above zero and finite")
+    if not 0 <= config.emulate_spread < 1:
+        raise ValueError(f"--emulate-spread {config.emulate_spread:g} must be from 0 to below 1")
+    if config.patience or config.target_accuracy is not None or config.stop_at_target:
+        raise ValueError(
+            "--emulate computes no loss and no accuracy; leave out --patience, --target-accuracy "
+            "and --stop-at-target"
+        )
 
 
 def _normalisation(
@@ -237,6 +251,7 @@ def identity(plan: Plan, ranks: Ranks) -> dict[str, dict[str, Any]]:
             "mean": list(info.mean),
             "std": list(info.std),
             "patch set": info.patchset,
+            "emulated step seconds": config.emulate,
         },
         "order": {
             "ranks": ranks.size,

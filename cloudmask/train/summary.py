@@ -47,6 +47,8 @@ def make(
         "controller": ranks.controller,
         "horovod": config.horovod,
         "device": ranks.device,
+        "emulated_step_seconds": config.emulate,
+        "emulated_spread": config.emulate_spread if config.emulate else None,
         "threads_per_rank": ranks.threads,
         "placement": list(placement),
         "seed": config.seed,
@@ -69,16 +71,22 @@ def make(
     }
 
 
-def epoch_line(record: dict[str, Any], *, epochs: int, num_ranks: int) -> str:
-    """One line for people."""
-    parts = [f"epoch {record['epoch']}/{epochs}", f"loss {record['loss']:.4f}"]
+def epoch_line(
+    record: dict[str, Any], *, epochs: int, num_ranks: int, emulated: str | None = None
+) -> str:
+    """One line for people; of an emulated device its name stands where the loss would."""
+    parts = [f"epoch {record['epoch']}/{epochs}", emulated or loss_text(record["loss"])]
     valid = record.get("valid")
-    if valid:
+    if valid and not emulated:
         parts.append(f"validation loss {valid['loss']:.4f}")
         parts.append(f"accuracy {valid['accuracy']:.4f} (majority {valid['majority']:.4f})")
     parts.append(f"{record['patches_per_second']:.2f} patches/s")
     parts.append(f"{num_ranks} rank{'s' if num_ranks > 1 else ''}")
     return " | ".join(parts)
+
+
+def loss_text(loss: float | None) -> str:
+    return "no loss" if loss is None else f"loss {loss:.4f}"
 
 
 def closing_lines(summary: dict[str, Any], out: Path) -> str:
@@ -97,5 +105,8 @@ def closing_lines(summary: dict[str, Any], out: Path) -> str:
             f"best epoch {best['epoch']}: validation loss {best['loss']:.4f}, "
             f"accuracy {best['accuracy']:.4f} (majority {best['majority']:.4f})"
         )
-    lines.append(f"model: {out / 'model.keras'}; figures: {out / 'summary.json'}")
+    model = f"model: {out / 'model.keras'}"
+    if summary.get("emulated_step_seconds"):
+        model = f"device {summary['device']}: nothing was learned, so there is no model"
+    lines.append(f"{model}; figures: {out / 'summary.json'}")
     return "\n".join(lines)

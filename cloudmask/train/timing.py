@@ -32,11 +32,12 @@ class StepTimes:
             return np.zeros((0, 1 + len(COLUMNS)))
         return np.column_stack([self.patches, np.asarray(self.rows)])
 
-    def append_to(self, path: Path, epoch: int) -> None:
-        """One JSON line with an epoch's steps."""
+    def append_to(self, path: Path, epoch: int, *, device: str) -> None:
+        """One JSON line with an epoch's steps, and on which device they ran."""
         here = [i for i, other in enumerate(self.epochs) if other == epoch]
         record: dict[str, object] = {
             "epoch": epoch + 1,
+            "device": device,
             "patches": [self.patches[i] for i in here],
         }
         for column, name in enumerate(COLUMNS):

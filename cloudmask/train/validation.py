@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from cloudmask import metrics
 from cloudmask.data.patchset import PatchReader
@@ -19,13 +20,20 @@ from cloudmask.train.step import make_validation_step
 
 def make_validation(plan: Plan, ranks: Ranks, model: keras.Model) -> Callable[[], dict[str, Any]]:
     """A function that measures the whole validation split: sums over ranks, divided once."""
-    classes = plan.info.classes
     step = make_validation_step(
         model,
         class_weights=plan.class_weights,
         clip_offset=plan.config.clip_offset,
-        num_classes=len(classes),
+        num_classes=len(plan.info.classes),
     )
+    return validation_by(step, plan, ranks)
+
+
+def validation_by(
+    step: Callable[..., tuple[tf.Tensor, tf.Tensor]], plan: Plan, ranks: Ranks
+) -> Callable[[], dict[str, Any]]:
+    """The same with any step that takes and gives what `step.make_validation_step`'s does."""
+    classes = plan.info.classes
     rows = plan.validation_rows(ranks.rank)
 
     def validate() -> dict[str, Any]:
