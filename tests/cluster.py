@@ -40,6 +40,10 @@ PROGRAMS = ("ip", "tc", "sshd", "ssh", "ssh-keygen", "unshare", "nsenter", "task
 PREFIX = "cloudmask-hosts-"
 NETWORK = "10.77.0"
 INTERFACE = "eth0"
+# mpirun asks a silent host whether it is there, by default after five minutes: here after 3 s, and
+# twice. So it finds a lost host before the ranks end by their own watch (cloudmask/train/stall.py):
+# once it has asked the host to end its ranks, mpirun would wait minutes for an answer.
+KEEPALIVE = {"time": 3, "intvl": 1, "probes": 2}
 # What ranks need of the environment, and ssh does not hand over.
 HANDED_OVER = ("PATH", "PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL")
 
@@ -271,6 +275,8 @@ class Bed:
         """
         places = [f"{name}:{ranks_per_host}" for name in on or self.names]
         net = ["--mca", "btl_tcp_if_include", INTERFACE, "--mca", "oob_tcp_if_include", INTERFACE]
+        for name, value in KEEPALIVE.items():
+            net += ["--mca", f"oob_tcp_keepalive_{name}", str(value)]
         passed = [word for name in HANDED_OVER for word in ("-x", name)]
         line = [str(tiny.BIN / "mpirun"), "-H", ",".join(places)]  # its full path tells orted's
         return [*line, *net, *passed, "--bind-to", "none"]

@@ -17,6 +17,7 @@ from cloudmask.train import emulate, network, validation
 from cloudmask.train.emulate import Device
 from cloudmask.train.plan import identity, make_plan
 from cloudmask.train.ranks import OneRank
+from cloudmask.train.stall import Watch
 
 SECONDS = 0.02
 
@@ -124,7 +125,7 @@ def test_weights_stay_as_they_were_drawn(model):
 
 
 def test_validation_reads_every_label_and_tells_nothing_of_predictions(config, plan, model):
-    found = emulate.programs(plan, one_rank(), model, first_step=0)[1]()
+    found = emulate.programs(plan, one_rank(), model, Watch(0), first_step=0)[1]()
     real = validation.make_validation(plan, one_rank(), model)()
     with PatchReader(open_patchset(config.data), "valid") as reader:
         label = reader.read(list(range(len(reader)))).label

@@ -28,6 +28,7 @@ from cloudmask.config import TrainConfig
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
+from cloudmask.train.stall import Watch
 from cloudmask.train.validation import validation_by
 
 FORWARD_SHARE = 1 / 3
@@ -68,14 +69,14 @@ def named(ranks: Ranks, config: TrainConfig) -> Ranks:
 
 
 def programs(
-    plan: Plan, ranks: Ranks, model: keras.Model, *, first_step: int
+    plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch, *, first_step: int
 ) -> tuple[Callable[..., tf.Tensor], Callable[[], dict[str, Any]]]:
     """The training step and the validation of an emulated device, after `first_step` steps."""
     config = plan.config
     assert config.emulate is not None
     device = Device(config.emulate, config.emulate_spread, config.seed, ranks.rank)
     train_step = make_train_step(model, ranks, device, first_step=first_step)
-    return train_step, make_validate(plan, ranks, device)
+    return train_step, make_validate(plan, ranks, device, watch)
 
 
 class _ReadyTape(tf.GradientTape):
@@ -127,7 +128,9 @@ def make_train_step(
     return train_step
 
 
-def make_validate(plan: Plan, ranks: Ranks, emulated: Device) -> Callable[[], dict[str, Any]]:
+def make_validate(
+    plan: Plan, ranks: Ranks, emulated: Device, watch: Watch
+) -> Callable[[], dict[str, Any]]:
     """The measurement of the validation split, its batches waited for instead of computed.
 
     Counts are of labels alone and really summed over the ranks; all that needs a prediction is
@@ -142,7 +145,7 @@ def make_validate(plan: Plan, ranks: Ranks, emulated: Device) -> Callable[[], di
         counts[:, 0] = np.bincount(label[label != UNKNOWN], minlength=classes)
         return tf.zeros(2, tf.float64), tf.constant(counts)
 
-    measure = validation_by(step, plan, ranks)
+    measure = validation_by(step, plan, ranks, watch)
 
     def validate() -> dict[str, Any]:
         found = measure()

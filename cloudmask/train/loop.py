@@ -26,12 +26,15 @@ from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
 from cloudmask.train.preemption import Wish
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.runfolder import RunFolder
+from cloudmask.train.stall import Watch
 from cloudmask.train.state import State
 from cloudmask.train.step import make_train_step
 from cloudmask.train.validation import make_validation
 
 
-def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> dict[str, Any]:
+def train(
+    config: TrainConfig, ranks: Ranks, wish: Wish, watch: Watch, *, started: float
+) -> dict[str, Any]:
     """Train as configured; returns the content of summary.json, as this rank saw it.
 
     `started` is the time.time() from which time to solution counts. Raises AgreedError (on every
@@ -39,8 +42,11 @@ def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> d
     when any rank's `wish` was heard.
     """
     folder = RunFolder(config.out)
+    watch.on_stall = lambda text: folder.fail(
+        text, rank=ranks.rank, num_ranks=ranks.size, status="failed"
+    )
     try:
-        return _train(config, ranks, folder, wish, started=started)
+        return _train(config, ranks, folder, wish, watch, started=started)
     except tf.errors.UnknownError as error:
         if "Horovod has been shut down" not in str(error):
             raise
@@ -61,7 +67,13 @@ def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> d
 
 
 def _train(
-    config: TrainConfig, ranks: Ranks, folder: RunFolder, wish: Wish, *, started: float
+    config: TrainConfig,
+    ranks: Ranks,
+    folder: RunFolder,
+    wish: Wish,
+    watch: Watch,
+    *,
+    started: float,
 ) -> dict[str, Any]:
     plan = ranks.on_all(lambda: make_plan(config, ranks), name="plan")
     ranks = emulate.named(ranks, config)
@@ -71,11 +83,12 @@ def _train(
     ranks.on_all(lambda: device_cache.check_room(plan, ranks), name="cache")
     staged = None
     if config.stage:
-        plan, staged = staging.stage(plan, ranks)
+        plan, staged = staging.stage(plan, ranks, watch)
         _say(ranks, staged.line())
     elif config.verify:
-        ranks.on_all(lambda: _verify(plan.patchset, ranks), name="verify")
+        ranks.on_all(lambda: _verify(plan.patchset, ranks, watch), name="verify")
     _say(ranks, opening_lines(plan, ranks))
+    watch.at("start of training")
 
     precision.use(plan.precision)
     model, optimizer = ranks.on_all(lambda: network.build(config, plan), name="model")
@@ -101,9 +114,9 @@ def _train(
         pixels=plan.global_batch * plan.patchset.patch_size**2,
         xla=config.xla,
     )
-    validate = make_validation(plan, ranks, model)
+    validate = make_validation(plan, ranks, model, watch)
     if config.emulate is not None:
-        train_step, validate = emulate.programs(plan, ranks, model, first_step=state.step)
+        train_step, validate = emulate.programs(plan, ranks, model, watch, first_step=state.step)
     events = runlog.EventLog(folder.events) if ranks.is_root else None
     curves = folder.tensorboard / "emulated" if config.emulate else folder.tensorboard
     board = Board(curves if config.tensorboard and ranks.is_root else None)
@@ -120,6 +133,7 @@ def _train(
     seconds |= {"staging": staged.seconds} if staged else {}
 
     def save() -> None:
+        watch.at("checkpoint of step", state.step)
         began = time.perf_counter()
         if ranks.is_root:
             state.elapsed_seconds = before + time.time() - started
@@ -138,6 +152,7 @@ def _train(
         clock = time.perf_counter()
 
         for batch in batches:
+            watch.at("step", state.step + 1)
             lr = plan.learning_rate(state.step)
             told = tf.constant(float(wish), tf.float64)
             numbers = train_step(
@@ -233,11 +248,14 @@ def _save_model(
         modelfile.save(folder.model, resume.best_weights(folder, model, state), plan.info)
 
 
-def _verify(patchset: PatchSet, ranks: Ranks) -> None:
+def _verify(patchset: PatchSet, ranks: Ranks, watch: Watch) -> None:
     files = [entry for split in patchset.splits.values() for entry in split.files]
-    problems = verify_files(patchset, files[ranks.rank :: ranks.size])
-    if problems:
-        raise ValueError(f"{problems[0]}; prepare the patch set again")
+    for file in files[ranks.rank :: ranks.size]:
+        watch.at("checksum of", file.path)
+        problems = verify_files(patchset, [file])
+        if problems:
+            raise ValueError(f"{problems[0]}; prepare the patch set again")
+    watch.at("checksums of other ranks")
 
 
 def _check_finite(loss: float, step: int, folder: RunFolder) -> None:

@@ -29,6 +29,7 @@ from cloudmask.data.parallel import deal
 from cloudmask.data.patchset import FileEntry, PatchReader
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
+from cloudmask.train.stall import Watch
 
 CHUNK_BYTES = 8 * 2**20
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -58,7 +59,7 @@ class Staged:
         )
 
 
-def stage(plan: Plan, ranks: Ranks) -> tuple[Plan, Staged]:
+def stage(plan: Plan, ranks: Ranks, watch: Watch) -> tuple[Plan, Staged]:
     """Copy and check what the hosts' ranks will read; returns the plan that reads it from there.
 
     Collective. Raises AgreedError for a disk that has no room, a file that has changed, ...
@@ -72,12 +73,10 @@ def stage(plan: Plan, ranks: Ranks) -> tuple[Plan, Staged]:
     mine = share_of(needed_files(plan, here), ranks.rank, here)
 
     ranks.on_all(lambda: remove_leftovers(folder), name="stage_clean")
-    missing = ranks.on_all(
-        lambda: [entry for entry in mine if not is_staged(folder, entry)], name="stage_look"
-    )
+    missing = ranks.on_all(lambda: missing_files(folder, mine, watch), name="stage_look")
     lacking = ranks.gather(sum(entry.bytes for entry in missing), name="stage_lacking")
     ranks.on_all(lambda: check_room(folder, sum(lacking[rank] for rank in here)), name="stage_room")
-    ranks.on_all(lambda: copy_all(source, folder, missing), name="stage_copy")
+    ranks.on_all(lambda: copy_all(source, folder, missing, watch), name="stage_copy")
 
     counts = ranks.gather((len(mine), sum(entry.bytes for entry in mine)), name="stage_counts")
     staged = Staged(
@@ -117,6 +116,15 @@ def is_staged(folder: Path, entry: FileEntry) -> bool:
     return runlog.sha256_of(path) == entry.sha256
 
 
+def missing_files(folder: Path, entries: Sequence[FileEntry], watch: Watch) -> list[FileEntry]:
+    found = []
+    for entry in entries:
+        watch.at("staged copy of", entry.path)
+        found += [] if is_staged(folder, entry) else [entry]
+    watch.at("staging of other ranks")
+    return found
+
+
 def check_room(folder: Path, needed: int) -> None:
     """ValueError, before anything is copied, when the disk has no room for so many bytes."""
     free = shutil.disk_usage(folder).free
@@ -127,8 +135,9 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def copy_all(source: Path, folder: Path, entries: Sequence[FileEntry]) -> None:
+def copy_all(source: Path, folder: Path, entries: Sequence[FileEntry], watch: Watch) -> None:
     for entry in entries:
+        watch.at("staging of", entry.path)
         copy(source, folder, entry)
 
 

@@ -15,10 +15,13 @@ from cloudmask.data.patchset import PatchReader
 from cloudmask.train.input_pipeline import Source, read_ahead
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
+from cloudmask.train.stall import Watch
 from cloudmask.train.step import make_validation_step
 
 
-def make_validation(plan: Plan, ranks: Ranks, model: keras.Model) -> Callable[[], dict[str, Any]]:
+def make_validation(
+    plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch
+) -> Callable[[], dict[str, Any]]:
     """A function that measures the whole validation split: sums over ranks, divided once."""
     step = make_validation_step(
         model,
@@ -26,11 +29,11 @@ def make_validation(plan: Plan, ranks: Ranks, model: keras.Model) -> Callable[[]
         clip_offset=plan.config.clip_offset,
         num_classes=len(plan.info.classes),
     )
-    return validation_by(step, plan, ranks)
+    return validation_by(step, plan, ranks, watch)
 
 
 def validation_by(
-    step: Callable[..., tuple[tf.Tensor, tf.Tensor]], plan: Plan, ranks: Ranks
+    step: Callable[..., tuple[tf.Tensor, tf.Tensor]], plan: Plan, ranks: Ranks, watch: Watch
 ) -> Callable[[], dict[str, Any]]:
     """The same with any step that takes and gives what `step.make_validation_step`'s does."""
     classes = plan.info.classes
@@ -41,6 +44,7 @@ def validation_by(
         counts = np.zeros((len(classes), len(classes)), np.int64)
         with PatchReader(plan.patchset, "valid") as reader:
             for inputs in read_ahead(Source(reader), rows, epoch=0):
+                watch.at("validation")
                 sums, confusion = step(inputs.image, inputs.scale, inputs.offset, inputs.label)
                 loss += sums.numpy()
                 counts += confusion.numpy()
