@@ -103,7 +103,6 @@ def _train(
     times = timing.StepTimes()
     reader = PatchReader(plan.patchset, "train")
     source = Source(reader, cache=config.cache, augmentation=network.augmentation(config, plan))
-    patches = plan.patches_per_step()
     before = state.elapsed_seconds
     seconds |= {"before_resume": before, "startup": time.time() - started}
 
@@ -117,16 +116,13 @@ def _train(
     # A run that was killed after its last checkpoint, in mid-epoch, has this epoch still to close.
     while stopped_by is None or state.step_in_epoch:
         epoch = state.epoch
-        rows = plan.rows(ranks.rank, epoch)
-        left = (config.max_steps or sys.maxsize) - state.step
-        end = min(len(rows), state.step_in_epoch + left)
-        batches = read_ahead(source, rows[state.step_in_epoch : end], epoch=epoch)
-        bar = _bar(ranks, len(rows), state, config.epochs)
-        lr = plan.learning_rate(state.step)
+        rest = plan.rest(ranks.rank, state)
+        batches = read_ahead(source, rest.rows, epoch=epoch)
+        bar = _bar(ranks, rest.last, state, config.epochs)
+        lr = rest.learning_rates[0]
         clock = time.perf_counter()
 
-        for batch in batches:
-            lr = plan.learning_rate(state.step)
+        for batch, patches, lr in zip(batches, rest.patches, rest.learning_rates, strict=False):
             told = tf.constant(float(wish), tf.float64)
             numbers = train_step(
                 *(batch.image, batch.scale, batch.offset, batch.label),
@@ -134,7 +130,7 @@ def _train(
             ).numpy()
             loss_sum, loss_count, wishes, compute, exposed = map(float, numbers)
             clock, step_seconds = time.perf_counter(), time.perf_counter() - clock
-            state.add_step(loss_sum, loss_count, patches[state.step_in_epoch], step_seconds)
+            state.add_step(loss_sum, loss_count, patches, step_seconds)
             times.add(
                 epoch, batch.num_patches, (step_seconds, batch.wait_seconds, compute, exposed)
             )
@@ -143,7 +139,7 @@ def _train(
                 events.write("step", step=state.step, loss=state.last_loss, seconds=step_seconds)
             bar.set_postfix_str(f"loss {state.last_loss or 0:.4f}", refresh=False)
             bar.update()
-            in_epoch = state.step_in_epoch < len(rows)
+            in_epoch = state.step_in_epoch < rest.last
             if wishes or (in_epoch and due.checkpoint(config, state.step)):
                 ranks.on_all(save, name="save")
                 clock = time.perf_counter()
@@ -152,7 +148,7 @@ def _train(
                     f"stopped by a signal after step {state.step}, with a checkpoint in "
                     f"{folder.checkpoints}; the same command with --resume goes on"
                 )
-        whole = state.step_in_epoch == len(rows)
+        whole = state.step_in_epoch == rest.last
         batches.close()
         bar.close()
         times.append_to(folder.rank_file(ranks.rank), epoch)
@@ -162,7 +158,7 @@ def _train(
             began = time.perf_counter()
             valid = validate()
             seconds["validation"] += time.perf_counter() - began
-        state.end_epoch(valid, patches=sum(patches[: state.step_in_epoch]), learning_rate=lr)
+        state.end_epoch(valid, patches=rest.patches_up_to(state.step_in_epoch), learning_rate=lr)
         due.note_target(config, state, before + time.time() - started)
         stopped_by = due.end(config, state)
         if whole:
