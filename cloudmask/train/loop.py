@@ -19,7 +19,7 @@ from cloudmask.command import AgreedError, StoppedError, describe
 from cloudmask.config import TrainConfig
 from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
 from cloudmask.model import precision
-from cloudmask.train import due, network, resume, summary, timing
+from cloudmask.train import due, elastic, network, resume, summary, timing
 from cloudmask.train.board import Board
 from cloudmask.train.input_pipeline import Source, read_ahead
 from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
@@ -39,14 +39,22 @@ def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> d
     when any rank's `wish` was heard.
     """
     folder = RunFolder(config.out)
+    kept = elastic.Elastic(config, ranks, started=started)
     try:
-        return _train(config, ranks, folder, wish, started=started)
+        record = kept.run(
+            lambda ranks, opened: _train(config, ranks, folder, wish, kept=kept, opened=opened)
+        )
+        _say(kept.ranks, summary.closing_lines(record, config.out))
+        return record
     except tf.errors.UnknownError as error:
         if "Horovod has been shut down" not in str(error):
             raise
         # The one that failed has said why, and has written the summary before it left.
         raise AgreedError("stopped, because another rank has failed") from None
+    except elastic.LeftError:
+        raise
     except BaseException as error:
+        ranks = kept.ranks
         if ranks.is_root or not isinstance(error, AgreedError):
             text = describe(error) if isinstance(error, OSError) else str(error)
             # The disk may be what failed; the first error is the one to tell.
@@ -61,26 +69,40 @@ def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> d
 
 
 def _train(
-    config: TrainConfig, ranks: Ranks, folder: RunFolder, wish: Wish, *, started: float
+    config: TrainConfig,
+    ranks: Ranks,
+    folder: RunFolder,
+    wish: Wish,
+    *,
+    kept: elastic.Elastic,
+    opened: contextlib.ExitStack,
 ) -> dict[str, Any]:
     plan = ranks.on_all(lambda: make_plan(config, ranks), name="plan")
-    ranks.on_all(lambda: _check(folder, config, ranks), name="folder")
+    going_on = kept.meet(ranks)
+    ranks.on_all(lambda: _check(folder, ranks, resume=config.resume or going_on), name="folder")
     if not config.resume:
         _begin(folder, config, ranks)
     if config.cache:
         ranks.on_all(lambda: check_memory(plan.cache_bytes() * ranks.local_size), name="cache")
-    if config.verify:
+    if config.verify and not going_on:
         ranks.on_all(lambda: _verify(plan.patchset, ranks), name="verify")
     _say(ranks, opening_lines(plan, ranks))
 
     precision.use(plan.precision)
-    model, optimizer = ranks.on_all(lambda: network.build(config, plan), name="model")
+    kept.network = ranks.on_all(lambda: kept.network or network.build(config, plan), name="model")
+    model, optimizer = kept.network
     state = ranks.on_all(
-        lambda: resume.restore(plan, ranks, folder, model, optimizer), name="restore"
+        lambda: (
+            kept.restore(plan, ranks)
+            if going_on
+            else resume.restore(plan, ranks, folder, model, optimizer)
+        ),
+        name="restore",
     )
     variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
     ranks.broadcast_variables(variables)
     state = ranks.broadcast(state, name="state")
+    kept.begin(plan, ranks, variables, state)
     stopped_by = due.end(config, state)
     if ranks.broadcast(bool(stopped_by) and folder.finished(), name="finished"):
         _say(ranks, f"{config.out} is finished ({stopped_by}); nothing to do")
@@ -99,12 +121,20 @@ def _train(
     validate = make_validation(plan, ranks, model)
     events = runlog.EventLog(folder.events) if ranks.is_root else None
     board = Board(folder.tensorboard if config.tensorboard and ranks.is_root else None)
-    seconds = {"validation": 0.0, "checkpoints": 0.0}
     times = timing.StepTimes()
-    reader = PatchReader(plan.patchset, "train")
+    reader = opened.enter_context(PatchReader(plan.patchset, "train"))
+    opened.callback(board.close)
+    if events:
+        opened.callback(events.close)
+        if going_on:
+            events.write("reset", **state.resets[-1])
     source = Source(reader, cache=config.cache, augmentation=network.augmentation(config, plan))
-    before = state.elapsed_seconds
-    seconds |= {"before_resume": before, "startup": time.time() - started}
+    if not going_on:
+        before, startup = state.elapsed_seconds, time.time() - kept.started
+        kept.seconds = {"validation": 0.0, "checkpoints": 0.0}
+        kept.seconds |= {"before_resume": before, "startup": startup}
+    started, seconds = kept.started, kept.seconds
+    before = seconds["before_resume"]
 
     def save() -> None:
         began = time.perf_counter()
@@ -118,17 +148,19 @@ def _train(
         epoch = state.epoch
         rest = plan.rest(ranks.rank, state)
         batches = read_ahead(source, rest.rows, epoch=epoch)
+        opened.callback(batches.close)
         bar = _bar(ranks, rest.last, state, config.epochs)
         lr = rest.learning_rates[0]
         clock = time.perf_counter()
 
         for batch, patches, lr in zip(batches, rest.patches, rest.learning_rates, strict=False):
-            told = tf.constant(float(wish), tf.float64)
+            told = tf.constant(kept.told(float(wish)), tf.float64)
             numbers = train_step(
                 *(batch.image, batch.scale, batch.offset, batch.label),
                 *(tf.constant(lr, tf.float32), told),
             ).numpy()
-            loss_sum, loss_count, wishes, compute, exposed = map(float, numbers)
+            loss_sum, loss_count, news, compute, exposed = map(float, numbers)
+            wishes, changed = elastic.heard(news)
             clock, step_seconds = time.perf_counter(), time.perf_counter() - clock
             state.add_step(loss_sum, loss_count, patches, step_seconds)
             times.add(
@@ -148,6 +180,9 @@ def _train(
                     f"stopped by a signal after step {state.step}, with a checkpoint in "
                     f"{folder.checkpoints}; the same command with --resume goes on"
                 )
+            if changed or due.commit(config, state.step):
+                kept.commit(state, changed=changed)
+                clock = time.perf_counter()
         whole = state.step_in_epoch == rest.last
         batches.close()
         bar.close()
@@ -169,9 +204,8 @@ def _train(
         _say(
             ranks, summary.epoch_line(state.history[-1], epochs=config.epochs, num_ranks=ranks.size)
         )
+        kept.commit(state, changed=False)
 
-    reader.close()
-    board.close()
     ranks.on_all(lambda: _save_model(plan, ranks, folder, model, state), name="save")
     all_times = ranks.gather(times.array(), name="times")
     place = {"rank": ranks.rank, "host": platform.node(), "cores": list(ranks.cores)}
@@ -188,16 +222,16 @@ def _train(
         derived=derived(plan) | network.size(model),
         stopped_by=stopped_by or "epochs",
     )
+    record["elastic"] = kept.record(state)
     if events:
         events.write("end", stopped_by=stopped_by, seconds=seconds)
-        events.close()
         runlog.write_json(folder.summary, record)
     return record
 
 
-def _check(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
+def _check(folder: RunFolder, ranks: Ranks, *, resume: bool) -> None:
     if ranks.is_root:
-        folder.check(resume=config.resume)
+        folder.check(resume=resume)
 
 
 def _begin(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:

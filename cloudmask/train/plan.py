@@ -222,7 +222,15 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
 
 
 def _check_numbers(config: TrainConfig) -> None:
-    for name in ("epochs", "batch_size", "global_batch", "max_steps", "validate_every", "keep"):
+    for name in (
+        "epochs",
+        "batch_size",
+        "global_batch",
+        "max_steps",
+        "validate_every",
+        "keep",
+        "commit_steps",
+    ):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} {value} must be 1 or more")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,15 @@ class Ranks:
         import horovod.tensorflow as hvd
 
         return hvd.allgather_object(value, name=name)
+
+    def remember(self, variables: Sequence[tf.Variable], **values: Any) -> Any:
+        """A copy of rank 0's variables and of these values, for save() and restore().
+
+        To be made anew after every restart: its own sync() hands no variables on.
+        """
+        import horovod.tensorflow as hvd
+
+        return hvd.elastic.TensorFlowState(variables=list(variables), **values)
 
     def agree(self, error: str | None, *, name: str) -> None:
         """Raise AgreedError on every rank if any rank brings an error; all name the first one."""
@@ -175,6 +184,49 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
         device=_use_gpu(gpus[hvd.local_rank() % len(gpus)]) if gpus else "CPU",
         controller="mpi" if hvd.mpi_enabled() else "gloo",
     )
+
+
+def restart(ranks: Ranks) -> Ranks:
+    """Meet the ranks that an elastic driver has now. ValueError where this one has no place."""
+    import horovod.tensorflow as hvd
+
+    hvd.shutdown()
+    hvd.init()
+    return replace(
+        ranks,
+        rank=hvd.rank(),
+        size=hvd.size(),
+        local_rank=hvd.local_rank(),
+        local_size=hvd.local_size(),
+        num_hosts=hvd.cross_size(),
+    )
+
+
+def lost_others(error: Exception) -> bool:
+    """Whether a collective call has failed, since another rank is gone."""
+    from horovod.common.exceptions import HorovodInternalError
+
+    return isinstance(error, HorovodInternalError) or (
+        isinstance(error, tf.errors.UnknownError) and "Horovod" in error.message
+    )
+
+
+class HostNews:
+    """Whether an elastic driver has told this process that hosts have come or shall go."""
+
+    def __init__(self) -> None:
+        from horovod.common.elastic import notification_manager
+
+        self.changed = self.came = False
+        notification_manager.init()
+        notification_manager.register_listener(self)
+
+    def on_hosts_updated(self, timestamp: int, update: Any) -> None:
+        """Called by Horovod from a thread of its own."""
+        from horovod.runner.elastic.worker import HostUpdateResult
+
+        self.changed = True
+        self.came = self.came or bool(update & HostUpdateResult.added)
 
 
 def _use_gpu(gpu: Any) -> str:
