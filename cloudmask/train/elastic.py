@@ -6,7 +6,8 @@ others fail: each goes back to its commit, meets whoever is there now, and begin
 the top, as a new rank does. Rank 0, which the driver always takes from those who were there before,
 hands what it kept to all, just as it would hand on a checkpoint. So the next life differs from a
 resumption only in where its beginning comes from. When the driver tells of new or withdrawn hosts,
-all ranks commit after the same step and do likewise: then nothing is lost.
+all ranks commit after the same step and do likewise: then nothing is lost. They also write a
+checkpoint, for Horovod aborts everybody when a rank that the driver has started does not come.
 
 Patches that are left of the epoch are dealt out anew (schedule.py). Steps since the last commit are
 undone with the weights and taken again; how many is recorded and told.
@@ -43,10 +44,6 @@ class HostsChangedError(Exception):
     """The driver has told of hosts that came or shall go; raised on every rank after a commit."""
 
 
-class LeftError(AgreedError):
-    """This rank has no place among the others any more; they may go on without it."""
-
-
 class Elastic:
     """What this process keeps from one life of the run to the next. Without --elastic: one life."""
 
@@ -70,7 +67,7 @@ class Elastic:
                 "--elastic needs ranks that horovodrun's elastic driver has started: "
                 "horovodrun --gloo -np 2 --min-np 1 --host-discovery-script FILE python ..."
             )
-        self._news = world.HostNews() if self._on else None
+        self._news = world.HostNews(listen=self._on)
 
     def run(self, live: Callable[[Ranks, contextlib.ExitStack], Result]) -> Result:
         """Call `live` until a life ends by itself; what it has opened is closed after each."""
@@ -81,20 +78,15 @@ class Elastic:
             except (tf.errors.OpError, RuntimeError, HostsChangedError) as error:
                 if not self._outlives(error):
                     raise
+                if isinstance(error, HostsChangedError) and self.ranks.is_root:
+                    runlog.say(
+                        f"hosts have changed: after step {self._state.step}, which has a "
+                        "checkpoint, the ranks that are there now meet"
+                    )
             self._step = self._state.step
-            self._meet_again()
-
-    def _meet_again(self) -> None:
-        assert self._news is not None
-        self._news.changed = self._news.came = False
-        try:
+            self._news.forget()
             self.ranks = world.restart(self.ranks)
-        except ValueError:
-            raise LeftError(
-                f"{self._me[0]} has no place among the ranks any more, or could not reach them"
-            ) from None
-        # Hosts that came meanwhile may still wait for a place; those that went have lost theirs.
-        self._news.changed = self._news.came
+            self._news.forget_departures()
 
     def _outlives(self, error: Exception) -> bool:
         return self._on and (isinstance(error, HostsChangedError) or world.lost_others(error))
@@ -149,7 +141,7 @@ class Elastic:
 
     def told(self, wish: float) -> float:
         """This rank's news, to be summed over the ranks: a wish to stop, and a change of hosts."""
-        return wish + (_CHANGE if self._news and self._news.changed else 0.0)
+        return wish + (_CHANGE if self._news.changed else 0.0)
 
     def commit(self, state: State, *, changed: bool) -> None:
         """Keep variables and state in memory; HostsChangedError if that is why."""

@@ -51,8 +51,6 @@ def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> d
             raise
         # The one that failed has said why, and has written the summary before it left.
         raise AgreedError("stopped, because another rank has failed") from None
-    except elastic.LeftError:
-        raise
     except BaseException as error:
         ranks = kept.ranks
         if ranks.is_root or not isinstance(error, AgreedError):
@@ -172,7 +170,7 @@ def _train(
             bar.set_postfix_str(f"loss {state.last_loss or 0:.4f}", refresh=False)
             bar.update()
             in_epoch = state.step_in_epoch < rest.last
-            if wishes or (in_epoch and due.checkpoint(config, state.step)):
+            if wishes or changed or (in_epoch and due.checkpoint(config, state.step)):
                 ranks.on_all(save, name="save")
                 clock = time.perf_counter()
             if wishes:

@@ -187,7 +187,11 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
 
 
 def restart(ranks: Ranks) -> Ranks:
-    """Meet the ranks that an elastic driver has now. ValueError where this one has no place."""
+    """Meet the ranks that an elastic driver has now, after all that were left have called this.
+
+    Horovod aborts a process that has no place any more, and all of them where a new one that the
+    driver has started does not come within HOROVOD_GLOO_TIMEOUT_SECONDS.
+    """
     import horovod.tensorflow as hvd
 
     hvd.shutdown()
@@ -214,12 +218,20 @@ def lost_others(error: Exception) -> bool:
 class HostNews:
     """Whether an elastic driver has told this process that hosts have come or shall go."""
 
-    def __init__(self) -> None:
-        from horovod.common.elastic import notification_manager
-
+    def __init__(self, *, listen: bool) -> None:
         self.changed = self.came = False
-        notification_manager.init()
-        notification_manager.register_listener(self)
+        if listen:
+            from horovod.common.elastic import notification_manager
+
+            notification_manager.init()
+            notification_manager.register_listener(self)
+
+    def forget(self) -> None:
+        self.changed = self.came = False
+
+    def forget_departures(self) -> None:
+        """To be called after a restart: hosts that came meanwhile may still wait for a place."""
+        self.changed = self.came
 
     def on_hosts_updated(self, timestamp: int, update: Any) -> None:
         """Called by Horovod from a thread of its own."""
