@@ -23,12 +23,10 @@ def main(words: Sequence[str]) -> int:
 
     with listening() as wish, watching(settings.stall_seconds) as watch:
         with command.loading_tensorflow():
-            from cloudmask.train import loop, ranks, summary
+            from cloudmask.train import loop, ranks
 
         world = ranks.start(threads=settings.threads, horovod=settings.horovod)
-        record = loop.train(settings, world, wish, watch, started=started)
-    if world.is_root:
-        print(summary.closing_lines(record, settings.out), flush=True)
+        loop.train(settings, world, wish, watch, started=started)
     return 0
 
 

@@ -242,6 +242,10 @@ class TrainConfig:
     """also write a checkpoint every so many steps (0: only at each epoch's end)"""
     keep: int = 3
     """checkpoints to keep beside the best one"""
+    elastic: bool = False
+    """outlive the loss of ranks, and take in new ones, under horovodrun's elastic driver"""
+    commit_steps: int = 1
+    """steps between --elastic's copies of the state in memory: what a loss can cost"""
     resume: bool = False
     """go on from the newest checkpoint in --out that verifies"""
     verify: bool = True

@@ -65,6 +65,8 @@ def read_run(path: Path) -> Run:
     runlog.refuse_emulated(path)
     if summary["seconds"]["before_resume"]:
         raise ValueError(f"{path} was resumed: how long it took in all is not known; run it anew")
+    if (summary.get("elastic") or {}).get("resets"):
+        raise ValueError(f"{path} lost ranks or gained some while it ran; run it anew")
     if len(summary["classes"]) != 2:
         raise ValueError(f"{path} tells {len(summary['classes'])} classes apart, CloudMask 2")
     if not summary["best"] or summary["best"]["accuracy"] is None:

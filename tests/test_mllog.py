@@ -276,6 +276,15 @@ def test_a_run_that_still_trains_is_refused_by_name(runs, tmp_path, capsys):
     assert f"{open_run} holds no finished run" in capsys.readouterr().err
 
 
+def test_a_run_whose_ranks_changed_is_refused(runs, tmp_path, capsys):
+    changed = shutil.copytree(runs["one"], tmp_path / "changed")
+    summary = json.loads((changed / "summary.json").read_text())
+    summary["elastic"] = {"commits": 3, "resets": [{"lost": ["node1"]}]}
+    (changed / "summary.json").write_text(json.dumps(summary))
+    assert mllog(changed, out=tmp_path / "out") == 1
+    assert f"{changed} lost ranks or gained some while it ran" in capsys.readouterr().err
+
+
 def test_a_run_whose_events_are_not_whole_is_refused(runs, tmp_path, capsys):
     cut = shutil.copytree(runs["one"], tmp_path / "cut")
     lines = (cut / "events.jsonl").read_text().splitlines(keepends=True)

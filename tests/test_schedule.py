@@ -7,10 +7,13 @@ import pytest
 
 from cloudmask.train.schedule import (
     PAD,
+    Part,
     batch_sizes,
     check_batch,
     epoch_plan,
     learning_rate,
+    patches_left,
+    patches_per_step,
     shard_bounds,
     validation_plan,
 )
@@ -19,7 +22,7 @@ from cloudmask.train.schedule import (
 SIZES = [(64, 1), (67, 1), (129, 2), (211, 3), (512, 8), (1009, 4)]
 
 
-def plans(num_patches, num_ranks, *, shuffle, global_batch, seed=0, epoch=0):
+def plans(num_patches, num_ranks, *, shuffle, global_batch, seed=0, epoch=0, parts=()):
     """(ranks, steps, batch): the plans of all ranks, which must be of one shape."""
     return np.stack(
         [
@@ -31,6 +34,7 @@ def plans(num_patches, num_ranks, *, shuffle, global_batch, seed=0, epoch=0):
                 shuffle=shuffle,
                 seed=seed,
                 epoch=epoch,
+                parts=parts,
             )
             for rank in range(num_ranks)
         ]
@@ -127,6 +131,72 @@ def test_ranks_shuffle_their_parts_differently():
 def test_the_order_is_no_longer_that_of_the_disk():
     plan = plans(200, 1, shuffle="shard", global_batch=10)[0].ravel()
     assert np.abs(np.diff(plan)).mean() > 20
+
+
+def broken_epoch(random, *, num_patches, shuffle, epoch):
+    """An epoch in which the ranks change up to six times: what ran in each part, and the parts."""
+    ran, parts = [], []
+    for change in range(7):
+        num_ranks = int(random.integers(1, 13))
+        global_batch = int(random.integers(num_ranks, 3 * num_ranks + 1))
+        seed = int(random.integers(3))
+        plan = plans(
+            num_patches,
+            num_ranks,
+            shuffle=shuffle,
+            global_batch=global_batch,
+            seed=seed,
+            epoch=epoch,
+            parts=parts,
+        )
+        whole = change == 6 or random.random() < 0.1
+        steps = plan.shape[1] if whole else int(random.integers(plan.shape[1] + 1))
+        ran.append(plan[:, :steps])
+        parts.append(Part(num_ranks, global_batch, shuffle, seed, steps))
+    return ran, parts
+
+
+@pytest.mark.parametrize("shuffle", ["shard", "global"])
+def test_every_patch_once_however_often_the_ranks_change(shuffle):
+    random = np.random.default_rng(0)
+    fewest = 99
+    for trial in range(150):
+        num_patches = int(random.integers(12, 90))
+        ran, parts = broken_epoch(random, num_patches=num_patches, shuffle=shuffle, epoch=trial)
+        seen = np.concatenate([plan[plan != PAD] for plan in ran])
+        assert sorted(seen) == list(range(num_patches))
+        for number, (plan, part) in enumerate(zip(ran, parts, strict=True)):
+            before = [plan[plan != PAD] for plan in ran[:number]]
+            left = np.setdiff1d(np.arange(num_patches), np.concatenate([*before, []]))
+            assert patches_left(num_patches, parts[:number], epoch=trial).tolist() == left.tolist()
+            counts = patches_per_step(
+                len(left), part.num_ranks, global_batch=part.global_batch, shuffle=shuffle
+            )
+            assert counts[: part.steps] == (plan != PAD).sum(axis=(0, 2)).tolist()
+            assert sum(counts) == len(left)
+            assert 0 not in counts, "no step is empty on every rank"
+            fewest = min(fewest, len(left) - part.num_ranks)
+    assert fewest < 0, "fewer patches than ranks were tried"
+
+
+def test_a_rank_may_have_nothing_to_do_with_the_last_patches():
+    parts = [Part(1, 5, "shard", 0, 5)]
+    plan = plans(27, 4, shuffle="shard", global_batch=8, parts=parts)
+    assert plan.shape == (4, 1, 2)
+    assert sorted((plan != PAD).sum(axis=(1, 2))) == [0, 0, 1, 1]
+
+
+def test_with_the_same_global_batch_a_shared_epoch_keeps_its_batches_when_ranks_change():
+    whole = plans(90, 3, shuffle="global", global_batch=8)
+    parts = [Part(3, 8, "global", 0, 4), Part(5, 8, "global", 0, 2)]
+    for number, begun in ((1, 4), (2, 6)):
+        for num_ranks in (1, 2, 3, 7):
+            rest = plans(90, num_ranks, shuffle="global", global_batch=8, parts=parts[:number])
+            assert rest.shape[1] == whole.shape[1] - begun
+            for step in range(rest.shape[1]):
+                assert sorted(rest[:, step].ravel()[rest[:, step].ravel() != PAD]) == sorted(
+                    whole[:, begun + step].ravel()[whole[:, begun + step].ravel() != PAD]
+                )
 
 
 def test_ranks_share_a_global_batch_evenly():

@@ -17,6 +17,7 @@ from cloudmask.train.plan import make_plan
 from cloudmask.train.ranks import OneRank
 from cloudmask.train.schedule import PAD
 from cloudmask.train.stall import Watch
+from cloudmask.train.state import State
 
 ALONE = OneRank(0, 1, 0, 1, 1, 1, (0,), "CPU", "none")
 
@@ -69,13 +70,13 @@ def test_a_host_needs_the_files_that_its_ranks_read_and_no_others(original, rank
                     read |= names_of(train.files_of(rows[rows != PAD]))
                 rows = found.validation_rows(rank)
                 read |= names_of(valid.files_of(rows[rows != PAD]))
-            needed = staging.needed_files(found, here)
+            needed = staging.needed_files(found, here, State())
             assert [entry.path for entry in needed] == sorted(read)
 
 
 @pytest.mark.parametrize("here", [[0], [2, 3], [4, 5, 9]])
 def test_the_ranks_of_a_host_share_the_copying(original, here):
-    files = staging.needed_files(plan(original), [0])
+    files = staging.needed_files(plan(original), [0], State())
     parts = [staging.share_of(files, rank, here) for rank in here]
     assert sorted(entry.path for part in parts for entry in part) == [e.path for e in files]
     loads = [sum(entry.bytes for entry in part) for part in parts]
@@ -87,9 +88,9 @@ def test_the_ranks_of_a_host_share_the_copying(original, here):
 
 def test_what_is_staged_is_what_was_prepared_and_is_read_from_there(patchset, tmp_path):
     before = plan(patchset, stage=tmp_path / "near")
-    after, staged = staging.stage(before, ALONE, Watch(0))
+    after, staged = staging.stage(before, ALONE, State(), Watch(0))
     folder = tmp_path / "near" / before.patchset.fingerprint
-    names = names_of(staging.needed_files(before, [0]))
+    names = names_of(staging.needed_files(before, [0], State()))
     assert len(names) == 8
     assert set(files_below(folder)) == names
     assert bytes_of(folder, names) == bytes_of(patchset, names)
@@ -107,10 +108,10 @@ def test_what_is_staged_is_what_was_prepared_and_is_read_from_there(patchset, tm
 
 def test_staged_files_are_used_again_without_a_look_at_the_source(patchset, tmp_path):
     found = plan(patchset, stage=tmp_path / "near")
-    _, first = staging.stage(found, ALONE, Watch(0))
+    _, first = staging.stage(found, ALONE, State(), Watch(0))
     for path in (patchset / "train").iterdir():
         path.write_bytes(b"no longer")
-    _, second = staging.stage(found, ALONE, Watch(0))
+    _, second = staging.stage(found, ALONE, State(), Watch(0))
     assert (second.copied_bytes, second.bytes) == (0, first.bytes)
     assert second.record()["copied_bytes_per_second"] is None
 
@@ -118,7 +119,7 @@ def test_staged_files_are_used_again_without_a_look_at_the_source(patchset, tmp_
 @pytest.mark.parametrize("damage", ["flipped", "cut", "zeroed", "gone", "folder"])
 def test_a_staged_file_that_is_not_whole_is_copied_anew(patchset, tmp_path, damage):
     found = plan(patchset, stage=tmp_path / "near")
-    _, first = staging.stage(found, ALONE, Watch(0))
+    _, first = staging.stage(found, ALONE, State(), Watch(0))
     entry = found.patchset.splits["train"].files[2]
     path = first.folder / entry.path
     content = path.read_bytes()
@@ -134,10 +135,10 @@ def test_a_staged_file_that_is_not_whole_is_copied_anew(patchset, tmp_path, dama
     if damage == "folder":
         path.mkdir()
         with pytest.raises(AgreedError, match="scene_"):
-            staging.stage(found, ALONE, Watch(0))
+            staging.stage(found, ALONE, State(), Watch(0))
         path.rmdir()
     assert not staging.is_staged(first.folder, entry)
-    _, second = staging.stage(found, ALONE, Watch(0))
+    _, second = staging.stage(found, ALONE, State(), Watch(0))
     assert second.copied_bytes == entry.bytes
     assert path.read_bytes() == content
 
@@ -145,7 +146,7 @@ def test_a_staged_file_that_is_not_whole_is_copied_anew(patchset, tmp_path, dama
 def test_another_patch_set_has_a_folder_of_its_own(patchset, tmp_path):
     other = tiny.make_patchset(tmp_path / "other", patches=2)
     staged = [
-        staging.stage(plan(data, stage=tmp_path / "near"), ALONE, Watch(0))[1]
+        staging.stage(plan(data, stage=tmp_path / "near"), ALONE, State(), Watch(0))[1]
         for data in (patchset, other)
     ]
     assert len({each.folder for each in staged}) == 2
@@ -161,7 +162,7 @@ def test_a_source_that_has_changed_is_told_and_nothing_of_it_is_left(patchset, t
     content = (patchset / victim).read_bytes()
     (patchset / victim).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(AgreedError, match=f"{victim} has changed: its sha256 differs"):
-        staging.stage(found, ALONE, Watch(0))
+        staging.stage(found, ALONE, State(), Watch(0))
     assert victim not in files_below(tmp_path / "near" / found.patchset.fingerprint)
     assert not list((tmp_path / "near").rglob("*.part"))
 
@@ -180,7 +181,7 @@ def test_a_disk_that_fills_up_all_the_same_is_told_with_the_file(patchset, tmp_p
         with pytest.raises(
             AgreedError, match=r"near/\w+/\w+/scene_\d.h5: the file would be larger"
         ):
-            staging.stage(found, ALONE, Watch(0))
+            staging.stage(found, ALONE, State(), Watch(0))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
     assert not files_below(tmp_path / "near" / found.patchset.fingerprint)
@@ -189,7 +190,7 @@ def test_a_disk_that_fills_up_all_the_same_is_told_with_the_file(patchset, tmp_p
 def test_a_folder_that_cannot_be_is_told(patchset, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(AgreedError, match="a part of that path is a file"):
-        staging.stage(plan(patchset, stage=tmp_path / "file"), ALONE, Watch(0))
+        staging.stage(plan(patchset, stage=tmp_path / "file"), ALONE, State(), Watch(0))
 
 
 def test_a_link_that_leads_out_of_the_folder_is_not_followed(patchset, tmp_path):
@@ -199,7 +200,7 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(patchset, tmp_path)
     (tmp_path / "elsewhere").mkdir()
     (folder / "train").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(AgreedError, match="leads out of --stage; name another folder"):
-        staging.stage(found, ALONE, Watch(0))
+        staging.stage(found, ALONE, State(), Watch(0))
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
@@ -246,14 +247,14 @@ def test_runs_that_stage_at_the_same_time_do_not_harm_each_other(patchset, tmp_p
     def run():
         started.wait()
         try:
-            seen.append(staging.stage(found, ALONE, Watch(0))[1])
+            seen.append(staging.stage(found, ALONE, State(), Watch(0))[1])
         except Exception as error:
             errors.append(error)
 
     def watch():
         started.wait()
         folder = tmp_path / "near" / found.patchset.fingerprint
-        entries = {entry.path: entry for entry in staging.needed_files(found, [0])}
+        entries = {entry.path: entry for entry in staging.needed_files(found, [0], State())}
         while any(thread.is_alive() for thread in threads[:4]):
             for name, entry in entries.items():
                 if (folder / name).exists() and not staging.is_staged(folder, entry):
@@ -266,7 +267,7 @@ def test_runs_that_stage_at_the_same_time_do_not_harm_each_other(patchset, tmp_p
         thread.join()
     assert errors == []
     assert len(seen) == 4
-    assert set(files_below(seen[0].folder)) == names_of(staging.needed_files(found, [0]))
+    assert set(files_below(seen[0].folder)) == names_of(staging.needed_files(found, [0], State()))
 
 
 RANKS = """
@@ -276,6 +277,7 @@ from cloudmask.config import TrainConfig
 from cloudmask.train import ranks, staging
 from cloudmask.train.plan import make_plan
 from cloudmask.train.stall import Watch
+from cloudmask.train.state import State
 
 data, near, out = map(Path, sys.argv[1:4])
 world = ranks.start(threads=1)
@@ -291,9 +293,9 @@ found = {}
 for case, stage in (("one", near / "one"), ("two", near / f"two-{world.rank}")):
     plan = make_plan(TrainConfig(data=data, out=near, batch_size=1, stage=stage), world)
     copied.clear()
-    _, staged = staging.stage(plan, world, Watch(0))
+    _, staged = staging.stage(plan, world, State(), Watch(0))
     there = sorted(p.relative_to(staged.folder).as_posix() for p in staged.folder.rglob("*.h5"))
-    needed = [[e.path for e in staging.needed_files(plan, here)] for here in ([0], [1], [0, 1])]
+    needed = [[e.path for e in staging.needed_files(plan, here, State())] for here in ([0], [1], [0, 1])]
     found[case] = {"copied": list(copied), "there": there, "needed": needed, "bytes": staged.bytes}
 # A source that has gone bad for one rank is an error for all.
 victim = plan.patchset.splits["train"].files[-1].path
@@ -304,7 +306,7 @@ world.broadcast(None, name="after")
 config = TrainConfig(data=data, out=near, batch_size=1, stage=near / f"x-{world.rank}")
 plan = make_plan(config, world)
 try:
-    staging.stage(plan, world, Watch(0))
+    staging.stage(plan, world, State(), Watch(0))
     found["error"] = None
 except ValueError as error:
     found["error"] = [type(error).__name__, str(error)]
@@ -329,7 +331,9 @@ def test_ranks_of_one_disk_share_the_copying_and_those_of_two_copy_their_own(
         assert found["two"]["there"] == found["two"]["needed"][rank]
         assert sorted(found["two"]["copied"]) == found["two"]["needed"][rank]
     assert first["two"]["needed"][0] != first["two"]["needed"][1]
-    sizes = {entry.path: entry.bytes for entry in staging.needed_files(plan(patchset), [0])}
+    sizes = {
+        entry.path: entry.bytes for entry in staging.needed_files(plan(patchset), [0], State())
+    }
     assert one["bytes"] == sum(sizes.values())
     assert first["two"]["bytes"] == sum(
         sizes[name] for found in (first, second) for name in found["two"]["there"]
@@ -340,6 +344,6 @@ def test_ranks_of_one_disk_share_the_copying_and_those_of_two_copy_their_own(
 
 
 def test_people_read_what_was_copied(patchset, tmp_path):
-    _, staged = staging.stage(plan(patchset, stage=tmp_path / "near"), ALONE, Watch(0))
+    _, staged = staging.stage(plan(patchset, stage=tmp_path / "near"), ALONE, State(), Watch(0))
     assert "staged 8 files, " in staged.line()
     assert open_patchset(patchset).fingerprint in staged.line()

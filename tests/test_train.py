@@ -146,6 +146,61 @@ def test_learning_rate_spans_the_whole_run(patchset):
     assert plan(patchset, batch_size=2, epochs=5, max_steps=7).total_steps == 7
 
 
+@pytest.mark.parametrize("shuffle", ["shard", "global"])
+@pytest.mark.parametrize("max_steps", [None, 11])
+def test_what_is_left_of_an_unbroken_epoch_is_the_end_of_its_plan(patchset, shuffle, max_steps):
+    found = plan(patchset, ranks=3, batch_size=2, epochs=4, shuffle=shuffle, max_steps=max_steps)
+    assert (found.steps_per_epoch, found.total_steps) == (5, max_steps or 20)
+    state = State()
+    for step in range(found.total_steps):
+        rest = found.rest(1, state)
+        end = min(5, found.total_steps - step + state.step_in_epoch)
+        assert rest.rows.tolist() == found.rows(1, state.epoch)[state.step_in_epoch : end].tolist()
+        assert rest.patches == found.patches_per_step()[state.step_in_epoch : end]
+        ahead = range(step, step + len(rest.rows) + 1)
+        assert rest.learning_rates == [found.learning_rate(other) for other in ahead]
+        assert (rest.last, rest.begun_at) == (5, state.step_in_epoch)
+        assert rest.patches_up_to(5) == (30 if end == 5 else sum(found.patches_per_step()[:end]))
+        state.add_step(1, 1, rest.patches[0], 1)
+        if state.step_in_epoch == 5:
+            state.end_epoch(None, patches=rest.patches_up_to(5), learning_rate=0.1)
+    assert len(found.rest(1, state).rows) == 0 or max_steps is None
+
+
+@pytest.mark.parametrize("shuffle", ["shard", "global"])
+def test_an_epoch_goes_on_with_other_ranks_where_it_stood(patchset, shuffle):
+    """Two ranks of eight steps an epoch, then three of five, then one of fifteen."""
+    settings = {"batch_size": 2, "epochs": 4, "shuffle": shuffle}
+    two, three, one = (plan(patchset, ranks=ranks, **settings) for ranks in (2, 3, 1))
+    state, seen, rates = State(), [], []
+
+    def go_on(found, steps):
+        rests = [found.rest(rank, state) for rank in range(found.num_ranks)]
+        rates.extend(rests[0].learning_rates[:steps])
+        for step in range(steps):
+            seen.append(np.concatenate([rest.rows[step] for rest in rests]))
+            state.add_step(1, 1, rests[0].patches[step], 1)
+        return rests[0]
+
+    go_on(two, 3)
+    state.change_order(two.order)
+    go_on(three, 1)
+    state.change_order(three.order)
+    state.change_order(three.order)  # at once again: no part without steps
+    assert [part["steps"] for part in state.parts] == [3, 1]
+    rest = go_on(one, 6)
+    assert (state.step_in_epoch, rest.last, rest.begun_at) == (10, 10, 4)
+    patches = np.concatenate(seen)
+    assert sorted(patches[patches != schedule.PAD]) == list(range(30))
+    assert rest.patches_up_to(10) == state.patches_trained == 30
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == one.learning_rate(14), "the epoch ends where it would for one rank alone"
+    state.end_epoch(None, patches=30, learning_rate=rates[-1])
+    assert state.parts == []
+    assert one.rest(0, state).learning_rates[0] == one.learning_rate(15)
+    assert len(one.rest(0, state).rows) == 15
+
+
 def test_cache_bytes_are_what_a_rank_comes_to_hold(patchset):
     opened = open_patchset(patchset)
     with PatchReader(opened, "train") as reader:

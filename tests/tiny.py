@@ -85,8 +85,13 @@ def launcher(name: str, ranks: int) -> list[str]:
 def start(*words: object, ranks: int = 1, by: str | None = None) -> subprocess.Popen[str]:
     """Start `python WORDS` on so many ranks; one rank without a launcher unless one is named."""
     by = by or ("python" if ranks == 1 else "mpirun")
+    return start_program([*launcher(by, ranks), sys.executable, *words])
+
+
+def start_program(words: Sequence[object]) -> subprocess.Popen[str]:
+    """Start a program, or a launcher with one, in a process group of its own."""
     return subprocess.Popen(
-        [*launcher(by, ranks), sys.executable, *map(str, words)],
+        [str(word) for word in words],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -19,7 +19,7 @@ import numpy as np
 
 from cloudmask import runlog
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

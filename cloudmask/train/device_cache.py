@@ -20,6 +20,7 @@ from cloudmask.train.input_pipeline import Augmentation, Batches, Source
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.schedule import PAD
+from cloudmask.train.state import State
 
 CHUNK = 64
 """patches that are read at once on their way to the device"""
@@ -114,11 +115,15 @@ def symmetries(size: int) -> np.ndarray:
 
 
 def make_source(
-    plan: Plan, ranks: Ranks, reader: PatchReader, augmentation: Augmentation | None
+    plan: Plan,
+    ranks: Ranks,
+    state: State,
+    reader: PatchReader,
+    augmentation: Augmentation | None,
 ) -> Batches:
     """Where --cache says: from disk, from memory once read, or from the device."""
     if plan.config.cache == "device":
-        patches = plan.training_patches(ranks.rank)
+        patches = plan.training_patches(ranks.rank, state)
         return DeviceSource(reader, patches, augmentation=augmentation)
     return Source(reader, cache=plan.config.cache == "memory", augmentation=augmentation)
 

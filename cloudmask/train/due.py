@@ -13,6 +13,10 @@ def checkpoint(config: TrainConfig, step: int) -> bool:
     return step == config.max_steps or (every > 0 and step % every == 0)
 
 
+def commit(config: TrainConfig, step: int) -> bool:
+    return config.elastic and step % config.commit_steps == 0
+
+
 def validation(config: TrainConfig, plan: Plan, epoch: int) -> bool:
     last = epoch + 1 == config.epochs
     return plan.num_valid > 0 and (last or (epoch + 1) % config.validate_every == 0)

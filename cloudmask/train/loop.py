@@ -17,12 +17,12 @@ from tqdm import tqdm
 from cloudmask import modelfile, runlog
 from cloudmask.command import AgreedError, StoppedError, describe
 from cloudmask.config import TrainConfig
-from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
-from cloudmask.model import precision
-from cloudmask.train import device_cache, due, emulate, network, resume, staging, summary, timing
+from cloudmask.data.patchset import PatchReader
+from cloudmask.train import device_cache, due, elastic, emulate, network, resume, summary, timing
 from cloudmask.train.board import Board
 from cloudmask.train.input_pipeline import read_ahead
-from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
+from cloudmask.train.life import begin
+from cloudmask.train.plan import Plan, derived
 from cloudmask.train.preemption import Wish
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.runfolder import RunFolder
@@ -42,17 +42,25 @@ def train(
     when any rank's `wish` was heard.
     """
     folder = RunFolder(config.out)
+    kept = elastic.Elastic(config, ranks, watch, started=started)
     watch.on_stall = lambda text: folder.fail(
-        text, rank=ranks.rank, num_ranks=ranks.size, status="failed"
+        text, rank=kept.ranks.rank, num_ranks=kept.ranks.size, status="failed"
     )
     try:
-        return _train(config, ranks, folder, wish, watch, started=started)
+        record = kept.run(
+            lambda ranks, opened: _train(
+                config, ranks, folder, wish, watch, kept=kept, opened=opened
+            )
+        )
+        kept.ranks.say(summary.closing_lines(record, config.out))
+        return record
     except tf.errors.UnknownError as error:
         if "Horovod has been shut down" not in str(error):
             raise
         # The one that failed has said why, and has written the summary before it left.
         raise AgreedError("stopped, because another rank has failed") from None
     except BaseException as error:
+        ranks = kept.ranks
         if ranks.is_root or not isinstance(error, AgreedError):
             text = describe(error) if isinstance(error, OSError) else str(error)
             # The disk may be what failed; the first error is the one to tell.
@@ -73,37 +81,15 @@ def _train(
     wish: Wish,
     watch: Watch,
     *,
-    started: float,
+    kept: elastic.Elastic,
+    opened: contextlib.ExitStack,
 ) -> dict[str, Any]:
-    plan = ranks.on_all(lambda: make_plan(config, ranks), name="plan")
-    ranks = emulate.named(ranks, config)
-    ranks.on_all(lambda: _check(folder, config, ranks), name="folder")
-    if not config.resume:
-        _begin(folder, config, ranks)
-    ranks.on_all(lambda: device_cache.check_room(plan, ranks), name="cache")
-    staged = None
-    if config.stage:
-        plan, staged = staging.stage(plan, ranks, watch)
-        _say(ranks, staged.line())
-    elif config.verify:
-        ranks.on_all(lambda: _verify(plan.patchset, ranks, watch), name="verify")
-    _say(ranks, opening_lines(plan, ranks))
-    watch.at("start of training")
-
-    precision.use(plan.precision)
-    model, optimizer = ranks.on_all(lambda: network.build(config, plan), name="model")
-    state = ranks.on_all(
-        lambda: resume.restore(plan, ranks, folder, model, optimizer), name="restore"
-    )
-    variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
-    ranks.broadcast_variables(variables)
-    state = ranks.broadcast(state, name="state")
+    life = begin(config, ranks, folder, watch, kept)
+    ranks, plan, state, model, optimizer = life.unpack()
     stopped_by = due.end(config, state)
-    if ranks.broadcast(bool(stopped_by) and folder.finished(), name="finished"):
-        _say(ranks, f"{config.out} is finished ({stopped_by}); nothing to do")
+    if life.finished:
+        ranks.say(f"{config.out} is finished ({stopped_by}); nothing to do")
         return folder.read_summary()
-    if config.resume:
-        _begin(folder, config, ranks)
 
     train_step = make_train_step(
         model,
@@ -120,48 +106,55 @@ def _train(
     events = runlog.EventLog(folder.events) if ranks.is_root else None
     curves = folder.tensorboard / "emulated" if config.emulate else folder.tensorboard
     board = Board(curves if config.tensorboard and ranks.is_root else None)
-    seconds = {"validation": 0.0, "checkpoints": 0.0}
     times = timing.StepTimes()
-    reader = PatchReader(plan.patchset, "train")
-    changes = network.augmentation(config, plan)
+    opened.callback(board.close)
+    if events:
+        opened.callback(events.close)
+        if life.going_on:
+            events.write("reset", **state.resets[-1])
+    reader = opened.enter_context(PatchReader(plan.patchset, "train"))
     source = ranks.on_all(
-        lambda: device_cache.make_source(plan, ranks, reader, changes), name="source"
+        lambda: device_cache.make_source(
+            plan, ranks, state, reader, network.augmentation(config, plan)
+        ),
+        name="source",
     )
-    patches = plan.patches_per_step()
-    before = state.elapsed_seconds
-    seconds |= {"before_resume": before, "startup": time.time() - started}
-    seconds |= {"staging": staged.seconds} if staged else {}
+    if not life.going_on:
+        kept.seconds = {"validation": 0.0, "checkpoints": 0.0, "staging": 0.0}
+        kept.seconds["before_resume"] = state.elapsed_seconds
+        kept.seconds["startup"] = time.time() - kept.started
+    started, seconds = kept.started, kept.seconds
+    seconds["staging"] += life.staged.seconds if life.staged else 0.0
 
     def save() -> None:
         watch.at("checkpoint of step", state.step)
         began = time.perf_counter()
         if ranks.is_root:
-            state.elapsed_seconds = before + time.time() - started
+            state.elapsed_seconds = seconds["before_resume"] + time.time() - started
             resume.save(plan, ranks, folder, state, model, optimizer)
         seconds["checkpoints"] += time.perf_counter() - began
 
     # A run that was killed after its last checkpoint, in mid-epoch, has this epoch still to close.
     while stopped_by is None or state.step_in_epoch:
         epoch = state.epoch
-        rows = plan.rows(ranks.rank, epoch)
-        left = (config.max_steps or sys.maxsize) - state.step
-        end = min(len(rows), state.step_in_epoch + left)
-        batches = read_ahead(source, rows[state.step_in_epoch : end], epoch=epoch)
-        bar = _bar(ranks, len(rows), state, config.epochs)
-        lr = plan.learning_rate(state.step)
+        rest = plan.rest(ranks.rank, state)
+        batches = read_ahead(source, rest.rows, epoch=epoch)
+        opened.callback(batches.close)
+        bar = _bar(ranks, rest.last, state, config.epochs)
+        lr = rest.learning_rates[0]
         clock = time.perf_counter()
 
-        for batch in batches:
+        for batch, patches, lr in zip(batches, rest.patches, rest.learning_rates, strict=False):
             watch.at("step", state.step + 1)
-            lr = plan.learning_rate(state.step)
-            told = tf.constant(float(wish), tf.float64)
+            told = tf.constant(kept.told(float(wish)), tf.float64)
             numbers = train_step(
                 *(batch.image, batch.scale, batch.offset, batch.label),
                 *(tf.constant(lr, tf.float32), told),
             ).numpy()
-            loss_sum, loss_count, wishes, compute, exposed = map(float, numbers)
+            loss_sum, loss_count, news, compute, exposed = map(float, numbers)
+            wishes, changed = elastic.heard(news)
             clock, step_seconds = time.perf_counter(), time.perf_counter() - clock
-            state.add_step(loss_sum, loss_count, patches[state.step_in_epoch], step_seconds)
+            state.add_step(loss_sum, loss_count, patches, step_seconds)
             times.add(
                 epoch, batch.num_patches, (step_seconds, batch.wait_seconds, compute, exposed)
             )
@@ -170,8 +163,8 @@ def _train(
                 events.write("step", step=state.step, loss=state.last_loss, seconds=step_seconds)
             bar.set_postfix_str(summary.loss_text(state.last_loss), refresh=False)
             bar.update()
-            in_epoch = state.step_in_epoch < len(rows)
-            if wishes or (in_epoch and due.checkpoint(config, state.step)):
+            in_epoch = state.step_in_epoch < rest.last
+            if wishes or changed or (in_epoch and due.checkpoint(config, state.step)):
                 ranks.on_all(save, name="save")
                 clock = time.perf_counter()
             if wishes:
@@ -179,7 +172,10 @@ def _train(
                     f"stopped by a signal after step {state.step}, with a checkpoint in "
                     f"{folder.checkpoints}; the same command with --resume goes on"
                 )
-        whole = state.step_in_epoch == len(rows)
+            if changed or due.commit(config, state.step):
+                kept.commit(state, changed=changed)
+                clock = time.perf_counter()
+        whole = state.step_in_epoch == rest.last
         batches.close()
         bar.close()
         times.append_to(folder.rank_file(ranks.rank), epoch, device=ranks.device)
@@ -189,8 +185,8 @@ def _train(
             began = time.perf_counter()
             valid = validate()
             seconds["validation"] += time.perf_counter() - began
-        state.end_epoch(valid, patches=sum(patches[: state.step_in_epoch]), learning_rate=lr)
-        due.note_target(config, state, before + time.time() - started)
+        state.end_epoch(valid, patches=rest.patches_up_to(state.step_in_epoch), learning_rate=lr)
+        due.note_target(config, state, seconds["before_resume"] + time.time() - started)
         stopped_by = due.end(config, state)
         if whole:
             ranks.on_all(save, name="save")
@@ -198,15 +194,13 @@ def _train(
             events.write("epoch", device=ranks.device, **state.history[-1])
         board.write(state.history[-1])
         told = f"device {ranks.device}" if config.emulate else None
-        _say(
-            ranks,
+        ranks.say(
             summary.epoch_line(
                 state.history[-1], epochs=config.epochs, num_ranks=ranks.size, emulated=told
             ),
         )
+        kept.commit(state, changed=False)
 
-    reader.close()
-    board.close()
     if config.emulate is None:
         ranks.on_all(lambda: _save_model(plan, ranks, folder, model, state), name="save")
     all_times = ranks.gather(times.array(), name="times")
@@ -221,24 +215,16 @@ def _train(
         seconds=seconds,
         times=all_times,
         placement=placement,
-        derived=derived(plan) | network.size(model) | {"staging": staged and staged.record()},
+        derived=derived(plan)
+        | network.size(model)
+        | {"staging": life.staged and life.staged.record()},
         stopped_by=stopped_by or "epochs",
     )
+    record["elastic"] = kept.record(state)
     if events:
         events.write("end", stopped_by=stopped_by, seconds=seconds)
-        events.close()
         runlog.write_json(folder.summary, record)
     return record
-
-
-def _check(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
-    if ranks.is_root:
-        folder.check(resume=config.resume)
-
-
-def _begin(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
-    ranks.on_all(lambda: folder.begin(config) if ranks.is_root else None, name="begin")
-    folder.claimed = True
 
 
 def _save_model(
@@ -248,24 +234,9 @@ def _save_model(
         modelfile.save(folder.model, resume.best_weights(folder, model, state), plan.info)
 
 
-def _verify(patchset: PatchSet, ranks: Ranks, watch: Watch) -> None:
-    files = [entry for split in patchset.splits.values() for entry in split.files]
-    for file in files[ranks.rank :: ranks.size]:
-        watch.at("checksum of", file.path)
-        problems = verify_files(patchset, [file])
-        if problems:
-            raise ValueError(f"{problems[0]}; prepare the patch set again")
-    watch.at("checksums of other ranks")
-
-
 def _check_finite(loss: float, step: int, folder: RunFolder) -> None:
     if not math.isfinite(loss):
         raise AgreedError(resume.not_finite("the loss is", step, folder))
-
-
-def _say(ranks: Ranks, text: str) -> None:
-    if ranks.is_root:
-        runlog.say(text)
 
 
 def _bar(ranks: Ranks, steps: int, state: State, epochs: int) -> tqdm:

@@ -5,6 +5,7 @@ Derived values are computed here once, checked, printed and recorded; none can b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,31 @@ from cloudmask.data.patchset import PatchSet, open_patchset
 from cloudmask.model import precision
 from cloudmask.train import schedule
 from cloudmask.train.ranks import Ranks
+from cloudmask.train.state import State
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What is left of an epoch from where a run stands; one row, or entry, for each step to come.
+
+    Where --max-steps ends the run first, there are fewer than would close the epoch.
+    """
+
+    rows: np.ndarray
+    """(steps, batch) patch indices of this rank"""
+    patches: list[int]
+    """of all ranks together"""
+    learning_rates: list[float]
+    """of each step, and of the one after the last"""
+    begun_at: int
+    """steps of the epoch before"""
+    patches_before: int
+    last: int
+    """number of the epoch's last step"""
+
+    def patches_up_to(self, step_in_epoch: int) -> int:
+        """Patches of all ranks in the epoch's steps so far."""
+        return self.patches_before + sum(self.patches[: step_in_epoch - self.begun_at])
 
 
 @dataclass(frozen=True)
@@ -63,7 +89,17 @@ class Plan:
             total_steps=1,
         )
 
-    def rows(self, rank: int, epoch: int) -> np.ndarray:
+    @property
+    def order(self) -> dict[str, Any]:
+        """What the order of an epoch follows from, beside its patches: a Part without steps."""
+        return {
+            "num_ranks": self.num_ranks,
+            "global_batch": self.global_batch,
+            "shuffle": self.config.shuffle,
+            "seed": self.config.seed,
+        }
+
+    def rows(self, rank: int, epoch: int, parts: Sequence[schedule.Part] = ()) -> np.ndarray:
         """(steps, batch) patch indices of one rank in one epoch; see schedule.epoch_plan."""
         return schedule.epoch_plan(
             self.num_patches,
@@ -73,14 +109,18 @@ class Plan:
             shuffle=self.config.shuffle,
             seed=self.config.seed,
             epoch=epoch,
+            parts=parts,
         )
 
-    def training_patches(self, rank: int) -> np.ndarray:
-        """All that one rank reads in a run: with --shuffle global, in the end every patch."""
+    def training_patches(self, rank: int, state: State | None = None) -> np.ndarray:
+        """(n,) sorted, all that one rank reads from where a run stands: with --shuffle global, in
+        the end every patch; in an epoch whose order has changed, more than its own part."""
         if self.config.shuffle == "global":
             return np.arange(self.num_patches)
         bounds = schedule.shard_bounds(self.num_patches, self.num_ranks)
-        return np.arange(bounds[rank], bounds[rank + 1])
+        rows = self.rest(rank, state or State()).rows
+        dealt = rows[rows != schedule.PAD]
+        return np.union1d(np.arange(bounds[rank], bounds[rank + 1]), dealt)
 
     def validation_rows(self, rank: int) -> np.ndarray:
         """(steps, batch) patch indices of one rank; see schedule.validation_plan."""
@@ -92,10 +132,40 @@ class Plan:
         rows = self.validation_rows(rank)
         return rows[rows != schedule.PAD]
 
-    def patches_per_step(self) -> list[int]:
-        """Patches of all ranks in each step of an epoch; the same in every epoch."""
-        rows = np.stack([self.rows(rank, epoch=0) for rank in range(self.num_ranks)])
-        return (rows != schedule.PAD).sum(axis=(0, 2)).tolist()
+    def patches_per_step(self, num_patches: int | None = None) -> list[int]:
+        """Patches of all ranks in each step of an epoch, or of what is left of one."""
+        return schedule.patches_per_step(
+            self.num_patches if num_patches is None else num_patches,
+            self.num_ranks,
+            global_batch=self.global_batch,
+            shuffle=self.config.shuffle,
+        )
+
+    def rest(self, rank: int, state: State) -> Rest:
+        """What is left of the epoch in which a run stands.
+
+        The learning rate follows the steps still to come at the present number of ranks, counted
+        back from the end of the run: so it falls to its end whatever ran before.
+        """
+        parts = [schedule.Part(**part) for part in state.parts]
+        num_left = len(schedule.patches_left(self.num_patches, parts, epoch=state.epoch))
+        rows, done = self.rows(rank, state.epoch, parts), state.steps_in_part()
+        patches = self.patches_per_step(num_left)
+        left = len(rows) - done
+        last = state.step_in_epoch + left
+        to_come = left + max(0, self.config.epochs - state.epoch - 1) * self.steps_per_epoch
+        if self.config.max_steps is not None:
+            to_come = min(to_come, self.config.max_steps - state.step)
+        left = max(0, min(left, to_come))
+        first = self.total_steps - to_come
+        return Rest(
+            rows=rows[done : done + left],
+            patches=patches[done : done + left],
+            learning_rates=[self.learning_rate(first + step) for step in range(left + 1)],
+            begun_at=state.step_in_epoch,
+            patches_before=self.num_patches - num_left + sum(patches[:done]),
+            last=last,
+        )
 
     def cache_bytes(self) -> int:
         """What --cache takes, at most, per rank."""
@@ -170,7 +240,15 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
 
 
 def _check_numbers(config: TrainConfig) -> None:
-    for name in ("epochs", "batch_size", "global_batch", "max_steps", "validate_every", "keep"):
+    for name in (
+        "epochs",
+        "batch_size",
+        "global_batch",
+        "max_steps",
+        "validate_every",
+        "keep",
+        "commit_steps",
+    ):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} {value} must be 1 or more")
@@ -240,7 +318,7 @@ def opening_lines(plan: Plan, ranks: Ranks) -> str:
 
 
 def identity(plan: Plan, ranks: Ranks) -> dict[str, dict[str, Any]]:
-    """What must be equal to go on at all, to go on in mid-epoch, and to end with the same bits."""
+    """What must be equal to go on at all, to keep the order, and to end with the same bits."""
     info, config = plan.info, plan.config
     return {
         "model": {
@@ -253,12 +331,7 @@ def identity(plan: Plan, ranks: Ranks) -> dict[str, dict[str, Any]]:
             "patch set": info.patchset,
             "emulated step seconds": config.emulate,
         },
-        "order": {
-            "ranks": ranks.size,
-            "global batch": plan.global_batch,
-            "shuffle": config.shuffle,
-            "seed": config.seed,
-        },
+        "order": plan.order,
         "settings": {
             "precision": plan.precision,
             "threads": ranks.threads,

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from cloudmask import runlog
 from cloudmask.command import AgreedError, describe
 from cloudmask.data import parallel
 from cloudmask.train import gpus
@@ -83,11 +84,25 @@ class Ranks:
 
         return hvd.allgather_object(value, name=name)
 
+    def remember(self, variables: Sequence[tf.Variable], **values: Any) -> Any:
+        """A copy of rank 0's variables and of these values, for save() and restore().
+
+        To be made anew after every restart: its own sync() hands no variables on.
+        """
+        import horovod.tensorflow as hvd
+
+        return hvd.elastic.TensorFlowState(variables=list(variables), **values)
+
     def agree(self, error: str | None, *, name: str) -> None:
         """Raise AgreedError on every rank if any rank brings an error; all name the first one."""
         errors = [text for text in self.gather(error, name=name) if text]
         if errors:
             raise AgreedError(errors[0])
+
+    def say(self, text: str) -> None:
+        """For people: rank 0 alone speaks."""
+        if self.is_root:
+            runlog.say(text)
 
     def on_all(self, work: Callable[[], Any], *, name: str) -> Any:
         """Do local work on every rank; if it fails on any, raise the same AgreedError on all."""
@@ -196,3 +211,58 @@ def _knows_own_name() -> bool:
     except OSError:
         return False
     return True
+
+
+def restart(ranks: Ranks) -> Ranks:
+    """Meet the ranks that an elastic driver has now, after all that were left have called this.
+
+    Horovod aborts a process that has no place any more, and all of them where a new one that the
+    driver has started does not come within HOROVOD_GLOO_TIMEOUT_SECONDS.
+    """
+    import horovod.tensorflow as hvd
+
+    hvd.shutdown()
+    hvd.init()
+    return replace(
+        ranks,
+        rank=hvd.rank(),
+        size=hvd.size(),
+        local_rank=hvd.local_rank(),
+        local_size=hvd.local_size(),
+        num_hosts=hvd.cross_size(),
+    )
+
+
+def lost_others(error: Exception) -> bool:
+    """Whether a collective call has failed, since another rank is gone."""
+    from horovod.common.exceptions import HorovodInternalError
+
+    return isinstance(error, HorovodInternalError) or (
+        isinstance(error, tf.errors.UnknownError) and "Horovod" in error.message
+    )
+
+
+class HostNews:
+    """Whether an elastic driver has told this process that hosts have come or shall go."""
+
+    def __init__(self, *, listen: bool) -> None:
+        self.changed = self.came = False
+        if listen:
+            from horovod.common.elastic import notification_manager
+
+            notification_manager.init()
+            notification_manager.register_listener(self)
+
+    def forget(self) -> None:
+        self.changed = self.came = False
+
+    def forget_departures(self) -> None:
+        """To be called after a restart: hosts that came meanwhile may still wait for a place."""
+        self.changed = self.came
+
+    def on_hosts_updated(self, timestamp: int, update: Any) -> None:
+        """Called by Horovod from a thread of its own."""
+        from horovod.runner.elastic.worker import HostUpdateResult
+
+        self.changed = True
+        self.came = self.came or bool(update & HostUpdateResult.added)

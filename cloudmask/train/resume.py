@@ -71,17 +71,14 @@ def restore(
             other = ["its variables are others (another optimiser or precision)"]
         if other:
             raise ValueError(f"{found.path} is of another model or patch set: {'; '.join(other)}")
+        state = State.from_dict(found.state)
         reorder = differences(past["order"], present["order"])
-        if reorder and found.state["step_in_epoch"]:
-            runlog.warn(
-                f"passed over {found.path.name}: it stands in mid-epoch, and {'; '.join(reorder)}"
-            )
-            continue
+        if reorder:
+            state.change_order(past["order"])
         for change in (*reorder, *differences(past["settings"], present["settings"])):
             runlog.warn(f"resuming with a change: {change}")
         for variable, value in zip(variables, found.variables, strict=True):
             variable.assign(value)
-        state = State.from_dict(found.state)
         runlog.say(f"resumed from {found.path}: epoch {state.epoch}, step {state.step}")
         return state
     runlog.say(f"no checkpoint in {folder.checkpoints}: starting at the beginning")

@@ -2,16 +2,34 @@
 
 A plan is an (steps, batch) array of patch indices. Every patch stands in exactly one rank's plan,
 every rank's plan has the same number of steps, and free places hold PAD, which weighs nothing.
+
+When the number of ranks changes in mid-epoch, what ran so far is a Part of the epoch. The patches
+that are left by the parts before are dealt out anew, so that over all parts and ranks every patch
+still stands in exactly one plan.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 PAD = -1
+Shuffle = Literal["shard", "global"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps of an epoch that were taken in one order, and all that this order follows from."""
+
+    num_ranks: int
+    global_batch: int
+    shuffle: Shuffle
+    seed: int
+    steps: int
 
 
 def shard_bounds(num_patches: int, num_ranks: int) -> np.ndarray:
@@ -26,6 +44,10 @@ def shard_bounds(num_patches: int, num_ranks: int) -> np.ndarray:
             f"{num_patches} patches cannot feed {num_ranks} ranks; "
             f"use at most {num_patches} ranks or cut more patches"
         )
+    return _bounds(num_patches, num_ranks)
+
+
+def _bounds(num_patches: int, num_ranks: int) -> np.ndarray:
     return np.arange(num_ranks + 1) * num_patches // num_ranks
 
 
@@ -56,25 +78,76 @@ def epoch_plan(
     rank: int,
     *,
     global_batch: int,
-    shuffle: Literal["shard", "global"],
+    shuffle: Shuffle,
     seed: int,
     epoch: int,
+    parts: Sequence[Part] = (),
 ) -> np.ndarray:
     """(steps, batch) int64 patch indices of one rank in one epoch, PAD where there is none.
 
     shard: the rank's own contiguous part, in a new order every epoch. global: one permutation of
-    all patches, cut into the same global batches whatever the number of ranks.
+    all patches, cut into the same global batches whatever the number of ranks. After earlier
+    `parts` of the epoch, the same of what they left; global keeps to its permutation, and so to
+    its batches where the global batch stayed the same.
     """
+    left = patches_left(num_patches, parts, epoch=epoch)
+    return _plan(
+        left,
+        num_patches,
+        num_ranks,
+        rank,
+        global_batch=global_batch,
+        shuffle=shuffle,
+        seeds=[seed, epoch],
+        number=len(parts),
+    )
+
+
+def patches_left(num_patches: int, parts: Sequence[Part], *, epoch: int) -> np.ndarray:
+    """(n,) patches, sorted, that no rank has seen in these parts of an epoch."""
+    left = np.arange(num_patches)
+    for number, part in enumerate(parts):
+        seen = [
+            _plan(
+                left,
+                num_patches,
+                part.num_ranks,
+                rank,
+                global_batch=part.global_batch,
+                shuffle=part.shuffle,
+                seeds=[part.seed, epoch],
+                number=number,
+            )[: part.steps]
+            for rank in range(part.num_ranks)
+        ]
+        left = np.setdiff1d(left, np.concatenate(seen))
+    return left
+
+
+def _plan(
+    left: np.ndarray,
+    num_patches: int,
+    num_ranks: int,
+    rank: int,
+    *,
+    global_batch: int,
+    shuffle: Shuffle,
+    seeds: list[int],
+    number: int,
+) -> np.ndarray:
+    """epoch_plan of the sorted patches `left`, as part `number`; a rank may have PAD alone."""
     sizes = batch_sizes(global_batch, num_ranks)
-    bounds = shard_bounds(num_patches, num_ranks)
+    steps = len(patches_per_step(len(left), num_ranks, global_batch=global_batch, shuffle=shuffle))
     if shuffle == "shard":
-        steps = max(math.ceil(n / b) for n, b in zip(np.diff(bounds), sizes, strict=True))
-        order = np.random.default_rng([seed, epoch, 1, rank]).permutation(
-            np.arange(bounds[rank], bounds[rank + 1])
+        bounds = _bounds(len(left), num_ranks)
+        again = [number] if number else []
+        order = np.random.default_rng([*seeds, 1, rank, *again]).permutation(
+            left[bounds[rank] : bounds[rank + 1]]
         )
         return _rows(order, steps, int(sizes[rank]), int(sizes.max()))
-    order = np.random.default_rng([seed, epoch, 0]).permutation(num_patches)
-    steps = math.ceil(num_patches / global_batch)
+    order = np.random.default_rng([*seeds, 0]).permutation(num_patches)
+    if number:
+        order = order[np.isin(order, left)]
     batches = _rows(order, steps, global_batch, global_batch)
     first = int(sizes[:rank].sum())
     mine = np.full((steps, int(sizes.max())), PAD, dtype=np.int64)
@@ -82,9 +155,22 @@ def epoch_plan(
     return mine
 
 
+def patches_per_step(
+    num_patches: int, num_ranks: int, *, global_batch: int, shuffle: Shuffle
+) -> list[int]:
+    """Patches of all ranks together in each step of a plan over so many patches."""
+    if shuffle == "global":
+        have, take = np.array([num_patches]), np.array([global_batch])
+    else:
+        have, take = np.diff(_bounds(num_patches, num_ranks)), batch_sizes(global_batch, num_ranks)
+    steps = int(np.ceil(have / take).max())
+    done = np.arange(steps)[:, None] * take
+    return np.clip(have - done, 0, take).sum(axis=1).tolist()
+
+
 def validation_plan(num_patches: int, num_ranks: int, rank: int, *, batch: int) -> np.ndarray:
     """(steps, batch) patch indices of one rank, in their order; a rank may have none."""
-    bounds = np.arange(num_ranks + 1) * num_patches // num_ranks
+    bounds = _bounds(num_patches, num_ranks)
     mine = np.arange(bounds[rank], bounds[rank + 1])
     return _rows(mine, math.ceil(len(mine) / batch), batch, batch)
 

@@ -30,6 +30,7 @@ from cloudmask.data.patchset import FileEntry, PatchReader
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.stall import Watch
+from cloudmask.train.state import State
 
 CHUNK_BYTES = 8 * 2**20
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -59,7 +60,7 @@ class Staged:
         )
 
 
-def stage(plan: Plan, ranks: Ranks, watch: Watch) -> tuple[Plan, Staged]:
+def stage(plan: Plan, ranks: Ranks, state: State, watch: Watch) -> tuple[Plan, Staged]:
     """Copy and check what the hosts' ranks will read; returns the plan that reads it from there.
 
     Collective. Raises AgreedError for a disk that has no room, a file that has changed, ...
@@ -70,7 +71,7 @@ def stage(plan: Plan, ranks: Ranks, watch: Watch) -> tuple[Plan, Staged]:
     place = ranks.on_all(lambda: _place(folder), name="stage_folder")
     places = ranks.gather(place, name="stage_places")
     here = [rank for rank, other in enumerate(places) if other == place]
-    mine = share_of(needed_files(plan, here), ranks.rank, here)
+    mine = share_of(needed_files(plan, here, state), ranks.rank, here)
 
     ranks.on_all(lambda: remove_leftovers(folder), name="stage_clean")
     missing = ranks.on_all(lambda: missing_files(folder, mine, watch), name="stage_look")
@@ -90,10 +91,13 @@ def stage(plan: Plan, ranks: Ranks, watch: Watch) -> tuple[Plan, Staged]:
     return dataclasses.replace(plan, patchset=near), staged
 
 
-def needed_files(plan: Plan, here: Sequence[int]) -> list[FileEntry]:
+def needed_files(plan: Plan, here: Sequence[int], state: State) -> list[FileEntry]:
     """The files, for training and validation, that any of these ranks will read; sorted by path."""
     found: set[FileEntry] = set()
-    wanted = {"train": plan.training_patches, "valid": plan.validation_patches}
+    wanted = {
+        "train": lambda rank: plan.training_patches(rank, state),
+        "valid": plan.validation_patches,
+    }
     for split, patches in wanted.items():
         if split in plan.patchset.splits:
             with PatchReader(plan.patchset, split) as reader:

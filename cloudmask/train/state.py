@@ -15,6 +15,8 @@ class State:
     """epochs finished"""
     step_in_epoch: int = 0
     """steps finished in the present epoch"""
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    """of the present epoch, each the fields of a schedule.Part: steps taken in orders of before"""
     step: int = 0
     """steps finished in all"""
     loss_sum: float = 0.0
@@ -30,6 +32,8 @@ class State:
     target: dict[str, Any] | None = None
     elapsed_seconds: float = 0.0
     """from the start of the run's first part up to this checkpoint"""
+    resets: list[dict[str, Any]] = field(default_factory=list)
+    """each time that ranks were lost or came; see elastic.py"""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,6 +41,15 @@ class State:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> State:
         return cls(**values)
+
+    def steps_in_part(self) -> int:
+        """Steps of the present epoch since its order last changed."""
+        return self.step_in_epoch - sum(part["steps"] for part in self.parts)
+
+    def change_order(self, past: dict[str, Any]) -> None:
+        """What is left of the epoch goes on in another order than this: a Part without steps."""
+        if self.steps_in_part():
+            self.parts.append({**past, "steps": self.steps_in_part()})
 
     def add_step(self, loss_sum: float, loss_count: float, patches: int, seconds: float) -> None:
         self.step += 1
@@ -72,4 +85,5 @@ class State:
             else:
                 self.epochs_without_gain += 1
         self.step_in_epoch, self.loss_sum, self.loss_count = 0, 0.0, 0.0
+        self.parts = []
         self.epoch_seconds = 0.0

@@ -1,0 +1,188 @@
+"""Ranks that come and go, under horovodrun's elastic driver: what a run keeps, and how it goes on.
+
+A run has one life for each set of ranks. While it lives, every rank commits weights, optimizer and
+state to its own memory every --commit-steps. When a rank is lost, all collective calls of the
+others fail: each goes back to its commit, meets whoever is there now, and begins the next life from
+the top, as a new rank does. Rank 0, which the driver always takes from those who were there before,
+hands what it kept to all, just as it would hand on a checkpoint. So the next life differs from a
+resumption only in where its beginning comes from. When the driver tells of new or withdrawn hosts,
+all ranks commit after the same step and do likewise: then nothing is lost. They also write a
+checkpoint, for Horovod aborts everybody when a rank that the driver has started does not come.
+
+Patches that are left of the epoch are dealt out anew (schedule.py). Steps since the last commit are
+undone with the weights and taken again; how many is recorded and told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import keras
+import tensorflow as tf
+
+from cloudmask import runlog
+from cloudmask.command import AgreedError
+from cloudmask.config import TrainConfig
+from cloudmask.train import ranks as world
+from cloudmask.train.plan import Plan
+from cloudmask.train.ranks import Ranks
+from cloudmask.train.stall import Watch
+from cloudmask.train.state import State
+
+Result = TypeVar("Result")
+_CHANGE = 2.0**-20
+"""a change of hosts, beside wishes to stop: one sum over the ranks tells of both"""
+
+
+class HostsChangedError(Exception):
+    """The driver has told of hosts that came or shall go; raised on every rank after a commit."""
+
+
+class Elastic:
+    """What this process keeps from one life of the run to the next. Without --elastic: one life."""
+
+    def __init__(self, config: TrainConfig, ranks: Ranks, watch: Watch, *, started: float) -> None:
+        """Raises AgreedError for --elastic where no elastic driver is."""
+        self.ranks = ranks
+        self._watch = watch
+        self.started = started
+        self.seconds: dict[str, float] = {}
+        self.network: tuple[keras.Model, keras.optimizers.Optimizer] | None = None
+        self._on = config.elastic
+        self._me = (os.environ.get("HOROVOD_HOSTNAME") or platform.node(), uuid.uuid4().hex)
+        self._memory: Any = None
+        self._committed = started
+        self._commits = 0
+        self._state = State()
+        self._step = 0
+        self._met: list[tuple[str, str]] = []
+        self._others: list[tuple[str, str]] = []
+        if self._on and os.environ.get("HOROVOD_ELASTIC") != "1":
+            raise AgreedError(
+                "--elastic needs ranks that horovodrun's elastic driver has started: "
+                "horovodrun --gloo -np 2 --min-np 1 --host-discovery-script FILE python ..."
+            )
+        self._news = world.HostNews(listen=self._on)
+
+    def run(self, live: Callable[[Ranks, contextlib.ExitStack], Result]) -> Result:
+        """Call `live` until a life ends by itself; what it has opened is closed after each."""
+        while True:
+            try:
+                with contextlib.ExitStack() as opened:
+                    return live(self.ranks, opened)
+            except (tf.errors.OpError, RuntimeError, HostsChangedError) as error:
+                if not self._outlives(error):
+                    raise
+                if isinstance(error, HostsChangedError) and self.ranks.is_root:
+                    runlog.say(
+                        f"hosts have changed: after step {self._state.step}, which has a "
+                        "checkpoint, the ranks that are there now meet"
+                    )
+            self._step = self._state.step
+            self._watch.at("meeting of the ranks that are there now")
+            self._news.forget()
+            self.ranks = world.restart(self.ranks)
+            self._news.forget_departures()
+
+    def _outlives(self, error: Exception) -> bool:
+        return self._on and (isinstance(error, HostsChangedError) or world.lost_others(error))
+
+    def meet(self, ranks: Ranks) -> bool:
+        """Take the clock of rank 0; returns whether it has something to go on from."""
+        if not self._on:
+            return False
+        mine = (self._me, self._memory is not None, self.started, self.seconds, self._commits)
+        roll = ranks.gather(mine, name="roll")
+        self._others = [who for who, *_ in roll]
+        _, going_on, *clock = roll[0]
+        if going_on:
+            self.started, self.seconds, self._commits = clock
+        return going_on
+
+    def restore(self, plan: Plan, ranks: Ranks) -> State:
+        """On rank 0, the variables and the state of its last commit, with what has happened."""
+        if not ranks.is_root:
+            return State()
+        self._memory.restore()
+        state = State.from_dict(copy.deepcopy(self._memory.position))
+        if self._memory.order != plan.order:
+            state.change_order(self._memory.order)
+        reset = {
+            "after_step": self._step,
+            "from_step": state.step,
+            "steps_repeated": self._step - state.step,
+            "ranks_before": len(self._met),
+            "ranks": ranks.size,
+            "lost": _hosts(set(self._met) - set(self._others)),
+            "joined": _hosts(set(self._others) - set(self._met)),
+            "global_batch_before": self._memory.order["global_batch"],
+            "global_batch": plan.global_batch,
+            "seconds": time.time() - self._committed,
+        }
+        state.resets.append(reset)
+        runlog.say(line(reset))
+        return state
+
+    def begin(
+        self, plan: Plan, ranks: Ranks, variables: Sequence[tf.Variable], state: State
+    ) -> None:
+        """A life begins here, with a commit; every rank has taken over variables and state."""
+        self._state = state
+        if self._on:
+            self._met = self._others
+            self._memory = ranks.remember(
+                variables, position=copy.deepcopy(state.as_dict()), order=plan.order
+            )
+            self._committed = time.time()
+
+    def told(self, wish: float) -> float:
+        """This rank's news, to be summed over the ranks: a wish to stop, and a change of hosts."""
+        return wish + (_CHANGE if self._news.changed else 0.0)
+
+    def commit(self, state: State, *, changed: bool) -> None:
+        """Keep variables and state in memory; HostsChangedError if that is why."""
+        if self._on:
+            self._memory.position = copy.deepcopy(state.as_dict())
+            self._memory.save()
+            self._committed = time.time()
+            self._commits += 1
+        if changed:
+            raise HostsChangedError
+
+    def record(self, state: State) -> dict[str, Any] | None:
+        """For summary.json."""
+        return {"commits": self._commits, "resets": state.resets} if self._on else None
+
+
+def heard(news: float) -> tuple[bool, bool]:
+    """The sum of all ranks' news: whether any shall stop, and whether hosts have changed."""
+    return news >= 1, news % 1 > 0
+
+
+def line(reset: dict[str, Any]) -> str:
+    """What was lost, and what has to be done again, for people."""
+    happened = [f"{word} {', '.join(reset[word])}" for word in ("lost", "joined") if reset[word]]
+    repeated, ranks = reset["steps_repeated"], reset["ranks"]
+    told = (
+        f"{' and '.join(happened) or 'met again'} after step {reset['after_step']}; going on with "
+        f"{ranks} rank{'s' if ranks != 1 else ''} from step {reset['from_step']}: "
+        f"{repeated or 'no'} step{'s' if repeated != 1 else ''} repeated, "
+        f"{reset['seconds']:.1f} s lost"
+    )
+    if reset["global_batch"] != reset["global_batch_before"]:
+        told += (
+            f"; the global batch was {reset['global_batch_before']} and is "
+            f"{reset['global_batch']} (--global-batch keeps it)"
+        )
+    return told
+
+
+def _hosts(processes: set[tuple[str, str]]) -> list[str]:
+    return sorted({host for host, _ in processes})

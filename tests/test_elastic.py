@@ -1,0 +1,278 @@
+"""Ranks that are lost or come while a run goes on: real ones, on real hosts where they can be made.
+
+Where network namespaces cannot be had, names of this machine stand for hosts.
+"""
+
+import itertools
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cluster
+import pytest
+import tiny
+
+from cloudmask.config import TrainConfig
+from cloudmask.train import checkpoint, elastic
+from cloudmask.train.stall import Watch
+
+PATCHES, STEPS, EPOCHS, COMMIT_STEPS = 120, 10, 8, 7
+TOLERANCE = 1e-3
+"""of losses, relative: sums over one rank or two are rounded otherwise, and weights follow"""
+# The same ten global batches an epoch at any number of ranks.
+SAME = ("--preset", "tiny", "--threads", 1, "--precision", "float32", "--no-tensorboard")
+SAME += ("--shuffle", "global", "--global-batch", 12)
+
+RESET = {
+    "after_step": 37,
+    "from_step": 36,
+    "steps_repeated": 1,
+    "ranks_before": 2,
+    "ranks": 1,
+    "lost": ["node-2"],
+    "joined": [],
+    "global_batch_before": 8,
+    "global_batch": 8,
+    "seconds": 2.34,
+}
+
+
+def test_what_was_lost_and_repeated_is_told_in_one_line():
+    assert elastic.line(RESET) == (
+        "lost node-2 after step 37; going on with 1 rank from step 36: 1 step repeated, 2.3 s lost"
+    )
+    joined = RESET | {"lost": [], "joined": ["a", "b"], "ranks": 4, "steps_repeated": 0}
+    assert elastic.line(joined | {"from_step": 37, "global_batch": 16}) == (
+        "joined a, b after step 37; going on with 4 ranks from step 37: no steps repeated, "
+        "2.3 s lost; the global batch was 8 and is 16 (--global-batch keeps it)"
+    )
+
+
+def test_wishes_and_news_of_hosts_travel_in_one_sum():
+    def told(*, changed):
+        config = TrainConfig(data=Path(), out=Path())
+        kept = elastic.Elastic(config, tiny.pretended_ranks(), Watch(0), started=0)
+        kept._news.changed = changed
+        return kept.told
+
+    quiet, news = told(changed=False), told(changed=True)
+    assert elastic.heard(quiet(0) + quiet(0)) == (False, False)
+    assert elastic.heard(news(0) + sum(quiet(0) for _ in range(10_000))) == (False, True)
+    assert elastic.heard(sum(news(0) for _ in range(10_000))) == (False, True)
+    assert elastic.heard(quiet(0) + quiet(1)) == (True, False)
+    assert elastic.heard(news(1) + sum(quiet(1) for _ in range(10_000))) == (True, True)
+
+
+@pytest.mark.slow
+def test_without_the_elastic_driver_the_error_says_how_to_start(tmp_path, patchset):
+    ended = tiny.train("--data", patchset, "--out", tmp_path / "run", *SAME, "--elastic")
+    assert ended.code == 1
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("train_hvd.py")]
+    assert "--elastic needs ranks that horovodrun's elastic driver has started" in line
+    assert not (tmp_path / "run").exists()
+
+
+# --- Runs whose ranks change ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def patchset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("elastic") / "set"
+    return tiny.make_patchset(folder, patches=PATCHES // 3)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(patchset):
+    """The summary of a run that nothing happens to."""
+    run = patchset.with_name("undisturbed")
+    ended = tiny.train("--data", patchset, "--out", run, *SAME, "--epochs", EPOCHS)
+    assert ended.code == 0, ended.err
+    return run
+
+
+class Job:
+    """A run under the elastic driver, on hosts of a bed or on names of this machine."""
+
+    def __init__(self, folder, patchset, *, bed=None):
+        self.folder, self.bed, self.patchset = folder, bed, patchset
+        self.run, self.seen = folder / "run", folder / "seen"
+        self.names = bed.names if bed else ["localhost", "127.0.0.1"]
+        self.process = None
+        self.script = folder / "hosts.sh"
+        self.script.write_text(f"#!/bin/sh\ncat {folder / 'hosts'}\n")
+        self.script.chmod(0o755)
+
+    def list_hosts(self, names):
+        """What the discovery script finds from now on."""
+        aside = self.folder / "hosts.new"
+        aside.write_text("".join(f"{name}:1\n" for name in names))
+        aside.replace(self.folder / "hosts")
+
+    def start(self, *words, ranks):
+        self.list_hosts(self.names[:ranks])
+        line = ["horovodrun", "--gloo", "-np", ranks, "--min-np", 1, "--max-np", 3]
+        line += ["--host-discovery-script", self.script, "--gloo-timeout-seconds", 20]
+        line += ["--network-interface", cluster.INTERFACE if self.bed else "lo"]
+        line += [sys.executable, tiny.ROOT / "tests" / "seen.py", self.seen, "--elastic"]
+        line += ["--data", self.patchset, "--out", self.run, *SAME, *words]
+        if self.bed:
+            self.process = self.bed.start(line)
+        else:
+            self.process = tiny.start_program(line)
+
+    def rank_0(self):
+        """The name of its host, and its process."""
+        (found,) = [
+            (told["HOROVOD_HOSTNAME"], pid)
+            for pid in tiny.descendants(self.process.pid)
+            if (told := started_with(pid)).get("HOROVOD_RANK") == "0"
+        ]
+        return found
+
+    def events(self, event):
+        return tiny.events(self.run, event)
+
+
+def started_with(pid):
+    """The environment of a process that runs seen.py; nothing of any other."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        if not any(word.endswith("seen.py") for word in words[:2]):
+            return {}
+        pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    except OSError:  # it has ended while we looked
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+@pytest.fixture
+def job(tmp_path, patchset):
+    """job(bed=None): made once; all its processes are gone at the end."""
+    made = []
+
+    def make(**where):
+        made.append(Job(tmp_path, patchset, **where))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process and one.process.poll() is None:
+            tiny.kill_everything(one.process)
+            one.process.communicate()
+
+
+@pytest.fixture
+def bed():
+    if reason := cluster.missing():
+        pytest.skip(reason)
+    with cluster.hosts(2) as made:
+        # horovodrun knows of a host that crashed when ssh does.
+        with (made.folder / "ssh" / "ssh_config").open("a") as file:
+            file.write("ServerAliveInterval 2\nServerAliveCountMax 3\n")
+        yield made
+
+
+def patches_seen(job, reset):
+    """Epoch -> how often each patch was trained on and not undone, by what every rank read."""
+    broken, kept_steps = divmod(reset["from_step"], STEPS)
+    found = {}
+    for path in job.seen.iterdir():
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        was_there = any(epoch < broken for epoch, *_ in rows)
+        for epoch in {epoch for epoch, *_ in rows}:
+            calls = itertools.groupby((r for r in rows if r[0] == epoch), lambda row: row[1])
+            for number, (_, steps) in enumerate(calls):
+                undone = was_there and epoch == broken and number == 0
+                for _, _, *patches in itertools.islice(steps, kept_steps if undone else None):
+                    found.setdefault(epoch, Counter()).update(patches)
+    return found
+
+
+def check_every_patch_once(job, reset, *, epochs):
+    seen = patches_seen(job, reset)
+    for epoch in range(epochs):
+        assert seen[epoch] == Counter(range(PATCHES)), epoch
+
+
+def check_ended_as_undisturbed(job, undisturbed, *, lost):
+    ended = tiny.finish(job.process, seconds=150)
+    assert ended.code == 0, ended.out + ended.err
+    found, expected = (
+        json.loads((run / "summary.json").read_text()) for run in (job.run, undisturbed)
+    )
+    assert (found["status"], found["ranks"], found["controller"]) == ("finished", 1, "gloo")
+    (reset,) = found["elastic"]["resets"]
+    assert (reset["lost"], reset["joined"]) == ([lost], [])
+    assert (reset["ranks_before"], reset["ranks"]) == (2, 1)
+    assert reset["after_step"] >= 25
+    assert reset["steps_repeated"] == reset["after_step"] - reset["from_step"]
+    assert 0 <= reset["steps_repeated"] < COMMIT_STEPS
+    assert reset["from_step"] % COMMIT_STEPS == 0 or reset["from_step"] % STEPS == 0
+    assert elastic.line(reset) in ended.out
+    assert job.events("reset")[0]["from_step"] == reset["from_step"]
+    assert ended.out.count("| 1 rank\n") + ended.out.count("| 2 ranks\n") == EPOCHS
+    commits = {*range(COMMIT_STEPS, STEPS * EPOCHS + 1, COMMIT_STEPS)}
+    assert len(commits) <= found["elastic"]["commits"] <= len(commits) + EPOCHS + 1
+
+    assert found["patches_trained"] == PATCHES * EPOCHS
+    assert found["steps_run"] == STEPS * EPOCHS
+    check_every_patch_once(job, reset, epochs=EPOCHS)
+    for mine, theirs in zip(found["history"], expected["history"], strict=True):
+        assert mine["learning_rate"] == theirs["learning_rate"]
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=TOLERANCE)
+        assert mine["valid"]["loss"] == pytest.approx(theirs["valid"]["loss"], rel=TOLERANCE)
+        assert mine["valid"]["accuracy"] == pytest.approx(theirs["valid"]["accuracy"], abs=0.001)
+    losses = {record["step"]: record["loss"] for record in job.events("step")}
+    alone = {record["step"]: record["loss"] for record in tiny.events(undisturbed, "step")}
+    assert losses == pytest.approx(alone, rel=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_when_rank_0_is_lost_another_takes_over_and_the_run_ends_as_undisturbed(job, undisturbed):
+    made = job()
+    made.start("--epochs", EPOCHS, "--commit-steps", COMMIT_STEPS, ranks=2)
+    tiny.wait_for_step(made.run, 25, made.process)
+    host, pid = made.rank_0()
+    os.kill(pid, signal.SIGKILL)
+    check_ended_as_undisturbed(made, undisturbed, lost=host)
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_when_a_host_crashes_without_a_word_the_run_ends_as_undisturbed(job, bed, undisturbed):
+    made = job(bed=bed)
+    made.start("--epochs", EPOCHS, "--commit-steps", COMMIT_STEPS, ranks=2)
+    tiny.wait_for_step(made.run, 25, made.process)
+    bed.lose("node1")
+    check_ended_as_undisturbed(made, undisturbed, lost="node1")
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_a_new_host_joins_and_a_wish_to_stop_is_heard_by_all(job, request):
+    made = job(bed=None if cluster.missing() else request.getfixturevalue("bed"))
+    made.start("--epochs", 10_000, ranks=1)
+    tiny.wait_for_step(made.run, STEPS + 5, made.process)
+    made.list_hosts(made.names)
+    tiny.wait_until(lambda: made.process.poll() is not None or made.events("reset"))
+    (reset,) = made.events("reset")
+    assert (reset["lost"], reset["joined"]) == ([], made.names[1:])
+    assert (reset["ranks_before"], reset["ranks"], reset["steps_repeated"]) == (1, 2, 0)
+    epoch = reset["from_step"] // STEPS + 1
+    tiny.wait_until(lambda: len(made.events("epoch")) > epoch)
+    _, pid = made.rank_0()
+    os.kill(pid, signal.SIGUSR1)
+    ended = tiny.finish(made.process, seconds=60)
+    assert ended.code == 1, "which is what horovodrun makes of any code"
+    assert "stopped by a signal after step" in ended.err
+    assert json.loads((made.run / "summary.json").read_text())["status"] == "stopped"
+    newest = max(checkpoint.steps(made.run / "checkpoints"))
+    state = checkpoint.load(made.run / "checkpoints", newest).state
+    assert state["resets"][0]["joined"] == made.names[1:]
+    assert state["identity"]["order"]["num_ranks"] == 2
+    assert state["epoch"] > epoch
+    check_every_patch_once(made, reset, epochs=state["epoch"])
