@@ -37,9 +37,6 @@ class Life:
     finished: bool
     """there is nothing left to do, and it has all been written"""
 
-    def unpack(self) -> tuple[Ranks, Plan, State, keras.Model, keras.optimizers.Optimizer]:
-        return self.ranks, self.plan, self.state, self.model, self.optimizer
-
 
 def begin(
     config: TrainConfig, ranks: Ranks, folder: RunFolder, watch: Watch, kept: Elastic

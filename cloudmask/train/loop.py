@@ -85,7 +85,8 @@ def _train(
     opened: contextlib.ExitStack,
 ) -> dict[str, Any]:
     life = begin(config, ranks, folder, watch, kept)
-    ranks, plan, state, model, optimizer = life.unpack()
+    ranks, plan, state = life.ranks, life.plan, life.state
+    model, optimizer = life.model, life.optimizer
     stopped_by = due.end(config, state)
     if life.finished:
         ranks.say(f"{config.out} is finished ({stopped_by}); nothing to do")
@@ -120,11 +121,12 @@ def _train(
         name="source",
     )
     if not life.going_on:
-        kept.seconds = {"validation": 0.0, "checkpoints": 0.0, "staging": 0.0}
+        kept.seconds = {"validation": 0.0, "checkpoints": 0.0}
         kept.seconds["before_resume"] = state.elapsed_seconds
         kept.seconds["startup"] = time.time() - kept.started
     started, seconds = kept.started, kept.seconds
-    seconds["staging"] += life.staged.seconds if life.staged else 0.0
+    if life.staged:
+        seconds["staging"] = seconds.get("staging", 0.0) + life.staged.seconds
 
     def save() -> None:
         watch.at("checkpoint of step", state.step)
@@ -215,11 +217,10 @@ def _train(
         seconds=seconds,
         times=all_times,
         placement=placement,
-        derived=derived(plan)
-        | network.size(model)
-        | {"staging": life.staged and life.staged.record()},
+        derived=derived(plan) | network.size(model),
         stopped_by=stopped_by or "epochs",
     )
+    record["staging"] = life.staged.record() if life.staged else None
     record["elastic"] = kept.record(state)
     if events:
         events.write("end", stopped_by=stopped_by, seconds=seconds)
