@@ -126,7 +126,7 @@ def test_weights_stay_as_they_were_drawn(model):
 
 def test_validation_reads_every_label_and_tells_nothing_of_predictions(config, plan, model):
     found = emulate.programs(plan, one_rank(), model, Watch(0), first_step=0)[1]()
-    real = validation.make_validation(plan, one_rank(), model)()
+    real = validation.make_validation(plan, one_rank(), model, Watch(0))()
     with PatchReader(open_patchset(config.data), "valid") as reader:
         label = reader.read(list(range(len(reader)))).label
     known = label[label != UNKNOWN]

@@ -295,7 +295,8 @@ for case, stage in (("one", near / "one"), ("two", near / f"two-{world.rank}")):
     copied.clear()
     _, staged = staging.stage(plan, world, State(), Watch(0))
     there = sorted(p.relative_to(staged.folder).as_posix() for p in staged.folder.rglob("*.h5"))
-    needed = [[e.path for e in staging.needed_files(plan, here, State())] for here in ([0], [1], [0, 1])]
+    files = [staging.needed_files(plan, here, State()) for here in ([0], [1], [0, 1])]
+    needed = [[entry.path for entry in each] for each in files]
     found[case] = {"copied": list(copied), "there": there, "needed": needed, "bytes": staged.bytes}
 # A source that has gone bad for one rank is an error for all.
 victim = plan.patchset.splits["train"].files[-1].path
