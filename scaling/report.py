@@ -84,7 +84,10 @@ PROJECTED = (
 )
 
 
-HELD_OUT = "Held out: the laws were fitted without the runs on {} ranks, and tested on them."
+HELD_OUT = (
+    "Held out: the laws were fitted without the runs on {} ranks, and tested on them; they are "
+    "called projected beyond the largest rank count they were fitted to."
+)
 
 
 def _tables(

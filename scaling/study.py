@@ -209,7 +209,7 @@ def opening_lines(
         + " ".join(f"{name}={value}" for name, value in conditions.environment.items()),
     ]
     if layout.oversubscribe:
-        lines.append("oversubscribed: ranks may share cores, so no speed-up is to be expected")
+        lines.append("oversubscribed: ranks may share cores, so what computes gets no faster")
     if any(point.mode == "weak" for point in order):
         lines.append(f"weak scaling with a {conditions.dataset} dataset")
     return lines
