@@ -290,7 +290,10 @@ class Bed:
         total = str(ranks_per_host * len(names))
         line = ["horovodrun", f"--{controller}", "-np", total, "-H", places]
         line += ["--network-interface", INTERFACE]
-        return line + ([f"--mpi-args=--prefix {tiny.BIN.parent}"] if controller == "mpi" else [])
+        if controller == "mpi":
+            return [*line, f"--mpi-args=--prefix {tiny.BIN.parent}"]
+        # Gloo gives up on a rank whose start takes 30 s longer, as in a crowd on two cores it may.
+        return [*line, "--gloo-timeout-seconds", "300"]
 
     def pids(self, name: str, containing: str = "") -> list[int]:
         """Processes of a host whose command line contains a text, as this machine numbers them."""

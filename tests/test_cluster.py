@@ -238,7 +238,7 @@ def test_a_lost_host_ends_the_run_which_goes_on_with_those_left(work, patchset):
         bed.lose("node2")
         ended = tiny.finish(process, seconds=60)
         assert ended.code != 0
-        assert ended.seconds < STALL_SECONDS + 5
+        assert ended.seconds < 3 * STALL_SECONDS
         assert "lost communication with a remote daemon" in ended.err
         assert "on node node2" in ended.err
         assert nothing_runs(bed, *bed.names)
@@ -254,7 +254,7 @@ def test_a_cut_link_ends_the_ranks_at_both_ends(work, patchset):
         bed.cut("node1")
         ended = tiny.finish(process, seconds=60)
         assert ended.code != 0
-        assert ended.seconds < STALL_SECONDS + 10
+        assert ended.seconds < 3 * STALL_SECONDS
         assert_told_by_rank_0(ended, run)
         tiny.wait_until(lambda: nothing_runs(bed, *bed.names), seconds=20)
         bed.mend("node1")
@@ -272,7 +272,7 @@ def test_a_stopped_rank_is_found_by_the_others(work, patchset):
             os.kill(pid, signal.SIGSTOP)
         ended = tiny.finish(process, seconds=60)
         assert ended.code != 0
-        assert ended.seconds < STALL_SECONDS + 15
+        assert ended.seconds < 3 * STALL_SECONDS
         assert_told_by_rank_0(ended, run)
         assert nothing_runs(bed, *bed.names)
 
