@@ -84,6 +84,24 @@ def test_a_link_has_the_rate_it_was_given():
     assert (size - 2 * burst) * 8 / 100e6 * 0.95 < seconds < size * 8 / 100e6 * 1.5
 
 
+GREET = """
+import socket, time
+began = time.monotonic()
+socket.create_connection(("node1", 22))
+print(time.monotonic() - began)
+"""
+
+
+def test_a_link_has_the_delay_it_was_given():
+    """A connection takes a packet there and one back; each is late once."""
+    try:
+        with cluster.hosts(2, delay_ms=100) as bed:
+            seconds = float(bed.run([sys.executable, "-c", GREET]).out)
+    except RuntimeError as error:
+        pytest.skip(f"netem, which delays packets, is not in this kernel: {error}")
+    assert 0.2 <= seconds < 0.4
+
+
 def test_a_cut_link_is_silence_until_it_is_mended():
     reach = ["ssh", "-o", "ConnectTimeout=2", "node1", "true"]
     with cluster.hosts(2) as bed:
