@@ -14,18 +14,19 @@ from collections.abc import Sequence
 
 from cloudmask import command, config
 from cloudmask.train.preemption import listening
+from cloudmask.train.stall import watching
 
 
 def main(words: Sequence[str]) -> int:
     started = time.time()
     settings = config.parse(config.TrainConfig, words, prog="train_hvd.py")
 
-    with listening() as wish:
+    with listening() as wish, watching(settings.stall_seconds) as watch:
         with command.loading_tensorflow():
             from cloudmask.train import loop, ranks
 
         world = ranks.start(threads=settings.threads, horovod=settings.horovod)
-        loop.train(settings, world, wish, started=started)
+        loop.train(settings, world, wish, watch, started=started)
     return 0
 
 

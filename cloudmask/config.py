@@ -248,6 +248,9 @@ class TrainConfig:
     """go on from the newest checkpoint in --out that verifies"""
     verify: bool = True
     """check every file of the patch set before training; the ranks share the work"""
+    stall_seconds: float = 600.0
+    """end the run when a rank has not got on for so long (0: never); what it does for the first
+    time (start, check, compile, validate) may take six times as long"""
     seed: int = 0
     """seed of weights, order and augmentation"""
     threads: int | None = None

@@ -18,7 +18,8 @@ the host with it. Only the folder of keys may be left, which the next bed remove
 Traps: mpirun sees all cores of the machine in each host and would bind the first rank of each to
 core 0, so `mpirun` here binds nothing, and ranks keep to their host's share. The TMPDIR of a
 host is its own, since numbers of processes, and with them Open MPI's session folders, are the
-same in all hosts.
+same in all hosts. bash reads the user's .bashrc in every ssh session of the first level, and what
+that may start (pyenv rehash, say) must not be killed half done with a host: hence SHLVL.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ PROGRAMS = ("ip", "tc", "sshd", "ssh", "ssh-keygen", "unshare", "nsenter", "task
 PREFIX = "cloudmask-hosts-"
 NETWORK = "10.77.0"
 INTERFACE = "eth0"
+# mpirun asks a silent host whether it is there, by default after five minutes: here after 3 s, and
+# twice. So it finds a lost host before the ranks end by their own watch (cloudmask/train/stall.py):
+# once it has asked the host to end its ranks, mpirun would wait minutes for an answer.
+KEEPALIVE = {"time": 3, "intvl": 1, "probes": 2}
 # What ranks need of the environment, and ssh does not hand over.
 HANDED_OVER = ("PATH", "PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL")
 
@@ -53,7 +58,7 @@ UsePAM no
 UseDNS no
 MaxStartups 100
 PidFile none
-SetEnv TMPDIR=/run/tmp
+SetEnv TMPDIR=/run/tmp SHLVL=1
 """
 _SSH = """
 Host *
@@ -271,6 +276,8 @@ class Bed:
         """
         places = [f"{name}:{ranks_per_host}" for name in on or self.names]
         net = ["--mca", "btl_tcp_if_include", INTERFACE, "--mca", "oob_tcp_if_include", INTERFACE]
+        for name, value in KEEPALIVE.items():
+            net += ["--mca", f"oob_tcp_keepalive_{name}", str(value)]
         passed = [word for name in HANDED_OVER for word in ("-x", name)]
         line = [str(tiny.BIN / "mpirun"), "-H", ",".join(places)]  # its full path tells orted's
         return [*line, *net, *passed, "--bind-to", "none"]

@@ -221,8 +221,14 @@ class Result:
         return [line for line in lines if line.startswith(("train_hvd.py: ", "cloudmask: "))]
 
 
-def run_cases(cases: Sequence[Case], folder: Path, *, ranks: int) -> dict[str, Result]:
-    """Run many command lines in one set of ranks."""
+def run_cases(
+    cases: Sequence[Case],
+    folder: Path,
+    *,
+    ranks: int,
+    start: Callable[..., subprocess.Popen[str]] = start,
+) -> dict[str, Result]:
+    """Run many command lines in one set of ranks, which `start` starts."""
     folder.mkdir(parents=True)
     records = [
         {

@@ -26,12 +26,15 @@ from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
 from cloudmask.train.preemption import Wish
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.runfolder import RunFolder, check_memory
+from cloudmask.train.stall import Watch
 from cloudmask.train.state import State
 from cloudmask.train.step import make_train_step
 from cloudmask.train.validation import make_validation
 
 
-def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> dict[str, Any]:
+def train(
+    config: TrainConfig, ranks: Ranks, wish: Wish, watch: Watch, *, started: float
+) -> dict[str, Any]:
     """Train as configured; returns the content of summary.json, as this rank saw it.
 
     `started` is the time.time() from which time to solution counts. Raises AgreedError (on every
@@ -40,9 +43,14 @@ def train(config: TrainConfig, ranks: Ranks, wish: Wish, *, started: float) -> d
     """
     folder = RunFolder(config.out)
     kept = elastic.Elastic(config, ranks, started=started)
+    watch.on_stall = lambda text: folder.fail(
+        text, rank=kept.ranks.rank, num_ranks=kept.ranks.size, status="failed"
+    )
     try:
         record = kept.run(
-            lambda ranks, opened: _train(config, ranks, folder, wish, kept=kept, opened=opened)
+            lambda ranks, opened: _train(
+                config, ranks, folder, wish, watch, kept=kept, opened=opened
+            )
         )
         _say(kept.ranks, summary.closing_lines(record, config.out))
         return record
@@ -71,6 +79,7 @@ def _train(
     ranks: Ranks,
     folder: RunFolder,
     wish: Wish,
+    watch: Watch,
     *,
     kept: elastic.Elastic,
     opened: contextlib.ExitStack,
@@ -83,8 +92,9 @@ def _train(
     if config.cache:
         ranks.on_all(lambda: check_memory(plan.cache_bytes() * ranks.local_size), name="cache")
     if config.verify and not going_on:
-        ranks.on_all(lambda: _verify(plan.patchset, ranks), name="verify")
+        ranks.on_all(lambda: _verify(plan.patchset, ranks, watch), name="verify")
     _say(ranks, opening_lines(plan, ranks))
+    watch.at("start of training")
 
     precision.use(plan.precision)
     kept.network = ranks.on_all(lambda: kept.network or network.build(config, plan), name="model")
@@ -116,7 +126,7 @@ def _train(
         clip_offset=config.clip_offset,
         pixels=plan.global_batch * plan.patchset.patch_size**2,
     )
-    validate = make_validation(plan, ranks, model)
+    validate = make_validation(plan, ranks, model, watch)
     events = runlog.EventLog(folder.events) if ranks.is_root else None
     board = Board(folder.tensorboard if config.tensorboard and ranks.is_root else None)
     times = timing.StepTimes()
@@ -135,6 +145,7 @@ def _train(
     before = seconds["before_resume"]
 
     def save() -> None:
+        watch.at("checkpoint of step", state.step)
         began = time.perf_counter()
         if ranks.is_root:
             state.elapsed_seconds = before + time.time() - started
@@ -152,6 +163,7 @@ def _train(
         clock = time.perf_counter()
 
         for batch, patches, lr in zip(batches, rest.patches, rest.learning_rates, strict=False):
+            watch.at("step", state.step + 1)
             told = tf.constant(kept.told(float(wish)), tf.float64)
             numbers = train_step(
                 *(batch.image, batch.scale, batch.offset, batch.label),
@@ -244,11 +256,14 @@ def _save_model(
         modelfile.save(folder.model, resume.best_weights(folder, model, state), plan.info)
 
 
-def _verify(patchset: PatchSet, ranks: Ranks) -> None:
+def _verify(patchset: PatchSet, ranks: Ranks, watch: Watch) -> None:
     files = [entry for split in patchset.splits.values() for entry in split.files]
-    problems = verify_files(patchset, files[ranks.rank :: ranks.size])
-    if problems:
-        raise ValueError(f"{problems[0]}; prepare the patch set again")
+    for file in files[ranks.rank :: ranks.size]:
+        watch.at("checksum of", file.path)
+        problems = verify_files(patchset, [file])
+        if problems:
+            raise ValueError(f"{problems[0]}; prepare the patch set again")
+    watch.at("checksums of other ranks")
 
 
 def _check_finite(loss: float, step: int, folder: RunFolder) -> None:

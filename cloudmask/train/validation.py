@@ -15,10 +15,13 @@ from cloudmask.train import schedule
 from cloudmask.train.input_pipeline import Source, read_ahead
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
+from cloudmask.train.stall import Watch
 from cloudmask.train.step import make_validation_step
 
 
-def make_validation(plan: Plan, ranks: Ranks, model: keras.Model) -> Callable[[], dict[str, Any]]:
+def make_validation(
+    plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch
+) -> Callable[[], dict[str, Any]]:
     """A function that measures the whole validation split: sums over ranks, divided once."""
     classes = plan.info.classes
     step = make_validation_step(
@@ -35,6 +38,7 @@ def make_validation(plan: Plan, ranks: Ranks, model: keras.Model) -> Callable[[]
         counts = np.zeros((len(classes), len(classes)), np.int64)
         with PatchReader(plan.patchset, "valid") as reader:
             for inputs in read_ahead(Source(reader), rows, epoch=0):
+                watch.at("validation")
                 sums, confusion = step(inputs.image, inputs.scale, inputs.offset, inputs.label)
                 loss += sums.numpy()
                 counts += confusion.numpy()

@@ -1,0 +1,130 @@
+"""A rank that no longer gets on ends itself and says so; one that is only slow is left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import tiny
+
+from cloudmask.train import stall
+
+# Gets on so many times, one line each, then waits for ever; `word` is what is left behind.
+PROGRAM = """
+import sys, threading
+from pathlib import Path
+from cloudmask.train import stall
+limit, times, word = float(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+with stall.watching(limit) as watch:
+    watch.on_stall = word.write_text
+    for number in range(times):
+        watch.at("step", number)
+        print(number, flush=True)
+        sys.stdin.readline()
+    if len(sys.argv) > 4:
+        threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def word(tmp_path):
+    return tmp_path / "word.txt"
+
+
+@pytest.fixture
+def start(word):
+    started = []
+
+    def launch(limit, times, *forever, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(limit), str(times), str(word), *forever],
+            env=tiny.environment() | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield launch
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def advance(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def quiet_phase(watch, **patience):
+    """What the thread finds when nothing gets on any more."""
+    return watch.wait_for_stall(threading.Event(), **(patience or {"patience": 0.0}))
+
+
+def test_what_is_done_for_the_first_time_may_take_longer():
+    watch = stall.Watch(0.05)
+    watch.at("step", 1)
+    assert quiet_phase(watch) == stall.Phase("step 1", 0.05 * stall.FIRST_TIMES)
+    watch.at("step", 2)
+    assert quiet_phase(watch) == stall.Phase("step 2", 0.05)
+    watch.at("validation")
+    assert quiet_phase(watch) == stall.Phase("validation", 0.05 * stall.FIRST_TIMES)
+
+
+def test_the_watch_ends_with_the_work():
+    over = threading.Event()
+    over.set()
+    assert stall.Watch(1e9).wait_for_stall(over, patience=0.0) is None
+
+
+def test_a_rank_that_waits_for_ever_says_why_and_ends(start, word):
+    process = start(0.3, 2, "forever", HOROVOD_RANK="0")
+    advance(process)
+    advance(process)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == stall.CODE != 0
+    (line,) = err.splitlines()
+    host = os.uname().nodename
+    assert line.startswith(f"train_hvd.py: error: rank 0 on {host} has not got on for 0.3 s, ")
+    assert "at step 1: " in line
+    assert "--resume" in line
+    assert word.read_text() in line
+
+
+def test_a_rank_that_gets_on_is_left_alone(start, word):
+    process = start(0.5, 6, HOROVOD_RANK="0")
+    for number in range(6):
+        assert process.stdout.readline() == f"{number}\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.2)
+        advance(process)
+    assert process.wait(60) == 0
+    assert not word.exists()
+
+
+def test_no_limit_is_no_watch(start, word):
+    process = start(0, 1)
+    assert process.stdout.readline() == "0\n"
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    advance(process)
+    assert process.wait(60) == 0
+
+
+def test_a_job_that_was_stopped_and_continued_as_a_whole_has_not_stalled(start, word):
+    process = start(2, 2)
+    advance(process)
+    for number in range(2):
+        assert process.stdout.readline() == f"{number}\n"
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(4)
+    process.send_signal(signal.SIGCONT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    advance(process)
+    assert process.wait(60) == 0
