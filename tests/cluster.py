@@ -18,7 +18,8 @@ the host with it. Only the folder of keys may be left, which the next bed remove
 Traps: mpirun sees all cores of the machine in each host and would bind the first rank of each to
 core 0, so `mpirun` here binds nothing, and ranks keep to their host's share. The TMPDIR of a
 host is its own, since numbers of processes, and with them Open MPI's session folders, are the
-same in all hosts.
+same in all hosts. bash reads the user's .bashrc in every ssh session of the first level, and what
+that may start (pyenv rehash, say) must not be killed half done with a host: hence SHLVL.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ UsePAM no
 UseDNS no
 MaxStartups 100
 PidFile none
-SetEnv TMPDIR=/run/tmp
+SetEnv TMPDIR=/run/tmp SHLVL=1
 """
 _SSH = """
 Host *

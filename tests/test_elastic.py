@@ -114,7 +114,7 @@ class Job:
     def start(self, *words, ranks):
         self.list_hosts(self.names[:ranks])
         line = ["horovodrun", "--gloo", "-np", ranks, "--min-np", 1, "--max-np", 3]
-        line += ["--host-discovery-script", self.script, "--gloo-timeout-seconds", 20]
+        line += ["--host-discovery-script", self.script]
         line += ["--network-interface", cluster.INTERFACE if self.bed else "lo"]
         line += [sys.executable, tiny.ROOT / "tests" / "seen.py", self.seen, "--elastic"]
         line += ["--data", self.patchset, "--out", self.run, *SAME, *words]
