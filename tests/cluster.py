@@ -223,7 +223,7 @@ class Bed:
         address = f"{host.address}/24"
         self._in_net(host.holder, "ip", "address", "add", address, "dev", INTERFACE)
         self._in_net(host.holder, "ip", "link", "set", INTERFACE, "up")
-        shape = ("tbf", "rate", self.rate, "burst", "256k", "latency", "50ms")
+        shape = ("tbf", "rate", self.rate, "burst", str(burst_bytes(self.rate)), "latency", "50ms")
         queue = ("tc", "qdisc", "add", "dev")
         self._in_net(self.switch, *queue, host.port, "root", *shape)
         self._in_net(host.holder, *queue, INTERFACE, "root", *shape)
@@ -332,6 +332,16 @@ def _long_cable(host: _Host, switch: _Holder, delay_ms: float) -> subprocess.Pop
     if cable.stdout.readline() != "ready\n":
         raise RuntimeError(f"no TAP interfaces: {' '.join(cable.stderr.read().split())}")
     return cable
+
+
+def burst_bytes(rate: str) -> int:
+    """What passes at once after a pause: a millisecond's worth, or one large packet of the kernel.
+
+    More would let small messages through faster than any link of that rate.
+    """
+    number, unit = rate.rstrip("kmgbit"), rate.lstrip("0123456789.")
+    bits = float(number) * {"kbit": 1e3, "mbit": 1e6, "gbit": 1e9}[unit]
+    return max(65536, round(bits / 8 / 1000))
 
 
 def _listens(pid: int) -> bool:
