@@ -78,6 +78,13 @@ def test_places_without_a_patch_are_missing_and_unknown(patchset, reader, augmen
     assert equal([part[2] for part in batch], [part[2] for part in expected])
 
 
+@pytest.mark.parametrize("other", [1, 3, 10])
+def test_a_patch_of_another_rank_is_never_another_one_in_its_place(reader, other):
+    device = DeviceSource(reader, np.array([2, 4, 9]))
+    with pytest.raises(AssertionError, match="not among this rank's"):
+        device.batch(np.array([4, other, PAD]), epoch=0)
+
+
 def test_the_disk_is_read_once_and_for_all(tmp_path):
     folder = tiny.make_patchset(tmp_path / "set", patches=2)
     with PatchReader(open_patchset(folder), "train") as reader:

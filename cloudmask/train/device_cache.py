@@ -69,7 +69,7 @@ class DeviceSource:
         self, row: np.ndarray, *, epoch: int
     ) -> tuple[tf.Tensor, np.ndarray, np.ndarray, tf.Tensor]:
         """(B,) patch indices or PAD -> image, scale, offset, label of an Input."""
-        slots = np.where(row == PAD, len(self._patches), np.searchsorted(self._patches, row))
+        slots = self._slots(row)
         scale, offset = self._scale[slots], self._offset[slots]
         if self._augmentation is None:
             image, label = self._take(tf.constant(slots))
@@ -84,6 +84,14 @@ class DeviceSource:
                 )
         image, label = self._take_turned(tf.constant(slots), tf.constant(symmetry))
         return image, scale, offset, label
+
+    def _slots(self, row: np.ndarray) -> np.ndarray:
+        """(B,) patch indices or PAD -> where they lie on the device."""
+        count = len(self._patches)
+        slots = np.searchsorted(self._patches, row)
+        kept = self._patches[np.minimum(slots, count - 1)] == row
+        assert kept[row != PAD].all(), "a patch of the plan is not among this rank's"
+        return np.where(row == PAD, count, slots)
 
     @tf.function(reduce_retracing=True)
     def _take(self, slots: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
