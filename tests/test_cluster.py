@@ -1,6 +1,5 @@
 """Training on several hosts: as on one, and what becomes of it when one of them is gone."""
 
-import contextlib
 import json
 import os
 import signal
@@ -118,13 +117,7 @@ def test_a_lost_host_takes_its_processes_with_it():
         bed.lose("node1")
         process.communicate(timeout=10)
         assert bed.names == ["node0"]
-        assert not any(alive(pid) for pid in pids)
-
-
-def alive(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+        assert not any(tiny.alive(pid) for pid in pids)
 
 
 KILLED = """
@@ -148,7 +141,7 @@ def test_nothing_is_left_of_hosts_whose_test_was_killed():
     assert killed.returncode == -signal.SIGKILL
     folder, *pids = killed.stdout.split()
     assert len(pids) > 6
-    tiny.wait_until(lambda: not any(alive(pid) for pid in pids), seconds=10)
+    tiny.wait_until(lambda: not any(tiny.alive(pid) for pid in pids), seconds=10)
     assert Path(folder).exists()
     with cluster.hosts(1):
         assert not Path(folder).exists()
@@ -272,32 +265,8 @@ def test_a_cut_link_ends_the_ranks_at_both_ends(work, patchset):
         ended = tiny.finish(process, seconds=60)
         assert ended.code != 0
         assert ended.seconds < 3 * STALL_SECONDS
-        assert_told_by_rank_0(ended, run)
+        tiny.assert_stalled(ended, run, host="node0", seconds=STALL_SECONDS)
         tiny.wait_until(lambda: nothing_runs(bed, *bed.names), seconds=20)
         bed.mend("node1")
         found = go_on(bed, bed.horovodrun(1), run, "--data", patchset)
     assert found["hosts"] == ["node0", "node1"]
-
-
-@pytest.mark.mpi
-def test_a_stopped_rank_is_found_by_the_others(work, patchset):
-    """MPI itself would wait for it for ever."""
-    run = work / "stopped"
-    with cluster.hosts(2) as bed:
-        process = train_until_step(12, bed, bed.mpirun(1), run, "--data", patchset)
-        for pid in bed.pids("node1", f"{sys.executable} {tiny.ROOT / 'train_hvd.py'}"):
-            os.kill(pid, signal.SIGSTOP)
-        ended = tiny.finish(process, seconds=60)
-        assert ended.code != 0
-        assert ended.seconds < 3 * STALL_SECONDS
-        assert_told_by_rank_0(ended, run)
-        assert nothing_runs(bed, *bed.names)
-
-
-def assert_told_by_rank_0(ended, run):
-    lines = [line for line in ended.err.splitlines() if "train_hvd.py: error: " in line]
-    message = lines[0].partition("train_hvd.py: error: ")[2]
-    assert message.startswith(f"rank 0 on node0 has not got on for {STALL_SECONDS} s, at ")
-    assert "--resume" in message
-    found = summary_of(run)
-    assert (found["status"], found["rank"], found["error"]) == ("failed", 0, message)
