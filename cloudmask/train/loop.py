@@ -21,6 +21,7 @@ from cloudmask.data.patchset import PatchReader, PatchSet, verify_files
 from cloudmask.model import precision
 from cloudmask.train import due, elastic, network, resume, summary, timing
 from cloudmask.train.board import Board
+from cloudmask.train.epoch import rest_of_epoch
 from cloudmask.train.input_pipeline import Source, read_ahead
 from cloudmask.train.plan import Plan, derived, make_plan, opening_lines
 from cloudmask.train.preemption import Wish
@@ -137,10 +138,6 @@ def _train(
         if going_on:
             events.write("reset", **state.resets[-1])
     source = Source(reader, cache=config.cache, augmentation=network.augmentation(config, plan))
-    if not going_on:
-        before, startup = state.elapsed_seconds, time.time() - kept.started
-        kept.seconds = {"validation": 0.0, "checkpoints": 0.0}
-        kept.seconds |= {"before_resume": before, "startup": startup}
     started, seconds = kept.started, kept.seconds
     before = seconds["before_resume"]
 
@@ -155,7 +152,7 @@ def _train(
     # A run that was killed after its last checkpoint, in mid-epoch, has this epoch still to close.
     while stopped_by is None or state.step_in_epoch:
         epoch = state.epoch
-        rest = plan.rest(ranks.rank, state)
+        rest = rest_of_epoch(plan, ranks.rank, state)
         batches = read_ahead(source, rest.rows, epoch=epoch)
         opened.callback(batches.close)
         bar = _bar(ranks, rest.last, state, config.epochs)
