@@ -244,7 +244,7 @@ class TrainConfig:
     """checkpoints to keep beside the best one"""
     elastic: bool = False
     """outlive the loss of ranks, and take in new ones, under horovodrun's elastic driver"""
-    commit_steps: int = 1
+    commit_steps: int = 10
     """steps between --elastic's copies of the state in memory: what a loss can cost"""
     resume: bool = False
     """go on from the newest checkpoint in --out that verifies"""

@@ -3,6 +3,7 @@
 Where network namespaces cannot be had, names of this machine stand for hosts.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -19,8 +20,9 @@ from cloudmask.config import TrainConfig
 from cloudmask.train import checkpoint, elastic
 from cloudmask.train.stall import Watch
 
+SEEN = tiny.ROOT / "tests" / "seen.py"
 PATCHES, STEPS, EPOCHS, COMMIT_STEPS = 120, 10, 8, 7
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 """of losses, relative: sums over one rank or two are rounded otherwise, and weights follow"""
 # The same ten global batches an epoch at any number of ranks.
 SAME = ("--preset", "tiny", "--threads", 1, "--precision", "float32", "--no-tensorboard")
@@ -112,11 +114,12 @@ class Job:
         aside.replace(self.folder / "hosts")
 
     def start(self, *words, ranks):
-        self.list_hosts(self.names[:ranks])
+        # The last: of its own host alone, horovodrun would know no interface but lo.
+        self.list_hosts(self.names[-ranks:])
         line = ["horovodrun", "--gloo", "-np", ranks, "--min-np", 1, "--max-np", 3]
         line += ["--host-discovery-script", self.script]
         line += ["--network-interface", cluster.INTERFACE if self.bed else "lo"]
-        line += [sys.executable, tiny.ROOT / "tests" / "seen.py", self.seen, "--elastic"]
+        line += [sys.executable, SEEN, self.seen, "--elastic"]
         line += ["--data", self.patchset, "--out", self.run, *SAME, *words]
         if self.bed:
             self.process = self.bed.start(line)
@@ -124,28 +127,20 @@ class Job:
             self.process = tiny.start_program(line)
 
     def rank_0(self):
-        """The name of its host, and its process."""
-        (found,) = [
-            (told["HOROVOD_HOSTNAME"], pid)
-            for pid in tiny.descendants(self.process.pid)
-            if (told := started_with(pid)).get("HOROVOD_RANK") == "0"
-        ]
-        return found
+        """The name of its host, and its process; of those that were started first."""
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it may end while we look
+                words = (path / "cmdline").read_text().split("\0")
+                if words[1:3] != [str(SEEN), str(self.seen)]:
+                    continue
+                pairs = (path / "environ").read_text().split("\0")
+                told = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+                if told["HOROVOD_RANK"] == "0":
+                    return told["HOROVOD_HOSTNAME"], int(path.name)
+        raise AssertionError("no rank 0")
 
     def events(self, event):
         return tiny.events(self.run, event)
-
-
-def started_with(pid):
-    """The environment of a process that runs seen.py; nothing of any other."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-        if not any(word.endswith("seen.py") for word in words[:2]):
-            return {}
-        pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    except OSError:  # it has ended while we looked
-        return {}
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
 @pytest.fixture
@@ -224,7 +219,7 @@ def check_ended_as_undisturbed(job, undisturbed, *, lost):
         assert mine["learning_rate"] == theirs["learning_rate"]
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=TOLERANCE)
         assert mine["valid"]["loss"] == pytest.approx(theirs["valid"]["loss"], rel=TOLERANCE)
-        assert mine["valid"]["accuracy"] == pytest.approx(theirs["valid"]["accuracy"], abs=0.001)
+        assert mine["valid"]["accuracy"] == pytest.approx(theirs["valid"]["accuracy"], abs=1e-4)
     losses = {record["step"]: record["loss"] for record in job.events("step")}
     alone = {record["step"]: record["loss"] for record in tiny.events(undisturbed, "step")}
     assert losses == pytest.approx(alone, rel=TOLERANCE)
@@ -260,7 +255,7 @@ def test_a_new_host_joins_and_a_wish_to_stop_is_heard_by_all(job, request):
     made.list_hosts(made.names)
     tiny.wait_until(lambda: made.process.poll() is not None or made.events("reset"))
     (reset,) = made.events("reset")
-    assert (reset["lost"], reset["joined"]) == ([], made.names[1:])
+    assert (reset["lost"], reset["joined"]) == ([], made.names[:1])
     assert (reset["ranks_before"], reset["ranks"], reset["steps_repeated"]) == (1, 2, 0)
     epoch = reset["from_step"] // STEPS + 1
     tiny.wait_until(lambda: len(made.events("epoch")) > epoch)
@@ -272,7 +267,7 @@ def test_a_new_host_joins_and_a_wish_to_stop_is_heard_by_all(job, request):
     assert json.loads((made.run / "summary.json").read_text())["status"] == "stopped"
     newest = max(checkpoint.steps(made.run / "checkpoints"))
     state = checkpoint.load(made.run / "checkpoints", newest).state
-    assert state["resets"][0]["joined"] == made.names[1:]
+    assert state["resets"][0]["joined"] == made.names[:1]
     assert state["identity"]["order"]["num_ranks"] == 2
     assert state["epoch"] > epoch
     check_every_patch_once(made, reset, epochs=state["epoch"])

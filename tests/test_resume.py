@@ -9,6 +9,7 @@ import tiny
 
 from cloudmask.config import TrainConfig
 from cloudmask.train import checkpoint, network, resume
+from cloudmask.train.epoch import rest_of_epoch
 from cloudmask.train.plan import make_plan
 from cloudmask.train.runfolder import RunFolder
 from cloudmask.train.schedule import PAD
@@ -182,7 +183,7 @@ def test_another_order_goes_on_in_mid_epoch_with_the_patches_left(
     patchset, tmp_path, capsys, change, told
 ):
     run = Run(patchset, tmp_path)
-    first = [run.plan.rest(rank, run.state).rows[0] for rank in range(2)]
+    first = [rest_of_epoch(run.plan, rank, run.state).rows[0] for rank in range(2)]
     run.step(3, step_in_epoch=1)
     settings = {{"seed_of_run": "seed"}.get(key, key): value for key, value in change.items()}
     seed = settings.pop("seed", None)
@@ -195,7 +196,7 @@ def test_another_order_goes_on_in_mid_epoch_with_the_patches_left(
     warnings = capsys.readouterr().err.splitlines()
     assert f"warning: resuming with a change: {told}" in warnings
     assert (state.step, state.step_in_epoch) == (3, 1)
-    rests = [other.plan.rest(rank, state) for rank in range(other.ranks.size)]
+    rests = [rest_of_epoch(other.plan, rank, state) for rank in range(other.ranks.size)]
     seen = np.concatenate([*first, *(rest.rows.ravel() for rest in rests)])
     assert sorted(seen[seen != PAD]) == list(range(12))
     other.state = state

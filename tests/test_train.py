@@ -16,6 +16,7 @@ from cloudmask import modelfile
 from cloudmask.config import TrainConfig, parse
 from cloudmask.data.patchset import PatchReader, decode, open_patchset
 from cloudmask.train import checkpoint, due, schedule, summary, timing
+from cloudmask.train.epoch import rest_of_epoch
 from cloudmask.train.plan import make_plan
 from cloudmask.train.runfolder import RunFolder
 from cloudmask.train.state import State
@@ -153,7 +154,7 @@ def test_what_is_left_of_an_unbroken_epoch_is_the_end_of_its_plan(patchset, shuf
     assert (found.steps_per_epoch, found.total_steps) == (5, max_steps or 20)
     state = State()
     for step in range(found.total_steps):
-        rest = found.rest(1, state)
+        rest = rest_of_epoch(found, 1, state)
         end = min(5, found.total_steps - step + state.step_in_epoch)
         assert rest.rows.tolist() == found.rows(1, state.epoch)[state.step_in_epoch : end].tolist()
         assert rest.patches == found.patches_per_step()[state.step_in_epoch : end]
@@ -164,7 +165,7 @@ def test_what_is_left_of_an_unbroken_epoch_is_the_end_of_its_plan(patchset, shuf
         state.add_step(1, 1, rest.patches[0], 1)
         if state.step_in_epoch == 5:
             state.end_epoch(None, patches=rest.patches_up_to(5), learning_rate=0.1)
-    assert len(found.rest(1, state).rows) == 0 or max_steps is None
+    assert len(rest_of_epoch(found, 1, state).rows) == 0 or max_steps is None
 
 
 @pytest.mark.parametrize("shuffle", ["shard", "global"])
@@ -175,7 +176,7 @@ def test_an_epoch_goes_on_with_other_ranks_where_it_stood(patchset, shuffle):
     state, seen, rates = State(), [], []
 
     def go_on(found, steps):
-        rests = [found.rest(rank, state) for rank in range(found.num_ranks)]
+        rests = [rest_of_epoch(found, rank, state) for rank in range(found.num_ranks)]
         rates.extend(rests[0].learning_rates[:steps])
         for step in range(steps):
             seen.append(np.concatenate([rest.rows[step] for rest in rests]))
@@ -197,8 +198,8 @@ def test_an_epoch_goes_on_with_other_ranks_where_it_stood(patchset, shuffle):
     assert rates[-1] == one.learning_rate(14), "the epoch ends where it would for one rank alone"
     state.end_epoch(None, patches=30, learning_rate=rates[-1])
     assert state.parts == []
-    assert one.rest(0, state).learning_rates[0] == one.learning_rate(15)
-    assert len(one.rest(0, state).rows) == 15
+    assert rest_of_epoch(one, 0, state).learning_rates[0] == one.learning_rate(15)
+    assert len(rest_of_epoch(one, 0, state).rows) == 15
 
 
 def test_cache_bytes_are_what_a_rank_comes_to_hold(patchset):

@@ -309,14 +309,17 @@ def test_people_read_one_line_per_epoch_from_rank_0_alone(results):
 
 
 @pytest.fixture(scope="module")
-def alone(work, patchset, results):
+def alone(work, patchset, results, killed):
     """The losses of one rank, without any launcher."""
+    fewer = ["--data", work / "killed-set", "--out", work / "fewer", *KILLED, "--resume"]
     cases = [
         Case("alone", ["--data", patchset, "--out", work / "alone", *SAME]),
         evaluation("one", work, patchset),
+        Case("fewer", fewer, folder=work / "fewer", copy_of=killed),
     ]
     found = tiny.run_cases(cases, work / "alone-cases", ranks=1)
-    assert [found[case.name].codes for case in cases] == [[0], [0]]
+    assert [found[case.name].codes for case in cases] == [[0], [0], [0]]
+    assert "resuming with a change: num_ranks was 2, is 1" in found["fewer"].err[0]
     return losses(work / "alone")
 
 
@@ -368,6 +371,14 @@ def test_killed_ranks_end_with_the_bits_of_an_unbroken_run(results):
     assert 24 < step < 48, "it went on in the middle of the second epoch"
     assert resumed.weights == unbroken.weights
     assert resumed.optimizer == unbroken.optimizer
+
+
+def test_killed_ranks_go_on_as_one_in_mid_epoch_with_the_patches_left(work, alone):
+    found = summary_of(work / "fewer")
+    assert found["patches_trained"] == 2 * 48
+    steps_of_two = 2 * 48 - found["steps_run"]  # of two patches each; those of one rank have one
+    assert 24 < steps_of_two < 48, "it went on in the middle of the second epoch"
+    assert [record["epoch"] for record in found["history"]] == [1, 2]
 
 
 def test_a_damaged_checkpoint_is_passed_over_with_the_reason(results, killed):

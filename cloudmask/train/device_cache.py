@@ -16,6 +16,7 @@ from cloudmask.data.encoding import FILL
 from cloudmask.data.patchset import PatchReader
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train import gpus
+from cloudmask.train.epoch import patches_to_read
 from cloudmask.train.input_pipeline import Augmentation, Batches, Source
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
@@ -131,7 +132,7 @@ def make_source(
 ) -> Batches:
     """Where --cache says: from disk, from memory once read, or from the device."""
     if plan.config.cache == "device":
-        patches = plan.training_patches(ranks.rank, state)
+        patches = patches_to_read(plan, ranks.rank, state)
         return DeviceSource(reader, patches, augmentation=augmentation)
     return Source(reader, cache=plan.config.cache == "memory", augmentation=augmentation)
 

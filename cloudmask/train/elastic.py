@@ -133,8 +133,11 @@ class Elastic:
     def begin(
         self, plan: Plan, ranks: Ranks, variables: Sequence[tf.Variable], state: State
     ) -> None:
-        """A life begins here, with a commit; every rank has taken over variables and state."""
+        """A life begins, with a commit; every rank has taken over the variables and the state."""
         self._state = state
+        if not self.seconds:
+            self.seconds = {"validation": 0.0, "checkpoints": 0.0}
+            self.seconds["before_resume"] = state.elapsed_seconds
         if self._on:
             self._met = self._others
             self._memory = ranks.remember(

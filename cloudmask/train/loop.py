@@ -20,6 +20,7 @@ from cloudmask.config import TrainConfig
 from cloudmask.data.patchset import PatchReader
 from cloudmask.train import device_cache, due, elastic, emulate, network, resume, summary, timing
 from cloudmask.train.board import Board
+from cloudmask.train.epoch import rest_of_epoch
 from cloudmask.train.input_pipeline import read_ahead
 from cloudmask.train.life import begin
 from cloudmask.train.plan import Plan, derived
@@ -120,11 +121,8 @@ def _train(
         ),
         name="source",
     )
-    if not life.going_on:
-        kept.seconds = {"validation": 0.0, "checkpoints": 0.0}
-        kept.seconds["before_resume"] = state.elapsed_seconds
-        kept.seconds["startup"] = time.time() - kept.started
     started, seconds = kept.started, kept.seconds
+    seconds.setdefault("startup", time.time() - started)
     if life.staged:
         seconds["staging"] = seconds.get("staging", 0.0) + life.staged.seconds
 
@@ -139,7 +137,7 @@ def _train(
     # A run that was killed after its last checkpoint, in mid-epoch, has this epoch still to close.
     while stopped_by is None or state.step_in_epoch:
         epoch = state.epoch
-        rest = plan.rest(ranks.rank, state)
+        rest = rest_of_epoch(plan, ranks.rank, state)
         batches = read_ahead(source, rest.rows, epoch=epoch)
         opened.callback(batches.close)
         bar = _bar(ranks, rest.last, state, config.epochs)

@@ -17,31 +17,6 @@ from cloudmask.data.patchset import PatchSet, open_patchset
 from cloudmask.model import precision
 from cloudmask.train import schedule
 from cloudmask.train.ranks import Ranks
-from cloudmask.train.state import State
-
-
-@dataclass(frozen=True)
-class Rest:
-    """What is left of an epoch from where a run stands; one row, or entry, for each step to come.
-
-    Where --max-steps ends the run first, there are fewer than would close the epoch.
-    """
-
-    rows: np.ndarray
-    """(steps, batch) patch indices of this rank"""
-    patches: list[int]
-    """of all ranks together"""
-    learning_rates: list[float]
-    """of each step, and of the one after the last"""
-    begun_at: int
-    """steps of the epoch before"""
-    patches_before: int
-    last: int
-    """number of the epoch's last step"""
-
-    def patches_up_to(self, step_in_epoch: int) -> int:
-        """Patches of all ranks in the epoch's steps so far."""
-        return self.patches_before + sum(self.patches[: step_in_epoch - self.begun_at])
 
 
 @dataclass(frozen=True)
@@ -112,15 +87,12 @@ class Plan:
             parts=parts,
         )
 
-    def training_patches(self, rank: int, state: State | None = None) -> np.ndarray:
-        """(n,) sorted, all that one rank reads from where a run stands: with --shuffle global, in
-        the end every patch; in an epoch whose order has changed, more than its own part."""
+    def training_patches(self, rank: int) -> np.ndarray:
+        """(n,) sorted: a rank's own part; with --shuffle global, every patch, as in the end."""
         if self.config.shuffle == "global":
             return np.arange(self.num_patches)
         bounds = schedule.shard_bounds(self.num_patches, self.num_ranks)
-        rows = self.rest(rank, state or State()).rows
-        dealt = rows[rows != schedule.PAD]
-        return np.union1d(np.arange(bounds[rank], bounds[rank + 1]), dealt)
+        return np.arange(bounds[rank], bounds[rank + 1])
 
     def validation_rows(self, rank: int) -> np.ndarray:
         """(steps, batch) patch indices of one rank; see schedule.validation_plan."""
@@ -139,32 +111,6 @@ class Plan:
             self.num_ranks,
             global_batch=self.global_batch,
             shuffle=self.config.shuffle,
-        )
-
-    def rest(self, rank: int, state: State) -> Rest:
-        """What is left of the epoch in which a run stands.
-
-        The learning rate follows the steps still to come at the present number of ranks, counted
-        back from the end of the run: so it falls to its end whatever ran before.
-        """
-        parts = [schedule.Part(**part) for part in state.parts]
-        num_left = len(schedule.patches_left(self.num_patches, parts, epoch=state.epoch))
-        rows, done = self.rows(rank, state.epoch, parts), state.steps_in_part()
-        patches = self.patches_per_step(num_left)
-        left = len(rows) - done
-        last = state.step_in_epoch + left
-        to_come = left + max(0, self.config.epochs - state.epoch - 1) * self.steps_per_epoch
-        if self.config.max_steps is not None:
-            to_come = min(to_come, self.config.max_steps - state.step)
-        left = max(0, min(left, to_come))
-        first = self.total_steps - to_come
-        return Rest(
-            rows=rows[done : done + left],
-            patches=patches[done : done + left],
-            learning_rates=[self.learning_rate(first + step) for step in range(left + 1)],
-            begun_at=state.step_in_epoch,
-            patches_before=self.num_patches - num_left + sum(patches[:done]),
-            last=last,
         )
 
     def cache_bytes(self) -> int:

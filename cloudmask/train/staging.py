@@ -27,6 +27,7 @@ from typing import IO, Any
 from cloudmask import runlog
 from cloudmask.data.parallel import deal
 from cloudmask.data.patchset import FileEntry, PatchReader
+from cloudmask.train.epoch import patches_to_read
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.stall import Watch
@@ -95,7 +96,7 @@ def needed_files(plan: Plan, here: Sequence[int], state: State) -> list[FileEntr
     """The files, for training and validation, that any of these ranks will read; sorted by path."""
     found: set[FileEntry] = set()
     wanted = {
-        "train": lambda rank: plan.training_patches(rank, state),
+        "train": lambda rank: patches_to_read(plan, rank, state),
         "valid": plan.validation_patches,
     }
     for split, patches in wanted.items():
