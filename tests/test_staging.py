@@ -344,6 +344,22 @@ def test_ranks_of_one_disk_share_the_copying_and_those_of_two_copy_their_own(
     assert "has changed: its sha256 differs" in first["error"][1]
 
 
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_patches_dealt_out_anew_in_mid_epoch_are_staged_and_kept_too(original, tmp_path):
+    """One rank takes three of nine steps; of what is left, two ranks get patches of either part."""
+    words = ("--data", original, "--out", tmp_path / "run", "--widths", 4, 8, "--batch-size", 2)
+    words += ("--epochs", 2, "--precision", "float32", "--threads", 1, "--no-tensorboard")
+    assert tiny.train(*words, "--max-steps", 3).code == 0
+    near = ("--stage", tmp_path / "near", "--cache", "device")
+    ended = tiny.train(*words, *near, "--resume", ranks=2)
+    assert ended.code == 0, ended.err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["patches_trained"], summary["epochs_run"]) == (2 * 18, 2)
+    assert summary["staging"]["copied_bytes"] > 0
+    assert summary["seconds"]["startup"] > summary["seconds"]["staging"] > 0
+
+
 def test_people_read_what_was_copied(patchset, tmp_path):
     _, staged = staging.stage(plan(patchset, stage=tmp_path / "near"), ALONE, State(), Watch(0))
     assert "staged 8 files, " in staged.line()

@@ -16,7 +16,7 @@ from cloudmask import modelfile
 from cloudmask.config import TrainConfig, parse
 from cloudmask.data.patchset import PatchReader, decode, open_patchset
 from cloudmask.train import checkpoint, due, schedule, summary, timing
-from cloudmask.train.epoch import rest_of_epoch
+from cloudmask.train.epoch import patches_to_read, rest_of_epoch
 from cloudmask.train.plan import make_plan
 from cloudmask.train.runfolder import RunFolder
 from cloudmask.train.state import State
@@ -178,6 +178,9 @@ def test_an_epoch_goes_on_with_other_ranks_where_it_stood(patchset, shuffle):
     def go_on(found, steps):
         rests = [rest_of_epoch(found, rank, state) for rank in range(found.num_ranks)]
         rates.extend(rests[0].learning_rates[:steps])
+        for rank, rest in enumerate(rests):
+            read = set(patches_to_read(found, rank, state))
+            assert read >= {*found.training_patches(rank), *rest.rows[rest.rows != schedule.PAD]}
         for step in range(steps):
             seen.append(np.concatenate([rest.rows[step] for rest in rests]))
             state.add_step(1, 1, rests[0].patches[step], 1)
