@@ -15,8 +15,9 @@ from cloudmask.data.patchset import PatchReader, open_patchset
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train import emulate, network, validation
 from cloudmask.train.emulate import Device
-from cloudmask.train.plan import identity, make_plan
+from cloudmask.train.plan import make_plan
 from cloudmask.train.ranks import OneRank
+from cloudmask.train.resume import identity
 from cloudmask.train.stall import Watch
 
 SECONDS = 0.02

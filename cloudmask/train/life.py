@@ -14,12 +14,13 @@ from cloudmask.data.patchset import PatchSet, verify_files
 from cloudmask.model import precision
 from cloudmask.train import device_cache, due, emulate, network, resume, staging
 from cloudmask.train.elastic import Elastic
-from cloudmask.train.plan import Plan, make_plan, opening_lines
+from cloudmask.train.plan import Plan, make_plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.runfolder import RunFolder
 from cloudmask.train.staging import Staged
 from cloudmask.train.stall import Watch
 from cloudmask.train.state import State
+from cloudmask.train.summary import opening_lines
 
 
 @dataclass(frozen=True)

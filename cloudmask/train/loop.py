@@ -23,7 +23,7 @@ from cloudmask.train.board import Board
 from cloudmask.train.epoch import rest_of_epoch
 from cloudmask.train.input_pipeline import read_ahead
 from cloudmask.train.life import begin
-from cloudmask.train.plan import Plan, derived
+from cloudmask.train.plan import Plan
 from cloudmask.train.preemption import Wish
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.runfolder import RunFolder
@@ -215,7 +215,7 @@ def _train(
         seconds=seconds,
         times=all_times,
         placement=placement,
-        derived=derived(plan) | network.size(model),
+        derived=summary.derived(plan) | network.size(model),
         stopped_by=stopped_by or "epochs",
     )
     record["staging"] = life.staged.record() if life.staged else None

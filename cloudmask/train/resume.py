@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from cloudmask import runlog
 from cloudmask.train import checkpoint
-from cloudmask.train.plan import Plan, differences, identity
+from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.runfolder import RunFolder
 from cloudmask.train.state import State
+
+
+def identity(plan: Plan, ranks: Ranks) -> dict[str, dict[str, Any]]:
+    """What must be equal to go on at all, to keep the order, and to end with the same bits."""
+    info, config = plan.info, plan.config
+    return {
+        "model": {
+            "channels": list(info.channels),
+            "classes": list(info.classes),
+            "widths": list(info.widths),
+            "dropout": list(info.dropout),
+            "mean": list(info.mean),
+            "std": list(info.std),
+            "patch set": info.patchset,
+            "emulated step seconds": config.emulate,
+        },
+        "order": plan.order,
+        "settings": {
+            "precision": plan.precision,
+            "threads": ranks.threads,
+            "lr": config.lr,
+            "lr_scaling": config.lr_scaling,
+            "warmup_epochs": config.warmup_epochs,
+            "class weights": list(plan.class_weights),
+            "clip_offset": config.clip_offset,
+            "lr_decay": config.lr_decay,
+            "steps in all": plan.total_steps,
+            "xla": config.xla,
+            "augment": [config.augment, config.augment_gain, config.augment_shared],
+        },
+    }
+
+
+def differences(past: dict[str, Any], present: dict[str, Any]) -> list[str]:
+    """What changed between two flat records, as 'name was ..., is ...'."""
+    return [
+        f"{key} was {past.get(key)}, is {value}"
+        for key, value in present.items()
+        if past.get(key) != value
+    ]
 
 
 def arrays(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:

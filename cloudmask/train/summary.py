@@ -13,10 +13,28 @@ import numpy as np
 from cloudmask import runlog
 from cloudmask.config import TrainConfig
 from cloudmask.train import timing
+from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.state import State
 
 VERSION = 1
+
+
+def opening_lines(plan: Plan, ranks: Ranks) -> str:
+    """What is about to run, with every derived value."""
+    lines = [
+        f"{ranks.size} rank{'s' if ranks.size > 1 else ''} ({ranks.controller}, "
+        f"{ranks.threads} threads each) on {ranks.device}, {plan.precision}",
+        f"{plan.num_patches} training and {plan.num_valid} validation patches of "
+        f"{plan.patchset.patch_size} x {plan.patchset.patch_size} x {len(plan.info.channels)}; "
+        f"global batch {plan.global_batch}, {plan.batch_per_rank} per rank, "
+        f"{plan.steps_per_epoch} steps an epoch; learning rate {plan.full_learning_rate:g} "
+        f"({plan.config.lr_scaling} scaling, {plan.config.lr_decay} decay)",
+    ]
+    if plan.config.cache != "none":
+        size = plan.cache_bytes() / 1e9
+        lines.append(f"cache ({plan.config.cache}): up to {size:.2f} GB per rank")
+    return "\n".join(lines)
 
 
 def make(
@@ -68,6 +86,23 @@ def make(
         "target": state.target,
         "last_step_loss": state.last_loss,
         "history": state.history,
+    }
+
+
+def derived(plan: Plan) -> dict[str, Any]:
+    """The plan as summary.json records it."""
+    return {
+        "global_batch": plan.global_batch,
+        "batch_per_rank": plan.batch_per_rank,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "learning_rate": plan.full_learning_rate,
+        "precision": plan.precision,
+        "patch_size": plan.patchset.patch_size,
+        "channels": list(plan.info.channels),
+        "classes": list(plan.info.classes),
+        "training_patches": plan.num_patches,
+        "validation_patches": plan.num_valid,
+        "patchset": plan.info.patchset,
     }
 
 
