@@ -30,6 +30,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ def missing() -> str | None:
     try:
         with hosts(1):
             return None
-    except RuntimeError as error:
+    except (AssertionError, OSError, RuntimeError) as error:
         return f"no hosts can be made in this kernel or container: {error}"
 
 
@@ -153,11 +154,13 @@ class _Holder:
         self._outer.communicate()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Host:
     number: int
     holder: _Holder
     cores: tuple[int, ...]
+    cable: subprocess.Popen[str] | None = None
+    """what delays its packets, which runs in the host"""
 
     @property
     def address(self) -> str:
@@ -167,6 +170,11 @@ class _Host:
     def port(self) -> str:
         """The switch's end of its cable."""
         return f"port{self.number}"
+
+    def end(self) -> None:
+        self.holder.end()
+        if self.cable:
+            self.cable.communicate()
 
 
 @dataclass
@@ -201,27 +209,24 @@ class Bed:
         )
         self._hosts[name] = host
         self._plug_in(host)
-        tiny.wait_until(lambda: _listens(host.holder.pid), seconds=10)
+        tiny.wait_until(lambda: _listens(host.holder.pid))
         return name
 
     def _plug_in(self, host: _Host) -> None:
         """A cable from the host to the switch, each end with its shape."""
-        peer = ("peer", "name", INTERFACE, "netns", host.holder.pid)
-        self._in_net(self.switch, "ip", "link", "add", "name", host.port, "type", "veth", *peer)
+        if self.delay_ms:
+            host.cable = _long_cable(host, self.switch, self.delay_ms)
+        else:
+            peer = ("peer", "name", INTERFACE, "netns", host.holder.pid)
+            self._in_net(self.switch, "ip", "link", "add", "name", host.port, "type", "veth", *peer)
         self._in_net(self.switch, "ip", "link", "set", host.port, "master", "bridge", "up")
         address = f"{host.address}/24"
         self._in_net(host.holder, "ip", "address", "add", address, "dev", INTERFACE)
         self._in_net(host.holder, "ip", "link", "set", INTERFACE, "up")
         shape = ("tbf", "rate", self.rate, "burst", "256k", "latency", "50ms")
         queue = ("tc", "qdisc", "add", "dev")
-        # Both directions have the rate; a packet is delayed once, where it leaves its host.
         self._in_net(self.switch, *queue, host.port, "root", *shape)
-        if self.delay_ms:
-            delay = ("netem", "delay", f"{self.delay_ms}ms", "limit", "10000")
-            self._in_net(host.holder, *queue, INTERFACE, "root", "handle", "1:", *delay)
-            self._in_net(host.holder, *queue, INTERFACE, "parent", "1:", *shape)
-        else:
-            self._in_net(host.holder, *queue, INTERFACE, "root", *shape)
+        self._in_net(host.holder, *queue, INTERFACE, "root", *shape)
 
     @staticmethod
     def _in_net(holder: _Holder, *words: object) -> None:
@@ -237,7 +242,7 @@ class Bed:
     def lose(self, name: str) -> None:
         """The host crashes: no packet says so, and every process of it is gone."""
         self.cut(name)
-        self._hosts.pop(name).holder.end()
+        self._hosts.pop(name).end()
 
     # --- Programs ---
 
@@ -291,7 +296,10 @@ class Bed:
         total = str(ranks_per_host * len(names))
         line = ["horovodrun", f"--{controller}", "-np", total, "-H", places]
         line += ["--network-interface", INTERFACE]
-        return line + ([f"--mpi-args=--prefix {tiny.BIN.parent}"] if controller == "mpi" else [])
+        if controller == "mpi":
+            return [*line, f"--mpi-args=--prefix {tiny.BIN.parent}"]
+        # Gloo gives up on a rank whose start takes 30 s longer, as in a crowd on two cores it may.
+        return [*line, "--gloo-timeout-seconds", "300"]
 
     def pids(self, name: str, containing: str = "") -> list[int]:
         """Processes of a host whose command line contains a text, as this machine numbers them."""
@@ -304,6 +312,26 @@ class Bed:
                 if line and containing in line and (folder / "ns/pid").readlink() == space:
                     found.append(int(folder.name))
         return sorted(found)
+
+
+def _long_cable(host: _Host, switch: _Holder, delay_ms: float) -> subprocess.Popen[str]:
+    """Join a host to the switch by a cable that delays what leaves the host."""
+    into = ["nsenter", "--target", str(host.holder.pid), "--net", "--pid"]
+    program = [sys.executable, str(Path(__file__).with_name("cable.py"))]
+    ends = [str(delay_ms), INTERFACE, str(switch.pid), host.port]
+    cable = subprocess.Popen(
+        [*into, *program, *ends],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert cable.stdout is not None
+    assert cable.stderr is not None
+    if cable.stdout.readline() != "ready\n":
+        raise RuntimeError(f"no TAP interfaces: {' '.join(cable.stderr.read().split())}")
+    return cable
 
 
 def _listens(pid: int) -> bool:
@@ -325,9 +353,10 @@ def _bound_to(cores: Sequence[int]) -> list[str]:
 
 @contextlib.contextmanager
 def hosts(count: int, *, rate: str = "10gbit", delay_ms: float = 0) -> Iterator[Bed]:
-    """So many hosts for the block; `rate` of each link as `tc` writes it, packets `delay_ms` late.
+    """So many hosts for the block; `rate` of each link as `tc` writes it, both ways.
 
-    A delay needs netem, which not every kernel has.
+    A packet from one host to another comes `delay_ms` late (and a little more: cable.py is a
+    program, and takes its share of the cores).
     RuntimeError if they cannot be made, with the words of the program that failed.
     """
     _sweep()
@@ -346,7 +375,7 @@ def hosts(count: int, *, rate: str = "10gbit", delay_ms: float = 0) -> Iterator[
     finally:
         if bed:
             for host in bed._hosts.values():
-                host.holder.end()
+                host.end()
             bed.switch.end()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,6 +1,5 @@
 """Training on several hosts: as on one, and what becomes of it when one of them is gone."""
 
-import contextlib
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ import pytest
 import tiny
 
 PATCHES = 30
-STALL_SECONDS = 8
+STALL_SECONDS = 12
 TINY = ("--widths", 4, 8, "--precision", "float32", "--threads", 1, "--no-tensorboard")
 SAME = (*TINY, "--shuffle", "global", "--global-batch", 12, "--epochs", 3, "--lr", 0.003)
 ENDLESS = (*TINY, "--batch-size", 2, "--epochs", 10_000, "--checkpoint-steps", 3)
@@ -74,14 +73,30 @@ print(time.monotonic() - began)
 """
 
 
-def test_a_link_has_the_rate_it_was_given():
+@pytest.mark.parametrize("delay_ms", [0, 5])
+def test_a_link_has_the_rate_it_was_given(delay_ms):
     size, burst = 4_000_000, 262_144
-    with cluster.hosts(2, rate="100mbit") as bed:
+    with cluster.hosts(2, rate="100mbit", delay_ms=delay_ms) as bed:
         receiver = bed.start([sys.executable, "-c", RECEIVE, size], on="node1")
         assert bed.run([sys.executable, "-c", SEND, size]).code == 0
         seconds = float(tiny.finish(receiver).out)
     # Each of the two ends of the cable lets one burst through at once.
     assert (size - 2 * burst) * 8 / 100e6 * 0.95 < seconds < size * 8 / 100e6 * 1.5
+
+
+GREET = """
+import socket, time
+began = time.monotonic()
+socket.create_connection(("node1", 22))
+print(time.monotonic() - began)
+"""
+
+
+def test_a_link_has_the_delay_it_was_given():
+    """A connection takes a packet there and one back; each is late once."""
+    with cluster.hosts(2, delay_ms=100) as bed:
+        seconds = [float(bed.run([sys.executable, "-c", GREET]).out) for _ in range(2)]
+    assert 0.2 <= seconds[1] < 0.4  # the first one had to ask for the host's address
 
 
 def test_a_cut_link_is_silence_until_it_is_mended():
@@ -102,13 +117,7 @@ def test_a_lost_host_takes_its_processes_with_it():
         bed.lose("node1")
         process.communicate(timeout=10)
         assert bed.names == ["node0"]
-        assert not any(alive(pid) for pid in pids)
-
-
-def alive(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+        assert not any(tiny.alive(pid) for pid in pids)
 
 
 KILLED = """
@@ -132,7 +141,7 @@ def test_nothing_is_left_of_hosts_whose_test_was_killed():
     assert killed.returncode == -signal.SIGKILL
     folder, *pids = killed.stdout.split()
     assert len(pids) > 6
-    tiny.wait_until(lambda: not any(alive(pid) for pid in pids), seconds=10)
+    tiny.wait_until(lambda: not any(tiny.alive(pid) for pid in pids), seconds=10)
     assert Path(folder).exists()
     with cluster.hosts(1):
         assert not Path(folder).exists()
@@ -221,7 +230,8 @@ def go_on(bed, line, run, *words):
     assert "resumed from" in ended.out
     found = summary_of(run)
     assert found["epochs_run"] == epochs
-    assert [record["patches"] for record in found["history"]] == [PATCHES] * epochs
+    seen = [record["patches_per_second"] * record["train_seconds"] for record in found["history"]]
+    assert seen == pytest.approx([PATCHES] * epochs)
     assert found["patches_trained"] == PATCHES * epochs
     return found
 
@@ -238,7 +248,7 @@ def test_a_lost_host_ends_the_run_which_goes_on_with_those_left(work, patchset):
         bed.lose("node2")
         ended = tiny.finish(process, seconds=60)
         assert ended.code != 0
-        assert ended.seconds < STALL_SECONDS + 5
+        assert ended.seconds < 3 * STALL_SECONDS
         assert "lost communication with a remote daemon" in ended.err
         assert "on node node2" in ended.err
         assert nothing_runs(bed, *bed.names)
@@ -254,33 +264,9 @@ def test_a_cut_link_ends_the_ranks_at_both_ends(work, patchset):
         bed.cut("node1")
         ended = tiny.finish(process, seconds=60)
         assert ended.code != 0
-        assert ended.seconds < STALL_SECONDS + 10
-        assert_told_by_rank_0(ended, run)
+        assert ended.seconds < 3 * STALL_SECONDS
+        tiny.assert_stalled(ended, run, host="node0", seconds=STALL_SECONDS)
         tiny.wait_until(lambda: nothing_runs(bed, *bed.names), seconds=20)
         bed.mend("node1")
         found = go_on(bed, bed.horovodrun(1), run, "--data", patchset)
     assert found["hosts"] == ["node0", "node1"]
-
-
-@pytest.mark.mpi
-def test_a_stopped_rank_is_found_by_the_others(work, patchset):
-    """MPI itself would wait for it for ever."""
-    run = work / "stopped"
-    with cluster.hosts(2) as bed:
-        process = train_until_step(12, bed, bed.mpirun(1), run, "--data", patchset)
-        for pid in bed.pids("node1", f"{sys.executable} {tiny.ROOT / 'train_hvd.py'}"):
-            os.kill(pid, signal.SIGSTOP)
-        ended = tiny.finish(process, seconds=60)
-        assert ended.code != 0
-        assert ended.seconds < STALL_SECONDS + 15
-        assert_told_by_rank_0(ended, run)
-        assert nothing_runs(bed, *bed.names)
-
-
-def assert_told_by_rank_0(ended, run):
-    lines = [line for line in ended.err.splitlines() if "train_hvd.py: error: " in line]
-    message = lines[0].partition("train_hvd.py: error: ")[2]
-    assert message.startswith(f"rank 0 on node0 has not got on for {STALL_SECONDS} s, at ")
-    assert "--resume" in message
-    found = summary_of(run)
-    assert (found["status"], found["rank"], found["error"]) == ("failed", 0, message)

@@ -128,3 +128,21 @@ def test_a_job_that_was_stopped_and_continued_as_a_whole_has_not_stalled(start, 
         process.wait(0.5)
     advance(process)
     assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_a_stopped_rank_is_found_by_the_others(tmp_path):
+    """MPI itself would wait for it for ever."""
+    patchset = tiny.make_patchset(tmp_path / "set")
+    run, limit = tmp_path / "run", 12
+    words = ("--data", patchset, "--out", run, "--widths", 4, 8, "--threads", 1, "--epochs", 10_000)
+    words = (*words, "--precision", "float32", "--no-tensorboard", "--stall-seconds", limit)
+    process = tiny.start(tiny.ROOT / "train_hvd.py", *words, ranks=2)
+    tiny.wait_for_step(run, 12, process)
+    *others, last = tiny.descendants(process.pid)
+    os.kill(last, signal.SIGSTOP)
+    ended = tiny.finish(process, seconds=60)
+    assert ended.seconds < 3 * limit
+    tiny.assert_stalled(ended, run, host=os.uname().nodename, seconds=limit)
+    assert not any(tiny.alive(number) for number in (*others, last))

@@ -185,6 +185,24 @@ def newest_weights(run: Path) -> tuple[int, str]:
     return int(path.stem.removeprefix("step-")), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def alive(number: int) -> bool:
+    """Whether there is such a process, and not only what is left of one."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def assert_stalled(ended: Ended, run: Path, *, host: str, seconds: float) -> None:
+    """Rank 0 has ended the run because nothing got on, with one line and a summary."""
+    assert ended.code != 0
+    lines = [line for line in ended.err.splitlines() if "train_hvd.py: error: " in line]
+    message = lines[0].partition("train_hvd.py: error: ")[2]
+    assert message.startswith(f"rank 0 on {host} has not got on for {seconds} s, at ")
+    assert "--resume" in message
+    found = json.loads((run / "summary.json").read_text())
+    assert (found["status"], found["rank"], found["error"]) == ("failed", 0, message)
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One command line for many_runs.py."""
