@@ -160,7 +160,7 @@ def broken_epoch(random, *, num_patches, shuffle, epoch):
 def test_every_patch_once_however_often_the_ranks_change(shuffle):
     random = np.random.default_rng(0)
     fewest = 99
-    for trial in range(150):
+    for trial in range(40):
         num_patches = int(random.integers(12, 90))
         ran, parts = broken_epoch(random, num_patches=num_patches, shuffle=shuffle, epoch=trial)
         seen = np.concatenate([plan[plan != PAD] for plan in ran])
