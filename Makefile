@@ -30,7 +30,7 @@ demo: setup  ## make scenes, train on two ranks, predict and evaluate: the whole
 
 test: setup  ## run all tests, the slow ones and those that start ranks too
 	@echo "test: pytest, with the tests that train or start ranks"
-	@.venv/bin/python scripts/test.py
+	@.venv/bin/python scripts/run_tests.py
 
 lint: setup  ## check format, lint rules and types
 	@echo "lint: ruff format, ruff check, mypy"

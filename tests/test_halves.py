@@ -30,7 +30,9 @@ def test_either_half_decides_and_both_are_told(tmp_path, text, code, heard):
     file.write_text(FILE.format(text))
     words = ["-c", tiny.ROOT / "pyproject.toml", "-p", "no:cacheprovider", file]
     ended = subprocess.run(
-        [sys.executable, tiny.ROOT / "scripts" / "test.py", *words], capture_output=True, text=True
+        [sys.executable, tiny.ROOT / "scripts" / "run_tests.py", *words],
+        capture_output=True,
+        text=True,
     )
     assert ended.returncode == code, ended.stdout + ended.stderr
     others, _, ranks = ended.stdout.partition("test: those that start ranks\n")

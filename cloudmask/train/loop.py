@@ -93,18 +93,19 @@ def _train(
         ranks.say(f"{config.out} is finished ({stopped_by}); nothing to do")
         return folder.read_summary()
 
-    train_step = make_train_step(
-        model,
-        optimizer,
-        ranks,
-        class_weights=plan.class_weights,
-        clip_offset=config.clip_offset,
-        pixels=plan.global_batch * plan.patchset.patch_size**2,
-        xla=config.xla,
-    )
-    validate = make_validation(plan, ranks, model, watch)
     if config.emulate is not None:
         train_step, validate = emulate.programs(plan, ranks, model, watch, first_step=state.step)
+    else:
+        train_step = make_train_step(
+            model,
+            optimizer,
+            ranks,
+            class_weights=plan.class_weights,
+            clip_offset=config.clip_offset,
+            pixels=plan.global_batch * plan.patchset.patch_size**2,
+            xla=config.xla,
+        )
+        validate = make_validation(plan, ranks, model, watch)
     events = runlog.EventLog(folder.events) if ranks.is_root else None
     curves = folder.tensorboard / "emulated" if config.emulate else folder.tensorboard
     board = Board(curves if config.tensorboard and ranks.is_root else None)
@@ -193,10 +194,10 @@ def _train(
         if events:
             events.write("epoch", device=ranks.device, **state.history[-1])
         board.write(state.history[-1])
-        told = f"device {ranks.device}" if config.emulate else None
+        device = f"device {ranks.device}" if config.emulate else None
         ranks.say(
             summary.epoch_line(
-                state.history[-1], epochs=config.epochs, num_ranks=ranks.size, emulated=told
+                state.history[-1], epochs=config.epochs, num_ranks=ranks.size, emulated=device
             ),
         )
         kept.commit(state, changed=False)
