@@ -59,6 +59,8 @@ def test_runs_held_out_are_not_seen_by_the_fit(tmp_path):
     after = predictions(study, (16,))["weak_usl"]
     assert (after.predicted, after.low, after.high) == (before.predicted, before.low, before.high)
     assert after.measured == before.measured / 2
+    assert after.difference == pytest.approx(after.measured / after.predicted - 1)
+    assert -0.6 < after.difference < -0.4, "half of what was predicted is a shortfall"
     assert not after.inside
     assert after.runs_inside == 0
     assert "outside the 95 % interval" in holdout.sentence(after)
