@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,6 +41,13 @@ SUMMED = []
 
 def one_rank(kind=OneRank, **changes):
     return kind(**(dataclasses.asdict(tiny.pretended_ranks()) | changes))
+
+
+@pytest.fixture(autouse=True)
+def plain_arithmetic():
+    """Commands that are called in this process may leave theirs behind."""
+    yield
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="module")
