@@ -12,17 +12,17 @@ import sys
 import time
 from collections.abc import Sequence
 
-from cloudmask import command, config
+from cloudmask.cli import errors, flags, options
 from cloudmask.train.preemption import listening
 from cloudmask.train.stall import watching
 
 
 def main(words: Sequence[str]) -> int:
     started = time.time()
-    settings = config.parse(config.TrainConfig, words, prog="train_hvd.py")
+    settings = flags.parse(options.TrainConfig, words, prog="train_hvd.py")
 
     with listening() as wish, watching(settings.stall_seconds) as watch:
-        with command.loading_tensorflow():
+        with errors.loading_tensorflow():
             from cloudmask.train import loop, ranks
 
         world = ranks.start(threads=settings.threads, horovod=settings.horovod)
@@ -31,4 +31,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main, sys.argv[1:], program="train_hvd.py"))
+    sys.exit(errors.run(main, sys.argv[1:], program="train_hvd.py"))

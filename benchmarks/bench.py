@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloudmask import runlog
+from cloudmask.files import write_json
+from cloudmask.record import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "runs" / "bench"
@@ -57,9 +58,9 @@ def save_random_model(path: Path) -> Path:
     """A network of the reference's shape with random weights: as much work as a trained one."""
     import numpy as np
 
-    from cloudmask import modelfile
+    from cloudmask.model import keras_file
 
-    info = modelfile.ModelInfo(
+    info = keras_file.ModelInfo(
         channels=tuple(f"S{number}" for number in range(1, 10)),
         classes=("clear", "cloud"),
         widths=(32, 64, 128, 256),
@@ -68,9 +69,9 @@ def save_random_model(path: Path) -> Path:
         std=(0.3,) * 6 + (15.0,) * 3,
         patchset="none",
     )
-    model = modelfile.build(info)
+    model = keras_file.build(info)
     path.parent.mkdir(parents=True, exist_ok=True)
-    modelfile.save(path, [np.asarray(v.value) for v in model.trainable_variables], info)
+    keras_file.save(path, [np.asarray(v.value) for v in model.trainable_variables], info)
     return path
 
 
@@ -128,6 +129,6 @@ def spread(values: Sequence[float]) -> str:
 def keep(name: str, **figures: Any) -> None:
     """Write benchmarks/results/NAME.json with the conditions the figures hold under."""
     RESULTS.mkdir(exist_ok=True)
-    environment = runlog.environment() | {"command": f"python -m benchmarks {name}"}
-    record = {"benchmark": name, **figures, "environment": environment}
-    runlog.write_json(RESULTS / f"{name}.json", record)
+    conditions = environment() | {"command": f"python -m benchmarks {name}"}
+    record = {"benchmark": name, **figures, "environment": conditions}
+    write_json(RESULTS / f"{name}.json", record)

@@ -162,12 +162,12 @@ def _cpu_seconds() -> float:
 
 def host_seconds() -> float:
     """Seconds per step of what the loop does only to measure, outside the graph."""
-    from cloudmask import runlog
+    from cloudmask.record import EventLog
     from cloudmask.train import timing
 
     times = timing.StepTimes()
     with tempfile.TemporaryDirectory() as folder:
-        log = runlog.EventLog(Path(folder) / "events.jsonl")
+        log = EventLog(Path(folder) / "events.jsonl")
 
         def step() -> None:
             for number in range(CALLS):

@@ -62,7 +62,7 @@ def fit(data: Path) -> float:
     import numpy as np
     import tensorflow as tf
 
-    from cloudmask.data.patchset import open_patchset
+    from cloudmask.data.patchset.open import open_patchset
     from cloudmask.model.unet import unet
 
     patches = open_patchset(data)

@@ -18,16 +18,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import bench
-from cloudmask import runlog
-from cloudmask.data.patchset import (
-    PatchReader,
-    build_manifest,
-    decode,
-    open_patchset,
-    write_manifest,
-    write_patches,
-)
+from cloudmask.data.patchset.encoding import decode
+from cloudmask.data.patchset.files import write_patches
+from cloudmask.data.patchset.manifest import build_manifest, write_manifest
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.data.scene import Scene
+from cloudmask.record import environment
 
 SIZE, CHANNELS, FILES, ROWS, COLS = 256, 9, 10, 4, 5
 BATCH = 8
@@ -113,9 +110,9 @@ def main() -> None:
         write_patchset(Path(folder))
         result = measure(Path(folder))
     os.sched_setaffinity(0, cores)
-    environment = runlog.environment()
+    conditions = environment()
     rates, patch_bytes = result["patches_per_second"], result["patch_bytes"]
-    print(f"one core of {environment['cpu']}, {environment['date']}")
+    print(f"one core of {conditions['cpu']}, {conditions['date']}")
     print(f"{result['patches']} patches of {SIZE}x{SIZE}x{CHANNELS}, page cache, random order")
     for name, rate in rates.items():
         print(

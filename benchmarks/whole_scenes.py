@@ -79,8 +79,8 @@ def main() -> None:
 
 
 def ours(folder: Path, model: Path, precision: str, tile: int) -> Callable[[Path], object]:
-    from cloudmask import predict
-    from cloudmask.config import PredictConfig
+    from cloudmask.cli.options import PredictConfig
+    from cloudmask.predict import command as predict
 
     out = bench.WORK / f"masks-{min(os.sched_getaffinity(0))}"
     out.mkdir(parents=True, exist_ok=True)

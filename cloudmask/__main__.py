@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cloudmask import __version__, command, config
+from cloudmask import __version__
+from cloudmask.cli import errors, flags, options
 
 USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lists its options)
 
@@ -29,17 +30,17 @@ def main(words: Sequence[str]) -> int:
         print(f"cloudmask {__version__}")
         return 0
     if name not in COMMANDS:
-        raise config.UsageError(
+        raise errors.UsageError(
             f"there is no command '{name}'; there are: {', '.join(COMMANDS)} (--help explains them)"
         )
     return COMMANDS[name](rest)
 
 
 def synth(words: Sequence[str]) -> int:
-    settings = config.parse(config.SynthConfig, words, prog="cloudmask synth")
+    settings = flags.parse(options.SynthConfig, words, prog="cloudmask synth")
     from tqdm import tqdm
 
-    from cloudmask.data import synthetic
+    from cloudmask.data.synthetic import scenes as synthetic
 
     with tqdm(total=settings.scenes, desc="synth", unit="scene", leave=False, disable=None) as bar:
 
@@ -59,8 +60,8 @@ def synth(words: Sequence[str]) -> int:
 
 
 def prepare(words: Sequence[str]) -> int:
-    settings = config.parse(config.PrepareConfig, words, prog="cloudmask prepare")
-    from cloudmask.data.prepare import prepare
+    settings = flags.parse(options.PrepareConfig, words, prog="cloudmask prepare")
+    from cloudmask.data.prepare.command import prepare
 
     return prepare(
         settings.scenes,
@@ -77,35 +78,35 @@ def prepare(words: Sequence[str]) -> int:
 
 
 def verify(words: Sequence[str]) -> int:
-    settings = config.parse(config.VerifyConfig, words, prog="cloudmask verify")
-    from cloudmask.data.prepare import verify_command
+    settings = flags.parse(options.VerifyConfig, words, prog="cloudmask verify")
+    from cloudmask.data.prepare.command import verify_command
 
     return verify_command(settings.patchset)
 
 
 def evaluate(words: Sequence[str]) -> int:
-    settings = config.parse(config.EvaluateConfig, words, prog="cloudmask evaluate")
-    from cloudmask.evaluate import evaluate
+    settings = flags.parse(options.EvaluateConfig, words, prog="cloudmask evaluate")
+    from cloudmask.evaluate.command import evaluate
 
     return evaluate(settings)
 
 
 def mllog(words: Sequence[str]) -> int:
-    settings = config.parse(config.MllogConfig, words, prog="cloudmask mllog")
-    from cloudmask.mllog import mllog
+    settings = flags.parse(options.MllogConfig, words, prog="cloudmask mllog")
+    from cloudmask.mlcommons.command import mllog
 
     return mllog(settings)
 
 
 def predict(words: Sequence[str]) -> int:
-    settings = config.parse(config.PredictConfig, words, prog="cloudmask predict")
-    from cloudmask.predict import predict
+    settings = flags.parse(options.PredictConfig, words, prog="cloudmask predict")
+    from cloudmask.predict.command import predict
 
     return predict(settings)
 
 
 def report(words: Sequence[str]) -> int:
-    settings = config.parse(config.ReportConfig, words, prog="cloudmask report")
+    settings = flags.parse(options.ReportConfig, words, prog="cloudmask report")
     try:
         from cloudmask.report.make import report
     except ModuleNotFoundError as error:
@@ -131,7 +132,7 @@ COMMANDS = {
 
 def console() -> int:
     """Entry point of the `cloudmask` script."""
-    return command.run(main, sys.argv[1:], program="cloudmask")
+    return errors.run(main, sys.argv[1:], program="cloudmask")
 
 
 if __name__ == "__main__":

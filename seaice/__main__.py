@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cloudmask import command
-from cloudmask.config import UsageError, parse
+from cloudmask.cli import errors
+from cloudmask.cli.errors import UsageError
+from cloudmask.cli.flags import parse
 from seaice import config
 
 USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists its options)
@@ -77,4 +78,4 @@ COMMANDS = {
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main, sys.argv[1:], program="seaice"))
+    sys.exit(errors.run(main, sys.argv[1:], program="seaice"))

@@ -6,7 +6,7 @@ import functools
 import json
 from pathlib import Path
 
-from cloudmask import runlog
+from cloudmask.files import write_json, write_whole
 from seaice import opencv, png, synthetic
 from seaice.config import SynthConfig
 from seaice.engines import Engine
@@ -63,10 +63,10 @@ def write_scene(index: int, config: SynthConfig) -> bool:
         seed=config.seed,
         exposure=config.exposure,
     )
-    runlog.write_aside(config.out / SCENES / f"{name}.png", png.encode(scene.image))
-    runlog.write_aside(config.out / TRUTH / f"{name}.png", png.encode(scene.truth))
+    write_whole(config.out / SCENES / f"{name}.png", png.encode(scene.image))
+    write_whole(config.out / TRUTH / f"{name}.png", png.encode(scene.truth))
     values = {"cloud_cover": scene.cloud_cover, "exposure": scene.exposure, "made_from": facts}
-    runlog.write_json(record, values)
+    write_json(record, values)
     return True
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cloudmask import runlog
-from cloudmask.data.patchset import read_manifest
+from cloudmask.data.patchset.open import read_manifest
+from cloudmask.files import write_json
+from cloudmask.record import now
 from seaice import colour, rasters
 from seaice.config import EvaluateConfig
 from seaice.scores import SHADES, Score, score
@@ -32,8 +33,8 @@ def evaluate(config: EvaluateConfig) -> int:
     names = scene_names(config, [*predictions.values(), *references.values()])
     config.out.mkdir(parents=True, exist_ok=True)
     record = measure(predictions, references, names, config.pixel_metres)
-    record |= {"split": config.split if config.patchset else None, "date": runlog.now()}
-    runlog.write_json(config.out / "evaluation.json", record)
+    record |= {"split": config.split if config.patchset else None, "date": now()}
+    write_json(config.out / "evaluation.json", record)
     from seaice.page import write_page
 
     write_page(

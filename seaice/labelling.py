@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from cloudmask import runlog
 from cloudmask.data.parallel import Outcome
+from cloudmask.files import write_json
+from cloudmask.record import now
 from seaice import colour, opencv, sources, work
 from seaice.colour import Thresholds
 from seaice.config import LabelConfig
@@ -46,7 +47,7 @@ def label(config: LabelConfig) -> int:
     failed = any(outcome is None or outcome.error is not None for outcome in outcomes)
     if world.is_root:
         record = summary(config, engine, plan, outcomes, ranks=world.size)
-        runlog.write_json(config.out / SUMMARY, record)
+        write_json(config.out / SUMMARY, record)
         print(closing_line(record, config.out))
     return 1 if failed else 0
 
@@ -155,7 +156,7 @@ def summary(
             "label": sum(done.label_seconds for done in new),
             "write": sum(done.write_seconds for done in new),
         },
-        "date": runlog.now(),
+        "date": now(),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask import runlog
+from cloudmask.files import write_whole
 from seaice import colour, image, png, rasters
 
 SHOWN_SIZE = 320
@@ -89,7 +89,7 @@ def write_page(
         cloudy_from=record["cloudy_from"],
         scenes=scenes,
     )
-    runlog.write_aside(path, text.encode())
+    write_whole(path, text.encode())
 
 
 def _scene(folder: Path | None, name: str) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ def names(folder: Path) -> list[str]:
 def read(path: Path) -> np.ndarray:
     """(H, W) uint8 classes, 255 = unknown. ValueError for anything else."""
     if path.suffix == ".nc":
-        from cloudmask.data.masks import read_netcdf
+        from cloudmask.predict.masks import read_netcdf
 
         mask = read_netcdf(path)
         if mask.classes != CLASSES:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask import runlog
-from cloudmask.data.prepare import prepare as prepare_patches
+from cloudmask.data.prepare.command import prepare as prepare_patches
+from cloudmask.files import sha256_of, write_whole
 from seaice import opencv, rasters, sources
 from seaice.colour import CLASSES
 from seaice.config import PrepareConfig, ScenesConfig
@@ -110,7 +110,7 @@ def write_scene(source: Source, conversion: Conversion) -> bool:
         path = rasters.find(Path(conversion.labels), source.name)
         if path is None:
             raise ValueError(f"{source.place} has no label in {conversion.labels}; label it first")
-        facts.append(runlog.sha256_of(path))
+        facts.append(sha256_of(path))
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     if _key_of(out) == key:
         return False
@@ -126,7 +126,7 @@ def write_scene(source: Source, conversion: Conversion) -> bool:
         arrays |= {"label": label, "classes": np.array(CLASSES)}
     stream = io.BytesIO()
     np.savez(stream, channels=np.array(BANDS), key=np.array(key), **arrays)
-    runlog.write_aside(out, stream.getvalue())
+    write_whole(out, stream.getvalue())
     return True
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloudmask.data.fractal import Field, fractal_field, quantile
+from cloudmask.data.synthetic.fractal import Field, fractal_field, quantile
 from seaice import opencv
 from seaice.colour import THICK, THIN, UNKNOWN, WATER
 

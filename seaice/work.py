@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask import runlog
+from cloudmask.files import sha256_of, write_json, write_whole
 from seaice import colour, geotiff, opencv, png
 from seaice.colour import CLASSES, UNKNOWN
 from seaice.image import Picture, Stretch, read
@@ -80,9 +80,9 @@ def label_source(source: Source, settings: Settings) -> Done:
         content = geotiff.encode(labelled.label, picture.reference, nodata=UNKNOWN)
     else:
         content = png.encode(labelled.label)
-    runlog.write_aside(out / path, content)
+    write_whole(out / path, content)
     picture_png = png.encode_palette(labelled.label, colour.COLOURS)
-    runlog.write_aside(out / PICTURES / f"{source.name}.png", picture_png)
+    write_whole(out / PICTURES / f"{source.name}.png", picture_png)
     record = {
         "scene": source.name,
         "source": source.place,
@@ -96,7 +96,7 @@ def label_source(source: Source, settings: Settings) -> Done:
         **statistics(counts, km2),
         "done": labelled.done,
     }
-    runlog.write_json(out / RECORDS / f"{source.name}.json", record)
+    write_json(out / RECORDS / f"{source.name}.json", record)
     end = time.perf_counter()
     return Done(source.name, counts, km2, decoded - began, ready - decoded, end - ready)
 
@@ -139,7 +139,7 @@ def already_done(source: Source, settings: Settings) -> Done | None:
         )
     if key != key_of(source, settings) or not label.is_file():
         return None
-    if runlog.sha256_of(label) != record["label_sha256"]:
+    if sha256_of(label) != record["label_sha256"]:
         return None
     return Done(source.name, counts, area, there=True)
 

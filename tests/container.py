@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cloudmask import runlog
+from cloudmask.files import sha256_of
 from cloudmask.train import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,7 +92,7 @@ def weights(run_folder: Path) -> tuple[int, str]:
     """The newest checkpoint's step, and the checksum of its variables."""
     folder = run_folder / "checkpoints"
     newest = checkpoint.steps(folder)[-1]
-    return newest, runlog.sha256_of(checkpoint.load(folder, newest).path)
+    return newest, sha256_of(checkpoint.load(folder, newest).path)
 
 
 def compare(image: str, work: Path) -> str | int:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from cloudmask import metrics
-from cloudmask.data.masks import read_netcdf
-from cloudmask.data.scene import read_scene
+from cloudmask.data.read import read_scene
+from cloudmask.predict.masks import read_netcdf
 
 ORDER = ("network", "label", "summary", "truth")
 TITLES = {

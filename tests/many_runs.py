@@ -2,7 +2,7 @@
 
 mpirun -n N python many_runs.py CASES.json OUT
 
-Importing TensorFlow takes longer than a tiny training. Each case goes through `command.run` as
+Importing TensorFlow takes longer than a tiny training. Each case goes through `errors.run` as
 train_hvd.py itself does; what a rank printed, how it ended and the weights that it holds are left
 in OUT/NAME-RANK.json.
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 import train_hvd
 from cloudmask import __main__ as cli
-from cloudmask import command
+from cloudmask.cli import errors
 
 PROGRAMS = {"train_hvd.py": train_hvd.main, "cloudmask": cli.main}
 
@@ -70,7 +70,7 @@ def printed_into(out: Path, err: Path) -> Iterator[None]:
 def largest_file(size: int | None) -> Iterator[None]:
     """Let rank 0 write no file beyond so many bytes, which is as good as a full disk."""
     free, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if size is not None and command.launched_rank() == 0:
+    if size is not None and errors.launched_rank() == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
@@ -85,13 +85,13 @@ def run(case: dict[str, Any], out: Path, built: list[Any]) -> dict[str, Any]:
     built.clear()
     texts = [out.with_suffix(f".{kind}") for kind in ("out", "err")]
     program = case["program"]
-    if command.launched_rank() == 0 and case["copy_of"]:
+    if errors.launched_rank() == 0 and case["copy_of"]:
         shutil.copytree(case["copy_of"], case["folder"])
         for name in case["without"]:
             Path(case["folder"], name).unlink()
     with printed_into(*texts), largest_file(case["largest_file"]):
         try:
-            code: Any = command.run(PROGRAMS[program], case["words"], program=program)
+            code: Any = errors.run(PROGRAMS[program], case["words"], program=program)
         except BaseException:
             traceback.print_exc()
             code = "raised"
@@ -107,9 +107,9 @@ def run(case: dict[str, Any], out: Path, built: list[Any]) -> dict[str, Any]:
 
 
 def main(cases: Path, out: Path) -> None:
-    with command.loading_tensorflow():
+    with errors.loading_tensorflow():
         from cloudmask.train import network
-    command.QUIET_SECONDS = 0.0
+    errors.QUIET_SECONDS = 0.0
     built: list[Any] = []
 
     def build(*words, real=network.build):
@@ -118,7 +118,7 @@ def main(cases: Path, out: Path) -> None:
 
     network.build = build
     for case in json.loads(cases.read_text()):
-        path = out / f"{case['name']}-{command.launched_rank()}"
+        path = out / f"{case['name']}-{errors.launched_rank()}"
         path.with_suffix(".json").write_text(json.dumps(run(case, path, built)))
 
 

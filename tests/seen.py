@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import train_hvd
-from cloudmask import command
+from cloudmask.cli import errors
 from cloudmask.train import loop
 
 
@@ -38,7 +38,7 @@ def main(folder: Path, words: list[str]) -> int:
             batches.close()
 
     loop.read_ahead = noting
-    return command.run(train_hvd.main, words, program="train_hvd.py")
+    return errors.run(train_hvd.main, words, program="train_hvd.py")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cloudmask import agreement, metrics
-from cloudmask.agreement import Duel
+from cloudmask import metrics
+from cloudmask.evaluate import agreement
+from cloudmask.evaluate.agreement import Duel
 
 
 def masks(seed, *, classes=3, shape=(40, 50)):

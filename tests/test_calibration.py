@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cloudmask import calibration
+from cloudmask.evaluate import calibration
 
 
 @pytest.fixture(scope="module")

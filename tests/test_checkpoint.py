@@ -129,7 +129,7 @@ def test_other_files_are_no_checkpoints(saved):
     folder, *_ = saved
     (folder / "step-1.h5").touch()
     (folder / "step-00000007.txt").touch()
-    (folder / ".step-00000008.h5.99.tmp").touch()
+    (folder / ".step-00000008.h5.99.part").touch()
     assert steps(folder) == [42]
     assert steps(folder / "missing") == []
 
@@ -140,7 +140,7 @@ def test_a_write_that_fails_leaves_earlier_checkpoints(saved, monkeypatch, varia
     def full(path, value):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(checkpoint.runlog, "write_json", full)
+    monkeypatch.setattr(checkpoint, "write_json", full)
     with pytest.raises(OSError, match="No space"):
         save(folder, 43, variables, STATE)
     assert load(folder, 42).state["epoch"] == 3
@@ -154,7 +154,7 @@ def test_a_checkpoint_written_again_is_never_half_old(saved, monkeypatch, variab
     def killed(path, content):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint.runlog, "write_aside", killed)
+    monkeypatch.setattr(checkpoint, "write_whole", killed)
     with pytest.raises(KeyboardInterrupt):
         save(folder, 42, variables, STATE)
     refused(folder, "never finished")

@@ -5,17 +5,16 @@ import sys
 
 import pytest
 
-from cloudmask import command
-from cloudmask.command import AgreedError, describe
-from cloudmask.config import UsageError
+from cloudmask.cli import errors
+from cloudmask.cli.errors import AgreedError, UsageError, describe
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     """No launcher's variables, whatever started these tests."""
-    for name in command.RANK_VARIABLES:
+    for name in errors.RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(command, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(errors, "QUIET_SECONDS", 0.01)
 
 
 def outcome(error, capsys):
@@ -25,12 +24,12 @@ def outcome(error, capsys):
         assert words == ["word"]
         raise error
 
-    code = command.run(main, ["word"], program="prog")
+    code = errors.run(main, ["word"], program="prog")
     return code, capsys.readouterr().err
 
 
 def test_a_program_that_succeeds_says_nothing(capsys):
-    assert command.run(lambda words: len(words), ["a", "b"], program="prog") == 2
+    assert errors.run(lambda words: len(words), ["a", "b"], program="prog") == 2
     assert capsys.readouterr() == ("", "")
 
 
@@ -57,10 +56,10 @@ def test_a_message_of_several_lines_becomes_one(capsys):
 
 def test_a_fault_of_our_own_keeps_its_traceback():
     with pytest.raises(KeyError):
-        command.run(lambda words: {}["missing"], [], program="prog")
+        errors.run(lambda words: {}["missing"], [], program="prog")
 
 
-@pytest.mark.parametrize("variable", command.RANK_VARIABLES)
+@pytest.mark.parametrize("variable", errors.RANK_VARIABLES)
 @pytest.mark.parametrize("error", [UsageError("bad"), AgreedError("bad"), KeyboardInterrupt()])
 def test_what_all_ranks_know_is_told_by_rank_0_alone(variable, error, capsys, monkeypatch):
     monkeypatch.setenv(variable, "0")
@@ -78,12 +77,12 @@ def test_what_one_rank_knows_is_told_with_its_number(error, capsys, monkeypatch)
 
 def test_a_quiet_rank_gives_rank_0_time_to_speak(capsys, monkeypatch):
     slept = []
-    monkeypatch.setattr(command.time, "sleep", slept.append)
+    monkeypatch.setattr(errors.time, "sleep", slept.append)
     outcome(AgreedError("bad"), capsys)
     assert slept == []
     monkeypatch.setenv("PMIX_RANK", "1")
     outcome(AgreedError("bad"), capsys)
-    assert slept == [command.QUIET_SECONDS]
+    assert slept == [errors.QUIET_SECONDS]
 
 
 def test_a_full_disk_is_told_with_the_file_and_the_way_out(capsys):
@@ -109,8 +108,8 @@ def test_a_file_in_the_way_is_told_as_such(tmp_path):
 
 
 def test_a_reader_that_has_left_is_no_error():
-    code = "import sys; from cloudmask import command\n"
-    code += "sys.exit(command.run(lambda words: print('x\\n' * 10**6), [], program='prog'))"
+    code = "import sys; from cloudmask.cli import errors\n"
+    code += "sys.exit(errors.run(lambda words: print('x\\n' * 10**6), [], program='prog'))"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -121,12 +120,12 @@ def test_a_reader_that_has_left_is_no_error():
 
 
 def test_what_libraries_print_while_loading_is_kept_back_unless_loading_fails(capfd):
-    with command.loading_tensorflow():
+    with errors.loading_tensorflow():
         os.write(2, b"about my build\n")
     assert capfd.readouterr().err == ""
 
     def load():
-        with command.loading_tensorflow():
+        with errors.loading_tensorflow():
             os.write(2, b"the library is broken\n")
             raise ImportError("no library")
 

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cloudmask import config
-from cloudmask.config import TrainConfig, UsageError, parse, to_yaml
+from cloudmask.cli import options
+from cloudmask.cli.errors import UsageError
+from cloudmask.cli.flags import parse, to_yaml
+from cloudmask.cli.options import TrainConfig
 
 REQUIRED = ("--data", "d", "--out", "o")
 
@@ -193,10 +195,10 @@ def test_unknown_preset_is_told_with_those_there_are():
 @pytest.mark.parametrize(
     "config_class",
     [
-        config.SynthConfig,
-        config.PrepareConfig,
-        config.VerifyConfig,
-        config.EvaluateConfig,
+        options.SynthConfig,
+        options.PrepareConfig,
+        options.VerifyConfig,
+        options.EvaluateConfig,
         TrainConfig,
     ],
 )

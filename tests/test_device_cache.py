@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from cloudmask.config import TrainConfig
-from cloudmask.data.patchset import PatchReader, open_patchset
+from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.train import device_cache, gpus
 from cloudmask.train.device_cache import DeviceSource, check_memory, check_room, symmetries
 from cloudmask.train.input_pipeline import Augmentation, Source

@@ -16,7 +16,7 @@ import cluster
 import pytest
 import tiny
 
-from cloudmask.config import TrainConfig
+from cloudmask.cli.options import TrainConfig
 from cloudmask.train import checkpoint, elastic
 from cloudmask.train.stall import Watch
 

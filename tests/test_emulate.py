@@ -11,8 +11,9 @@ import tensorflow as tf
 import tiny
 
 from cloudmask import __main__ as cli
-from cloudmask.config import TrainConfig
-from cloudmask.data.patchset import PatchReader, open_patchset
+from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train import emulate, network, validation
 from cloudmask.train.emulate import Device

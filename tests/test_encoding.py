@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cloudmask.data.encoding import (
+from cloudmask.data.patchset.encoding import (
     FILL,
     Moments,
     choose,

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 import tiny
 
-from cloudmask import command, metrics, modelfile
-from cloudmask.data.patchset import PatchReader, decode, open_patchset
-from cloudmask.modelfile import ModelInfo
+from cloudmask import metrics
+from cloudmask.cli import errors
+from cloudmask.data.patchset.encoding import decode
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.model import keras_file
+from cloudmask.model.keras_file import ModelInfo
 
 
 def make_run(folder, patchset, *, seed=0, **changes):
@@ -28,10 +32,10 @@ def make_run(folder, patchset, *, seed=0, **changes):
         | changes
     )
     random = np.random.default_rng(seed)
-    model = modelfile.build(info, seed=seed)
+    model = keras_file.build(info, seed=seed)
     weights = [v.numpy() + random.normal(0, 0.1, v.shape) for v in model.trainable_variables]
     folder.mkdir(parents=True)
-    modelfile.save(folder / "model.keras", weights, info)
+    keras_file.save(folder / "model.keras", weights, info)
     return folder
 
 
@@ -61,7 +65,7 @@ def float32():
 def evaluate(*words):
     """Exit code of the command line, run in this process."""
     words = ["evaluate", *map(str, words)]
-    return command.run(tiny.cli.main, words, program="cloudmask")
+    return errors.run(tiny.cli.main, words, program="cloudmask")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ def record(work, run, patchset):
 
 
 def logits_and_labels(run, patchset, split="valid"):
-    model, _ = modelfile.load(run)
+    model, _ = keras_file.load(run)
     with PatchReader(open_patchset(patchset), split) as reader:
         batch = reader.read(range(len(reader)))
     image = decode(batch.image, batch.scale, batch.offset)
@@ -174,7 +178,7 @@ def test_what_cannot_be_measured_is_refused(work, run, patchset, capsys, tmp_pat
 
 
 def test_ranks_that_read_the_same_tell_of_it_once(run, patchset, capsys, monkeypatch):
-    monkeypatch.setattr(command, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(errors, "QUIET_SECONDS", 0.0)
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     assert evaluate(run, patchset, "--split", "test") == 1
     assert evaluate(patchset, patchset) == 1

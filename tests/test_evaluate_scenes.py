@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import tiny
 
-from cloudmask import command, metrics
-from cloudmask.data.masks import Mask, classify, read_mask, write_hdf5, write_netcdf
-from cloudmask.data.regions import regions
-from cloudmask.data.safe import Confidence
-from cloudmask.data.scene import read_scene
+from cloudmask import metrics
+from cloudmask.cli import errors
+from cloudmask.data.read import read_scene
+from cloudmask.data.slstr import Confidence
+from cloudmask.evaluate.regions import regions
+from cloudmask.predict.masks import Mask, classify, read_mask, write_hdf5, write_netcdf
 
 CLASSES = ("clear", "cloud")
 
 
 def evaluate(*words):
-    return command.run(tiny.cli.main, ["evaluate", *map(str, words)], program="cloudmask")
+    return errors.run(tiny.cli.main, ["evaluate", *map(str, words)], program="cloudmask")
 
 
 def make_mask(scene, seed, *, classes=CLASSES, **attributes):

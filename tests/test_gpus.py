@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from cloudmask import runlog
-from cloudmask.command import AgreedError
+from cloudmask import record
+from cloudmask.cli.errors import AgreedError
+from cloudmask.record import environment, settings
 from cloudmask.train import gpus
 
 A100 = "NVIDIA A100-SXM4-40GB, 550.54.15, 40960 MiB"
@@ -75,7 +76,7 @@ def test_nvidia_smi_knows_a_visible_gpu_by_its_place_on_the_host():
 def test_the_environment_names_gpus_driver_and_memory(nvidia_smi):
     words = nvidia_smi(A100, A100)
     one = {"name": "NVIDIA A100-SXM4-40GB", "driver_version": "550.54.15"}
-    assert runlog.environment()["gpus"] == [one | {"memory.total": "40960 MiB"}] * 2
+    assert environment()["gpus"] == [one | {"memory.total": "40960 MiB"}] * 2
     query = "--query-gpu=name,driver_version,memory.total --format=csv,noheader"
     assert words.read_text() == query
 
@@ -97,7 +98,7 @@ def test_free_memory_is_that_of_one_gpu_in_bytes(nvidia_smi):
 )
 def test_where_nvidia_smi_has_nothing_to_say_nothing_is_recorded(nvidia_smi, lines, code):
     nvidia_smi(*lines, code=code)
-    assert runlog.gpus() == []
+    assert record.gpus() == []
 
 
 @pytest.mark.parametrize(
@@ -110,13 +111,13 @@ def test_free_memory_that_is_not_told_is_not_known(nvidia_smi, said):
 
 def test_an_nvidia_smi_that_hangs_is_given_up(nvidia_smi, monkeypatch):
     nvidia_smi(A100, then="sys.stdout.flush(); time.sleep(600)")
-    monkeypatch.setattr(runlog, "SMI_SECONDS", 0.2)
-    assert runlog.gpus() == []
+    monkeypatch.setattr(record, "SMI_SECONDS", 0.2)
+    assert record.gpus() == []
 
 
 def test_without_nvidia_smi_there_are_no_gpus(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert runlog.environment()["gpus"] == []
+    assert environment()["gpus"] == []
     assert gpus.free_on("0") is None
 
 
@@ -136,4 +137,4 @@ def test_how_ranks_communicate_on_gpus_is_recorded(monkeypatch):
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert given.items() <= runlog.settings().items()
+    assert given.items() <= settings().items()

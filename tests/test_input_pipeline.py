@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tiny
 
-from cloudmask.data.encoding import FILL, decode
-from cloudmask.data.patchset import PatchReader, open_patchset
+from cloudmask.data.patchset.encoding import FILL, decode
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.train.input_pipeline import Augmentation, Source, read_ahead
 from cloudmask.train.schedule import PAD, epoch_plan
 

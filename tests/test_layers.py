@@ -19,7 +19,7 @@ FLOORS = [
     {"mllog_entries"},
     {"mllog"},
     {"data", "model"},
-    {"modelfile"},
+    {"keras_file"},
     {"train"},
     {"predict", "evaluate_patches", "evaluate_scenes", "report"},
     {"evaluate"},

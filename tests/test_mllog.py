@@ -15,7 +15,7 @@ from mlperf_logging.compliance_checker import mlp_parser
 from mlperf_logging.mllog import constants
 from tiny import Case
 
-from cloudmask import command, config
+from cloudmask.cli import errors, flags, options
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ def runs(work, clock):
 def mllog(*words, out, org="ACME", system="laptop"):
     """Exit code of the command line, run in this process."""
     words = ["mllog", *words, "--out", out, "--org", org, "--system", system]
-    return command.run(tiny.cli.main, [str(word) for word in words], program="cloudmask")
+    return errors.run(tiny.cli.main, [str(word) for word in words], program="cloudmask")
 
 
 def parsed(path):
@@ -111,7 +111,7 @@ def summary(runs):
 
 
 def test_every_run_has_its_log_in_the_order_given(folder):
-    names = ["README.md", "config.yaml", "result-0.txt", "result-1.txt", "result-2.txt"]
+    names = ["README.md", "options.yaml", "result-0.txt", "result-1.txt", "result-2.txt"]
     assert sorted(path.name for path in folder.iterdir()) == [*names, "training.yaml"]
     found = [values(parsed(folder / f"result-{n}.txt")) for n in range(3)]
     assert [record["seed"] for record in found] == [0, 1, 2]
@@ -234,10 +234,10 @@ def test_only_the_attempt_that_finished_counts(runs, tmp_path):
 
 def test_the_configuration_repeats_the_training(folder, runs):
     words = ["--config", folder / "training.yaml", "--data", "set", "--out", "run", "--seed", 0]
-    again = config.parse(config.TrainConfig, [str(w) for w in words], prog="train")
-    words = ["--config", runs["one"] / "config.yaml", "--data", "set", "--out", "run"]
-    assert again == config.parse(config.TrainConfig, [str(w) for w in words], prog="train")
-    page = yaml.safe_load((folder / "config.yaml").read_text())
+    again = flags.parse(options.TrainConfig, [str(w) for w in words], prog="train")
+    words = ["--config", runs["one"] / "options.yaml", "--data", "set", "--out", "run"]
+    assert again == flags.parse(options.TrainConfig, [str(w) for w in words], prog="train")
+    page = yaml.safe_load((folder / "options.yaml").read_text())
     assert page["training"] == yaml.safe_load((folder / "training.yaml").read_text())
     assert page["seeds"] == [0, 1, 2]
     assert "url" not in page["code"], "nobody has told where it is"
@@ -313,7 +313,7 @@ def test_names_that_are_no_folder_names_are_refused(tmp_path, capsys, flag, name
     names = {"org": "ACME", "system": "laptop", "descriptor": "first"} | {flag: name}
     words = [f"--{key}={value}" for key, value in names.items()]
     words = ["mllog", str(tmp_path / "run"), "--out", str(tmp_path / "out"), *words]
-    assert command.run(tiny.cli.main, words, program="cloudmask") == 2
+    assert errors.run(tiny.cli.main, words, program="cloudmask") == 2
     assert f"--{flag} '" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from cloudmask import metrics, modelfile
+from cloudmask import metrics
+from cloudmask.model import keras_file
+from cloudmask.model.keras_file import ModelInfo
 from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
 from cloudmask.model.unet import num_logits, unet
-from cloudmask.modelfile import ModelInfo
 
 MEAN, STD = (0.3, 280.0, 270.0), (0.2, 15.0, 22.0)
 INFO = ModelInfo(
@@ -269,19 +270,19 @@ def test_the_threshold_is_a_probability():
 @pytest.fixture
 def saved(tmp_path, random):
     """(model file, the model that was saved)."""
-    model = modelfile.build(INFO, seed=3)
+    model = keras_file.build(INFO, seed=3)
     for variable in model.trainable_variables:
         variable.assign(variable + random.normal(0, 0.05, variable.shape))
     path = tmp_path / "run" / "model.keras"
     path.parent.mkdir()
-    modelfile.save(path, [v.numpy() for v in model.trainable_variables], INFO)
+    keras_file.save(path, [v.numpy() for v in model.trainable_variables], INFO)
     return path, model
 
 
 def test_model_file_gives_back_what_was_saved(saved, random):
     path, model = saved
     for place in (path, path.parent):
-        found, info = modelfile.load(place)
+        found, info = keras_file.load(place)
         assert info == INFO
         image = physical(random)
         np.testing.assert_array_equal(found(image), model(image))
@@ -290,9 +291,9 @@ def test_model_file_gives_back_what_was_saved(saved, random):
 
 def test_model_is_saved_in_float32_whatever_it_was_trained_in(tmp_path, random):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = modelfile.build(INFO)
+    model = keras_file.build(INFO)
     path = tmp_path / "model.keras"
-    modelfile.save(path, [v.numpy() for v in model.trainable_variables], INFO)
+    keras_file.save(path, [v.numpy() for v in model.trainable_variables], INFO)
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
     keras.config.set_dtype_policy("float32")
     stored = keras.saving.load_model(path)
@@ -303,12 +304,12 @@ def test_model_is_saved_in_float32_whatever_it_was_trained_in(tmp_path, random):
 
 def test_dropout_changes_training_but_not_the_saved_model(tmp_path, random):
     info = ModelInfo(**(vars(INFO) | {"dropout": (0.5, 0.5)}))
-    model = modelfile.build(info)
+    model = keras_file.build(info)
     image = physical(random)
     assert (model(image, training=True).numpy() != model(image).numpy()).any()
     path = tmp_path / "model.keras"
-    modelfile.save(path, [v.numpy() for v in model.trainable_variables], info)
-    found, _ = modelfile.load(path)
+    keras_file.save(path, [v.numpy() for v in model.trainable_variables], info)
+    found, _ = keras_file.load(path)
     np.testing.assert_array_equal(found(image), model(image))
 
 
@@ -338,19 +339,19 @@ def test_model_file_loads_in_plain_keras_without_this_project(saved, tmp_path, r
 def test_a_file_that_is_no_model_is_refused(saved, tmp_path):
     path, _ = saved
     with pytest.raises(ValueError, match="is not a finished run"):
-        modelfile.load(tmp_path)
+        keras_file.load(tmp_path)
     with pytest.raises(ValueError, match="is not there"):
-        modelfile.load(tmp_path / "none.keras")
+        keras_file.load(tmp_path / "none.keras")
     other = tmp_path / "other.keras"
     other.write_bytes(b"not a zip file")
     with pytest.raises(ValueError, match=r"other\.keras is not a cloudmask model"):
-        modelfile.load(other)
+        keras_file.load(other)
     other.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match="is not a cloudmask model"):
-        modelfile.load(other)
+        keras_file.load(other)
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(other)
     with pytest.raises(ValueError, match="is not a cloudmask model"):
-        modelfile.load(other)
+        keras_file.load(other)
 
 
 @pytest.mark.parametrize("text", ['{"channels": ["a"]}', "[1, 2]", "{", '{"strange": 1}'])
@@ -359,16 +360,16 @@ def test_a_model_of_another_program_is_refused(saved, tmp_path, text):
     other = tmp_path / "other.keras"
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, "w") as target:
         for name in source.namelist():
-            content = text if name == modelfile.INFO else source.read(name)
+            content = text if name == keras_file.INFO else source.read(name)
             target.writestr(name, content)
     with pytest.raises(ValueError, match="is not a cloudmask model"):
-        modelfile.load(other)
+        keras_file.load(other)
 
 
 def test_a_model_says_what_its_numbers_mean(saved):
     path, _ = saved
     with zipfile.ZipFile(path) as archive:
-        values = json.loads(archive.read(modelfile.INFO))
+        values = json.loads(archive.read(keras_file.INFO))
     assert values["channels"] == list(INFO.channels)
     assert values["classes"] == list(INFO.classes)
 

@@ -9,19 +9,14 @@ import h5py
 import numpy as np
 import pytest
 
-from cloudmask.data.patchset import (
-    FileEntry,
-    PatchReader,
-    PatchSetError,
-    build_manifest,
-    decode,
-    open_patchset,
-    verify,
-    verify_files,
-    write_manifest,
-    write_patches,
-)
-from cloudmask.data.scene import UNKNOWN, Scene
+from cloudmask.data.patchset.encoding import decode
+from cloudmask.data.patchset.files import write_patches
+from cloudmask.data.patchset.manifest import build_manifest, write_manifest
+from cloudmask.data.patchset.model import FileEntry, PatchSetError
+from cloudmask.data.patchset.open import open_patchset, verify, verify_files
+from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.data.scene import Scene
+from cloudmask.metrics import UNKNOWN
 
 SIZE = 16
 
@@ -390,7 +385,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from cloudmask.data.patchset import write_patches
+from cloudmask.data.patchset.files import write_patches
 from cloudmask.data.scene import Scene
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))

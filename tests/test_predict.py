@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 import sen3
 
-from cloudmask.data.masks import (
-    NODATA,
-    Mask,
-    classify,
-    read_netcdf,
-    write_hdf5,
-    write_netcdf,
-)
-from cloudmask.data.scene import read_scene
+from cloudmask.data.read import read_scene
 from cloudmask.data.tiles import cover
-from cloudmask.predict import predict_image, receptive_margin
+from cloudmask.predict.command import predict_image, receptive_margin
+from cloudmask.predict.masks import NODATA, Mask, classify, read_netcdf, write_hdf5, write_netcdf
 
 LEVELS = 4
 CHANNELS = tuple(f"band_{number}" for number in range(1, 4))
@@ -176,13 +169,13 @@ def test_a_disk_that_takes_no_more_leaves_nothing_and_is_told_in_one_line(tmp_pa
     code = f"""
 import numpy as np, resource
 from pathlib import Path
-from cloudmask import command
-from cloudmask.data import masks
+from cloudmask.cli import errors
+from cloudmask.predict import masks
 values = np.random.default_rng(0).random((200, 200, 1)).astype("f4")
 mask = masks.Mask("s", ("a", "b"), values, None, masks.classify(values, threshold=0.5))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 main = lambda words: masks.{write}(Path(words[0]), mask)
-raise SystemExit(command.run(main, [{str(tmp_path / "full.nc")!r}], program="cloudmask"))
+raise SystemExit(errors.run(main, [{str(tmp_path / "full.nc")!r}], program="cloudmask"))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
@@ -201,10 +194,10 @@ def test_a_foreign_file_is_no_mask(tmp_path):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model of random weights and two scenes."""
-    from cloudmask import modelfile
+    from cloudmask.model import keras_file
 
     top = tmp_path_factory.mktemp("predict")
-    info = modelfile.ModelInfo(
+    info = keras_file.ModelInfo(
         channels=CHANNELS,
         classes=("clear", "cloud"),
         widths=(4, 8),
@@ -215,9 +208,9 @@ def folder(tmp_path_factory):
         always_there=CHANNELS,
     )
     for seed in (0, 1):
-        model = modelfile.build(info, seed=seed)
+        model = keras_file.build(info, seed=seed)
         weights = [np.asarray(v.value) for v in model.trainable_variables]
-        modelfile.save(top / f"model{seed}.keras", weights, info)
+        keras_file.save(top / f"model{seed}.keras", weights, info)
     (top / "scenes").mkdir()
     for number in range(2):
         image = np.random.default_rng(number).normal(0, 1, (37, 45, 3)).astype(np.float32)
@@ -262,10 +255,10 @@ def test_command_predicts_once_goes_on_and_refuses_other_options(folder, tmp_pat
 @pytest.fixture(scope="module")
 def slstr_model(tmp_path_factory):
     """A network of random weights for all nine channels, which has never seen a night."""
-    from cloudmask import modelfile
     from cloudmask.data.slstr import CHANNELS, CLASSES
+    from cloudmask.model import keras_file
 
-    info = modelfile.ModelInfo(
+    info = keras_file.ModelInfo(
         channels=CHANNELS,
         classes=CLASSES,
         widths=(4, 8),
@@ -276,8 +269,8 @@ def slstr_model(tmp_path_factory):
         always_there=CHANNELS,
     )
     path = tmp_path_factory.mktemp("slstr") / "model.keras"
-    weights = [np.asarray(v.value) for v in modelfile.build(info).trainable_variables]
-    modelfile.save(path, weights, info)
+    weights = [np.asarray(v.value) for v in keras_file.build(info).trainable_variables]
+    keras_file.save(path, weights, info)
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from cloudmask import command
+from cloudmask.cli import errors
 from cloudmask.train.preemption import listening
 
 FAST = ("--epochs", 3, "--batch-size", 2, "--widths", 4, 8, "--precision", "float32")
@@ -90,8 +90,8 @@ def check_stopped_and_resumed(folder, patchset, whole, *, err, ranks, step=None)
 @pytest.mark.parametrize(
     ("ranks", "by", "number", "code"),
     [
-        (1, "python", signal.SIGTERM, command.STOPPED),
-        (2, "mpirun", signal.SIGUSR1, command.STOPPED),
+        (1, "python", signal.SIGTERM, errors.STOPPED),
+        (2, "mpirun", signal.SIGUSR1, errors.STOPPED),
         (2, "horovodrun --gloo", signal.SIGUSR1, 1),
     ],
 )
@@ -123,5 +123,5 @@ def test_run_that_is_told_at_an_awkward_moment_goes_on_to_the_same_bits(
 ):
     words = ("--data", patchset, *FAST, "--out", tmp_path)
     ended = tiny.finish(tiny.start(tiny.ROOT / "tests" / "told.py", when, *words, ranks=ranks))
-    assert ended.code == command.STOPPED, ended.err
+    assert ended.code == errors.STOPPED, ended.err
     check_stopped_and_resumed(tmp_path, patchset, whole, err=ended.err, ranks=ranks, step=step)

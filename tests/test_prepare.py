@@ -7,10 +7,14 @@ import time
 import numpy as np
 import pytest
 
-from cloudmask.data import prepare as module
-from cloudmask.data.patchset import PatchReader, PatchSetError, decode, open_patchset
-from cloudmask.data.prepare import prepare, verify_command
-from cloudmask.data.scene import SceneError, read_scene
+from cloudmask.data.patchset.encoding import decode
+from cloudmask.data.patchset.model import PatchSetError
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.data.prepare import command as module
+from cloudmask.data.prepare.command import prepare, verify_command
+from cloudmask.data.read import read_scene
+from cloudmask.data.scene import SceneError
 
 OPTIONS = {"patch_size": 16, "seed": 42}
 
@@ -88,7 +92,7 @@ def test_place_and_order_of_the_scenes_do_not_matter(archive, tmp_path, tree):
 BREAKS_OFF = """
 import sys, time
 from pathlib import Path
-from cloudmask.data import prepare as module
+from cloudmask.data.prepare import command as module
 
 def slowly(*args, write=module.write_patches, **options):
     time.sleep(0.1)
@@ -119,14 +123,14 @@ def test_killed_run_goes_on_and_ends_with_the_bytes_of_an_unbroken_one(
         assert not (out / "manifest.json").exists()
         with pytest.raises(PatchSetError, match="prepare has not finished"):
             open_patchset(out)
-    (out / ".prepare/S3A_09.part").write_bytes(b"half a file")
+    (out / ".prepare/.S3A_09.h5.0123.part").write_bytes(b"half a file")
     finished = len(list(out.glob(".prepare/*.json")))
     read = []
     monkeypatch.setattr(module, "read_scene", lambda *a, **k: read.append(a) or read_scene(*a, **k))
     assert run(archive, out) == 0
     assert len(read) == 10 - finished
     assert tree(out) == tree(tmp_path / "whole")
-    assert not list(out.glob(".prepare/*.part"))
+    assert not list(out.rglob(".*.part"))
 
 
 def test_damaged_note_of_a_scene_means_the_scene_is_done_again(archive, tmp_path, tree):

@@ -8,7 +8,7 @@ import sys
 import pytest
 import tiny
 
-from cloudmask.data.parallel import own_cores
+from cloudmask.host import own_cores
 
 
 def shared_out(*affinities):

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cloudmask import __main__ as cli
-from cloudmask.data.masks import Mask, classify, write_netcdf
+from cloudmask.predict.masks import Mask, classify, write_netcdf
 from cloudmask.report import patterns, quicklook
 from cloudmask.report.page import worst_first
 from cloudmask.report.verdict import comparison_sentence, mcnemar_sentence
@@ -208,7 +208,7 @@ def test_full_size_difference_is_the_plain_computation(page, masks):
     record = next(scene for scene in found["scenes"] if scene["name"] == "..plain")
     with np.load(record["scene"]) as file:
         truth = file["truth"]
-    from cloudmask.data.masks import read_netcdf
+    from cloudmask.predict.masks import read_netcdf
 
     given = read_netcdf(masks / record["mask"]).mask
     (path,) = page.with_name("a page_files").glob("*-plain-difference.png")

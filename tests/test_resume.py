@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from cloudmask.config import TrainConfig
+from cloudmask.cli.options import TrainConfig
 from cloudmask.train import checkpoint, network, resume
 from cloudmask.train.epoch import rest_of_epoch
 from cloudmask.train.plan import make_plan

@@ -14,11 +14,17 @@ import numpy as np
 import pytest
 import sen3
 
-from cloudmask.data import safe
-from cloudmask.data.patchset import PatchReader, decode, open_patchset
-from cloudmask.data.safe_arrays import read_raw
-from cloudmask.data.safe_grid import block_means, interpolate_ties
-from cloudmask.data.scene import UNKNOWN, SceneError, find_scenes, read_scene
+from cloudmask.data import slstr
+from cloudmask.data.archive import find_scenes
+from cloudmask.data.formats.safe import product as safe
+from cloudmask.data.formats.safe.arrays import read_raw
+from cloudmask.data.formats.safe.grid import block_means, interpolate_ties
+from cloudmask.data.patchset.encoding import decode
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.data.read import read_scene
+from cloudmask.data.scene import SceneError
+from cloudmask.metrics import UNKNOWN
 
 REAL_PRODUCT = (
     "slstr/S3A_SL_1_RBT____20170315T113420_20170315T113720_20170315T135348_0179_015_237_1439_SVL_O_"
@@ -176,7 +182,7 @@ def test_coordinates_and_flags_are_those_of_the_files(tmp_path, values):
     np.testing.assert_allclose(scene.longitude.ravel(), longitude / 1e6, atol=2e-6)
     assert scene.confidence.dtype == np.uint16
     assert (scene.confidence == values.confidence).all()
-    day = scene.confidence & safe.Confidence.DAY > 0
+    day = scene.confidence & slstr.Confidence.DAY > 0
     assert day.all() == (values.confidence & 1024 > 0).all()
 
 

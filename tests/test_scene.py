@@ -4,8 +4,11 @@ import h5py
 import numpy as np
 import pytest
 
-from cloudmask.data.scene import UNKNOWN, SceneError, find_scenes, missing_pixels, read_scene
+from cloudmask.data.archive import find_scenes
+from cloudmask.data.read import read_scene
+from cloudmask.data.scene import SceneError, missing_pixels
 from cloudmask.data.slstr import CHANNELS
+from cloudmask.metrics import UNKNOWN
 
 
 def test_hdf_scene_has_the_files_values_in_nine_float32_channels(tmp_path, write_hdf, scene_arrays):

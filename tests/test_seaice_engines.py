@@ -66,8 +66,8 @@ def check(code, out, err, folder, expected, *, records=True):
 
 @pytest.mark.mpi
 def test_two_ranks_write_what_one_process_writes(scenes, expected, tmp_path, start):
-    code = "import sys; from cloudmask import command; from seaice.__main__ import main\n"
-    code += "sys.exit(command.run(main, sys.argv[1:], program='seaice'))"
+    code = "import sys; from cloudmask.cli import errors; from seaice.__main__ import main\n"
+    code += "sys.exit(errors.run(main, sys.argv[1:], program='seaice'))"
     words = ["label", scenes, "--out", tmp_path / "out", "--engine", "mpi"]
     process = start(code, *words, ranks=2)
     out, err = process.communicate(timeout=60)

@@ -9,7 +9,9 @@ import tiny
 from test_seaice_label import scene, write
 
 from cloudmask import __main__ as cloudmask_cli
-from cloudmask.data.patchset import PatchReader, decode, open_patchset
+from cloudmask.data.patchset.encoding import decode
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
 from seaice import __main__ as cli
 from seaice import rasters, scores
 from seaice.colour import CLASSES, THICK, THIN, UNKNOWN, WATER

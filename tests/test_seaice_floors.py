@@ -56,7 +56,7 @@ for name in COMMANDS:
         main([name, "--help"])
     except SystemExit as stop:
         assert not stop.code
-sys.exit(command.run(main, sys.argv[1:], program="seaice"))
+sys.exit(errors.run(main, sys.argv[1:], program="seaice"))
 """
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cloudmask.config import UsageError
+from cloudmask.cli.errors import UsageError
 from seaice import __main__ as cli
 from seaice import colour, label, sources, work
 from seaice.colour import THICK, THIN, UNKNOWN, WATER
@@ -247,7 +247,7 @@ def test_a_full_disk_stops_the_work(archive, tmp_path, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(work.runlog, "write_aside", full)
+    monkeypatch.setattr(work, "write_whole", full)
     with pytest.raises(OSError, match="No space left"):
         cli.main(["label", str(archive), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out/summary.json").exists()

@@ -8,7 +8,7 @@ from test_seaice_engines import files
 from test_seaice_label import run
 
 from cloudmask import __main__ as cloudmask_cli
-from cloudmask.data.patchset import open_patchset
+from cloudmask.data.patchset.open import open_patchset
 from seaice import rasters
 from seaice.colour import THICK, UNKNOWN
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from cloudmask.data.split import parse_split, split_scenes
+from cloudmask.data.prepare.split import parse_split, split_scenes
 
 USUAL = parse_split("train=0.8,valid=0.2")
 

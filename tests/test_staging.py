@@ -9,9 +9,10 @@ import threading
 import pytest
 import tiny
 
-from cloudmask.command import AgreedError
-from cloudmask.config import TrainConfig
-from cloudmask.data.patchset import PatchReader, open_patchset
+from cloudmask.cli.errors import AgreedError
+from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.train import staging
 from cloudmask.train.plan import make_plan
 from cloudmask.train.ranks import OneRank

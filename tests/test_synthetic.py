@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from cloudmask.data import synthetic
-from cloudmask.data.fractal import fractal_field, quantile
-from cloudmask.data.synthetic import (
+from cloudmask.data.synthetic import scenes as synthetic
+from cloudmask.data.synthetic.fractal import fractal_field, quantile
+from cloudmask.data.synthetic.scenes import (
     DATASETS,
     SyntheticScene,
     make_scene,

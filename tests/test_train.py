@@ -12,9 +12,12 @@ import tensorflow as tf
 import tiny
 from tiny import Case
 
-from cloudmask import modelfile
-from cloudmask.config import TrainConfig, parse
-from cloudmask.data.patchset import PatchReader, decode, open_patchset
+from cloudmask.cli.flags import parse
+from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.encoding import decode
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.model import keras_file
 from cloudmask.train import checkpoint, due, schedule, summary, timing
 from cloudmask.train.epoch import patches_to_read, rest_of_epoch
 from cloudmask.train.plan import make_plan
@@ -532,7 +535,7 @@ def test_patience_stops_and_gives_the_best_weights(results, work):
     assert losses.index(min(losses)) == found["best"]["epoch"] - 1 == len(losses) - 3
     best = checkpoint.load(work / "best" / "checkpoints", found["best"]["step"])
     by_name = dict(zip(best.state["variables"], best.variables, strict=True))
-    model, _ = modelfile.load(work / "best")
+    model, _ = keras_file.load(work / "best")
     for variable in model.trainable_variables:
         np.testing.assert_array_equal(variable, by_name[variable.path])
 
@@ -550,8 +553,8 @@ def test_a_run_can_stop_at_its_target(results, work):
 @pytest.mark.slow
 def test_a_step_is_that_of_plain_keras(results, work, patchset):
     """Weighted mean over the known pixels inside the frame, its gradient, one step of Adam."""
-    trained, info = modelfile.load(work / "one-step")
-    plain = modelfile.build(info, seed=5)
+    trained, info = keras_file.load(work / "one-step")
+    plain = keras_file.build(info, seed=5)
     with PatchReader(open_patchset(patchset), "train") as reader:
         batch = reader.read(range(30))
     inside = np.s_[:, 3:-3, 3:-3]

@@ -14,9 +14,13 @@ import tiny
 from many_runs import tree
 from tiny import Case
 
-from cloudmask import metrics, modelfile
-from cloudmask.config import TrainConfig, parse
-from cloudmask.data.patchset import PatchReader, decode, open_patchset
+from cloudmask import metrics
+from cloudmask.cli.flags import parse
+from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.encoding import decode
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.model import keras_file
 from cloudmask.train import checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
@@ -285,7 +289,7 @@ def test_compiled_steps_train_the_same_within_rounding(results, work):
 
 def test_validation_counts_every_pixel_of_all_ranks_once(results, work, patchset):
     best = summary_of(work / "same")["best"]
-    model, info = modelfile.load(work / "same")
+    model, info = keras_file.load(work / "same")
     with PatchReader(open_patchset(patchset), "valid") as reader:
         batch = reader.read(range(len(reader)))
     logits = model(decode(batch.image, batch.scale, batch.offset)).numpy()[..., 0]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from cloudmask import __main__ as cli
-from cloudmask.data.patchset import open_patchset
+from cloudmask.data.patchset.open import open_patchset
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

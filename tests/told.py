@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 import train_hvd
-from cloudmask import command
+from cloudmask.cli import errors
 from cloudmask.data import parallel
 from cloudmask.train import loop, ranks
 
 
 def tell() -> None:
-    if command.launched_rank() == parallel.launched_size(os.environ)[0] - 1:
+    if errors.launched_rank() == parallel.launched_size(os.environ)[0] - 1:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -48,7 +48,7 @@ def main(when: str, words: list[str]) -> int:
         make = getattr(loop, name)
         call = int(number or 1)
         setattr(loop, name, lambda *made, **named: telling(make(*made, **named), call=call))
-    return command.run(train_hvd.main, words, program="train_hvd.py")
+    return errors.run(train_hvd.main, words, program="train_hvd.py")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from them does not depend on the number of ranks.
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 from tqdm import tqdm
+
+from cloudmask import host
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -131,7 +132,7 @@ def world() -> World:
 
 def take_cores(world: World) -> tuple[int, ...]:
     """Bind this process to cores that no other rank of its host computes on, and name them."""
-    cores = own_cores(*_neighbours(world, tuple(sorted(os.sched_getaffinity(0)))))
+    cores = host.own_cores(*_neighbours(world, host.allowed_cores()))
     os.sched_setaffinity(0, cores)
     return cores
 
@@ -145,26 +146,9 @@ def _neighbours(world: World, cores: tuple[int, ...]) -> tuple[dict[int, tuple[i
         local_size = int(os.environ.get("HOROVOD_LOCAL_SIZE", "1"))
         local_rank = int(os.environ.get("HOROVOD_LOCAL_RANK", "0"))
         return dict.fromkeys(range(local_size), cores), local_rank
-    everyone = world.broadcast(world.gather((platform.node(), world.rank, cores))) or []
-    here = {rank: theirs for host, rank, theirs in everyone if host == platform.node()}
+    everyone = world.broadcast(world.gather((host.name(), world.rank, cores))) or []
+    here = {rank: theirs for where, rank, theirs in everyone if where == host.name()}
     return here, world.rank
-
-
-def own_cores(affinities: dict[int, tuple[int, ...]], rank: int) -> tuple[int, ...]:
-    """Rank -> allowed cores of every rank on a host: the cores that `rank` shall use.
-
-    Ranks that a launcher bound to cores of their own keep them. Ranks that share one set (no
-    binding) share it out; where there are more ranks than cores, several take the same core.
-    """
-    mine = affinities[rank]
-    sharing = sorted(other for other, cores in affinities.items() if cores == mine)
-    if len(sharing) == 1:
-        return mine
-    position = sharing.index(rank)
-    if len(sharing) > len(mine):
-        return (mine[position % len(mine)],)
-    share = len(mine) // len(sharing)
-    return mine[position * share : (position + 1) * share]
 
 
 def deal(weights: Sequence[float], hands: int) -> list[list[int]]:

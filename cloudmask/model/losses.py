@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-UNKNOWN = 255
+from cloudmask.metrics import UNKNOWN
 
 
 def cross_entropy(

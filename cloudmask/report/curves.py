@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cloudmask.report.text import is_number, number
 from cloudmask.report.verdict import REFERENCES, title_of
+from cloudmask.text import is_number, number
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#555555")

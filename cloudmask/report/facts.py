@@ -8,8 +8,8 @@ from typing import Any
 from cloudmask.report import curves
 from cloudmask.report.curves import Picture
 from cloudmask.report.sources import Part, Run
-from cloudmask.report.text import NONE, commit, count, date, fingerprint, plural
 from cloudmask.report.verdict import title_of
+from cloudmask.text import NONE, commit, count, date, fingerprint, plural
 
 Facts = tuple[tuple[str, str], ...]
 

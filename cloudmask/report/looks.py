@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cloudmask.files import write_whole
 from cloudmask.report import patterns, quicklook
 from cloudmask.report.patterns import Style
-from cloudmask.report.text import percent
-from cloudmask.runlog import write_aside
+from cloudmask.text import percent
 
 THUMBNAIL = 480
 """longest side of a small picture, pixels"""
@@ -52,7 +52,7 @@ class Place:
     def write(self, name: str, picture: np.ndarray) -> str:
         """Write a PNG, whole or not at all; its path relative to the page. Raises OSError."""
         path = self.folder / f"{self.stem}-{name}.png"
-        write_aside(path, quicklook.encode(picture))
+        write_whole(path, quicklook.encode(picture))
         return f"{self.folder.name}/{path.name}"
 
 

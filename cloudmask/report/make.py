@@ -9,8 +9,10 @@ import jinja2
 from markupsafe import Markup
 from tqdm import tqdm
 
-from cloudmask import __version__, runlog
-from cloudmask.config import ReportConfig
+from cloudmask import __version__
+from cloudmask.cli.options import ReportConfig
+from cloudmask.files import write_whole
+from cloudmask.record import now
 from cloudmask.report import looks, page, pictures, sources
 from cloudmask.report.looks import Place, Quicklook
 from cloudmask.report.page import Chapter
@@ -35,7 +37,7 @@ def report(config: ReportConfig) -> int:
     ]
     config.out.parent.mkdir(parents=True, exist_ok=True)
     shown = _pictures(parts, chapters, folder)
-    runlog.write_aside(config.out, render(chapters, shown).encode())
+    write_whole(config.out, render(chapters, shown).encode())
     files = {item.file.rpartition("/")[2] for found in shown.values() for item in found}
     _drop_old(folder, files)
     count = len(shown)
@@ -88,7 +90,7 @@ def render(chapters: list[Chapter], shown: Shown) -> str:
         title=f"Cloud masks: {names}" if _is_cloud(chapters) else f"Masks: {names}",
         chapters=chapters,
         shown=shown,
-        made=f"cloudmask {__version__}, {runlog.now()[:16].replace('T', ' ')} UTC",
+        made=f"cloudmask {__version__}, {now()[:16].replace('T', ' ')} UTC",
     )
 
 

@@ -11,8 +11,8 @@ from cloudmask.report.curves import Picture
 from cloudmask.report.facts import Facts, Training, of_evaluation, of_run
 from cloudmask.report.sources import Part
 from cloudmask.report.tables import Table
-from cloudmask.report.text import NONE, count, is_number, number, percent, plural
 from cloudmask.report.verdict import REFERENCES, best_reference, title_of, verdict
+from cloudmask.text import NONE, count, is_number, number, percent, plural
 
 
 @dataclass(frozen=True)

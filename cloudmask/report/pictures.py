@@ -9,13 +9,14 @@ from typing import Any, get_args
 
 import numpy as np
 
-from cloudmask.data import masks
-from cloudmask.data.scene import LabelChoice, Scene, missing_pixels, read_scene
+from cloudmask.data.read import read_scene
+from cloudmask.data.scene import LabelChoice, Scene, missing_pixels
+from cloudmask.predict import masks
 from cloudmask.report import looks, patterns, quicklook
 from cloudmask.report.looks import Place, Quicklook
 from cloudmask.report.sources import locate
-from cloudmask.report.text import is_number
 from cloudmask.report.verdict import REFERENCES, title_of
+from cloudmask.text import is_number
 
 
 def of_scene(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloudmask import runlog
+from cloudmask.record import refuse_emulated
 
 EVALUATION = "evaluation.json"
 FORMAT, VERSION = "cloudmask-evaluation", 1
@@ -86,7 +86,7 @@ def _part(path: Path) -> Part:
         raise ValueError(f"{path} is a file; name the run folder or the folder of masks around it")
     if (path / EVALUATION).is_file():
         return _of_masks(path, str(path))
-    runlog.refuse_emulated(path)
+    refuse_emulated(path)
     run = _run(path)
     masks = path / "masks"
     if (masks / EVALUATION).is_file():

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudmask.report.sources import Run
-from cloudmask.report.text import NONE, count, number, p_value, percent, points
 from cloudmask.report.verdict import REFERENCES, mcnemar_sentence, title_of
+from cloudmask.text import NONE, count, number, p_value, percent, points
 
 Figures = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudmask.report.sources import Part, Run
-from cloudmask.report.text import NONE, is_number, number, p_value, percent, plural, points
+from cloudmask.text import NONE, is_number, number, p_value, percent, plural, points
 
 REFERENCES = ("truth", "label", "summary")
 """the best one first"""

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cloudmask import runlog
+from cloudmask.files import finite, sha256_of, write_json, write_whole
 
 VERSION = 2
 
@@ -45,21 +45,21 @@ def save(folder: Path, step: int, variables: dict[str, np.ndarray], state: dict[
             data.attrs["name"] = name
     path = folder / f"step-{step:08d}.h5"
     path.with_suffix(".json").unlink(missing_ok=True)
-    runlog.write_aside(path, memory.getvalue())
+    write_whole(path, memory.getvalue())
     record = {
         "version": VERSION,
         "step": step,
         "bytes": memory.getbuffer().nbytes,
-        "sha256": runlog.sha256_of(path),
+        "sha256": sha256_of(path),
         "state_sha256": _sha256_of_state(state),
         "state": state,
     }
-    runlog.write_json(path.with_suffix(".json"), record)
+    write_json(path.with_suffix(".json"), record)
     return path
 
 
 def _sha256_of_state(state: dict[str, Any]) -> str:
-    text = json.dumps(runlog.finite(state), sort_keys=True, allow_nan=False)
+    text = json.dumps(finite(state), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

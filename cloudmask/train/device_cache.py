@@ -7,13 +7,12 @@ turns and flips are done by the device as permutations of pixels: the same bits 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 
-from cloudmask.data.encoding import FILL
-from cloudmask.data.patchset import PatchReader
+from cloudmask import host
+from cloudmask.data.patchset.encoding import FILL
+from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train import gpus
 from cloudmask.train.epoch import patches_to_read
@@ -153,8 +152,7 @@ def check_room(plan: Plan, ranks: Ranks) -> None:
 
 def check_memory(needed: int, cache: str = "memory") -> None:
     """Raise ValueError when the ranks' caches would not fit this host's free memory."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    free = host.free_memory_bytes()
     if needed > 0.9 * free:
         raise ValueError(_no_room(needed, "on this host", free, cache=cache))
 

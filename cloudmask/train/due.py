@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudmask.config import TrainConfig
+from cloudmask.cli.options import TrainConfig
 from cloudmask.train.plan import Plan
 from cloudmask.train.state import State
 

@@ -27,9 +27,9 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
-from cloudmask import runlog
-from cloudmask.command import AgreedError
-from cloudmask.config import TrainConfig
+from cloudmask.cli.errors import AgreedError
+from cloudmask.cli.options import TrainConfig
+from cloudmask.record import say
 from cloudmask.train import ranks as world
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
@@ -81,7 +81,7 @@ class Elastic:
                 if not self._outlives(error):
                     raise
                 if isinstance(error, HostsChangedError) and self.ranks.is_root:
-                    runlog.say(
+                    say(
                         f"hosts have changed: after step {self._state.step}, which has a "
                         "checkpoint, the ranks that are there now meet"
                     )
@@ -127,7 +127,7 @@ class Elastic:
             "seconds": time.time() - self._committed,
         }
         state.resets.append(reset)
-        runlog.say(line(reset))
+        say(line(reset))
         return state
 
     def begin(

@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cloudmask.config import TrainConfig
+from cloudmask.cli.options import TrainConfig
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from cloudmask import runlog
-from cloudmask.command import AgreedError
+from cloudmask.cli.errors import AgreedError
+from cloudmask.record import nvidia_smi
 
 
 def of_rank(local_rank: int, local_size: int, *, found: int, visible: str | None) -> int:
@@ -60,7 +60,7 @@ def name_for_smi(number: int, visible: str | None) -> str:
 
 def free_on(name: str) -> int | None:
     """Free memory in bytes of one GPU by its index or UUID."""
-    rows = runlog.nvidia_smi("memory.free", "-i", name)
+    rows = nvidia_smi("memory.free", "-i", name)
     found = re.fullmatch(r"(\d+) MiB", rows[0][0]) if rows else None
     return int(found[1]) * 2**20 if found else None
 

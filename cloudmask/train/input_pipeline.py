@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cloudmask.data.encoding import FILL
-from cloudmask.data.patchset import PatchReader
+from cloudmask.data.patchset.encoding import FILL
+from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train.schedule import PAD
 

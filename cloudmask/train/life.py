@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import keras
 
-from cloudmask.config import TrainConfig
-from cloudmask.data.patchset import PatchSet, verify_files
+from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.model import PatchSet
+from cloudmask.data.patchset.open import verify_files
 from cloudmask.model import precision
 from cloudmask.train import device_cache, due, emulate, network, resume, staging
 from cloudmask.train.elastic import Elastic

@@ -14,10 +14,12 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from cloudmask import modelfile, runlog
-from cloudmask.command import AgreedError, StoppedError, describe
-from cloudmask.config import TrainConfig
-from cloudmask.data.patchset import PatchReader
+from cloudmask.cli.errors import AgreedError, StoppedError, describe
+from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.files import write_json
+from cloudmask.model import keras_file
+from cloudmask.record import EventLog
 from cloudmask.train import device_cache, due, elastic, emulate, network, resume, summary, timing
 from cloudmask.train.board import Board
 from cloudmask.train.epoch import rest_of_epoch
@@ -106,7 +108,7 @@ def _train(
             xla=config.xla,
         )
         validate = make_validation(plan, ranks, model, watch)
-    events = runlog.EventLog(folder.events) if ranks.is_root else None
+    events = EventLog(folder.events) if ranks.is_root else None
     curves = folder.tensorboard / "emulated" if config.emulate else folder.tensorboard
     board = Board(curves if config.tensorboard and ranks.is_root else None)
     times = timing.StepTimes()
@@ -223,7 +225,7 @@ def _train(
     record["elastic"] = kept.record(state)
     if events:
         events.write("end", stopped_by=stopped_by, seconds=seconds)
-        runlog.write_json(folder.summary, record)
+        write_json(folder.summary, record)
     return record
 
 
@@ -231,7 +233,7 @@ def _save_model(
     plan: Plan, ranks: Ranks, folder: RunFolder, model: keras.Model, state: State
 ) -> None:
     if ranks.is_root:
-        modelfile.save(folder.model, resume.best_weights(folder, model, state), plan.info)
+        keras_file.save(folder.model, resume.best_weights(folder, model, state), plan.info)
 
 
 def _check_finite(loss: float, step: int, folder: RunFolder) -> None:

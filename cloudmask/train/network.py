@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from cloudmask import modelfile
-from cloudmask.config import TrainConfig
+from cloudmask.cli.options import TrainConfig
+from cloudmask.model import keras_file
 from cloudmask.train.input_pipeline import Augmentation
 from cloudmask.train.plan import Plan
 
@@ -14,7 +14,7 @@ from cloudmask.train.plan import Plan
 def build(config: TrainConfig, plan: Plan) -> tuple[keras.Model, keras.optimizers.Optimizer]:
     """Untrained, the same on every rank."""
     keras.utils.set_random_seed(config.seed)
-    model = modelfile.build(plan.info, seed=config.seed)
+    model = keras_file.build(plan.info, seed=config.seed)
     # Checkpoints know variables by their names: Keras would number those of a second run.
     optimizer = keras.optimizers.Adam(config.lr, name="adam")
     if plan.precision == "float16":

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask import modelfile
-from cloudmask.config import TrainConfig
-from cloudmask.data.patchset import PatchSet, open_patchset
-from cloudmask.model import precision
+from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.model import PatchSet
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.model import keras_file, precision
 from cloudmask.train import schedule
 from cloudmask.train.ranks import Ranks
 
@@ -24,7 +24,7 @@ class Plan:
     """What follows from the configuration, the patch set and the number of ranks."""
 
     patchset: PatchSet
-    info: modelfile.ModelInfo
+    info: keras_file.ModelInfo
     num_patches: int
     num_valid: int
     global_batch: int
@@ -159,7 +159,7 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
     )
     return Plan(
         patchset=patchset,
-        info=modelfile.ModelInfo(
+        info=keras_file.ModelInfo(
             channels=tuple(patchset.channels),
             classes=tuple(patchset.classes),
             widths=tuple(config.widths),

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cloudmask import runlog
-from cloudmask.command import AgreedError, describe
+from cloudmask import host
+from cloudmask.cli.errors import AgreedError, describe
 from cloudmask.data import parallel
+from cloudmask.record import say
 from cloudmask.train import gpus
 
 SETTINGS_CPU = {
@@ -102,7 +103,7 @@ class Ranks:
     def say(self, text: str) -> None:
         """For people: rank 0 alone speaks."""
         if self.is_root:
-            runlog.say(text)
+            say(text)
 
     def on_all(self, work: Callable[[], Any], *, name: str) -> Any:
         """Do local work on every rank; if it fails on any, raise the same AgreedError on all."""
@@ -168,7 +169,7 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
         for name, value in SETTINGS_CPU.items():
             os.environ.setdefault(name, value)
     world = parallel.world()
-    cores = tuple(sorted(os.sched_getaffinity(0))) if found else parallel.take_cores(world)
+    cores = host.allowed_cores() if found else parallel.take_cores(world)
     threads = threads or len(cores)
     # One pool for operations side by side keeps their order, and so the bits, on one thread.
     tf.config.threading.set_intra_op_parallelism_threads(threads)

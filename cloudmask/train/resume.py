@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cloudmask import runlog
+from cloudmask.record import say, warn
 from cloudmask.train import checkpoint
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
@@ -104,7 +104,7 @@ def restore(
         try:
             found = checkpoint.load(folder.checkpoints, step)
         except ValueError as error:
-            runlog.warn(f"passed over {error}")
+            warn(f"passed over {error}")
             continue
         past, names = found.state.pop("identity"), found.state.pop("variables")
         other = differences(past["model"], present["model"])
@@ -118,12 +118,12 @@ def restore(
         if reorder:
             state.change_order(past["order"])
         for change in (*reorder, *differences(past["settings"], present["settings"])):
-            runlog.warn(f"resuming with a change: {change}")
+            warn(f"resuming with a change: {change}")
         for variable, value in zip(variables, found.variables, strict=True):
             variable.assign(value)
-        runlog.say(f"resumed from {found.path}: epoch {state.epoch}, step {state.step}")
+        say(f"resumed from {found.path}: epoch {state.epoch}, step {state.step}")
         return state
-    runlog.say(f"no checkpoint in {folder.checkpoints}: starting at the beginning")
+    say(f"no checkpoint in {folder.checkpoints}: starting at the beginning")
     return State()
 
 

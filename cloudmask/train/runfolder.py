@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cloudmask import runlog
-from cloudmask.config import TrainConfig, to_yaml
+from cloudmask.cli.flags import to_yaml
+from cloudmask.cli.options import TrainConfig
+from cloudmask.files import write_json, write_whole
+from cloudmask.record import environment, now
 from cloudmask.train import checkpoint, gpus
 
 
@@ -58,15 +60,15 @@ class RunFolder:
         """Make the folder and write what the run starts with. Raises OSError with the path."""
         (self.path / "ranks").mkdir(parents=True, exist_ok=True)
         self.summary.unlink(missing_ok=True)  # of what has failed, or is to be trained on
-        runlog.write_aside(self.config, to_yaml(config).encode())
+        write_whole(self.config, to_yaml(config).encode())
         built = {"tensorflow_built_with": gpus.built_with()}
-        runlog.write_json(self.environment, runlog.environment() | built)
+        write_json(self.environment, environment() | built)
 
     def fail(self, error: str, *, rank: int, num_ranks: int, status: str) -> None:
         """Leave a summary of a run that failed or was stopped; the first error is told."""
         if self.claimed and not self.summary.exists():
             record = {"status": status, "error": error, "rank": rank, "ranks": num_ranks}
-            runlog.write_json(self.summary, {**record, "date": runlog.now()})
+            write_json(self.summary, {**record, "date": now()})
 
     def finished(self) -> bool:
         try:

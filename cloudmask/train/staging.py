@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cloudmask import runlog
 from cloudmask.data.parallel import deal
-from cloudmask.data.patchset import FileEntry, PatchReader
+from cloudmask.data.patchset.model import FileEntry
+from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.files import sha256_of
 from cloudmask.train.epoch import patches_to_read
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
@@ -118,7 +119,7 @@ def is_staged(folder: Path, entry: FileEntry) -> bool:
     path = _inside(folder, entry)
     if not path.is_file() or path.stat().st_size != entry.bytes:
         return False
-    return runlog.sha256_of(path) == entry.sha256
+    return sha256_of(path) == entry.sha256
 
 
 def missing_files(folder: Path, entries: Sequence[FileEntry], watch: Watch) -> list[FileEntry]:

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from cloudmask import command
+from cloudmask.cli import errors
 
 FIRST_TIMES = 6
 """how many times as long a thing may take when first done: it is compiled, or caches are cold"""
@@ -73,7 +73,7 @@ def watching(limit_seconds: float) -> Iterator[Watch]:
     watch = Watch(limit_seconds)
     over = threading.Event()
     # Rank 0 speaks first, and mostly alone: its launcher then ends the others.
-    patience = 0.0 if command.launched_rank() == 0 else command.QUIET_SECONDS
+    patience = 0.0 if errors.launched_rank() == 0 else errors.QUIET_SECONDS
 
     def guard() -> None:
         stalled = watch.wait_for_stall(over, patience=patience)
@@ -90,7 +90,7 @@ def watching(limit_seconds: float) -> Iterator[Watch]:
 
 
 def _leave(watch: Watch, phase: Phase) -> None:
-    message = complaint(phase, command.launched_rank(), platform.node())
+    message = complaint(phase, errors.launched_rank(), platform.node())
 
     def tell() -> None:
         print(f"train_hvd.py: error: {message}", file=sys.stderr, flush=True)

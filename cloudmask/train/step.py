@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from cloudmask.data.encoding import FILL
+from cloudmask.data.patchset.encoding import FILL
 from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
 from cloudmask.train.ranks import Ranks
 

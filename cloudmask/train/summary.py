@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask import runlog
-from cloudmask.config import TrainConfig
+from cloudmask.cli.options import TrainConfig
+from cloudmask.record import commit, now, settings, versions
 from cloudmask.train import timing
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
@@ -55,10 +55,10 @@ def make(
         "version": VERSION,
         "status": "finished",
         "stopped_by": stopped_by,
-        "date": runlog.now(),
-        "commit": runlog.commit(),
-        "versions": runlog.versions(),
-        "settings": runlog.settings(),
+        "date": now(),
+        "commit": commit(),
+        "versions": versions(),
+        "settings": settings(),
         "ranks": ranks.size,
         "hosts": sorted({str(place["host"]) for place in placement}),
         "num_hosts": ranks.num_hosts,

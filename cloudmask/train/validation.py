@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from cloudmask import metrics
-from cloudmask.data.patchset import PatchReader
+from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.train.input_pipeline import Source, read_ahead
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks

@@ -1,0 +1,1 @@
+"""Command lines: what can be asked for, how it is read, and how errors are told."""

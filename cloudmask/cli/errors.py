@@ -1,0 +1,121 @@
+"""What every command line here has in common: one clear line for bad input, and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+QUIET_SECONDS = 5.0
+"""how long a rank that leaves the talking to rank 0 waits before it exits"""
+RANK_VARIABLES = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+STOPPED = 75
+"""exit code of work that was told to stop and can go on: EX_TEMPFAIL of sysexits.h (try again)"""
+
+
+class UsageError(ValueError):
+    """A command line or configuration file that cannot be used; the message is one line."""
+
+
+class AgreedError(ValueError):
+    """An error that is raised on every rank alike, so that rank 0 alone need say it."""
+
+
+class StoppedError(AgreedError):
+    """Not a failure: the work was told to stop, and what is done is safe."""
+
+
+def launched_rank() -> int:
+    """This process's rank as its launcher told it, before anything is started; 0 if alone."""
+    for name in RANK_VARIABLES:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: str) -> int:
+    """Call main and turn what users can cause into a line on stderr and an exit code.
+
+    0 done, 1 failed, 2 the command line is wrong, 75 told to stop and ready to go on, 130
+    interrupted. A fault of our own keeps its traceback.
+    """
+    # Of TensorFlow's own log only what is wrong is of use on every rank.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    rank = launched_rank()
+    try:
+        return main(words)
+    except UsageError as error:
+        return _say(program, error, code=2, rank=rank, everywhere=False)
+    except StoppedError as error:
+        return _say(program, error, code=STOPPED, rank=rank, everywhere=False)
+    except AgreedError as error:
+        return _say(program, error, code=1, rank=rank, everywhere=False)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _say(program, describe(error), code=1, rank=rank, everywhere=True)
+    except ValueError as error:
+        return _say(program, error, code=1, rank=rank, everywhere=True)
+    except KeyboardInterrupt:
+        return _say(program, "interrupted", code=130, rank=rank, everywhere=False)
+
+
+@contextlib.contextmanager
+def the_same_on_all_ranks() -> Iterator[None]:
+    """For reading what every rank reads alike: rank 0 alone tells of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise AgreedError(str(error)) from None
+
+
+@contextlib.contextmanager
+def loading_tensorflow() -> Iterator[None]:
+    """Keep what TensorFlow's libraries print while they are loaded, unless loading fails.
+
+    Every rank would print the same lines about its build, from C++, past any log level.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as told:
+        kept = os.dup(2)
+        os.dup2(told.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            told.seek(0)
+            os.write(kept, told.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def describe(error: OSError) -> str:
+    """An OSError as one line that names the file and, where it is known, the way out."""
+    hints = {
+        errno.ENOSPC: "the disk is full: make room and run the same command again",
+        errno.EDQUOT: "the quota is used up: make room and run the same command again",
+        errno.EFBIG: "the file would be larger than is allowed: raise the limit (ulimit -f)",
+        errno.EACCES: "no permission: choose another folder",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENOTDIR: "a part of that path is a file: choose another folder",
+    }
+    what = hints.get(error.errno or 0, error.strerror or str(error))
+    return f"{error.filename}: {what}" if error.filename else str(what)
+
+
+def _say(program: str, error: object, *, code: int, rank: int, everywhere: bool) -> int:
+    line = " ".join(str(error).split())
+    if rank == 0:
+        print(f"{program}: error: {line}", file=sys.stderr, flush=True)
+    elif everywhere:
+        print(f"{program}: error on rank {rank}: {line}", file=sys.stderr, flush=True)
+    else:
+        # A launcher ends all ranks a moment after the first one fails, and rank 0 may be slower.
+        time.sleep(QUIET_SECONDS)
+    return code

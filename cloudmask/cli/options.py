@@ -1,0 +1,252 @@
+"""One frozen dataclass per program; flags and YAML files are generated from their fields."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Paths = tuple[Path, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthConfig:
+    """Write seeded synthetic SLSTR scenes in the benchmark's layout, with their true cloud mask."""
+
+    out: Path
+    """folder for the scenes"""
+    scenes: int = 10
+    """number of scenes"""
+    height: int = 1200
+    """rows of a scene"""
+    width: int = 1500
+    """columns of a scene"""
+    seed: int = 0
+    """the same seed gives the same scenes"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """Cut scenes into a patch set: HDF5 files with a manifest, split by scene."""
+
+    scenes: Annotated[Paths, tyro.conf.Positional]
+    """scene files, or folders that are searched for them"""
+    out: Path
+    """folder for the patch set"""
+    patch_size: int = 256
+    """rows and columns of a patch"""
+    stride: int | None = None
+    """distance between patches in pixels (default: the patch size, no overlap)"""
+    split: str = "train=0.8,valid=0.2"
+    """names and shares of the splits; a scene goes whole into one of them"""
+    split_by: Literal["random", "blocks"] = "random"
+    """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
+    label: Literal["any", "single_moderate", "summary", "probability", "truth"] = "any"
+    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, ..."""
+    seed: int = 42
+    """seed of the split"""
+    strict: bool = False
+    """stop at the first broken scene instead of leaving it out"""
+    verify: bool = True
+    """check the files of a .SEN3 product against the MD5s of its manifest"""
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyConfig:
+    """Check every file of a patch set against the checksums in its manifest."""
+
+    patchset: Annotated[Path, tyro.conf.Positional]
+    """folder of the patch set"""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure a trained run on one split of a patch set, or masks (or a run) on whole scenes."""
+
+    what: Annotated[Path, tyro.conf.Positional]
+    """run folder, .keras model file, or folder of masks"""
+    against: Annotated[Paths, tyro.conf.Positional]
+    """a patch set; or scene files, or folders that are searched for them"""
+    split: str = "valid"
+    """which split of the patch set"""
+    label: Literal["any", "single_moderate", "summary", "probability", "truth"] = "any"
+    """which mask of an SLSTR scene is the label, as in prepare"""
+    threshold: float | None = None
+    """probability from which a pixel of a two-class model counts as the second class (default: 0.5,
+    or that of the masks)"""
+    masks: Path | None = None
+    """where a run's masks of scenes are written (default: masks in the run folder)"""
+    batch_size: int = 8
+    """patches per forward pass"""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """arithmetic of the network"""
+    verify: bool = True
+    """check the files of a .SEN3 product against the MD5s of its manifest"""
+    out: Path | None = None
+    """JSON file for the result (default: evaluation-SPLIT.json in the run folder, of scenes
+    evaluation.json in the folder of their masks)"""
+
+
+@dataclasses.dataclass(frozen=True)
+class MllogConfig:
+    """Write finished runs as a result set of the MLCommons Science benchmark CloudMask."""
+
+    runs: Annotated[Paths, tyro.conf.Positional]
+    """run folders: all that were made under the same conditions, but for their seeds"""
+    out: Path
+    """folder of the result tree; the set goes to OUT/ORG/cloudmask/SYSTEM/DESCRIPTOR"""
+    org: str
+    """who submits, as a folder name"""
+    system: str
+    """what the runs were made on, as a folder name"""
+    descriptor: str = "experiment-1"
+    """what tells this set from others on the system, as a folder name"""
+    status: Literal["research", "onprem", "cloud", "preview"] = "research"
+    """how the system can be had"""
+    runs_made: int | None = None
+    """how many runs were made in all, if these are the best of them (default: not declared)"""
+    staging_seconds: float | None = None
+    """what bringing the data near took before each run, which counts; --stage is known already"""
+    caches_flushed: bool = False
+    """declare that the nodes' caches were flushed before each run"""
+    code_url: str | None = None
+    """where the code can be had"""
+    data_url: str | None = None
+    """where, or by which command, the data can be had"""
+    overwrite: bool = False
+    """replace the results of a set that is there"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Predict whole scenes with a trained network, one mask file per scene."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """run folder, or a .keras model file"""
+    scenes: Annotated[Paths, tyro.conf.Positional]
+    """scene files, or folders that are searched for them"""
+    out: Path
+    """folder for the masks"""
+    models: Paths = ()
+    """more runs or models, say of other seeds: their mean probability and its spread are written"""
+    threshold: float = 0.5
+    """probability from which a pixel of a two-class model is of the second class"""
+    tile: int = 2048
+    """largest rows and columns computed at once; less takes less memory"""
+    overlap: int | None = None
+    """pixels dropped at each cut (default: what the network can see, so that no seam exists)"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """arithmetic of the network; auto: bfloat16 where the device has it"""
+    format: Literal["netcdf", "hdf5"] = "netcdf"
+    """netcdf: CF NetCDF; hdf5: the benchmark's layout, mask (1, H, W, 1)"""
+    verify: bool = True
+    """check the files of a .SEN3 product against the MD5s of its manifest"""
+    overwrite: bool = False
+    """replace masks that another model or other options have made"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """Show a run and the masks it made on one page: figures, curves, and pictures of scenes."""
+
+    sources: Annotated[Paths, tyro.conf.Positional]
+    """run folders, or folders of evaluated masks"""
+    out: Path
+    """the page, say report.html; full-size pictures go into report_files beside it"""
+    show: int = 20
+    """scenes with pictures, the worst first; the table has all"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Train a U-Net on a patch set, on as many ranks as the launcher starts."""
+
+    data: Path
+    """folder of the patch set"""
+    out: Path
+    """run folder: checkpoints, model, logs, summary"""
+    epochs: int = 30
+    """passes over the training patches"""
+    batch_size: int = 4
+    """patches per rank and step"""
+    global_batch: int | None = None
+    """patches per step over all ranks; replaces --batch-size"""
+    max_steps: int | None = None
+    """stop after this many steps, whatever --epochs says"""
+    lr: float = 1e-3
+    """learning rate of Adam"""
+    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
+    """how the learning rate grows with the number of ranks"""
+    warmup_epochs: float = 0.0
+    """epochs in which the learning rate rises linearly from zero to its full value"""
+    lr_decay: Literal["none", "cosine"] = "cosine"
+    """cosine: the learning rate falls to zero over --epochs (or --max-steps)"""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """arithmetic of the network; auto: bfloat16 where the device has it, else float32"""
+    loss: Literal["bce", "wbce"] = "bce"
+    """cross-entropy, plain or with --pos-weight (two classes) or class weights"""
+    pos_weight: float = 0.5
+    """weight of the second class in wbce with two classes"""
+    class_weights: tuple[float, ...] = ()
+    """weight of each class in wbce with more than two classes"""
+    clip_offset: int = 0
+    """pixels at each side of a patch that do not count in the loss"""
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    """channels of the network's levels, from the top"""
+    dropout: tuple[float, ...] = ()
+    """dropout of each level (default: none)"""
+    fixed_mean: tuple[float, ...] = ()
+    """subtracted from each channel (default: the mean of the training pixels)"""
+    fixed_std: tuple[float, ...] = ()
+    """divides each channel (default: the standard deviation of the training pixels)"""
+    augment: bool = True
+    """flips, quarter turns, and changes of gain and offset per channel"""
+    augment_gain: float = 0.2
+    """largest change of gain, and of offset in standard deviations, of each channel by itself"""
+    augment_shared: float = 0.3
+    """the same for all channels of a patch together"""
+    shuffle: Literal["shard", "global"] = "shard"
+    """shard: each rank keeps its own part of the patches; global: the same batches at every N"""
+    stage: Path | None = None
+    """copy what a host's ranks read to this folder on its own disk first, checked on the way"""
+    cache: Literal["none", "memory", "device"] = "none"
+    """where a rank keeps its patches: in memory once read, or in its device's from the start"""
+    patience: int = 0
+    """stop after this many epochs without a better validation loss (0: never)"""
+    target_accuracy: float | None = None
+    """note when validation accuracy first reaches this, and stop there with --stop-at-target"""
+    stop_at_target: bool = False
+    """stop at the epoch that reaches --target-accuracy"""
+    validate_every: int = 1
+    """epochs between validations"""
+    checkpoint_steps: int = 0
+    """also write a checkpoint every so many steps (0: only at each epoch's end)"""
+    keep: int = 3
+    """checkpoints to keep beside the best one"""
+    elastic: bool = False
+    """outlive the loss of ranks, and take in new ones, under horovodrun's elastic driver"""
+    commit_steps: int = 10
+    """steps between --elastic's copies of the state in memory: what a loss can cost"""
+    resume: bool = False
+    """go on from the newest checkpoint in --out that verifies"""
+    verify: bool = True
+    """check every file of the patch set before training; the ranks share the work"""
+    stall_seconds: float = 600.0
+    """end the run when a rank has not got on for so long (0: never); what it does for the first
+    time (start, check, compile, validate) may take six times as long"""
+    seed: int = 0
+    """seed of weights, order and augmentation"""
+    threads: int | None = None
+    """threads per rank (default: the cores the rank may use)"""
+    xla: bool = False
+    """compile the forward and backward pass; no gradient travels before all are there"""
+    horovod: bool = True
+    """join the ranks by Horovod; without it one process trains by itself, as a base to compare"""
+    tensorboard: bool = True
+    """write TensorBoard scalars to OUT/tensorboard"""
+    emulate: float | None = None
+    """no training: wait so many seconds instead of computing a step; all else is done for real"""
+    emulate_spread: float = 0.02
+    """relative spread of that wait, drawn for each rank and step"""

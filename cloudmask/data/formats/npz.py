@@ -1,0 +1,94 @@
+"""Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps more masks."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels
+from cloudmask.metrics import UNKNOWN
+
+
+def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
+    wanted = {"any": "label"}.get(label, label)
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            names = ("image", "channels", "classes", "truth", "summary", wanted)
+            arrays = {name: file[name] for name in names if name in file.files}
+            present = ", ".join(file.files)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        problem = f"cannot be read ({' '.join(str(error).split())})"
+        raise SceneError(path, problem, "get the file again or write it with numpy.savez") from None
+    for name in ("image", *([wanted] if need_label else [])):
+        if name not in arrays:
+            raise SceneError(path, f"holds no '{name}' (but {present})", "add it to the file")
+    image = _npz_image(path, arrays["image"])
+    missing = missing_pixels(image)
+    channels = _names(path, arrays, "channels", image.shape[2], "band_{}", first=1)
+    if len(channels) != image.shape[2]:
+        raise SceneError(
+            path, f"{image.shape[2]} channels but {len(channels)} names in 'channels'", "name each"
+        )
+    masks = {name: arrays[name] for name in (wanted, "truth", "summary") if name in arrays}
+    for name, mask in masks.items():
+        if mask.shape != image.shape[:2]:
+            raise SceneError(
+                path,
+                f"'{name}' has shape {mask.shape}, the image {image.shape}",
+                "a mask must be (rows, columns) of the image",
+            )
+    known = [int(mask[mask != UNKNOWN].max(initial=1)) for mask in masks.values()]
+    classes = _names(path, arrays, "classes", max([1, *known]) + 1, "class_{}", first=0)
+    labels = {name: _as_label(path, name, mask, len(classes)) for name, mask in masks.items()}
+    for mask in labels.values():
+        mask[missing] = UNKNOWN
+    return Scene(
+        name=path.stem,
+        image=image,
+        channels=channels,
+        label=labels.get(wanted),
+        classes=classes,
+        truth=labels.get("truth"),
+        summary=labels.get("summary"),
+        label_source=wanted,
+    )
+
+
+def _npz_image(path: Path, image: np.ndarray) -> np.ndarray:
+    """(H, W, C) of any number type -> float32, with infinite values as missing ones."""
+    if image.ndim != 3 or image.dtype.kind not in "buif" or 0 in image.shape:
+        problem = f"'image' is {image.dtype} of shape {image.shape}"
+        raise SceneError(path, problem, "store numbers of shape (rows, columns, channels)")
+    with np.errstate(over="ignore"):  # float64 beyond float32 is infinite, hence missing
+        image = image.astype(np.float32)
+    image[~np.isfinite(image)] = np.nan
+    return image
+
+
+def _as_label(path: Path, name: str, array: np.ndarray, classes: int) -> np.ndarray:
+    """(H, W) whole numbers -> uint8, checked: 0 to classes - 1, or 255."""
+    if array.dtype.kind not in "bui":
+        raise SceneError(path, f"{name} is {array.dtype}", "store whole numbers, 255 = unknown")
+    wrong = (array != UNKNOWN) & ((array < 0) | (array >= classes))
+    if wrong.any():
+        raise SceneError(
+            path,
+            f"{name} holds the value {array[wrong][0]} but there are {classes} classes",
+            f"use 0 to {classes - 1}, or 255 for unknown",
+        )
+    return array.astype(np.uint8)
+
+
+def _names(
+    path: Path, arrays: Mapping[str, np.ndarray], key: str, count: int, default: str, *, first: int
+) -> tuple[str, ...]:
+    if key not in arrays:
+        return tuple(default.format(first + index) for index in range(count))
+    names = tuple(str(name) for name in arrays[key].ravel())
+    if arrays[key].dtype.kind != "U" or len(set(names)) != len(names):
+        raise SceneError(path, f"'{key}' holds {names}", "store different names, as strings")
+    return names

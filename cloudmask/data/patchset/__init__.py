@@ -1,0 +1,1 @@
+"""Patch sets: HDF5 files of patches and the manifest that makes them one."""

@@ -1,0 +1,100 @@
+"""What a patch set is: its folder, its files and its splits, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloudmask.data.patchset import encoding
+
+FORMAT = "cloudmask patch set"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+WORK_FOLDER = ".prepare"
+"""files while they are written, and notes of what is done"""
+
+
+class PatchSetError(ValueError):
+    """A folder that cannot be used as a patch set; one line."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The patches for one purpose; patch numbers count through the files in their order."""
+
+    name: str
+    files: tuple[FileEntry, ...]
+    patches: int
+    class_pixels: tuple[int, ...]
+    """labelled pixels of each class"""
+    class_fractions: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSet:
+    """An opened patch set; equal fingerprints mean equal content."""
+
+    folder: Path
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    patch_size: int
+    stride: int
+    label_source: str
+    mean: np.ndarray
+    """(C,) float32 over the valid training pixels, physical units; 0 for a channel without any"""
+    std: np.ndarray
+    """(C,) float32; 1 for a channel that is constant or without any, so that it can divide"""
+    splits: dict[str, Split]
+    fingerprint: str
+    """sha256 of the manifest"""
+    options: dict[str, Any]
+
+    @property
+    def class_fractions(self) -> dict[str, tuple[float, ...]]:
+        """Share of each class among the labelled pixels, per split."""
+        return {name: split.class_fractions for name, split in self.splits.items()}
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What the manifest knows about a file; a scene without any patch has no file."""
+
+    scene: str
+    path: str
+    """relative to the patch set, with forward slashes; empty if there are no patches"""
+    patches: int
+    bytes: int
+    sha256: str
+    scale_factor: tuple[float, ...]
+    class_pixels: tuple[int, ...]
+    """labelled pixels of each class, in the file's patches as all counts here"""
+    unknown_pixels: int
+    clipped_pixels: int
+    """values, of any channel, that lay outside the range that is stored"""
+    valid_pixels: tuple[int, ...]
+    """pixels with a measurement in each channel"""
+    mean: tuple[float, ...]
+    m2: tuple[float, ...]
+    """sum of squared deviations from the mean over valid pixels, per channel"""
+    left_out_no_measurement: int
+    """patches without any measurement"""
+    left_out_no_label: int
+    """patches with measurements but without any labelled pixel"""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FileEntry:
+        """KeyError for a field that is not there; fields that are not known are passed over."""
+        known = ((field.name, values[field.name]) for field in fields(cls))
+        kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in known}
+        return cls(**kept)
+
+    @property
+    def moments(self) -> encoding.Moments:
+        return encoding.Moments(*map(np.array, (self.valid_pixels, self.mean, self.m2)))

@@ -1,0 +1,150 @@
+"""Patches by number, in any order, as fast as memory is copied."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cloudmask.data.patchset.files import Layout, read_layout
+from cloudmask.data.patchset.model import FileEntry, PatchSet
+
+_OPEN_FILES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Patches as they are stored; `decode(image, scale, offset)` gives physical values."""
+
+    image: np.ndarray
+    """(n, S, S, C) int16, -32768 = no measurement"""
+    scale: np.ndarray
+    offset: np.ndarray
+    """(n, C) float32: every scene has its own"""
+    label: np.ndarray
+    """(n, S, S) uint8, 255 = unknown"""
+
+
+class _OpenFile:
+    """A descriptor that lives as long as somebody reads from it, whoever has dropped it."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+class PatchReader:
+    """One split of a patch set, from several threads if need be: reading does not hold the GIL.
+
+    HDF5 is asked once per file where the patches lie; they are then read straight from there.
+    """
+
+    def __init__(self, patchset: PatchSet, split: str) -> None:
+        if split not in patchset.splits:
+            known = ", ".join(patchset.splits)
+            raise ValueError(f"{patchset.folder} has no split '{split}'; it has: {known}")
+        self.patchset = patchset
+        self.files = patchset.splits[split].files
+        self.num_patches = patchset.splits[split].patches
+        size = patchset.patch_size
+        self._image_shape = (size, size, len(patchset.channels))
+        self._label_shape = (size, size)
+        self._image_bytes = 2 * size * size * len(patchset.channels)
+        self._label_bytes = size * size
+        self.patch_bytes = self._image_bytes + self._label_bytes
+        self._ends = list(itertools.accumulate(entry.patches for entry in self.files))
+        self._layouts: dict[int, Layout] = {}
+        self._open: OrderedDict[int, _OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.num_patches
+
+    def __enter__(self) -> PatchReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; a later `read` opens them again."""
+        with self._lock:
+            self._open.clear()
+
+    def files_of(self, indices: Iterable[int]) -> tuple[FileEntry, ...]:
+        """The files that hold these patches, each once, in the order of the patch set."""
+        return tuple(self.files[i] for i in sorted({self._locate(index)[0] for index in indices}))
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Patches in the order of `indices`, repeats allowed. IndexError; OSError; ValueError for a
+        file that is shorter than it should be or of another shape."""
+        count = len(indices)
+        image = np.empty((count, *self._image_shape), np.dtype("<i2"))
+        label = np.empty((count, *self._label_shape), np.uint8)
+        scale = np.empty((count, self._image_shape[2]), np.float32)
+        offset = np.empty_like(scale)
+        places = [self._locate(index) for index in indices]
+        # In the order of the disk, which matters wherever the page cache does not hold the files.
+        for row in sorted(range(count), key=places.__getitem__):
+            number, position = places[row]
+            file, layout = self._file(number)
+            image_at = layout.image_at + position * self._image_bytes
+            label_at = layout.label_at + position * self._label_bytes
+            self._fill(number, file.descriptor, image[row], image_at)
+            self._fill(number, file.descriptor, label[row], label_at)
+            scale[row], offset[row] = layout.scale, layout.offset
+        return Batch(image, scale, offset, label)
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """Patch number -> number of the file, position in the file."""
+        if not 0 <= index < self.num_patches:
+            raise IndexError(f"patch {index} of {self.num_patches}")
+        number = bisect.bisect_right(self._ends, index)
+        return number, int(index) - (self._ends[number] - self.files[number].patches)
+
+    def _file(self, number: int) -> tuple[_OpenFile, Layout]:
+        with self._lock:
+            if number not in self._layouts:
+                self._layouts[number] = self._checked_layout(number)
+            file = self._open.pop(number, None) or _OpenFile(self._path(number))
+            self._open[number] = file
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)
+            return file, self._layouts[number]
+
+    def _path(self, number: int) -> Path:
+        return self.patchset.folder / self.files[number].path
+
+    def _checked_layout(self, number: int) -> Layout:
+        expected = (self.files[number].patches, *self._image_shape)
+        try:
+            layout = read_layout(self._path(number))
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"{self._path(number)} is no patch file ({error}); prepare again"
+            ) from None
+        if layout.shape != expected:
+            raise ValueError(
+                f"{self._path(number)} holds patches of shape {layout.shape}, the manifest says "
+                f"{expected}; prepare again"
+            )
+        return layout
+
+    def _fill(self, number: int, descriptor: int, array: np.ndarray, position: int) -> None:
+        """Read the bytes of one contiguous array; the system may hand them out in pieces."""
+        view = array.reshape(-1).view(np.uint8).data
+        while view.nbytes:
+            count = os.preadv(descriptor, [view], position)
+            if count == 0:
+                raise ValueError(f"{self._path(number)} is cut short; prepare again")
+            view, position = view[count:], position + count

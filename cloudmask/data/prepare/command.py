@@ -1,0 +1,227 @@
+"""Scenes to a patch set: one file per scene, then the manifest.
+
+Rank 0 plans, all ranks cut, rank 0 writes the manifest. After each scene a receipt is left in
+`OUT/.prepare/`, which names the scene's file and the options and the source it was made from. A
+run that was broken off therefore goes on where it was; as no file depends on the order of work,
+the result is the same to the byte. With the manifest there and every receipt right, nothing is
+left to do. Scenes that failed leave no receipt: they are tried again.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from cloudmask.data import parallel
+from cloudmask.data.patchset.files import write_patches
+from cloudmask.data.patchset.manifest import build_manifest, class_pixels, write_manifest
+from cloudmask.data.patchset.model import FileEntry
+from cloudmask.data.patchset.open import read_manifest, verify
+from cloudmask.data.prepare.plan import Job, Plan, make_plan
+from cloudmask.data.prepare.receipts import Receipt, forget, write_receipt
+from cloudmask.data.prepare.split import parse_split
+from cloudmask.data.read import read_scene
+from cloudmask.data.scene import LabelChoice, SceneError
+from cloudmask.files import remove_leftovers
+
+
+def prepare(
+    scenes: Sequence[Path],
+    out: Path,
+    *,
+    patch_size: int = 256,
+    stride: int | None = None,
+    split: str = "train=0.8,valid=0.2",
+    split_by: Literal["random", "blocks"] = "random",
+    label: LabelChoice = "any",
+    seed: int = 42,
+    strict: bool = False,
+    verify_products: bool = True,
+    map_items: Callable[..., list[parallel.Outcome[Receipt] | None]] = parallel.map_items,
+) -> int:
+    """Cut scenes into the patch set `out`, on all ranks. The exit code: 1 if a scene failed.
+
+    `map_items` takes what `parallel.map_items` takes, with a function that can be pickled.
+
+    ValueError for what the user has to mend, OSError for the file system; both on rank 0 only,
+    the others leave by SystemExit(1).
+    """
+    world = parallel.world()
+    if world.size == 1 and os.environ.get("HOROVOD_SIZE", "1") != "1":
+        raise ValueError("horovodrun --gloo joins no MPI ranks; start prepare with mpirun instead")
+    out = Path(out)
+    options = {
+        "patch_size": patch_size,
+        "stride": patch_size if stride is None else stride,
+        "split": split,
+        "split_by": split_by,
+        "label": label,
+        "seed": seed,
+    }
+    plan = world.on_root(lambda: make_plan(scenes, out, options))
+    if plan.finished:
+        if world.is_root:
+            print(f"{out} is complete: {_count(len(plan.jobs), 'scene')}, nothing to do")
+        return 0
+    todo = [job for job in plan.jobs if job.name not in plan.done]
+    outcomes = map_items(
+        functools.partial(
+            _prepare_scene, out=out, options=options, verify_products=verify_products
+        ),
+        todo,
+        world=world,
+        weights=[float(job.bytes) for job in todo],
+        progress="scenes",
+        stop_at_error=strict,
+    )
+    receipts, failed = dict(plan.done), {}
+    for job, outcome in zip(todo, outcomes, strict=True):
+        if outcome is not None and outcome.value is not None:
+            receipts[job.name] = outcome.value
+        elif outcome is not None:
+            failed[job.name] = outcome.error or ""
+    return world.on_root(lambda: _finish(out, options, plan, receipts, failed, strict))
+
+
+def verify_command(folder: Path) -> int:
+    """Check all checksums and say what was found; exit code 1 if anything differs."""
+    problems = verify(folder)
+    splits = read_manifest(folder).splits.values()
+    for problem in problems:
+        print(problem)
+    if not problems:
+        files, patches = sum(len(s.files) for s in splits), sum(s.patches for s in splits)
+        print(f"{_count(files, 'file')}, {_count(patches, 'patch')}: all checksums match")
+    return 1 if problems else 0
+
+
+def _prepare_scene(
+    job: Job, *, out: Path, options: Mapping[str, Any], verify_products: bool
+) -> Receipt:
+    scene = read_scene(job.source, label=options["label"], verify=verify_products)
+    path = f"{job.split}/{job.name}.h5"
+    size, stride = options["patch_size"], options["stride"]
+    try:
+        entry = write_patches(out, path, scene, patch_size=size, stride=stride)
+    except ValueError as error:
+        raise SceneError(job.source, *str(error).split("; ", 1)) from None
+    receipt = Receipt(job.key, scene.channels, scene.classes, entry)
+    write_receipt(out, receipt)
+    return receipt
+
+
+def _finish(
+    out: Path,
+    options: Mapping[str, Any],
+    plan: Plan,
+    receipts: dict[str, Receipt],
+    failed: dict[str, str],
+    strict: bool,
+) -> int:
+    """Check that all scenes fit together, write the manifest, say what there is."""
+    _fail_strangers(out, plan, receipts, failed)
+    good = [job for job in plan.jobs if job.name in receipts]
+    if failed and strict:
+        done = f"{len(good)} of {_count(len(plan.jobs), 'scene')} are done"
+        print(f"stopped at a broken scene; {done}", file=sys.stderr)
+        return 1
+    splits = {
+        name: [receipts[job.name].entry for job in good if job.split == name]
+        for name in parse_split(options["split"])
+    }
+    skipped = [entry for entries in splits.values() for entry in entries if not entry.patches]
+    splits = {name: [e for e in entries if e.patches] for name, entries in splits.items()}
+    for name, entries in splits.items():
+        if not entries:
+            raise ValueError(
+                f"split '{name}' holds no patch: all of its scenes failed or have no labelled "
+                "patch; mend or add scenes, or change --split"
+            )
+    first = receipts[good[0].name]
+    _check_classes(splits.get("train", []), first.classes)
+    for entry in skipped:
+        print(f"skipped: {entry.scene} {_why_skipped(entry)}", file=sys.stderr)
+    sources = {job.name: job.source for job in plan.jobs}
+    text = build_manifest(
+        splits,
+        channels=first.channels,
+        classes=first.classes,
+        patch_size=options["patch_size"],
+        stride=options["stride"],
+        label_source=options["label"],
+        options={**options, "scenes": list(sources)},
+        skipped={entry.scene: _why_skipped(entry) for entry in skipped},
+        # Without the path: where the scenes lie must not change the manifest.
+        failed={name: why.removeprefix(f"{sources[name]}: ") for name, why in failed.items()},
+    )
+    remove_leftovers(out)
+    write_manifest(out, text)
+    print(_summary(splits, skipped, len(failed), first.classes))
+    return 1 if failed else 0
+
+
+def _fail_strangers(
+    out: Path, plan: Plan, receipts: dict[str, Receipt], failed: dict[str, str]
+) -> None:
+    """Move the scenes that do not have the channels and classes of the first to the failed ones."""
+    good = [job for job in plan.jobs if job.name in receipts]
+    for job in good:
+        first, receipt = receipts[good[0].name], receipts[job.name]
+        for what in ("channels", "classes"):
+            expected, found = getattr(first, what), getattr(receipt, what)
+            if expected != found:
+                problem = f"has the {what} {found}, but {good[0].name} has {expected}"
+                failed[job.name] = str(SceneError(job.source, problem, "prepare them apart"))
+                print(f"left out: {failed[job.name]}", file=sys.stderr)
+                forget(out, receipts.pop(job.name))
+                break
+
+
+def _check_classes(entries: Sequence[FileEntry], classes: Sequence[str]) -> None:
+    pixels = class_pixels(entries, len(classes))
+    occurring = [name for name, count in zip(classes, pixels, strict=True) if count]
+    if entries and len(occurring) == 1:
+        raise ValueError(
+            f"only class '{occurring[0]}' occurs in the training labels; a network cannot learn "
+            "from it: add scenes or choose another --label"
+        )
+
+
+def _why_skipped(entry: FileEntry) -> str:
+    return (
+        f"gives no patch: {entry.left_out_no_measurement} without measurement, "
+        f"{entry.left_out_no_label} without label"
+    )
+
+
+def _summary(
+    splits: Mapping[str, Sequence[FileEntry]],
+    skipped: Sequence[FileEntry],
+    num_failed: int,
+    classes: Sequence[str],
+) -> str:
+    entries = [entry for files in splits.values() for entry in files]
+    pixels = class_pixels(entries, len(classes))
+    looked_at = [*entries, *skipped]
+    parts = [
+        _count(len(entries), "scene"),
+        *(f"{name} {_count(sum(e.patches for e in s), 'patch')}" for name, s in splits.items()),
+        f"left out {sum(e.left_out_no_measurement for e in looked_at)} without measurement, "
+        f"{sum(e.left_out_no_label for e in looked_at)} without label",
+        f"clipped {_count(sum(e.clipped_pixels for e in entries), 'value')}",
+        ", ".join(f"{name} {n / sum(pixels):.3f}" for name, n in zip(classes, pixels, strict=True)),
+    ]
+    if skipped:
+        parts.append(f"{_count(len(skipped), 'scene')} skipped")
+    if num_failed:
+        parts.append(f"{_count(num_failed, 'scene')} failed")
+    return " | ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    """A number and its noun, in the plural unless it is 1."""
+    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('ch') else 's'}"

@@ -1,0 +1,111 @@
+"""What `prepare` has to do: which scenes, into which splits, and what of it is done already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudmask.data.archive import find_scenes, size_and_date
+from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, PatchSet
+from cloudmask.data.patchset.open import read_manifest
+from cloudmask.data.prepare.receipts import Receipt, forget, is_there, key_of, read_receipts
+from cloudmask.data.prepare.split import parse_split, split_scenes
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene and where it goes."""
+
+    source: Path
+    split: str
+    key: str
+    """of everything that the scene's file depends on"""
+    bytes: int
+    """of the scene file"""
+
+    @property
+    def name(self) -> str:
+        return self.source.stem
+
+
+@dataclass(frozen=True)
+class Plan:
+    jobs: tuple[Job, ...]
+    """all scenes, sorted by name"""
+    done: dict[str, Receipt]
+    """by scene name"""
+    finished: bool
+    """there is nothing to do"""
+
+
+def make_plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> Plan:
+    """Look at the scenes and at what is in `out`, and remove from it what no longer fits.
+
+    A finished patch set is never changed: with other options or scenes it is a ValueError.
+    """
+    for name in ("patch_size", "stride"):
+        if options[name] < 1:
+            raise ValueError(f"{name} {options[name]} must be at least 1")
+    sources = find_scenes(scenes)
+    names = [source.stem for source in sources]
+    shares = parse_split(options["split"])
+    splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
+    relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
+    jobs = tuple(
+        Job(source, split, key_of(source, {**relevant, "split": split}), size_and_date(source)[0])
+        for source, split in zip(sources, splits, strict=True)
+    )
+    existing = _existing(out, options, names)
+    (out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+    receipts = read_receipts(out)
+    done: dict[str, Receipt] = {}
+    for job in jobs:
+        receipt = receipts.get(job.name) or _receipt_of(existing, job)
+        if existing and receipt and receipt.key != job.key:
+            raise ValueError(
+                f"{job.source} has changed since {out} was made from it; choose another --out or "
+                f"delete {out}"
+            )
+        if receipt and receipt.key == job.key and is_there(out, receipt.entry):
+            done[job.name] = receipt
+    for name, receipt in receipts.items():
+        if name not in done:
+            forget(out, receipt)
+    return Plan(jobs, done, finished=existing is not None and len(done) == len(jobs))
+
+
+def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> PatchSet | None:
+    """The finished patch set that is there, or None; ValueError if `out` cannot be used."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; choose another --out")
+    if not (out / MANIFEST).exists():
+        if out.exists() and any(out.iterdir()) and not (out / WORK_FOLDER).is_dir():
+            raise ValueError(f"{out} is not empty and no patch set; choose another --out")
+        return None
+    patchset = read_manifest(out)
+    for key, asked in options.items():
+        found = patchset.options.get(key)
+        if found != asked:
+            raise ValueError(
+                f"{out} holds a patch set made with other options ({key} {found}, asked {asked}); "
+                "choose another --out or delete it"
+            )
+    differing = set(patchset.options.get("scenes", ())) ^ set(names)
+    if differing:
+        raise ValueError(
+            f"{out} holds a patch set of other scenes ({len(differing)} differ, such as "
+            f"{min(differing)}); choose another --out or delete it"
+        )
+    return patchset
+
+
+def _receipt_of(existing: PatchSet | None, job: Job) -> Receipt | None:
+    """For a patch set that was copied without its receipts: its manifest has the same facts."""
+    if existing is None:
+        return None
+    for entry in existing.splits[job.split].files:
+        if entry.scene == job.name:
+            return Receipt(job.key, existing.channels, existing.classes, entry)
+    return None

@@ -1,0 +1,39 @@
+"""A scene from whatever it is stored in. The only place that knows all formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cloudmask.data.archive import HDF_SUFFIXES, is_product
+from cloudmask.data.formats.benchmark import read_hdf
+from cloudmask.data.formats.npz import read_npz
+from cloudmask.data.formats.safe.product import read_safe
+from cloudmask.data.scene import LabelChoice, Scene, SceneError
+from cloudmask.metrics import UNKNOWN
+
+
+def read_scene(
+    path: Path, *, label: LabelChoice = "any", need_label: bool = True, verify: bool = True
+) -> Scene:
+    """Read a scene file; `label` says which of its masks becomes the label.
+
+    An .npz file has one label, `any`, and perhaps a `truth`. SceneError for everything that is
+    wrong with the file. With `need_label=False` a missing or empty label is no error. `verify`
+    compares a product with the checksums it comes with.
+    """
+    if path.suffix.lower() in HDF_SUFFIXES:
+        scene = read_hdf(path, label=label, need_label=need_label)
+    elif is_product(path):
+        scene = read_safe(path, label=label, need_label=need_label, verify=verify)
+    elif path.suffix.lower() == ".npz":
+        scene = read_npz(path, label=label, need_label=need_label)
+    else:
+        kinds = ", ".join((*HDF_SUFFIXES, ".SEN3"))
+        raise SceneError(path, "is of no known kind", f"expected .npz or {kinds}")
+    if np.isnan(scene.image).all():
+        raise SceneError(path, "holds no measurement at all", "leave this scene out")
+    if need_label and (scene.label is None or (scene.label == UNKNOWN).all()):
+        raise SceneError(path, "no measured pixel has a label", "leave this scene out")
+    return scene

@@ -1,0 +1,1 @@
+"""Seeded SLSTR scenes with a known truth."""

@@ -1,0 +1,145 @@
+"""How good a trained network is on a patch set: counts over all its pixels, divided once.
+
+Batches are dealt out to the ranks whole, so that each patch is computed in the same company however
+many ranks there are, and losses are added in patch order: the figures do not depend on N. (On
+other numbers of threads per rank the network itself differs in its last bits.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cloudmask import metrics
+from cloudmask.cli import errors
+from cloudmask.cli.options import EvaluateConfig
+from cloudmask.data import parallel
+from cloudmask.data.patchset.model import PatchSet
+from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.model import keras_file
+from cloudmask.record import now, versions
+
+POS_WEIGHT = 0.5
+"""of the benchmark's weighted binary cross-entropy"""
+
+
+def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
+    """The content of evaluation-SPLIT.json, the same on every rank. ValueError for bad input."""
+    folder = config.against[0]
+    threshold = 0.5 if config.threshold is None else config.threshold
+    with errors.the_same_on_all_ranks():
+        patchset = open_patchset(folder)
+        if config.split not in patchset.splits:
+            raise ValueError(
+                f"{folder} has no split '{config.split}'; it has: "
+                f"{', '.join(sorted(patchset.splits))}"
+            )
+    with errors.loading_tensorflow():
+        import tensorflow as tf
+
+        from cloudmask.model import precision
+        from cloudmask.model.losses import confusion_counts, pixel_losses, predicted_class
+        from cloudmask.train.step import decode
+
+    arithmetic = precision.best("CPU") if config.precision == "auto" else config.precision
+    precision.use(arithmetic)
+    with errors.the_same_on_all_ranks():
+        model, info = keras_file.load(config.what)
+        check_fits(info, patchset, config)
+    num_classes = len(info.classes)
+    weights = (1.0, POS_WEIGHT) if num_classes == 2 else ()
+
+    @tf.function(reduce_retracing=True)
+    def step(image, scale, offset, label):
+        logits = model(decode(image, scale, offset), training=False)
+        losses = [pixel_losses(logits, label, weights=choice) for choice in ((), weights)]
+        predicted = predicted_class(logits, threshold=threshold)
+        return tf.stack(losses), confusion_counts(label, predicted, num_classes)
+
+    with PatchReader(patchset, config.split) as reader:
+        batches = [
+            range(first, min(first + config.batch_size, len(reader)))
+            for first in range(0, len(reader), config.batch_size)
+        ]
+        loss = np.zeros((len(batches), 2))
+        counts = np.zeros((num_classes, num_classes), np.int64)
+        mine = range(world.rank, len(batches), world.size)
+        quiet = True if world.rank else None
+        for number in tqdm(mine, desc="evaluate", unit="batch", leave=False, disable=quiet):
+            batch = reader.read(batches[number])
+            losses, confusion = step(batch.image, batch.scale, batch.offset, batch.label)
+            loss[number] = losses.numpy().sum(axis=(1, 2, 3), dtype=np.float64)
+            counts += confusion.numpy()
+    loss = world.sum(loss).sum(axis=0)
+    counts = world.sum(counts)
+    plain, weighted = (loss / counts.sum()).tolist()
+    figures = metrics.derive(counts, info.classes).as_dict()
+    return {
+        "run": str(config.what),
+        "patchset": str(folder),
+        "split": config.split,
+        "patches": patchset.splits[config.split].patches,
+        "threshold": threshold,
+        "arithmetic": arithmetic,
+        "classes": list(info.classes),
+        "cross_entropy": plain,
+        "weighted_cross_entropy": weighted if weights else None,
+        "pos_weight": POS_WEIGHT if weights else None,
+        "ranks": world.size,
+        "date": now(),
+        "versions": versions(),
+        **figures,
+    }
+
+
+def check_fits(info: keras_file.ModelInfo, patchset: PatchSet, config: EvaluateConfig) -> None:
+    """Raise ValueError unless model and patch set speak of the same channels and classes."""
+    for what, has, takes in (
+        ("channels", tuple(patchset.channels), info.channels),
+        ("classes", tuple(patchset.classes), info.classes),
+    ):
+        if has != takes:
+            raise ValueError(
+                f"{config.what} knows the {what} {', '.join(takes)}; "
+                f"{config.against[0]} holds {', '.join(has)}"
+            )
+    if patchset.patch_size % 2 ** (len(info.widths) - 1):
+        raise ValueError(
+            f"patches of {patchset.patch_size} pixels do not halve {len(info.widths) - 1} times"
+        )
+
+
+def table(record: dict[str, Any]) -> list[str]:
+    """Lines for people."""
+
+    def number(value: float | None) -> str:
+        return "   -  " if value is None else f"{value:.4f}"
+
+    lines = [
+        f"{record['split']}: {record['patches']} patches, {record['pixels']} labelled pixels",
+        f"  accuracy           {number(record['accuracy'])}   "
+        f"(majority {number(record['majority'])})",
+        f"  balanced accuracy  {number(record['balanced_accuracy'])}",
+        f"  mean IoU           {number(record['mean_iou'])}",
+        f"  kappa              {number(record['kappa'])}",
+        f"  cross-entropy      {number(record['cross_entropy'])}",
+    ]
+    if record["weighted_cross_entropy"] is not None:
+        lines.append(
+            f"  weighted (x {record['pos_weight']})   {number(record['weighted_cross_entropy'])}"
+        )
+    width = max(len("class"), *map(len, record["classes"]))
+    lines.append(f"  {'class':<{width}}  IoU     F1      precision  recall")
+    lines += [_class_line(record, name, width, number) for name in record["classes"]]
+    return lines
+
+
+def _class_line(record: dict[str, Any], name: str, width: int, number: Any) -> str:
+    values: Sequence[str] = [
+        number(record[figure][name]) for figure in ("iou", "f1", "precision", "recall")
+    ]
+    return f"  {name:<{width}}  {values[0]}  {values[1]}  {values[2]}     {values[3]}"

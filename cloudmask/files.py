@@ -1,0 +1,131 @@
+"""The one way to write a file here: whole or not at all. And the one way to lock one.
+
+A file is written beside its place under a name of its own, flushed to the disk, and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+BUSY = (errno.EAGAIN, errno.EACCES)
+"""what flock and its emulations answer when another process holds the lock; on file systems that
+have no locks (NFS, Lustre) it fails otherwise"""
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """A new file that gets the name `path` when the block ends, unless something is raised.
+
+    The folder is made if need be. While it is written the file is locked, so that nobody takes it
+    for a leftover (see remove_leftovers). `durable=False` leaves the flushing to the system.
+    OSError names `path`.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    whole = False
+    while not whole:
+        # Processes of several hosts may write to one folder, so a process number is not enough.
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+        try:
+            with naming(path), aside.open("xb") as file:
+                if _try_lock(file.fileno()) and not os.fstat(file.fileno()).st_nlink:
+                    continue  # another process took it for a leftover before it was locked
+                yield file
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+                aside.replace(path)
+                whole = True
+        finally:
+            aside.unlink(missing_ok=True)
+    if durable:
+        sync_folder(path.parent)
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write all of a file, to the disk, or nothing. OSError names it."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def write_json(path: Path, value: object) -> None:
+    """A value as an indented JSON file; NaN and infinity become null, which JSON has."""
+    text = json.dumps(finite(value), indent=1, allow_nan=False)
+    write_whole(path, (text + "\n").encode())
+
+
+def finite(value: Any) -> Any:
+    """The same value with every NaN and infinity replaced by None, and paths by text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete below a folder what killed processes were writing; a living one holds its lock."""
+    for path in folder.rglob(".*.part"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of this file, which is made if need be, for the length of the block.
+
+    BlockingIOError if another process holds it. A file system without locks excludes nobody.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if _try_lock(handle) is False:
+            raise BlockingIOError(errno.EAGAIN, "another process holds the lock", str(path))
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add the file's name to an OSError without one: read(), write() and fsync() do not say it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from None
+
+
+def _try_lock(handle: int) -> bool | None:
+    """Whether the lock was had: not if another process holds it; None where there are none."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in BUSY else None
+    return True

@@ -1,0 +1,149 @@
+"""This host: its name, and the cores and memory that this process may use. Asked here alone.
+
+A process may be held back by its affinity (taskset, cpusets, launchers), by the quota and limit of
+its control group (containers, systemd), and by Slurm's memory limit. What counts is the least.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PROC, CGROUPS, TOPOLOGY = Path("/proc"), Path("/sys/fs/cgroup"), Path("/sys/devices/system/cpu")
+_NO_LIMIT = 2**60
+"""cgroup v1 writes the largest page-aligned number for "no limit" """
+
+
+def name() -> str:
+    return platform.node()
+
+
+def allowed_cores() -> tuple[int, ...]:
+    """The kernel's numbers of the processors this process may run on."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def num_cores() -> int:
+    """How many processors' worth of time this process may use: 1 or more, a part counts as one."""
+    quota = cpu_quota()
+    allowed = len(allowed_cores())
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def cpu_quota(proc: Path = PROC, cgroups: Path = CGROUPS) -> float | None:
+    """Processors' worth of time that the control groups grant; None for no limit."""
+    found = []
+    for folder in _groups("cpu", proc, cgroups):
+        both = _words(folder / "cpu.max")  # version 2: "QUOTA PERIOD" or "max PERIOD"
+        if not both:  # version 1: -1 for none
+            both = [*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")]
+        if len(both) == 2 and both[0].isdigit() and both[1].isdigit() and int(both[1]):
+            found.append(int(both[0]) / int(both[1]))
+    return min(found, default=None)
+
+
+def memory_bytes(environment: Mapping[str, str] = os.environ) -> int:
+    """Memory that this process and its neighbours may use in all."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [limit for limit, _ in _memory_limits(PROC, CGROUPS)]
+    slurm = environment.get("SLURM_MEM_PER_NODE", "")  # megabytes; 0 is all of them
+    if slurm.isdigit() and int(slurm):
+        limits.append(int(slurm) * 2**20)
+    return min([physical, *limits])
+
+
+def free_memory_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
+    """Memory that can still be taken: what the kernel has, and what the control groups leave.
+
+    Pages of files count as free: the kernel drops them when memory is wanted.
+    """
+    lines = (proc / "meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    return min([free, *(max(0, limit - used) for limit, used in _memory_limits(proc, cgroups))])
+
+
+def cpu_model(proc: Path = PROC) -> str:
+    try:
+        lines = (proc / "cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def physical_cores(allowed: Sequence[int]) -> list[list[int]]:
+    """The allowed processors of the kernel, those of one core together."""
+    cores: dict[str, list[int]] = {}
+    for cpu in sorted(allowed):
+        try:
+            siblings = (TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+        except OSError:
+            siblings = str(cpu)
+        cores.setdefault(siblings, []).append(cpu)
+    return list(cores.values())
+
+
+def own_cores(affinities: Mapping[int, tuple[int, ...]], rank: int) -> tuple[int, ...]:
+    """Rank -> allowed cores of every rank on a host: the cores that `rank` shall use.
+
+    Ranks that a launcher bound to cores of their own keep them. Ranks that share one set (no
+    binding) share it out; where there are more ranks than cores, several take the same core.
+    """
+    mine = affinities[rank]
+    sharing = sorted(other for other, cores in affinities.items() if cores == mine)
+    if len(sharing) == 1:
+        return mine
+    position = sharing.index(rank)
+    if len(sharing) > len(mine):
+        return (mine[position % len(mine)],)
+    share = len(mine) // len(sharing)
+    return mine[position * share : (position + 1) * share]
+
+
+def _memory_limits(proc: Path, cgroups: Path) -> list[tuple[int, int]]:
+    """(limit, used without pages of files) in bytes of every control group that sets a limit."""
+    found = []
+    for folder in _groups("memory", proc, cgroups):
+        for limit, used, dropped in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            (bound, *_), (now, *_) = _words(folder / limit) or [""], _words(folder / used) or [""]
+            if bound.isdigit() and now.isdigit() and int(bound) < _NO_LIMIT:
+                statistics = _words(folder / "memory.stat")
+                pairs = dict(zip(statistics[::2], statistics[1::2], strict=False))
+                found.append((int(bound), int(now) - int(pairs.get(dropped, 0))))
+    return found
+
+
+def _groups(controller: str, proc: Path, cgroups: Path) -> list[Path]:
+    """Folders of this process's control group and those above it, of either version.
+
+    In a container the group's path may be the host's, which is not mounted: there the top counts.
+    """
+    folders = []
+    for line in _lines(proc / "self/cgroup"):
+        _, names, path = line.split(":", 2)
+        if names and controller not in names.split(","):
+            continue
+        # Version 2 has one tree; version 1 one for each controller, under its name(s).
+        tops = [cgroups / names, cgroups / controller] if names else [cgroups, cgroups / "unified"]
+        top = next((top for top in tops if top.is_dir()), None)
+        if top is not None:
+            inside = top / path.lstrip("/")
+            folders += [place for place in (inside, *inside.parents) if place.is_relative_to(top)]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _words(path: Path) -> list[str]:
+    return " ".join(_lines(path)).split()

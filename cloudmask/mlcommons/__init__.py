@@ -1,0 +1,1 @@
+"""Finished runs as a result set of the MLCommons Science benchmark CloudMask."""

@@ -1,0 +1,102 @@
+"""`model.keras`: a network that takes physical units, with what its numbers mean inside the file.
+
+The file loads in plain Keras. `cloudmask.json` within it names channels and classes.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cloudmask.files import write_whole
+from cloudmask.record import refuse_emulated
+
+if TYPE_CHECKING:
+    import keras
+
+INFO = "cloudmask.json"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model takes and gives, and how to build it again."""
+
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    widths: tuple[int, ...]
+    dropout: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    patchset: str
+    """fingerprint of the patch set it was trained on"""
+    always_there: tuple[str, ...] = ()
+    """channels that no training scene was without; a scene without one is new to the network"""
+
+
+def build(info: ModelInfo, *, seed: int = 0, portable: bool = False) -> keras.Model:
+    """The untrained network that `info` describes."""
+    from cloudmask.model.unet import num_logits, unet
+
+    return unet(
+        len(info.channels),
+        num_logits(len(info.classes)),
+        widths=info.widths,
+        dropout=info.dropout,
+        mean=info.mean,
+        std=info.std,
+        seed=seed,
+        portable=portable,
+    )
+
+
+def save(path: Path, weights: list, info: ModelInfo) -> None:
+    """Write weights (in the model's order) as a portable float32 model, whole or not at all."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        model = build(info, portable=True)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    for variable, value in zip(model.trainable_variables, weights, strict=True):
+        variable.assign(value)
+    with tempfile.TemporaryDirectory() as folder:  # Keras writes to a path that ends in .keras
+        saved = Path(folder, "model.keras")
+        model.save(saved)
+        with zipfile.ZipFile(saved, "a") as archive:
+            archive.writestr(INFO, json.dumps(asdict(info), indent=1))
+        content = saved.read_bytes()
+    write_whole(path, content)
+
+
+def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
+    """A run folder or .keras file -> the network in its fast form, under Keras's current policy.
+
+    Raises ValueError for anything else.
+    """
+    import keras
+
+    path = run_or_model / "model.keras" if run_or_model.is_dir() else run_or_model
+    if not path.is_file():
+        refuse_emulated(run_or_model)
+        raise ValueError(
+            f"{path} is not there: {run_or_model} is not a finished run; train first, "
+            "or go on with train_hvd.py --resume"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            values = json.loads(archive.read(INFO))
+        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        info = ModelInfo(**plain)  # type: ignore[arg-type]
+        saved = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        raise ValueError(f"{path} is not a cloudmask model ({error})") from None
+    model = build(info)
+    for variable, value in zip(model.trainable_variables, saved.trainable_variables, strict=True):
+        variable.assign(value)
+    return model, info

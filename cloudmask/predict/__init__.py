@@ -1,0 +1,1 @@
+"""Whole scenes through a network, and the files of the masks that come out."""

@@ -1,0 +1,120 @@
+"""Files are whole or absent; locks exclude where there are locks, and hinder nowhere else."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cloudmask import files
+from cloudmask.files import locked, remove_leftovers, whole_file, write_json, write_whole
+
+
+def test_a_file_is_written_with_its_folder_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "deep" / "a.bin"
+    write_whole(path, b"first")
+    write_whole(path, memoryview(b"second"))
+    assert path.read_bytes() == b"second"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_raised_in_the_block_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    write_whole(path, b"old")
+
+    def broken_off():
+        with whole_file(path) as file:
+            file.write(b"half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["fsync", "write"])
+def test_an_error_names_the_file_that_was_asked_for(tmp_path, monkeypatch, call):
+    path = tmp_path / "a.bin"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if call == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+
+    def write():
+        with whole_file(path) as file:
+            file.write(b"x")
+            if call == "write":
+                full()
+
+    with pytest.raises(OSError, match="No space") as told:
+        write()
+    assert told.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_not_a_number_becomes_null(tmp_path):
+    write_json(tmp_path / "a.json", {"x": float("nan"), "y": [float("inf"), 1.5], "p": tmp_path})
+    assert (tmp_path / "a.json").read_text().split() == [
+        *("{", '"x":', "null,", '"y":', "[", "null,", "1.5", "],", '"p":', f'"{tmp_path}"', "}")
+    ]
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from cloudmask.files import whole_file
+with whole_file(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_leftovers_of_the_killed_go_and_those_of_the_living_stay(tmp_path):
+    killed, alive = (
+        subprocess.Popen(
+            [sys.executable, "-c", WRITES, str(tmp_path / name)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("killed", "alive")
+    )
+    for process in (killed, alive):
+        assert process.stdout.readline() == "writing\n"
+    killed.kill()
+    killed.wait()
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(tmp_path)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".alive.")
+    alive.communicate("go on\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["alive"]
+    killed.stdin.close()
+    killed.stdout.close()
+
+
+def test_one_lock_has_one_holder(tmp_path):
+    again = locked(tmp_path / "lock")
+    with locked(tmp_path / "lock"), pytest.raises(BlockingIOError, match="another process"):
+        again.__enter__()
+    with locked(tmp_path / "lock"):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524])
+def test_a_file_system_without_locks_excludes_nobody(tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked(tmp_path / "lock"), locked(tmp_path / "lock"):
+        write_whole(tmp_path / "a", b"a")
+    assert (tmp_path / "a").read_bytes() == b"a"
+    assert files.sha256_of(tmp_path / "a").startswith("ca978112ca1bbdca")
