@@ -74,8 +74,8 @@ def date(value: Any) -> str:
 
 
 def plural(number: int, word: str) -> str:
-    """1 scene, 2 scenes, 1,024 ranks"""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+    """1 scene, 2 scenes, 1,024 patches"""
+    return f"{number:,} {word}{'' if number == 1 else 'es' if word.endswith('ch') else 's'}"
 
 
 def listed(values: Iterable[Any], *, most: int | None = None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cloudmask.data.patchset.open import read_manifest
+from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.files import write_json
 from cloudmask.record import now
 from seaice import colour, rasters

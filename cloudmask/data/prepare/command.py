@@ -18,15 +18,21 @@ from typing import Any, Literal
 
 from cloudmask.data import parallel
 from cloudmask.data.patchset.files import write_patches
-from cloudmask.data.patchset.manifest import build_manifest, class_pixels, write_manifest
+from cloudmask.data.patchset.manifest import (
+    build_manifest,
+    class_pixels,
+    read_manifest,
+    write_manifest,
+)
 from cloudmask.data.patchset.model import FileEntry
-from cloudmask.data.patchset.open import read_manifest, verify
+from cloudmask.data.patchset.open import verify
 from cloudmask.data.prepare.plan import Job, Plan, make_plan
 from cloudmask.data.prepare.receipts import Receipt, forget, write_receipt
 from cloudmask.data.prepare.split import parse_split
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, SceneError
 from cloudmask.files import remove_leftovers
+from cloudmask.text import plural
 
 
 def prepare(
@@ -64,7 +70,7 @@ def prepare(
     plan = world.on_root(lambda: make_plan(scenes, out, options))
     if plan.finished:
         if world.is_root:
-            print(f"{out} is complete: {_count(len(plan.jobs), 'scene')}, nothing to do")
+            print(f"{out} is complete: {plural(len(plan.jobs), 'scene')}, nothing to do")
         return 0
     todo = [job for job in plan.jobs if job.name not in plan.done]
     outcomes = map_items(
@@ -94,7 +100,7 @@ def verify_command(folder: Path) -> int:
         print(problem)
     if not problems:
         files, patches = sum(len(s.files) for s in splits), sum(s.patches for s in splits)
-        print(f"{_count(files, 'file')}, {_count(patches, 'patch')}: all checksums match")
+        print(f"{plural(files, 'file')}, {plural(patches, 'patch')}: all checksums match")
     return 1 if problems else 0
 
 
@@ -125,7 +131,7 @@ def _finish(
     _fail_strangers(out, plan, receipts, failed)
     good = [job for job in plan.jobs if job.name in receipts]
     if failed and strict:
-        done = f"{len(good)} of {_count(len(plan.jobs), 'scene')} are done"
+        done = f"{len(good)} of {plural(len(plan.jobs), 'scene')} are done"
         print(f"stopped at a broken scene; {done}", file=sys.stderr)
         return 1
     splits = {
@@ -207,20 +213,15 @@ def _summary(
     pixels = class_pixels(entries, len(classes))
     looked_at = [*entries, *skipped]
     parts = [
-        _count(len(entries), "scene"),
-        *(f"{name} {_count(sum(e.patches for e in s), 'patch')}" for name, s in splits.items()),
+        plural(len(entries), "scene"),
+        *(f"{name} {plural(sum(e.patches for e in s), 'patch')}" for name, s in splits.items()),
         f"left out {sum(e.left_out_no_measurement for e in looked_at)} without measurement, "
         f"{sum(e.left_out_no_label for e in looked_at)} without label",
-        f"clipped {_count(sum(e.clipped_pixels for e in entries), 'value')}",
+        f"clipped {plural(sum(e.clipped_pixels for e in entries), 'value')}",
         ", ".join(f"{name} {n / sum(pixels):.3f}" for name, n in zip(classes, pixels, strict=True)),
     ]
     if skipped:
-        parts.append(f"{_count(len(skipped), 'scene')} skipped")
+        parts.append(f"{plural(len(skipped), 'scene')} skipped")
     if num_failed:
-        parts.append(f"{_count(num_failed, 'scene')} failed")
+        parts.append(f"{plural(num_failed, 'scene')} failed")
     return " | ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    """A number and its noun, in the plural unless it is 1."""
-    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('ch') else 's'}"
