@@ -12,15 +12,9 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from cloudmask.data.patchset.encoding import FILL
+from cloudmask.model.decode import decode
 from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
 from cloudmask.train.ranks import Ranks
-
-
-def decode(image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """(B, H, W, C) int16, (B, C), (B, C) -> float32 physical units, NaN = missing."""
-    physical = tf.cast(image, tf.float32) * scale[:, None, None] + offset[:, None, None]
-    return tf.where(tf.equal(image, FILL), tf.constant(float("nan")), physical)
 
 
 class _TimedTape(tf.GradientTape):
