@@ -107,14 +107,7 @@ def predict(words: Sequence[str]) -> int:
 
 def report(words: Sequence[str]) -> int:
     settings = flags.parse(options.ReportConfig, words, prog="cloudmask report")
-    try:
-        from cloudmask.report.make import report
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("cloudmask"):
-            raise
-        raise ValueError(
-            f"report needs {error.name}, which is not installed: pip install 'cloudmask[report]'"
-        ) from None
+    from cloudmask.report.make import report
 
     return report(settings)
 

@@ -48,6 +48,26 @@ def test_what_users_cause_is_one_line_and_an_exit_code(error, code, capsys):
 
 def test_an_interruption_is_told_without_traceback(capsys):
     assert outcome(KeyboardInterrupt(), capsys) == (130, "prog: error: interrupted\n")
+    assert outcome(KeyboardInterrupt("go on later"), capsys) == (130, "prog: error: go on later\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("jinja2.loaders", "jinja2 is not installed: pip install '.[report]' in the checkout"),
+        ("nobody", "nobody is not installed: pip install '.[all]' in the checkout"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_told_with_the_extra_that_brings_it(
+    module, line, capsys
+):
+    error = ModuleNotFoundError(f"No module named '{module}'", name=module)
+    assert outcome(error, capsys) == (1, f"prog: error: {line} of cloudmask\n")
+
+
+def test_a_module_of_our_own_that_is_not_there_keeps_its_traceback(capsys):
+    with pytest.raises(ModuleNotFoundError):
+        outcome(ModuleNotFoundError("No module", name="cloudmask.nothing"), capsys)
 
 
 def test_a_message_of_several_lines_becomes_one(capsys):

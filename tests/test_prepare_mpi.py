@@ -11,7 +11,7 @@ pytestmark = pytest.mark.mpi
 PREPARE = """
 import sys
 from pathlib import Path
-from cloudmask.data.prepare import prepare
+from cloudmask.data.prepare.command import prepare
 
 try:
     scenes, out = map(Path, sys.argv[1:3])
@@ -24,7 +24,7 @@ except (ValueError, OSError) as error:
 SLOW = """
 import os, sys, time
 from pathlib import Path
-from cloudmask.data import prepare as module
+from cloudmask.data.prepare import command as module
 
 Path(f"{sys.argv[2]}.{os.getpid()}.pid").touch()
 
@@ -36,7 +36,7 @@ module.write_patches = slowly
 """
 
 FULL = """
-from cloudmask.data import prepare as module
+from cloudmask.data.prepare import command as module
 
 def full(folder, path, *args, write=module.write_patches, **options):
     if "S3A_03" in path:
