@@ -16,6 +16,7 @@ from cloudmask import metrics
 from cloudmask.cli import errors
 from cloudmask.cli.options import EvaluateConfig
 from cloudmask.data import parallel
+from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
@@ -45,15 +46,16 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         from cloudmask.model.losses import confusion_counts, pixel_losses, predicted_class
 
     arithmetic = precision.best("CPU") if config.precision == "auto" else config.precision
+    precision.use(arithmetic)
     with errors.the_same_on_all_ranks():
-        model, info = keras_file.load(config.what, precision=arithmetic)
+        model, info = keras_file.load(config.what)
         check_fits(info, patchset, config)
     num_classes = len(info.classes)
     weights = (1.0, POS_WEIGHT) if num_classes == 2 else ()
 
     @tf.function(reduce_retracing=True)
     def step(image, scale, offset, label):
-        logits = model(decode(image, scale, offset), training=False)
+        logits = model(decode(image, scale, offset, fill=FILL), training=False)
         losses = [pixel_losses(logits, label, weights=choice) for choice in ((), weights)]
         predicted = predicted_class(logits, threshold=threshold)
         return tf.stack(losses), confusion_counts(label, predicted, num_classes)

@@ -5,11 +5,9 @@ The file loads in plain Keras. `cloudmask.json` within it names channels and cla
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,8 +55,14 @@ def build(info: ModelInfo, *, seed: int = 0, portable: bool = False) -> keras.Mo
 
 def save(path: Path, weights: list, info: ModelInfo) -> None:
     """Write weights (in the model's order) as a portable float32 model, whole or not at all."""
-    with _arithmetic("float32"):
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
         model = build(info, portable=True)
+    finally:
+        keras.config.set_dtype_policy(policy)
     for variable, value in zip(model.trainable_variables, weights, strict=True):
         variable.assign(value)
     with tempfile.TemporaryDirectory() as folder:  # Keras writes to a path that ends in .keras
@@ -70,8 +74,11 @@ def save(path: Path, weights: list, info: ModelInfo) -> None:
     write_whole(path, content)
 
 
-def load(run_or_model: Path, *, precision: str = "float32") -> tuple[keras.Model, ModelInfo]:
-    """A run folder or .keras file -> the network in its fast form. ValueError for anything else."""
+def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
+    """A run folder or .keras file -> the network in its fast form, under Keras's current policy.
+
+    Raises ValueError for anything else.
+    """
     import keras
 
     path = run_or_model / "model.keras" if run_or_model.is_dir() else run_or_model
@@ -88,25 +95,8 @@ def load(run_or_model: Path, *, precision: str = "float32") -> tuple[keras.Model
         info = ModelInfo(**plain)  # type: ignore[arg-type]
         saved = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-        problem = " ".join(str(error).split())
-        raise ValueError(f"{path} is not a cloudmask model ({problem})") from None
-    with _arithmetic(precision):
-        model = build(info)
+        raise ValueError(f"{path} is not a cloudmask model ({error})") from None
+    model = build(info)
     for variable, value in zip(model.trainable_variables, saved.trainable_variables, strict=True):
         variable.assign(value)
     return model, info
-
-
-@contextlib.contextmanager
-def _arithmetic(precision: str) -> Iterator[None]:
-    """Build in this precision, and leave Keras as it was: it may be somebody else's too."""
-    import keras
-
-    from cloudmask.model.precision import use
-
-    policy = keras.config.dtype_policy()
-    use(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)

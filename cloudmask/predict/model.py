@@ -128,16 +128,20 @@ def load(
     is the largest number of rows and columns computed at once: less takes less memory. `overlap`
     is how many pixels are dropped at each cut between tiles (default: as many as the network can
     see, so that no seam exists). Raises ValueError for what is neither a finished run nor a model,
-    for models that know other channels or classes, and for a tile that cannot be.
+    for models that know other channels or classes, and for a tile that cannot be;
+    ModuleNotFoundError where TensorFlow is not installed.
     """
     if tile < 1 or (overlap is not None and overlap < 0):
         raise ValueError(f"a tile of {tile} pixels with an overlap of {overlap} cannot be")
-    with errors.loading_tensorflow():
-        from cloudmask.model.precision import best
-
-    arithmetic = best("CPU") if precision == "auto" else precision
+    try:
+        with errors.loading_tensorflow():
+            from cloudmask.model import precision as arithmetic
+    except ModuleNotFoundError as error:
+        advice = errors.missing(error.name or "tensorflow", "train")
+        raise ModuleNotFoundError(advice, name=error.name) from None
     paths = [Path(one) for one in (path, *more)]
-    loaded = [keras_file.load(one, precision=arithmetic) for one in paths]
+    with arithmetic.used(arithmetic.best("CPU") if precision == "auto" else precision):
+        loaded = [keras_file.load(one) for one in paths]
     info = loaded[0][1]
     for one, (_, other) in zip(paths, loaded, strict=True):
         if (other.channels, other.classes) != (info.channels, info.classes):
