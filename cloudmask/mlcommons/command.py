@@ -136,7 +136,8 @@ def readme(runs: Sequence[Run], settings: MllogConfig) -> str:
         source = f"at commit {commit}"
     made = settings.runs_made
     notes = [
-        f"{plural(len(runs), 'run')} reported, each with its log; the policy asks for {ADVISED_RUNS}. "
+        f"{plural(len(runs), 'run')} reported, each with its log; the policy asks for "
+        f"{ADVISED_RUNS}. "
         + ("How many were made in all has not been declared." if made is None else "")
         + (f"All {made} that were made (declared)." if made == len(runs) else "")
         + (f"Chosen out of {made} that were made (declared)." if made and made > len(runs) else ""),
