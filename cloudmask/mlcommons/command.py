@@ -87,7 +87,7 @@ def as_log(lines: Sequence[Entry]) -> str:
     logger = logging.Logger("cloudmask.mllog")
     logger.addHandler(logging.StreamHandler(text))
     # The library adds each call's file, and takes this folder off with a regular expression.
-    writer = MLLogger(logger, root_dir=re.escape(str(Path(__file__).parents[1])))
+    writer = MLLogger(logger, root_dir=re.escape(str(Path(__file__).parents[2])))
     write = {"start": writer.start, "end": writer.end, "event": writer.event}
     for line in lines:
         write[line.kind](line.key, line.value, metadata=line.metadata, time_ms=line.time_ms)
