@@ -13,8 +13,8 @@ from cloudmask.data.patchset.open import is_patchset
 from cloudmask.evaluate import patches, scenes
 from cloudmask.evaluate.tables import of_patches, of_scenes
 from cloudmask.files import write_json
+from cloudmask.model.keras_file import refuse_emulated
 from cloudmask.predict.command import predict
-from cloudmask.record import refuse_emulated
 
 
 def evaluate(config: EvaluateConfig) -> int:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from cloudmask import __version__
@@ -17,7 +16,7 @@ from cloudmask.data import parallel
 from cloudmask.data.archive import find_scenes, size_and_date
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
-from cloudmask.files import sha256_of
+from cloudmask.files import open_hdf5, sha256_of
 from cloudmask.predict.masks import SceneMask, write_hdf5, write_netcdf
 from cloudmask.predict.model import Model, load
 from cloudmask.record import now, warn
@@ -130,7 +129,7 @@ def check_channels(scene: Scene, path: Path, model: Model, source: Path) -> None
 
 def _made_with(out: Path) -> str | None:
     try:
-        with h5py.File(out, "r") as file:
+        with open_hdf5(out) as file:
             return str(file.attrs.get("fingerprint"))
     except OSError:
         return None

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cloudmask.files import write_whole
+from cloudmask.files import open_hdf5, write_whole
 from cloudmask.metrics import UNKNOWN
 
 STEP = 1e-4
@@ -199,7 +199,7 @@ def write_hdf5(path: Path, mask: SceneMask) -> None:
 
 def _read_hdf5(path: Path, classes: tuple[str, ...]) -> SceneMask:
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path) as file:
             probability = file["mask"][...]
             attributes = {str(key): value for key, value in file.attrs.items()}
     except (OSError, KeyError, RuntimeError, TypeError) as error:
