@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -88,34 +89,25 @@ def _comparisons(
                 continue
             table = agreement.triple(total, **axes)
             duels = [agreement.duel(count.joint, **axes) for count in counts]
-            mine = metrics.derive(table.sum(axis=1).T, classes)
-            theirs = metrics.derive(table.sum(axis=0).T, classes)
-            plain, clustered = (
-                test or (None, None)
-                for test in (
-                    agreement.mcnemar(pooled.a_only, pooled.b_only),
-                    agreement.clustered_mcnemar(duels),
-                )
-            )
+            sides = {"a": table.sum(axis=1).T, "b": table.sum(axis=0).T}
+            derived = {side: metrics.derive(right, classes) for side, right in sides.items()}
+            chi2, p = agreement.mcnemar(pooled.a_only, pooled.b_only) or (None, None)
+            clustered_chi2, clustered_p = agreement.clustered_mcnemar(duels) or (None, None)
             yield {
                 "reference": MEMBERS[reference],
                 "a": MEMBERS[0],
                 "b": MEMBERS[other],
                 "pixels": pooled.pixels,
-                "accuracy_a": mine.accuracy,
-                "accuracy_b": theirs.accuracy,
-                "mean_iou_a": mine.mean_iou,
-                "mean_iou_b": theirs.mean_iou,
-                "iou_a": mine.iou,
-                "iou_b": theirs.iou,
-                "both_right": pooled.both_right,
-                "a_only": pooled.a_only,
-                "b_only": pooled.b_only,
-                "both_wrong": pooled.both_wrong,
-                "chi2": plain[0],
-                "p": plain[1],
-                "clustered_chi2": clustered[0],
-                "clustered_p": clustered[1],
+                **{
+                    f"{figure}_{side}": getattr(found, figure)
+                    for figure in ("accuracy", "mean_iou", "iou")
+                    for side, found in derived.items()
+                },
+                **asdict(pooled),
+                "chi2": chi2,
+                "p": p,
+                "clustered_chi2": clustered_chi2,
+                "clustered_p": clustered_p,
                 "difference": (pooled.a_only - pooled.b_only) / pooled.pixels,
                 "interval": agreement.difference_interval(duels),
                 "scenes": sum(1 for duel in duels if duel.pixels),

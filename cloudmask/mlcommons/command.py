@@ -21,14 +21,7 @@ from cloudmask.cli.errors import UsageError
 from cloudmask.cli.options import MllogConfig
 from cloudmask.files import write_whole
 from cloudmask.mlcommons.entries import Entry, entries
-from cloudmask.mlcommons.runs import (
-    Run,
-    check_set,
-    read_run,
-    shared_options,
-    staging_of,
-    target_of,
-)
+from cloudmask.mlcommons.runs import Run, check_set, read_run, shared_options
 from cloudmask.record import warn
 from cloudmask.text import number, plural
 
@@ -123,7 +116,7 @@ def readme(runs: Sequence[Run], settings: MllogConfig) -> str:
     launch = f"mpirun -n {summary['ranks']} " if summary["ranks"] > 1 else ""
     rows = []
     for n, run in enumerate(runs):
-        best, target = run.summary["best"], target_of(run.summary)
+        best, target = run.summary["best"], run.target
         cells = [f"result-{n}.txt", run.name, run.summary["seed"], best["epoch"]]
         cells += [number(best["accuracy"]), number(best["majority"]), number(totals[n], 1)]
         cells.append(_reached(target))
@@ -181,7 +174,7 @@ def _staging(runs: Sequence[Run], settings: MllogConfig) -> str:
     parts = []
     if settings.staging_seconds is not None:
         parts.append(f"{settings.staging_seconds:g} s before each run (declared)")
-    own = [seconds for seconds in map(staging_of, runs) if seconds is not None]
+    own = [run.staging_seconds for run in runs if run.staging_seconds is not None]
     if own:
         parts.append(f"{min(own):.1f} to {max(own):.1f} s by the runs, which is in their times")
     return "; ".join(parts) or "not declared"

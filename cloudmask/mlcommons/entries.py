@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from cloudmask.cli.options import MllogConfig
-from cloudmask.mlcommons.runs import Run, staging_of, target_of
+from cloudmask.mlcommons.runs import Run
 
 MEANING = (
     "accuracy: share of the labelled validation pixels of all ranks that get the class of their "
@@ -59,7 +59,7 @@ def entries(run: Run, settings: MllogConfig) -> list[Entry]:
             inside = False
     seconds = run.summary["seconds"]["total"]
     stop = max(lines[-1].time_ms, round(start + 1000 * seconds))
-    target = target_of(run.summary)
+    target = run.target
     status = "aborted" if target and not target["reached"] else "success"
     how = {"status": status, "stopped_by": run.summary["stopped_by"]}
     lines.append(Entry("event", "trained_samples", run.summary["patches_trained"], stop))
@@ -111,7 +111,7 @@ def _epoch_end(record: dict[str, Any], time_ms: int) -> list[Entry]:
 
 def result(run: Run, settings: MllogConfig) -> dict[str, Any]:
     """The value of `result`: the quality that was reached, in what time, out of how many runs."""
-    summary, staging = run.summary, staging_of(run)
+    summary, staging = run.summary, run.staging_seconds
     best, seconds = summary["best"], summary["seconds"]["total"]
     value = {
         "name": "accuracy",
@@ -121,7 +121,7 @@ def result(run: Run, settings: MllogConfig) -> dict[str, Any]:
         "validation_loss": best["loss"],
         "epoch": best["epoch"],
         "epochs_run": summary["epochs_run"],
-        "target": target_of(summary),
+        "target": run.target,
         "run_seconds": seconds,
         "staging_seconds": staging,
         "staging_seconds_declared": settings.staging_seconds,

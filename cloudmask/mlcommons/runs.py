@@ -30,6 +30,19 @@ class Run:
     options: dict[str, Any]
     events: list[dict[str, Any]]
 
+    @property
+    def staging_seconds(self) -> float | None:
+        """What the run itself took to stage its data, within its time; None if it did not."""
+        return self.summary["seconds"].get("staging")
+
+    @property
+    def target(self) -> dict[str, Any] | None:
+        """The accuracy it was to reach, and when it did; None if it had no such target."""
+        wanted, met = self.summary["config"]["target_accuracy"], self.summary["target"]
+        if wanted is None:
+            return None
+        return {"accuracy": wanted, "reached": met is not None, **(met or {})}
+
 
 def read_run(path: Path) -> Run:
     """A run folder. ValueError, with the path, for one that no result can be made from."""
@@ -94,22 +107,11 @@ def check_set(runs: Sequence[Run]) -> None:
 
 def _conditions(run: Run) -> dict[str, Any]:
     facts = {name: run.summary[name] for name in CONDITIONS}
-    return shared_options(run.summary["config"]) | facts | {"staged": staging_of(run) is not None}
-
-
-def staging_of(run: Run) -> float | None:
-    """Seconds that the run itself took to stage its data, within its time; None if it did not."""
-    return run.summary["seconds"].get("staging")
+    return (
+        shared_options(run.summary["config"]) | facts | {"staged": run.staging_seconds is not None}
+    )
 
 
 def shared_options(options: dict[str, Any]) -> dict[str, Any]:
     """Options of a training without those that are a run's own."""
     return {name: value for name, value in options.items() if name not in OWN_TO_A_RUN}
-
-
-def target_of(summary: dict[str, Any]) -> dict[str, Any] | None:
-    """The accuracy a run was to reach, and when it did; None if it had no such target."""
-    wanted, met = summary["config"]["target_accuracy"], summary["target"]
-    if wanted is None:
-        return None
-    return {"accuracy": wanted, "reached": met is not None, **(met or {})}
