@@ -217,7 +217,7 @@ def make_dataset(image, *, names=CHANNELS):
     xarray = pytest.importorskip("xarray")
     rows, cols = image.shape[:2]
     latitude = np.linspace(50, 60, rows * cols).reshape(rows, cols)
-    dataset = xarray.Dataset(
+    return xarray.Dataset(
         {name: (("y", "x"), image[..., number]) for number, name in enumerate(names)},
         coords={
             "y": ("y", np.arange(rows) * 500.0, {"units": "m"}),
@@ -226,13 +226,12 @@ def make_dataset(image, *, names=CHANNELS):
             "time": np.datetime64("2019-10-01T00:13:36", "ns"),
         },
     )
-    dataset["quality"] = (("level",), np.zeros(4))
-    return dataset
 
 
 def test_a_dataset_comes_back_on_its_coordinates(model):
     image = make_image()
     dataset = make_dataset(image[..., ::-1], names=CHANNELS[::-1])
+    dataset["quality"] = ("level", np.zeros(4))
     found = model.predict(dataset)
     expected = model.predict(image)
     assert_same(found, expected)
@@ -243,8 +242,8 @@ def test_a_dataset_comes_back_on_its_coordinates(model):
     assert found["mask"].attrs["flag_meanings"] == "clear cloud"
     turned = model.predict(dataset.transpose("x", "y", "level"))
     assert turned["mask"].dims == ("x", "y")
-    several = model.predict(dataset.expand_dims(time=2))
-    assert several["mask"].dims == ("time", "y", "x")
+    several = model.predict(dataset.expand_dims(repeat=2))
+    assert several["mask"].dims == ("repeat", "y", "x")
     np.testing.assert_array_equal(several["mask"][1], expected.mask)
 
 
