@@ -6,10 +6,12 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 
 from cloudmask.files import write_whole
-from seaice import colour, image, png, rasters
+from seaice import colour
+from seaice.io import maps, picture, png
 
 SHOWN_SIZE = 320
 """rows and columns of a picture on the page, at most"""
@@ -55,13 +57,7 @@ def write_page(
     pictures: Path | None,
     shown: int,
 ) -> None:
-    """Write the page. ValueError without jinja2, OSError."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ValueError(
-            f"jinja2 cannot be imported ({error}); pip install 'cloudmask[report]'"
-        ) from None
+    """Write the page. OSError."""
     scenes = [
         {
             "name": name,
@@ -94,16 +90,16 @@ def write_page(
 
 def _scene(folder: Path | None, name: str) -> list[dict[str, Any]]:
     """The scene's own picture, if it is an 8-bit one."""
-    for suffix in image.SUFFIXES if folder is not None else ():
+    for suffix in picture.SUFFIXES if folder is not None else ():
         path = Path(str(folder)) / f"{name}{suffix}"
         if path.is_file():
-            found = image.read(path.read_bytes(), str(path)).image
+            found = picture.read(path.read_bytes(), str(path)).image
             return [{"name": "scene", "data": _inline(found), "lines": []}]
     return []
 
 
 def _map(key: str, folder: Path, name: str, statistics: dict[str, Any] | None) -> dict[str, Any]:
-    path = rasters.find(folder, name)
+    path = maps.find(folder, name)
     assert path is not None, (folder, name)
     lines = []
     if statistics is not None:
@@ -112,10 +108,10 @@ def _map(key: str, folder: Path, name: str, statistics: dict[str, Any] | None) -
             if statistics["area_km2"] is not None:
                 text += f", {statistics['area_km2'][kind]:.1f} km2"
             lines.append(text)
-    return {"name": key, "data": _inline(colour.picture(rasters.read(path))), "lines": lines}
+    return {"name": key, "data": _inline(colour.picture(maps.read(path))), "lines": lines}
 
 
-def _inline(picture: np.ndarray) -> str:
+def _inline(image: np.ndarray) -> str:
     """(H, W, 3) uint8, thinned out -> base64 PNG."""
-    step = max(1, -(-max(picture.shape[:2]) // SHOWN_SIZE))
-    return base64.b64encode(png.encode(np.ascontiguousarray(picture[::step, ::step]))).decode()
+    step = max(1, -(-max(image.shape[:2]) // SHOWN_SIZE))
+    return base64.b64encode(png.encode(np.ascontiguousarray(image[::step, ::step]))).decode()
