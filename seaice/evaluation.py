@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cloudmask.data.patchset.open import read_manifest
 from cloudmask.files import write_json
 from cloudmask.record import now
+from cloudmask.text import number
 from seaice import colour
 from seaice.io import maps
 from seaice.options import EvaluateConfig
@@ -152,7 +153,7 @@ def table(record: dict[str, Any]) -> list[str]:
     for row in record["scores"]:
         kind = f"{row['scenes']} {row['scenes_of']}"
         figures = [row[key] for key in ("accuracy", "mean_iou", "kappa", "ssim", "majority")]
-        text = ["  -   " if value is None else f"{value:.4f}" for value in figures]
+        text = [f"{number(value):^6}" for value in figures]
         lines.append(
             f"{row['prediction']:<{max(width, 10)}}  {row['against']:<{max(other, 7)}}  {kind:<10}"
             f"  {text[0]}    {text[1]}    {text[2]}  {text[3]}  ({text[4]})"

@@ -10,6 +10,7 @@ import jinja2
 import numpy as np
 
 from cloudmask.files import write_whole
+from cloudmask.text import number, percent
 from seaice import colour
 from seaice.io import maps, picture, png
 
@@ -34,14 +35,14 @@ figcaption { font-size: 13px; color: #555 }
 <th>kappa</th><th>SSIM</th><th>always the commonest</th></tr>
 {% for row in scores %}<tr><td>{{ row.prediction }}</td><td>{{ row.against }}</td>
 <td>{{ row.scenes }} {{ row.scenes_of }}</td>
-{% for key in figures %}<td>{{ "-" if row[key] is none else "%.4f"|format(row[key]) }}</td>
+{% for key in figures %}<td>{{ number(row[key]) }}</td>
 {% endfor %}</tr>
 {% endfor %}</table>
-<p>Cloudy: at least {{ "%.0f"|format(100 * cloudy_from) }} % under thin cloud or shadow. SSIM on
+<p>Cloudy: at least {{ percent(cloudy_from, 0) }} under thin cloud or shadow. SSIM on
 {% for name, shade in shades.items() %}{{ name }} = {{ shade }}{{ ", " if not loop.last }}{% endfor %}
 in windows of 7 x 7 pixels.</p>
 {% for scene in scenes %}<h2>{{ scene.name }}</h2>
-<p>{% if scene.cover is not none %}{{ "%.0f"|format(100 * scene.cover) }} % cloud and shadow{% endif %}</p>
+<p>{% if scene.cover is not none %}{{ percent(scene.cover, 0) }} cloud and shadow{% endif %}</p>
 {% for shown in scene.pictures %}<figure><img src="data:image/png;base64,{{ shown.data }}" alt="">
 <figcaption>{{ shown.name }}{% for line in shown.lines %}<br>{{ line }}{% endfor %}</figcaption></figure>
 {% endfor %}{% endfor %}
@@ -75,6 +76,8 @@ def write_page(
     ]
     page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     text = page.render(
+        number=number,
+        percent=percent,
         scores=record["scores"],
         figures=("accuracy", "mean_iou", "kappa", "ssim", "majority"),
         legend=[
@@ -104,10 +107,10 @@ def _map(key: str, folder: Path, name: str, statistics: dict[str, Any] | None) -
     lines = []
     if statistics is not None:
         for kind, share in statistics["fractions"].items():
-            text = f"{kind.replace('_', ' ')} {share:.1%}" if share is not None else f"{kind} -"
+            line = f"{kind.replace('_', ' ')} {percent(share)}"
             if statistics["area_km2"] is not None:
-                text += f", {statistics['area_km2'][kind]:.1f} km2"
-            lines.append(text)
+                line += f", {number(statistics['area_km2'][kind], 1)} km2"
+            lines.append(line)
     return {"name": key, "data": _inline(colour.picture(maps.read(path))), "lines": lines}
 
 
