@@ -17,6 +17,7 @@ WAYS = ("published", "guarded", "adaptive")
 
 
 def main() -> None:
+    from cloudmask.metrics import UNKNOWN
     from seaice import colour, synthetic
     from seaice import filter as thin_cloud
     from seaice.missing import missing_pixels
@@ -32,7 +33,7 @@ def main() -> None:
                 label_scene(scene.image, missing, Rule()).label,
                 label_scene(scene.image, missing, Rule(adaptive=True)).label,
             )
-            known = scene.truth != colour.UNKNOWN
+            known = scene.truth != UNKNOWN
             found = [float(np.mean(label[known] == scene.truth[known])) for label in labels]
             rows.append({"kind": kind, "exposure": exposure, **dict(zip(WAYS, found, strict=True))})
     print(f"accuracy at exposures {EXPOSURES[0]} to {EXPOSURES[-1]}: at 1.0 (least of all)")

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from cloudmask.files import sha256_of, write_json, write_whole
+from cloudmask.metrics import UNKNOWN
 from seaice import colour, opencv
-from seaice.colour import CLASSES, UNKNOWN
+from seaice.colour import CLASSES
 from seaice.io import geotiff, png
 from seaice.io.maps import LABELS, PICTURES, RECORDS
 from seaice.io.picture import Picture, Stretch, read

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from cloudmask.metrics import UNKNOWN
 from seaice import adaptive, colour
 from seaice import filter as thin_cloud
-from seaice.colour import UNKNOWN, Thresholds
+from seaice.colour import Thresholds
 
 
 @dataclass(frozen=True)

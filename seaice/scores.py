@@ -9,7 +9,8 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 from cloudmask import metrics
-from seaice.colour import CLASSES, THICK, THIN, UNKNOWN, WATER
+from cloudmask.metrics import UNKNOWN
+from seaice.colour import CLASSES, THICK, THIN, WATER
 
 SHADES = {WATER: 0, THIN: 128, THICK: 255}
 """class -> gray value for structural similarity: classes in the order of the ice's thickness"""

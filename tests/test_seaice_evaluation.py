@@ -12,9 +12,10 @@ from cloudmask import __main__ as cloudmask_cli
 from cloudmask.data.patchset.encoding import decode
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.metrics import UNKNOWN
 from seaice import __main__ as cli
 from seaice import scores
-from seaice.colour import CLASSES, THICK, THIN, UNKNOWN, WATER
+from seaice.colour import CLASSES, THICK, THIN, WATER
 from seaice.io import maps
 
 RNG = np.random.default_rng(8)

@@ -11,9 +11,10 @@ import pytest
 import tifffile
 
 from cloudmask.cli.errors import UsageError
+from cloudmask.metrics import UNKNOWN
 from seaice import __main__ as cli
 from seaice import colour, one_scene
-from seaice.colour import THICK, THIN, UNKNOWN, WATER
+from seaice.colour import THICK, THIN, WATER
 from seaice.engines import Engine
 from seaice.io import sources
 from seaice.rule import Rule, label_scene

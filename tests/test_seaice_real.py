@@ -9,7 +9,8 @@ from test_seaice_label import run
 
 from cloudmask import __main__ as cloudmask_cli
 from cloudmask.data.patchset.open import open_patchset
-from seaice.colour import THICK, UNKNOWN
+from cloudmask.metrics import UNKNOWN
+from seaice.colour import THICK
 from seaice.io import maps
 
 pytestmark = pytest.mark.real

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from cloudmask.metrics import UNKNOWN
 from seaice import colour, synthetic
 from seaice import filter as thin_cloud
-from seaice.colour import THICK, UNKNOWN
+from seaice.colour import THICK
 from seaice.missing import missing_pixels
 from seaice.rule import Rule, label_scene
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cloudmask.metrics import UNKNOWN
 from seaice import opencv
-from seaice.colour import CLASSES, UNKNOWN
+from seaice.colour import CLASSES
 
 LABELS, PICTURES, RECORDS = "labels", "pictures", "records"
 """folders of what `label` writes"""
