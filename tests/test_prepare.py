@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from cloudmask.cli.errors import AgreedError
 from cloudmask.data.patchset.encoding import decode
 from cloudmask.data.patchset.model import PatchSetError
 from cloudmask.data.patchset.open import open_patchset
@@ -311,7 +312,7 @@ def test_folder_that_is_empty_is_used(archive, tmp_path):
 
 def test_folder_that_cannot_be_made_is_an_error_with_its_path(archive, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"file/out"):
+    with pytest.raises(AgreedError, match=r"file/out/.*: a part of that path is a file"):
         run(archive, tmp_path / "file/out")
 
 
@@ -361,7 +362,7 @@ def test_full_disk_is_an_error_with_the_path_and_a_rerun_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_patches", full)
-        with pytest.raises(OSError, match=r"No space left on device: 'train/S3A_03\.h5'"):
+        with pytest.raises(AgreedError, match=r"train/S3A_03\.h5: the disk is full"):
             run(archive, tmp_path / "out")
     assert len(list((tmp_path / "out").glob(".prepare/*.json"))) == 3
     assert run(archive, tmp_path / "out") == 0

@@ -249,7 +249,7 @@ def test_a_full_disk_stops_the_work(archive, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(one_scene, "write_whole", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ValueError, match="the disk is full: make room"):
         cli.main(["label", str(archive), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out/summary.json").exists()
 

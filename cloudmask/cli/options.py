@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cloudmask.data.scene import LabelChoice
+
 Paths = tuple[Path, ...]
 
 
@@ -43,7 +45,7 @@ class PrepareConfig:
     """names and shares of the splits; a scene goes whole into one of them"""
     split_by: Literal["random", "blocks"] = "random"
     """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
-    label: Literal["any", "single_moderate", "summary", "probability", "truth"] = "any"
+    label: LabelChoice = "any"
     """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, ..."""
     seed: int = 42
     """seed of the split"""
@@ -71,7 +73,7 @@ class EvaluateConfig:
     """a patch set; or scene files, or folders that are searched for them"""
     split: str = "valid"
     """which split of the patch set"""
-    label: Literal["any", "single_moderate", "summary", "probability", "truth"] = "any"
+    label: LabelChoice = "any"
     """which mask of an SLSTR scene is the label, as in prepare"""
     threshold: float | None = None
     """probability from which a pixel of a two-class model counts as the second class (default: 0.5,

@@ -15,8 +15,8 @@ from cloudmask.data.patchset.open import is_patchset
 from cloudmask.evaluate import patches as evaluate_patches
 from cloudmask.evaluate import scenes as evaluate_scenes
 from cloudmask.files import write_json
+from cloudmask.model.keras_file import refuse_emulated
 from cloudmask.predict.command import predict
-from cloudmask.record import refuse_emulated
 
 
 def evaluate(config: EvaluateConfig) -> int:

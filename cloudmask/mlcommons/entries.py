@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from cloudmask.cli.options import MllogConfig
-from cloudmask.record import refuse_emulated
+from cloudmask.model.keras_file import refuse_emulated
 
 OWN_TO_A_RUN = ("data", "out", "stage", "seed", "resume")
 """options that may differ within a result set; the data are compared by their fingerprint"""

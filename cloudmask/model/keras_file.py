@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudmask.files import write_whole
-from cloudmask.record import refuse_emulated
 
 if TYPE_CHECKING:
     import keras
@@ -72,6 +71,19 @@ def save(path: Path, weights: list, info: ModelInfo) -> None:
             archive.writestr(INFO, json.dumps(asdict(info), indent=1))
         content = saved.read_bytes()
     write_whole(path, content)
+
+
+def refuse_emulated(run: Path) -> None:
+    """Raise ValueError for the folder of a run on an emulated device, which has learned nothing."""
+    try:
+        summary = json.loads((run / "summary.json").read_text())
+    except (OSError, ValueError):  # no finished run, which is for the caller to tell
+        return
+    if isinstance(summary, dict) and summary.get("emulated_step_seconds"):
+        raise ValueError(
+            f"{run} ran on an emulated device: nothing was learned, so there is no model and no "
+            "accuracy; train without --emulate (python -m scaling reads such runs)"
+        )
 
 
 def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:

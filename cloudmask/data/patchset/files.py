@@ -21,7 +21,7 @@ from cloudmask.data import tiles
 from cloudmask.data.patchset import encoding
 from cloudmask.data.patchset.model import FORMAT_VERSION, FileEntry
 from cloudmask.data.scene import Scene, missing_pixels
-from cloudmask.files import write_whole
+from cloudmask.files import open_hdf5, write_whole
 from cloudmask.metrics import UNKNOWN
 
 
@@ -132,7 +132,7 @@ class Layout:
 
 def read_layout(path: Path) -> Layout:
     """OSError, KeyError or ValueError if the file is not what `write_patches` writes."""
-    with h5py.File(path, "r", locking=False) as file:
+    with open_hdf5(path) as file:
         image, label = file["image"], file["label"]
         image_at, label_at = (dataset.id.get_offset() for dataset in (image, label))
         if image_at is None or label_at is None or (image.dtype, label.dtype) != ("<i2", "|u1"):

@@ -47,8 +47,7 @@ def prepare(
 
     `map_items` takes what `parallel.map_items` takes, with a function that can be pickled.
 
-    ValueError for what the user has to mend, OSError for the file system; both on rank 0 only,
-    the others leave by SystemExit(1).
+    AgreedError on every rank for what the user has to mend and for a full disk.
     """
     world = parallel.world()
     if world.size == 1 and os.environ.get("HOROVOD_SIZE", "1") != "1":
