@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,11 @@ from cloudmask.metrics import UNKNOWN
 
 
 def read_scene(
-    path: Path, *, label: LabelChoice = "any", need_label: bool = True, verify: bool = True
+    path: str | os.PathLike[str],
+    *,
+    label: LabelChoice = "any",
+    need_label: bool = True,
+    verify: bool = True,
 ) -> Scene:
     """Read a scene file; `label` says which of its masks becomes the label.
 
@@ -23,6 +28,7 @@ def read_scene(
     wrong with the file. With `need_label=False` a missing or empty label is no error. `verify`
     compares a product with the checksums it comes with.
     """
+    path = Path(path)
     if path.suffix.lower() in HDF_SUFFIXES:
         scene = read_hdf(path, label=label, need_label=need_label)
     elif is_product(path):

@@ -13,14 +13,9 @@ import keras
 import tensorflow as tf
 
 from cloudmask.data.patchset.encoding import FILL
+from cloudmask.model.decode import decode
 from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
 from cloudmask.train.ranks import Ranks
-
-
-def decode(image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """(B, H, W, C) int16, (B, C), (B, C) -> float32 physical units, NaN = missing."""
-    physical = tf.cast(image, tf.float32) * scale[:, None, None] + offset[:, None, None]
-    return tf.where(tf.equal(image, FILL), tf.constant(float("nan")), physical)
 
 
 class _TimedTape(tf.GradientTape):
@@ -64,7 +59,7 @@ def make_train_step(
     values = [variable.value for variable in variables]
 
     def forward(image, scale, offset, label):
-        logits = model(decode(image, scale, offset), training=True)
+        logits = model(decode(image, scale, offset, fill=FILL), training=True)
         loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
         return loss, count, optimizer.scale_loss(loss / pixels)
 
@@ -122,7 +117,7 @@ def make_validation_step(
 
     @tf.function(reduce_retracing=True)
     def validation_step(image, scale, offset, label):
-        logits = model(decode(image, scale, offset), training=False)
+        logits = model(decode(image, scale, offset, fill=FILL), training=False)
         loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
         counts = confusion_counts(label, predicted_class(logits), num_classes)
         return tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)]), counts

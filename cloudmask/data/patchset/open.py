@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,7 +39,7 @@ def is_patchset(folder: Path) -> bool:
         return False
 
 
-def open_patchset(folder: Path) -> PatchSet:
+def open_patchset(folder: str | os.PathLike[str]) -> PatchSet:
     """Read the manifest and see that every file is there with its size. PatchSetError."""
     patchset = read_manifest(folder)
     for split in patchset.splits.values():
@@ -49,7 +50,7 @@ def open_patchset(folder: Path) -> PatchSet:
     return patchset
 
 
-def read_manifest(folder: Path) -> PatchSet:
+def read_manifest(folder: str | os.PathLike[str]) -> PatchSet:
     """Like `open_patchset`, without a look at the files."""
     folder = Path(folder)
     if not folder.is_dir():
