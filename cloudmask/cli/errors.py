@@ -20,7 +20,8 @@ OUR_OWN = ("cloudmask", "scaling", "seaice")
 EXTRAS = {
     **{"tensorflow": "train", "keras": "train", "mpi4py": "mpi", "scipy": "fits"},
     **{"matplotlib": "report", "jinja2": "report", "mlperf_logging": "mllog"},
-    **{"satpy": "products", "xarray": "products", "netCDF4": "products", "h5netcdf": "products"},
+    **{"cv2": "seaice", "skimage": "seaice", "tifffile": "seaice", "pyspark": "spark"},
+    **{"satpy": "products", "xarray": "products", "netCDF4": "products", "h5netcdf": "masks"},
 }
 """the extra that brings a library, for those that nobody asks for with care"""
 
