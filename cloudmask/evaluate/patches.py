@@ -17,6 +17,7 @@ from cloudmask import metrics
 from cloudmask.cli import errors
 from cloudmask.cli.options import EvaluateConfig
 from cloudmask.data import parallel
+from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
@@ -42,8 +43,8 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         import tensorflow as tf
 
         from cloudmask.model import precision
+        from cloudmask.model.decode import decode
         from cloudmask.model.losses import confusion_counts, pixel_losses, predicted_class
-        from cloudmask.train.step import decode
 
     arithmetic = precision.best("CPU") if config.precision == "auto" else config.precision
     precision.use(arithmetic)
@@ -55,7 +56,7 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
 
     @tf.function(reduce_retracing=True)
     def step(image, scale, offset, label):
-        logits = model(decode(image, scale, offset), training=False)
+        logits = model(decode(image, scale, offset, fill=FILL), training=False)
         losses = [pixel_losses(logits, label, weights=choice) for choice in ((), weights)]
         predicted = predicted_class(logits, threshold=threshold)
         return tf.stack(losses), confusion_counts(label, predicted, num_classes)

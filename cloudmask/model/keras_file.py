@@ -63,8 +63,7 @@ def save(path: Path, weights: list, info: ModelInfo) -> None:
         model = build(info, portable=True)
     finally:
         keras.config.set_dtype_policy(policy)
-    for variable, value in zip(model.trainable_variables, weights, strict=True):
-        variable.assign(value)
+    assign(model, weights)
     with tempfile.TemporaryDirectory() as folder:  # Keras writes to a path that ends in .keras
         saved = Path(folder, "model.keras")
         model.save(saved)
@@ -74,13 +73,8 @@ def save(path: Path, weights: list, info: ModelInfo) -> None:
     write_whole(path, content)
 
 
-def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
-    """A run folder or .keras file -> the network in its fast form, under Keras's current policy.
-
-    Raises ValueError for anything else.
-    """
-    import keras
-
+def path_of(run_or_model: Path) -> Path:
+    """A run folder's model, or the .keras file itself. Raises ValueError if it is not there."""
     path = run_or_model / "model.keras" if run_or_model.is_dir() else run_or_model
     if not path.is_file():
         refuse_emulated(run_or_model)
@@ -88,6 +82,16 @@ def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
             f"{path} is not there: {run_or_model} is not a finished run; train first, "
             "or go on with train_hvd.py --resume"
         )
+    return path
+
+
+def read(path: Path) -> tuple[list, ModelInfo]:
+    """A .keras file's trainable variables, in the model's order, and what they mean.
+
+    Raises ValueError for anything else.
+    """
+    import keras
+
     try:
         with zipfile.ZipFile(path) as archive:
             values = json.loads(archive.read(INFO))
@@ -96,7 +100,21 @@ def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
         saved = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a cloudmask model ({error})") from None
+    return saved.trainable_variables, info
+
+
+def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
+    """A run folder or .keras file -> the network in its fast form, under Keras's current policy.
+
+    Raises ValueError for anything else.
+    """
+    weights, info = read(path_of(run_or_model))
     model = build(info)
-    for variable, value in zip(model.trainable_variables, saved.trainable_variables, strict=True):
-        variable.assign(value)
+    assign(model, weights)
     return model, info
+
+
+def assign(model: keras.Model, weights: list) -> None:
+    """Give a network the trainable variables of another one of its kind, in their order."""
+    for variable, value in zip(model.trainable_variables, weights, strict=True):
+        variable.assign(value)
