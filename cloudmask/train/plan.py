@@ -74,6 +74,46 @@ class Plan:
             "seed": self.config.seed,
         }
 
+    def identity(self, threads: int) -> dict[str, dict[str, Any]]:
+        """What must be equal to go on at all, to keep the order, and to end with the same bits."""
+        info, config = self.info, self.config
+        return {
+            "model": {
+                "channels": list(info.channels),
+                "classes": list(info.classes),
+                "widths": list(info.widths),
+                "dropout": list(info.dropout),
+                "mean": list(info.mean),
+                "std": list(info.std),
+                "patch set": info.patchset,
+                "emulated step seconds": config.emulate,
+            },
+            "order": self.order,
+            "settings": {
+                "precision": self.precision,
+                "threads": threads,
+                "lr": config.lr,
+                "lr_scaling": config.lr_scaling,
+                "warmup_epochs": config.warmup_epochs,
+                "class weights": list(self.class_weights),
+                "clip_offset": config.clip_offset,
+                "lr_decay": config.lr_decay,
+                "steps in all": self.total_steps,
+                "xla": config.xla,
+                "augment": [config.augment, config.augment_gain, config.augment_shared],
+            },
+        }
+
+    def saves_after(self, step: int) -> bool:
+        """Within an epoch: after every --checkpoint-steps, and after the last step of the run."""
+        every = self.config.checkpoint_steps
+        return step == self.config.max_steps or (every > 0 and step % every == 0)
+
+    def validates_after(self, epoch: int) -> bool:
+        """Of epochs counted from 1: after every --validate-every, and after the last."""
+        last = epoch == self.config.epochs
+        return self.num_valid > 0 and (last or epoch % self.config.validate_every == 0)
+
     def rows(self, rank: int, epoch: int, parts: Sequence[schedule.Part] = ()) -> np.ndarray:
         """(steps, batch) patch indices of one rank in one epoch; see schedule.epoch_plan."""
         return schedule.epoch_plan(

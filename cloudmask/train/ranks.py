@@ -85,7 +85,7 @@ class Ranks:
 
         return hvd.allgather_object(value, name=name)
 
-    def remember(self, variables: Sequence[tf.Variable], **values: Any) -> Any:
+    def elastic_state(self, variables: Sequence[tf.Variable], **values: Any) -> Any:
         """A copy of rank 0's variables and of these values, for save() and restore().
 
         To be made anew after every restart: its own sync() hands no variables on.
@@ -154,8 +154,8 @@ ALONE = {
 def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
     """Start Horovod and give this rank its device, cores and threads.
 
-    The order matters: cores before any thread is made, threads before TensorFlow's first operation
-    (so the ranks compare their cores through MPI, not through Horovod). Without `horovod` a single
+    The order matters: cores before any thread is made (so the ranks compare them through MPI, not
+    through Horovod), threads before TensorFlow's first operation. Without `horovod` a single
     process is all there is; AgreedError if a launcher started more.
     """
     launched = max(parallel.launched_size(os.environ)[0], int(os.environ.get("HOROVOD_SIZE", "1")))
@@ -170,18 +170,15 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
             os.environ.setdefault(name, value)
     world = parallel.world()
     cores = host.allowed_cores() if found else parallel.take_cores(world)
-    threads = threads or len(cores)
-    # One pool for operations side by side keeps their order, and so the bits, on one thread.
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
     if not horovod:
+        threads = _use_threads(threads or num_threads(len(cores), 1, quota=host.cpu_quota()))
         device = gpus.use(found[0]) if found else "CPU"
         return OneRank(0, 1, 0, 1, 1, threads, cores, device, "none")
     if world.size == 1 and "HOROVOD_RANK" not in os.environ and _knows_own_name():
         os.environ.update(ALONE)
     elif os.environ.get("HOROVOD_CONTROLLER") == "gloo" and not _knows_own_name():
         raise AgreedError(
-            f"this host's name {socket.gethostname()!r} cannot be resolved, which Gloo needs; "
+            f"this host's name {host.name()!r} cannot be resolved, which Gloo needs; "
             "add it to /etc/hosts, or start the ranks with mpirun"
         )
     import horovod.tensorflow as hvd
@@ -192,23 +189,39 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
             f"MPI says rank {world.rank} of {world.size}, Horovod {hvd.rank()} of {hvd.size()}; "
             "start all ranks with one mpirun, srun or horovodrun"
         )
+    share = num_threads(len(cores), hvd.local_size(), quota=host.cpu_quota())
     return Ranks(
         rank=hvd.rank(),
         size=hvd.size(),
         local_rank=hvd.local_rank(),
         local_size=hvd.local_size(),
         num_hosts=hvd.cross_size(),
-        threads=threads,
+        threads=_use_threads(threads or share),
         cores=cores,
         device=gpus.take(found, hvd.local_rank(), hvd.local_size()) if found else "CPU",
         controller="mpi" if hvd.mpi_enabled() else "gloo",
     )
 
 
+def num_threads(cores: int, local_size: int, *, quota: float | None) -> int:
+    """Threads of a rank: one per core of its own, and no more than its share of a CPU quota.
+
+    A quota, in processors' worth of time, is of all `local_size` ranks of the host together.
+    """
+    return cores if quota is None else max(1, min(cores, int(quota // local_size)))
+
+
+def _use_threads(threads: int) -> int:
+    # One pool for operations side by side keeps their order, and so the bits, on one thread.
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+    return threads
+
+
 def _knows_own_name() -> bool:
     """Whether Gloo can start: it looks the host's name up, and crashes where that is unknown."""
     try:
-        socket.getaddrinfo(socket.gethostname(), None)
+        socket.getaddrinfo(host.name(), None)
     except OSError:
         return False
     return True
@@ -243,7 +256,7 @@ def lost_others(error: Exception) -> bool:
     )
 
 
-class HostNews:
+class HostChanges:
     """Whether an elastic driver has told this process that hosts have come or shall go."""
 
     def __init__(self, *, listen: bool) -> None:

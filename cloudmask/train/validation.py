@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,19 +11,22 @@ import numpy as np
 import tensorflow as tf
 
 from cloudmask import metrics
+from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.reader import PatchReader
-from cloudmask.train.input_pipeline import Source, read_ahead
+from cloudmask.model.decode import decode
+from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
+from cloudmask.train.batches import Source, read_ahead
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.stall import Watch
-from cloudmask.train.step import make_validation_step
+
+Validate = Callable[[], dict[str, Any]]
+"""measures the whole validation split; collective"""
 
 
-def make_validation(
-    plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch
-) -> Callable[[], dict[str, Any]]:
-    """A function that measures the whole validation split: sums over ranks, divided once."""
-    step = make_validation_step(
+def make_validation(plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch) -> Validate:
+    """The measurement of a network."""
+    step = _make_step(
         model,
         class_weights=plan.class_weights,
         clip_offset=plan.config.clip_offset,
@@ -32,10 +35,28 @@ def make_validation(
     return validation_by(step, plan, ranks, watch)
 
 
+def _make_step(
+    model: keras.Model, *, class_weights: Sequence[float], clip_offset: int, num_classes: int
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """A function (image, scale, offset, label) -> (2,) float64 loss sum and count, (K, K) counts.
+
+    The confusion counts are of every labelled pixel; the loss leaves out the clipped frame.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def validation_step(image, scale, offset, label):
+        logits = model(decode(image, scale, offset, fill=FILL), training=False)
+        loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
+        counts = confusion_counts(label, predicted_class(logits), num_classes)
+        return tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)]), counts
+
+    return validation_step
+
+
 def validation_by(
     step: Callable[..., tuple[tf.Tensor, tf.Tensor]], plan: Plan, ranks: Ranks, watch: Watch
-) -> Callable[[], dict[str, Any]]:
-    """The same with any step that takes and gives what `step.make_validation_step`'s does."""
+) -> Validate:
+    """The measurement by any step that takes and gives what `_make_step`'s does."""
     classes = plan.info.classes
     rows = plan.validation_rows(ranks.rank)
 
