@@ -134,12 +134,12 @@ def begin(
     elastic.network = ranks.on_all(lambda: elastic.network or build(plan), name="model")
     model, optimizer = elastic.network
 
-    def start() -> State:
+    def take_over() -> State:
         if going_on:
             return elastic.restore(plan, ranks)
-        return _start(plan, ranks, folder, model, optimizer) if ranks.is_root else State()
+        return start(plan, ranks, folder, model, optimizer)
 
-    state = ranks.on_all(start, name="restore")
+    state = ranks.on_all(take_over, name="restore")
     variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
     ranks.broadcast_variables(variables)
     state = ranks.broadcast(state, name="state")
@@ -168,7 +168,7 @@ def build_network(plan: Plan) -> Network:
     return model, optimizer
 
 
-def _start(
+def start(
     plan: Plan,
     ranks: Ranks,
     folder: RunFolder,
@@ -176,6 +176,8 @@ def _start(
     optimizer: keras.optimizers.Optimizer,
 ) -> State:
     """On rank 0: from the newest checkpoint, from the weights of --init, or from the beginning."""
+    if not ranks.is_root:
+        return State()
     init = plan.config.init
     if plan.config.resume:
         state = checkpoint.restore(plan, ranks, folder.checkpoints, model, optimizer)

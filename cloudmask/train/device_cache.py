@@ -141,14 +141,9 @@ def check_room(plan: Plan, ranks: Ranks) -> None:
         if free is not None and needed > 0.9 * free:
             raise ValueError(_no_room(needed, f"on this rank's {ranks.device}", free))
     elif config.cache != "none":
-        check_memory(needed * ranks.local_size, config.cache)
-
-
-def check_memory(needed: int, cache: str = "memory") -> None:
-    """Raise ValueError when the ranks' caches would not fit this host's free memory."""
-    free = host.free_memory_bytes()
-    if needed > 0.9 * free:
-        raise ValueError(_no_room(needed, "on this host", free, cache=cache))
+        free, needed = host.free_memory_bytes(), needed * ranks.local_size
+        if needed > 0.9 * free:
+            raise ValueError(_no_room(needed, "on this host", free, cache=config.cache))
 
 
 def _no_room(needed: int, where: str, free: int | None, *, cache: str = "device") -> str:

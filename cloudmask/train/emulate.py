@@ -120,7 +120,7 @@ def make_train_step(model: keras.Model, ranks: Ranks, emulated: Device, *, first
     numbers = itertools.count(first_step)
 
     def step(
-        batch: Input, learning_rate: float, *, stop: bool = False, hosts_changed: bool = False
+        batch: Input, learning_rate: float, stop: bool = False, hosts_changed: bool = False
     ) -> StepResult:
         waited = _wait(emulated.training(next(numbers)))
         loss, count, stops, changes, exposed = (

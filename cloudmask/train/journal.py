@@ -10,9 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -31,41 +29,33 @@ from cloudmask.train.step import StepResult
 COLUMNS = ("step_seconds", "data_wait_seconds", "compute_seconds", "exposed_communication_seconds")
 
 
-@dataclass
 class StepTimes:
-    """Seconds of each step on this rank, one row of COLUMNS and the patches of the step."""
+    """Seconds of each step on this rank."""
 
-    rows: list[tuple[float, float, float, float]] = field(default_factory=list)
-    patches: list[int] = field(default_factory=list)
-    epochs: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._rows: list[tuple[float, ...]] = []
+        """epoch, patches, and the COLUMNS"""
 
     def add(self, epoch: int, patches: int, row: tuple[float, float, float, float]) -> None:
-        self.epochs.append(epoch)
-        self.patches.append(patches)
-        self.rows.append(row)
+        self._rows.append((epoch, patches, *row))
 
     def array(self) -> np.ndarray:
         """(steps, 1 + len(COLUMNS)) float64: patches, then the columns."""
-        if not self.rows:
-            return np.zeros((0, 1 + len(COLUMNS)))
-        return np.column_stack([self.patches, np.asarray(self.rows)])
+        return np.array(self._rows, np.float64).reshape(-1, 2 + len(COLUMNS))[:, 1:]
 
     def append_to(self, path: Path, epoch: int, *, device: str) -> None:
         """One JSON line with an epoch's steps, and on which device they ran."""
-        here = [i for i, other in enumerate(self.epochs) if other == epoch]
-        record: dict[str, object] = {
-            "epoch": epoch + 1,
-            "device": device,
-            "patches": [self.patches[i] for i in here],
-        }
-        for column, name in enumerate(COLUMNS):
-            record[name] = [round(self.rows[i][column], 6) for i in here]
+        rows = [row for row in self._rows if row[0] == epoch]
+        record: dict[str, object] = {"epoch": epoch + 1, "device": device}
+        record["patches"] = [row[1] for row in rows]
+        for column, name in enumerate(COLUMNS, start=2):
+            record[name] = [round(row[column], 6) for row in rows]
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 
 class Journal:
-    """A context manager: its files are closed at the end."""
+    """To be closed at the end."""
 
     def __init__(self, config: TrainConfig, ranks: Ranks, folder: RunFolder) -> None:
         self.times = StepTimes()
@@ -76,12 +66,7 @@ class Journal:
         drawn = config.tensorboard and ranks.is_root
         self._curves = tf.summary.create_file_writer(str(curves)) if drawn else None
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         for file in (self._events, self._curves):
             if file is not None:
                 file.close()

@@ -109,7 +109,7 @@ def _train(run: Run, functions: Functions) -> dict[str, Any]:
 
     step, validate = functions.programs(run)
     with (
-        Journal(config, run.ranks, run.folder) as journal,
+        contextlib.closing(Journal(config, run.ranks, run.folder)) as journal,
         PatchReader(plan.patchset, "train") as reader,
     ):
         if run.going_on:
@@ -134,12 +134,7 @@ def _train(run: Run, functions: Functions) -> dict[str, Any]:
                     ahead, rest.patches, rest.learning_rates, strict=False
                 ):
                     run.watch.at("step", state.step + 1)
-                    result = step(
-                        batch,
-                        learning_rate,
-                        stop=bool(run.stop),
-                        hosts_changed=elastic.hosts_changed,
-                    )
+                    result = step(batch, learning_rate, bool(run.stop), elastic.hosts_changed)
                     seconds = journal.lap()
                     state.add_step(result.loss_sum, result.loss_count, patches, seconds)
                     run.check_finite(result)

@@ -54,15 +54,7 @@ class Plan:
     @property
     def full_learning_rate(self) -> float:
         """After the warm-up, before any decay."""
-        return schedule.learning_rate(
-            0,
-            base=self.config.lr,
-            scaling=self.config.lr_scaling,
-            num_ranks=self.num_ranks,
-            warmup_steps=0,
-            decay="none",
-            total_steps=1,
-        )
+        return self.config.lr * schedule.scale(self.config.lr_scaling, self.num_ranks)
 
     @property
     def order(self) -> dict[str, Any]:
@@ -188,14 +180,8 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
     schedule.shard_bounds(num_patches, ranks.size)
     schedule.check_batch(num_patches, ranks.size, global_batch=global_batch)
     mean, std = _normalisation(config, patchset)
-    rows = schedule.epoch_plan(
-        num_patches,
-        ranks.size,
-        0,
-        global_batch=global_batch,
-        shuffle=config.shuffle,
-        seed=config.seed,
-        epoch=0,
+    steps = schedule.patches_per_step(
+        num_patches, ranks.size, global_batch=global_batch, shuffle=config.shuffle
     )
     return Plan(
         patchset=patchset,
@@ -216,8 +202,8 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
         num_patches=num_patches,
         num_valid=valid.patches if valid else 0,
         global_batch=global_batch,
-        batch_per_rank=rows.shape[1],
-        steps_per_epoch=len(rows),
+        batch_per_rank=int(schedule.batch_sizes(global_batch, ranks.size).max()),
+        steps_per_epoch=len(steps),
         class_weights=_class_weights(config, len(patchset.classes)),
         precision=precision.best(ranks.device) if config.precision == "auto" else config.precision,
         num_ranks=ranks.size,
@@ -226,22 +212,15 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
 
 
 def _check_numbers(config: TrainConfig) -> None:
-    for name in (
-        "epochs",
-        "batch_size",
-        "global_batch",
-        "max_steps",
-        "validate_every",
-        "keep",
-        "commit_steps",
+    positive = ("epochs", "batch_size", "global_batch", "max_steps", "validate_every", "keep")
+    for least, names in (
+        (1, (*positive, "commit_steps")),
+        (0, ("warmup_epochs", "checkpoint_steps", "patience")),
     ):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {value} must be 1 or more")
-    for name in ("warmup_epochs", "checkpoint_steps", "patience"):
-        value = getattr(config, name)
-        if value < 0:
-            raise ValueError(f"--{name.replace('_', '-')} {value} must be 0 or more")
+        for name in names:
+            value = getattr(config, name)
+            if value is not None and value < least:
+                raise ValueError(f"--{name.replace('_', '-')} {value} must be {least} or more")
     if not 0 < config.lr < float("inf"):
         raise ValueError(f"--lr {config.lr} must be above zero and finite")
     if config.emulate is not None:

@@ -30,6 +30,13 @@ SETTINGS_CPU = {
 }
 
 
+def _horovod() -> Any:
+    """Imported when it is used: a process without it must not even load it."""
+    import horovod.tensorflow
+
+    return horovod.tensorflow
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Who this process is among the others, and what they do together. Every call is collective."""
@@ -50,15 +57,11 @@ class Ranks:
 
     def tape(self, tape: tf.GradientTape) -> tf.GradientTape:
         """A tape whose gradients are the sums over all ranks, reduced while others are computed."""
-        import horovod.tensorflow as hvd
-
-        return hvd.DistributedGradientTape(tape, op=hvd.Sum)
+        return _horovod().DistributedGradientTape(tape, op=_horovod().Sum)
 
     def sum(self, tensor: tf.Tensor, *, name: str) -> tf.Tensor:
         """Sum over all ranks; the same bits on each."""
-        import horovod.tensorflow as hvd
-
-        return hvd.allreduce(tensor, op=hvd.Sum, name=name)
+        return _horovod().allreduce(tensor, op=_horovod().Sum, name=name)
 
     def sum_gradients(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Sums over all ranks of gradients that are all there already."""
@@ -69,30 +72,22 @@ class Ranks:
 
     def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
         """Every rank takes the values of rank 0."""
-        import horovod.tensorflow as hvd
-
-        hvd.broadcast_variables(list(variables), root_rank=0)
+        _horovod().broadcast_variables(list(variables), root_rank=0)
 
     def broadcast(self, value: Any, *, name: str) -> Any:
         """The object of rank 0, on every rank."""
-        import horovod.tensorflow as hvd
-
-        return hvd.broadcast_object(value, root_rank=0, name=name)
+        return _horovod().broadcast_object(value, root_rank=0, name=name)
 
     def gather(self, value: Any, *, name: str) -> list[Any]:
         """The objects of all ranks, in their order, on every rank."""
-        import horovod.tensorflow as hvd
-
-        return hvd.allgather_object(value, name=name)
+        return _horovod().allgather_object(value, name=name)
 
     def elastic_state(self, variables: Sequence[tf.Variable], **values: Any) -> Any:
         """A copy of rank 0's variables and of these values, for save() and restore().
 
         To be made anew after every restart: its own sync() hands no variables on.
         """
-        import horovod.tensorflow as hvd
-
-        return hvd.elastic.TensorFlowState(variables=list(variables), **values)
+        return _horovod().elastic.TensorFlowState(variables=list(variables), **values)
 
     def agree(self, error: str | None, *, name: str) -> None:
         """Raise AgreedError on every rank if any rank brings an error; all name the first one."""
@@ -137,18 +132,11 @@ class OneRank(Ranks):
         return [value]
 
 
-ALONE = {
-    # One rank without a launcher: Gloo needs neither MPI nor its daemon. Where the host's own name
-    # is unknown, as in some containers, it is MPI all the same.
-    "HOROVOD_CONTROLLER": "gloo",
-    "HOROVOD_CPU_OPERATIONS": "gloo",
-    "HOROVOD_RANK": "0",
-    "HOROVOD_SIZE": "1",
-    "HOROVOD_LOCAL_RANK": "0",
-    "HOROVOD_LOCAL_SIZE": "1",
-    "HOROVOD_CROSS_RANK": "0",
-    "HOROVOD_CROSS_SIZE": "1",
-}
+# One rank without a launcher: Gloo needs neither MPI nor its daemon. Where the host's own name is
+# unknown, as in some containers, it is MPI all the same.
+ALONE = {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
+ALONE |= {f"HOROVOD_{place}RANK": "0" for place in ("", "LOCAL_", "CROSS_")}
+ALONE |= {f"HOROVOD_{place}SIZE": "1" for place in ("", "LOCAL_", "CROSS_")}
 
 
 def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
@@ -181,8 +169,7 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
             f"this host's name {host.name()!r} cannot be resolved, which Gloo needs; "
             "add it to /etc/hosts, or start the ranks with mpirun"
         )
-    import horovod.tensorflow as hvd
-
+    hvd = _horovod()
     hvd.init()
     if world.size > 1 and (world.rank, world.size) != (hvd.rank(), hvd.size()):
         raise RuntimeError(
@@ -191,11 +178,7 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
         )
     share = num_threads(len(cores), hvd.local_size(), quota=host.cpu_quota())
     return Ranks(
-        rank=hvd.rank(),
-        size=hvd.size(),
-        local_rank=hvd.local_rank(),
-        local_size=hvd.local_size(),
-        num_hosts=hvd.cross_size(),
+        **_place(),
         threads=_use_threads(threads or share),
         cores=cores,
         device=gpus.take(found, hvd.local_rank(), hvd.local_size()) if found else "CPU",
@@ -233,18 +216,17 @@ def restart(ranks: Ranks) -> Ranks:
     Horovod aborts a process that has no place any more, and all of them where a new one that the
     driver has started does not come within HOROVOD_GLOO_TIMEOUT_SECONDS.
     """
-    import horovod.tensorflow as hvd
-
+    hvd = _horovod()
     hvd.shutdown()
     hvd.init()
-    return replace(
-        ranks,
-        rank=hvd.rank(),
-        size=hvd.size(),
-        local_rank=hvd.local_rank(),
-        local_size=hvd.local_size(),
-        num_hosts=hvd.cross_size(),
-    )
+    return replace(ranks, **_place())
+
+
+def _place() -> dict[str, Any]:
+    """Where Horovod has put this rank."""
+    hvd = _horovod()
+    local = {"local_rank": hvd.local_rank(), "local_size": hvd.local_size()}
+    return local | {"rank": hvd.rank(), "size": hvd.size(), "num_hosts": hvd.cross_size()}
 
 
 def lost_others(error: Exception) -> bool:

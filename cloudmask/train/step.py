@@ -7,8 +7,8 @@ did not hide, waiting for slower ranks included.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -36,12 +36,8 @@ class StepResult(NamedTuple):
     """of communication that this rank's computing did not hide"""
 
 
-class Step(Protocol):
-    """One step of training on a rank's part of a batch; collective."""
-
-    def __call__(
-        self, batch: Input, learning_rate: float, *, stop: bool = False, hosts_changed: bool = False
-    ) -> StepResult: ...
+Step = Callable[[Input, float, bool, bool], StepResult]
+"""(batch, learning rate, asked to stop, hosts changed): one step of all ranks; collective"""
 
 
 class _TimedTape(tf.GradientTape):
@@ -126,7 +122,7 @@ def make_train_step(
         return tf.concat([total, seconds], axis=0)
 
     def step(
-        batch: Input, learning_rate: float, *, stop: bool = False, hosts_changed: bool = False
+        batch: Input, learning_rate: float, stop: bool = False, hosts_changed: bool = False
     ) -> StepResult:
         numbers = graph(
             *(batch.image, batch.scale, batch.offset, batch.label),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -25,38 +25,26 @@ Validate = Callable[[], dict[str, Any]]
 
 
 def make_validation(plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch) -> Validate:
-    """The measurement of a network."""
-    step = _make_step(
-        model,
-        class_weights=plan.class_weights,
-        clip_offset=plan.config.clip_offset,
-        num_classes=len(plan.info.classes),
-    )
-    return validation_by(step, plan, ranks, watch)
-
-
-def _make_step(
-    model: keras.Model, *, class_weights: Sequence[float], clip_offset: int, num_classes: int
-) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    """A function (image, scale, offset, label) -> (2,) float64 loss sum and count, (K, K) counts.
-
-    The confusion counts are of every labelled pixel; the loss leaves out the clipped frame.
-    """
+    """The measurement of a network. The loss leaves out the clipped frame, the counts do not."""
+    weights, clip = plan.class_weights, plan.config.clip_offset
 
     @tf.function(reduce_retracing=True)
-    def validation_step(image, scale, offset, label):
+    def step(image, scale, offset, label):
         logits = model(decode(image, scale, offset, fill=FILL), training=False)
-        loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
-        counts = confusion_counts(label, predicted_class(logits), num_classes)
+        loss, count = cross_entropy(logits, label, weights=weights, clip_offset=clip)
+        counts = confusion_counts(label, predicted_class(logits), len(plan.info.classes))
         return tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)]), counts
 
-    return validation_step
+    return validation_by(step, plan, ranks, watch)
 
 
 def validation_by(
     step: Callable[..., tuple[tf.Tensor, tf.Tensor]], plan: Plan, ranks: Ranks, watch: Watch
 ) -> Validate:
-    """The measurement by any step that takes and gives what `_make_step`'s does."""
+    """The measurement by a function (image, scale, offset, label) of an Input.
+
+    It returns (2,) float64, the loss summed over pixels and their number, and (K, K) counts.
+    """
     classes = plan.info.classes
     rows = plan.validation_rows(ranks.rank)
 
