@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cloudmask.cli.options import PrepareConfig as PatchConfig
 from cloudmask.data.prepare.command import prepare as prepare_patches
 from cloudmask.files import sha256_of, write_whole
 from cloudmask.text import plural
@@ -52,16 +53,16 @@ def prepare(config: PrepareConfig) -> int:
     engine = Engine(config.engine, config.workers, config.master)
     folder = config.out.with_name(f"{config.out.name}-scenes")
     _, failed = convert(config.scenes, folder, config.labels, config.stretch, engine=engine)
-    code = prepare_patches(
-        [folder],
-        config.out,
+    patches = PatchConfig(
+        scenes=(folder,),
+        out=config.out,
         patch_size=config.patch_size,
         stride=config.stride,
         split=config.split,
         seed=config.seed,
         strict=config.strict,
-        map_items=engine.map_items,
     )
+    code = prepare_patches(patches, map_items=engine.map_items)
     return 1 if failed else code
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cloudmask.cli import errors
+from cloudmask.cli import commands, errors, options
 from cloudmask.cli.errors import AgreedError, UsageError, describe
 
 
@@ -44,6 +44,26 @@ def test_a_program_that_succeeds_says_nothing(capsys):
 )
 def test_what_users_cause_is_one_line_and_an_exit_code(error, code, capsys):
     assert outcome(error, capsys) == (code, "prog: error: bad\n")
+
+
+def test_a_command_is_called_with_its_options(tmp_path, capsys):
+    table = {"verify": (options.VerifyConfig, "cloudmask.data.prepare.command")}
+    with pytest.raises(ValueError, match="is not a folder; prepare writes patch sets"):
+        commands.call("prog", table, ["verify", str(tmp_path / "none")], usage="all")
+    with pytest.raises(UsageError, match=r"prog verify --help"):
+        commands.call("prog", table, ["verify"], usage="all")
+    assert commands.call("prog", table, [], usage="all") == 0
+    assert capsys.readouterr().out == "all\n"
+
+
+def test_no_module_is_loaded_before_the_options_are_understood():
+    table = {"verify": (options.VerifyConfig, "no_such_module")}
+    with pytest.raises(UsageError, match=r"there is no command 'fly'; there are: verify \("):
+        commands.call("prog", table, ["fly"], usage="")
+    with pytest.raises(UsageError):
+        commands.call("prog", table, ["verify", "--fly"], usage="")
+    with pytest.raises(ModuleNotFoundError):
+        commands.call("prog", table, ["verify", "folder"], usage="")
 
 
 def test_an_interruption_is_told_without_traceback(capsys):

@@ -7,10 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
 
 from cloudmask import files
-from cloudmask.files import locked, remove_leftovers, whole_file, write_json, write_whole
+from cloudmask.files import (
+    locked,
+    open_hdf5,
+    remove_leftovers,
+    whole_file,
+    write_json,
+    write_whole,
+)
 
 
 def test_a_file_is_written_with_its_folder_and_nothing_beside_it(tmp_path):
@@ -136,3 +144,17 @@ def test_a_file_system_without_locks_excludes_nobody(tmp_path, monkeypatch, numb
         write_whole(tmp_path / "a", b"a")
     assert (tmp_path / "a").read_bytes() == b"a"
     assert files.sha256_of(tmp_path / "a").startswith("ca978112ca1bbdca")
+
+
+def test_hdf5_is_read_whoever_holds_its_lock(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["a"] = 7
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="lock"):
+            h5py.File(path, "r", locking=True)
+        with open_hdf5(path) as file:
+            assert file["a"][()] == 7
+    with pytest.raises(OSError, match="none"):
+        open_hdf5(tmp_path / "none.h5")

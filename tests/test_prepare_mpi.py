@@ -12,10 +12,12 @@ PREPARE = """
 import sys
 from pathlib import Path
 from cloudmask.cli import errors
+from cloudmask.cli.options import PrepareConfig
 from cloudmask.data.prepare.command import prepare
 
 def main(words):
-    return prepare([Path(words[0])], Path(words[1]), patch_size=16, strict="strict" in words)
+    scenes, out = map(Path, words[:2])
+    return prepare(PrepareConfig((scenes,), out, patch_size=16, strict="strict" in words))
 
 sys.exit(errors.run(main, sys.argv[1:], program="prepare"))
 """

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cloudmask.data.prepare.split import SplitBy
 from cloudmask.data.scene import LabelChoice
 
 Paths = tuple[Path, ...]
@@ -43,7 +44,7 @@ class PrepareConfig:
     """distance between patches in pixels (default: the patch size, no overlap)"""
     split: str = "train=0.8,valid=0.2"
     """names and shares of the splits; a scene goes whole into one of them"""
-    split_by: Literal["random", "blocks"] = "random"
+    split_by: SplitBy = "random"
     """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
     label: LabelChoice = "any"
     """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, ..."""

@@ -16,14 +16,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from cloudmask.data.scene import (
-    LabelChoice,
-    Scene,
-    SceneError,
-    missing_pixels,
-    reason,
-    where_all,
-)
+from cloudmask.data import scene
+from cloudmask.data.scene import LabelChoice, Scene, SceneError
 from cloudmask.data.slstr import CHANNELS, CLASSES, NOT_COMPUTED, NUM_REFS, bayes_cloud
 from cloudmask.files import open_hdf5
 from cloudmask.metrics import UNKNOWN
@@ -44,7 +38,7 @@ def read_hdf(path: Path, *, label: LabelChoice = "any", need_label: bool = True)
     except SceneError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        problem = f"cannot be read as HDF5, truncated or something else ({reason(error)})"
+        problem = f"cannot be read as HDF5, truncated or something else ({scene.reason(error)})"
         raise SceneError(path, problem, _AGAIN) from None
 
 
@@ -67,7 +61,7 @@ def _read(path: Path, file: h5py.File, label: LabelChoice, need_label: bool) -> 
         with np.errstate(over="ignore"):  # float64 beyond float32 is infinite, hence missing
             view[...] = file[name][...]
     _mark_missing(image)
-    missing = missing_pixels(image)
+    missing = scene.missing_pixels(image)
     masks = {
         choice: _mask(path, file, choice, missing)
         for choice in {label, "summary", "truth"}
@@ -100,7 +94,9 @@ def _mark_missing(image: np.ndarray) -> None:
         rows = image[top : top + 32]
         rows[~np.isfinite(rows)] = np.nan
         pixels = rows.reshape(-1, len(CHANNELS))
-        pixels[where_all(pixels, lambda values: values == 0, range(NUM_REFS)), :NUM_REFS] = np.nan
+        pixels[scene.where_all(pixels, lambda values: values == 0, range(NUM_REFS)), :NUM_REFS] = (
+            np.nan
+        )
         for channel in range(NUM_REFS, len(CHANNELS)):
             pixels[np.flatnonzero(pixels[:, channel] <= 0), channel] = np.nan
 

@@ -95,6 +95,11 @@ class PatchSet:
     options: dict[str, Any]
 
     @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Of all splits, one after the other."""
+        return tuple(entry for split in self.splits.values() for entry in split.files)
+
+    @property
     def class_fractions(self) -> dict[str, tuple[float, ...]]:
         """Share of each class among the labelled pixels, per split."""
         return {name: split.class_fractions for name, split in self.splits.items()}

@@ -31,17 +31,17 @@ def is_patchset(folder: Path) -> bool:
 def open_patchset(folder: str | os.PathLike[str]) -> PatchSet:
     """The patch set in a folder that `prepare` wrote: channels, classes, splits, mean and std.
 
-    Every file must be there with the size that the manifest tells; contents are not read (`verify`
-    does that). Patches come from `PatchReader(patchset, "train")`, by number, as stored int16 with
-    the scale and offset that give physical units. PatchSetError, a ValueError of one line, for a
-    folder without a manifest, one of another format version, and missing or cut files.
+    Every file must be there with the size that the manifest tells; contents are not read
+    (`verify_files` does that). Patches come from `PatchReader(patchset, "train")`, by number, as
+    stored int16 with the scale and offset that give physical units. PatchSetError, a ValueError of
+    one line, for a folder without a manifest, one of another format version, and missing or cut
+    files.
     """
     patchset = read_manifest(Path(folder))
-    for split in patchset.splits.values():
-        for entry in split.files:
-            problem = _size_problem(patchset.folder, entry)
-            if problem:
-                raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
+    for entry in patchset.files:
+        problem = _size_problem(patchset.folder, entry)
+        if problem:
+            raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
     return patchset
 
 
@@ -53,17 +53,10 @@ def _size_problem(folder: Path, entry: FileEntry) -> str | None:
     return None if size == entry.bytes else f"{path} has {size} bytes instead of {entry.bytes}"
 
 
-def verify(folder: Path, *, files: Sequence[FileEntry] | None = None) -> list[str]:
-    """Problems of a patch set's files (default: all of them), found by their checksums."""
-    patchset = read_manifest(folder)
-    everything = [entry for split in patchset.splits.values() for entry in split.files]
-    return verify_files(patchset, everything if files is None else files)
-
-
-def verify_files(patchset: PatchSet, entries: Sequence[FileEntry]) -> list[str]:
-    """Problems of some files, so that ranks can share the work."""
+def verify_files(patchset: PatchSet, files: Sequence[FileEntry]) -> list[str]:
+    """Problems of some files, found by their checksums, so that ranks can share the work."""
     problems = []
-    for entry in entries:
+    for entry in files:
         problem = _size_problem(patchset.folder, entry)
         if problem is None:
             try:

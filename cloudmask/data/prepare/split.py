@@ -16,6 +16,8 @@ from cloudmask.text import plural
 _ORBIT = re.compile(r"(S3[AB])_SL_1_RBT____(?:\d{8}T\d{6}_){3}\d{4}_(\d{3})_(\d{3})")
 _BLOCKS_PER_SPLIT = 4
 
+SplitBy = Literal["random", "blocks"]
+
 
 def parse_split(text: str) -> dict[str, Fraction]:
     """`train=0.8,valid=0.2` -> share by name, in the given order. ValueError."""
@@ -43,7 +45,7 @@ def split_scenes(
     names: Sequence[str],
     shares: Mapping[str, Fraction],
     *,
-    by: Literal["random", "blocks"],
+    by: SplitBy,
     seed: int,
 ) -> list[str]:
     """The split of each scene; `names` must be sorted. ValueError with fewer scenes than splits.

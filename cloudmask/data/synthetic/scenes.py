@@ -6,7 +6,6 @@ Bayesian and the summary mask are imperfect classifiers of what the sensor saw (
 """
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ from cloudmask.data.synthetic.nature import (
     draw_surface,
 )
 from cloudmask.data.synthetic.sensor import observe
-from cloudmask.files import open_hdf5, write_whole
+from cloudmask.files import write_whole
 
 MIN_SIZE = 64
 NIGHT_FRACTION = 0.4
@@ -61,7 +60,7 @@ def make_scene(
 
     ValueError if height or width is below 64, or index or seed below 0.
     """
-    _check_scene(index, height, width, seed)
+    check_scene(index, height, width, seed)
     rng = np.random.default_rng([seed, index])
     name, night = _identity(rng, index)
     mu0 = cosine_of_solar_zenith(rng, (height, width))
@@ -114,56 +113,13 @@ def write_scene(scene: SyntheticScene, folder: Path) -> Path:
     return path
 
 
-def synthesize(
-    out: Path,
-    *,
-    num_scenes: int,
-    height: int = 1200,
-    width: int = 1500,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Path]:
-    """Write the scenes 0 .. num_scenes - 1 that `out` does not hold yet; return the paths of all.
-
-    `progress` is told after every scene how many of how many are there. ValueError for numbers that
-    are too small, an `out` that is a file, and a scene in `out` of another size.
-    """
-    _check_least("num_scenes", num_scenes, 1)
-    _check_scene(0, height, width, seed)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file, but scenes are written into a folder; choose another")
-    out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for index in range(num_scenes):
-        path = out / scene_name(index, seed=seed)
-        if path.exists():
-            _check_same_size(path, height, width)
-        else:
-            write_scene(make_scene(index, height=height, width=width, seed=seed), out)
-        paths.append(path)
-        if progress is not None:
-            progress(index + 1, num_scenes)
-    return paths
+def check_scene(index: int, height: int, width: int, seed: int) -> None:
+    check_least("index", index, 0)
+    check_least("height", height, MIN_SIZE)
+    check_least("width", width, MIN_SIZE)
+    check_least("seed", seed, 0)
 
 
-def _check_same_size(path: Path, height: int, width: int) -> None:
-    way_out = "delete it or write to another folder"
-    try:
-        with open_hdf5(path) as file:
-            found = file["bts"].shape[:2]
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path} is not a scene that can be read; {way_out}") from error
-    if found != (height, width):
-        raise ValueError(f"{path} is {found[0]} x {found[1]}, not {height} x {width}; {way_out}")
-
-
-def _check_scene(index: int, height: int, width: int, seed: int) -> None:
-    _check_least("index", index, 0)
-    _check_least("height", height, MIN_SIZE)
-    _check_least("width", width, MIN_SIZE)
-    _check_least("seed", seed, 0)
-
-
-def _check_least(name: str, value: int, least: int) -> None:
+def check_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ValueError(f"{name} {value} is too small for synthetic scenes; use {least} or more")

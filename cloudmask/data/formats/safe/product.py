@@ -18,27 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cloudmask.data.formats.safe.arrays import (
-    AGAIN,
-    Bands,
-    check_readable,
-    holds,
-    read_attribute,
-    read_decoded,
-    read_raw,
-)
+from cloudmask.data import slstr
+from cloudmask.data.formats.safe import arrays
+from cloudmask.data.formats.safe.arrays import AGAIN, Bands, read_attribute, read_decoded, read_raw
 from cloudmask.data.formats.safe.grid import block_means, interpolate_ties
 from cloudmask.data.formats.safe.manifest import baseline_collection, check_files
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels
-from cloudmask.data.slstr import (
-    CHANNELS,
-    CLASSES,
-    NOT_COMPUTED,
-    SOLAR,
-    THERMAL,
-    Confidence,
-    bayes_cloud,
-)
+from cloudmask.data.slstr import CHANNELS, CLASSES, SOLAR, THERMAL, Confidence
 from cloudmask.metrics import UNKNOWN
 
 # Of the nadir view, S1 to S6: EUMETSAT, product notice S3.PN-SLSTR-L1.08.
@@ -126,7 +112,7 @@ def read_thermal(path: Path, *, verify: bool = True) -> Thermal:
 def _read_thermal(product: Path, needed: Sequence[str], *, verify: bool) -> Thermal:
     """Check all files that are needed, then read the 1 km part: nothing is read of half a scene."""
     check_files(product, needed, verify=verify)
-    check_readable(product, needed)
+    arrays.check_readable(product, needed)
     confidence = read_raw(product, "flags_in.nc", "confidence_in")
     shape = confidence.shape
     bands = Bands(product, THERMAL, kind="BT_in")
@@ -205,14 +191,14 @@ def _label(product: Path, choice: LabelChoice, thermal: Thermal, unknown: np.nda
     if choice == "summary":
         return _mask(_has(thermal.confidence, Confidence.SUMMARY_CLOUD), unknown)
     name = "probability_cloud_single_in" if choice == "probability" else "bayes_in"
-    if not holds(product, "flags_in.nc", name):
+    if not arrays.holds(product, "flags_in.nc", name):
         raise SceneError(product, f"flags_in.nc holds no {name}: it was not computed", instead)
     if choice == "probability":
         probability = read_decoded(product, "flags_in.nc", name, unknown.shape)
         cloud, known = probability >= 0.5, ~np.isnan(probability)
     else:
         bayes = read_raw(product, "flags_in.nc", name, unknown.shape)
-        cloud, known = bayes_cloud(bayes, choice), bayes != NOT_COMPUTED
+        cloud, known = slstr.bayes_cloud(bayes, choice), bayes != slstr.NOT_COMPUTED
     if not unknown.all() and not known[~unknown].any():
         problem = f"{name} was not computed: it is the fill value wherever something was measured"
         raise SceneError(product, problem, instead)
