@@ -111,7 +111,7 @@ def summary(runs):
 
 
 def test_every_run_has_its_log_in_the_order_given(folder):
-    names = ["README.md", "options.yaml", "result-0.txt", "result-1.txt", "result-2.txt"]
+    names = ["README.md", "config.yaml", "result-0.txt", "result-1.txt", "result-2.txt"]
     assert sorted(path.name for path in folder.iterdir()) == [*names, "training.yaml"]
     found = [values(parsed(folder / f"result-{n}.txt")) for n in range(3)]
     assert [record["seed"] for record in found] == [0, 1, 2]
@@ -235,9 +235,9 @@ def test_only_the_attempt_that_finished_counts(runs, tmp_path):
 def test_the_configuration_repeats_the_training(folder, runs):
     words = ["--config", folder / "training.yaml", "--data", "set", "--out", "run", "--seed", 0]
     again = flags.parse(options.TrainConfig, [str(w) for w in words], prog="train")
-    words = ["--config", runs["one"] / "options.yaml", "--data", "set", "--out", "run"]
+    words = ["--config", runs["one"] / "config.yaml", "--data", "set", "--out", "run"]
     assert again == flags.parse(options.TrainConfig, [str(w) for w in words], prog="train")
-    page = yaml.safe_load((folder / "options.yaml").read_text())
+    page = yaml.safe_load((folder / "config.yaml").read_text())
     assert page["training"] == yaml.safe_load((folder / "training.yaml").read_text())
     assert page["seeds"] == [0, 1, 2]
     assert "url" not in page["code"], "nobody has told where it is"
