@@ -31,6 +31,7 @@ from cloudmask.train.state import Rest, State, rest_of_epoch
 from cloudmask.train.step import StepResult
 from cloudmask.train.stop import StopRequest
 from cloudmask.train.summary import opening_lines
+from cloudmask.train.validation import Validate
 
 Network = tuple[keras.Model, keras.optimizers.Optimizer]
 
@@ -91,6 +92,19 @@ class Run:
         if commit:
             self.elastic.commit(self.state, changed=changed)
         return save or commit
+
+    def end_epoch(self, rest: Rest, validate: Validate) -> None:
+        """Validate and close the epoch, with a checkpoint if none of its steps is missing."""
+        done, valid = self.state.step_in_epoch, None
+        if self.plan.validates_after(rest.epoch + 1):
+            began = time.perf_counter()
+            valid = validate()
+            self.elastic.seconds["validation"] += time.perf_counter() - began
+        patches, learning_rate = rest.patches_up_to(done), rest.learning_rate(done)
+        self.state.end_epoch(valid, patches=patches, learning_rate=learning_rate)
+        self.state.note_target(self.config, self.elapsed_seconds())
+        if done == rest.last:
+            self.save()
 
     def save(self) -> None:
         """A checkpoint by rank 0; collective."""

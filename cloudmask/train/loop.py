@@ -102,64 +102,48 @@ def train(
 
 
 def _train(run: Run, functions: Functions) -> dict[str, Any]:
-    config, plan, state, elastic = run.config, run.plan, run.state, run.elastic
+    state = run.state
     if run.finished:
-        run.ranks.say(f"{config.out} is finished ({state.end(config)}); nothing to do")
+        run.ranks.say(f"{run.config.out} is finished ({state.end(run.config)}); nothing to do")
         return run.folder.read_summary()
 
     step, validate = functions.programs(run)
     with (
-        contextlib.closing(Journal(config, run.ranks, run.folder)) as journal,
-        PatchReader(plan.patchset, "train") as reader,
+        contextlib.closing(Journal(run.config, run.ranks, run.folder)) as journal,
+        PatchReader(run.plan.patchset, "train") as reader,
     ):
-        if run.going_on:
-            journal.event("reset", **state.resets[-1])
-        source = run.ranks.on_all(
-            lambda: device_cache.make_source(plan, run.ranks, state, reader), name="source"
-        )
-        elastic.seconds.setdefault("startup", time.time() - elastic.started)
-        if run.staged:
-            staging = elastic.seconds.get("staging", 0.0)
-            elastic.seconds["staging"] = staging + run.staged.seconds
-
+        source = _source(run, reader, journal)
         for rest in run.epochs_left():
-            learning_rate = rest.learning_rates[0]
-            with (
-                contextlib.closing(
-                    functions.read_ahead(source, rest.rows, epoch=rest.epoch)
-                ) as ahead,
-                journal.steps(rest, state),
-            ):
-                for batch, patches, learning_rate in zip(
-                    ahead, rest.patches, rest.learning_rates, strict=False
-                ):
+            ahead = functions.read_ahead(source, rest.rows, epoch=rest.epoch)
+            steps = zip(ahead, rest.patches, rest.learning_rates, strict=False)
+            with contextlib.closing(ahead), journal.steps(rest, state):
+                for batch, patches, learning_rate in steps:
                     run.watch.at("step", state.step + 1)
-                    result = step(batch, learning_rate, bool(run.stop), elastic.hosts_changed)
+                    result = step(batch, learning_rate, bool(run.stop), run.elastic.hosts_changed)
                     seconds = journal.lap()
                     state.add_step(result.loss_sum, result.loss_count, patches, seconds)
                     run.check_finite(result)
                     journal.step(state, batch, result, seconds)
                     if run.obey(result, rest):
                         journal.lap()  # which is no part of the next step
-
-            whole = state.step_in_epoch == rest.last
-            valid = _validate(run, validate) if plan.validates_after(rest.epoch + 1) else None
-            patches = rest.patches_up_to(state.step_in_epoch)
-            state.end_epoch(valid, patches=patches, learning_rate=learning_rate)
-            state.note_target(config, run.elapsed_seconds())
-            if whole:
-                run.save()
+            run.end_epoch(rest, validate)
             journal.epoch(state)
-            elastic.commit(state)
-
+            run.elastic.commit(state)
         return _finish(run, journal)
 
 
-def _validate(run: Run, validate: Validate) -> dict[str, Any]:
-    began = time.perf_counter()
-    valid = validate()
-    run.elastic.seconds["validation"] += time.perf_counter() - began
-    return valid
+def _source(run: Run, reader: PatchReader, journal: Journal) -> batches.Batches:
+    """Where this rank's batches come from; with that the start-up is over."""
+    if run.going_on:
+        journal.event("reset", **run.state.resets[-1])
+    source = run.ranks.on_all(
+        lambda: device_cache.make_source(run.plan, run.ranks, run.state, reader), name="source"
+    )
+    seconds = run.elastic.seconds
+    seconds.setdefault("startup", time.time() - run.elastic.started)
+    if run.staged:
+        seconds["staging"] = seconds.get("staging", 0.0) + run.staged.seconds
+    return source
 
 
 def _finish(run: Run, journal: Journal) -> dict[str, Any]:

@@ -69,29 +69,21 @@ class Plan:
     def identity(self, threads: int) -> dict[str, dict[str, Any]]:
         """What must be equal to go on at all, to keep the order, and to end with the same bits."""
         info, config = self.info, self.config
+        network = ("channels", "classes", "widths", "dropout", "mean", "std")
+        options = ("lr", "lr_scaling", "warmup_epochs", "clip_offset", "lr_decay", "xla")
         return {
             "model": {
-                "channels": list(info.channels),
-                "classes": list(info.classes),
-                "widths": list(info.widths),
-                "dropout": list(info.dropout),
-                "mean": list(info.mean),
-                "std": list(info.std),
+                **{name: list(getattr(info, name)) for name in network},
                 "patch set": info.patchset,
                 "emulated step seconds": config.emulate,
             },
             "order": self.order,
             "settings": {
+                **{name: getattr(config, name) for name in options},
                 "precision": self.precision,
                 "threads": threads,
-                "lr": config.lr,
-                "lr_scaling": config.lr_scaling,
-                "warmup_epochs": config.warmup_epochs,
                 "class weights": list(self.class_weights),
-                "clip_offset": config.clip_offset,
-                "lr_decay": config.lr_decay,
                 "steps in all": self.total_steps,
-                "xla": config.xla,
                 "augment": [config.augment, config.augment_gain, config.augment_shared],
             },
         }
@@ -109,14 +101,7 @@ class Plan:
     def rows(self, rank: int, epoch: int, parts: Sequence[schedule.Part] = ()) -> np.ndarray:
         """(steps, batch) patch indices of one rank in one epoch; see schedule.epoch_plan."""
         return schedule.epoch_plan(
-            self.num_patches,
-            self.num_ranks,
-            rank,
-            global_batch=self.global_batch,
-            shuffle=self.config.shuffle,
-            seed=self.config.seed,
-            epoch=epoch,
-            parts=parts,
+            self.num_patches, rank=rank, epoch=epoch, parts=parts, **self.order
         )
 
     def training_patches(self, rank: int) -> np.ndarray:

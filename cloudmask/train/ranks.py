@@ -89,19 +89,13 @@ class Ranks:
         """
         return _horovod().elastic.TensorFlowState(variables=list(variables), **values)
 
-    def agree(self, error: str | None, *, name: str) -> None:
-        """Raise AgreedError on every rank if any rank brings an error; all name the first one."""
-        errors = [text for text in self.gather(error, name=name) if text]
-        if errors:
-            raise AgreedError(errors[0])
-
     def say(self, text: str) -> None:
         """For people: rank 0 alone speaks."""
         if self.is_root:
             say(text)
 
     def on_all(self, work: Callable[[], Any], *, name: str) -> Any:
-        """Do local work on every rank; if it fails on any, raise the same AgreedError on all."""
+        """Do local work on every rank; if it fails on any, all raise AgreedError of the first."""
         error, result = None, None
         try:
             result = work()
@@ -109,7 +103,9 @@ class Ranks:
             error = describe(failure)
         except ValueError as failure:
             error = str(failure)
-        self.agree(error, name=f"agree_{name}")
+        errors = [text for text in self.gather(error, name=f"agree_{name}") if text]
+        if errors:
+            raise AgreedError(errors[0])
         return result
 
 

@@ -142,6 +142,10 @@ class Rest:
         """Patches of all ranks in the epoch's steps so far."""
         return self.patches_before + sum(self.patches[: step_in_epoch - self.begun_at])
 
+    def learning_rate(self, step_in_epoch: int) -> float:
+        """Of that step; of the next one where none was left to take."""
+        return self.learning_rates[max(0, step_in_epoch - self.begun_at - 1)]
+
 
 def rest_of_epoch(plan: Plan, rank: int, state: State) -> Rest:
     """What is left of the epoch in which a run stands, whatever ranks have had their part of it.
