@@ -17,23 +17,23 @@ WAYS = ("published", "guarded", "adaptive")
 
 
 def main() -> None:
+    from cloudmask.metrics import UNKNOWN
     from seaice import colour, synthetic
     from seaice import filter as thin_cloud
-    from seaice.image import Picture
-    from seaice.label import Rule, label_scene
     from seaice.missing import missing_pixels
+    from seaice.rule import Rule, label_scene
 
     rows: list[dict[str, Any]] = []
     for kind in synthetic.KINDS:
         for exposure in EXPOSURES:
             scene = synthetic.degenerate(kind, exposure=exposure)
-            picture = Picture(scene.image, missing_pixels(scene.image), None)
+            missing = missing_pixels(scene.image)
             labels = (
                 thin_cloud.published(scene.image, colour.brightness(scene.image)),
-                label_scene(picture, Rule()).label,
-                label_scene(picture, Rule(adaptive=True)).label,
+                label_scene(scene.image, missing, Rule()).label,
+                label_scene(scene.image, missing, Rule(adaptive=True)).label,
             )
-            known = scene.truth != colour.UNKNOWN
+            known = scene.truth != UNKNOWN
             found = [float(np.mean(label[known] == scene.truth[known])) for label in labels]
             rows.append({"kind": kind, "exposure": exposure, **dict(zip(WAYS, found, strict=True))})
     print(f"accuracy at exposures {EXPOSURES[0]} to {EXPOSURES[-1]}: at 1.0 (least of all)")

@@ -89,8 +89,8 @@ def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
     """Seconds of each step of one scene, on one thread."""
     from seaice import adaptive, colour
     from seaice import filter as thin_cloud
-    from seaice.image import read
-    from seaice.label import Rule, label_scene
+    from seaice.io.picture import read
+    from seaice.rule import Rule, label_scene
 
     content = path.read_bytes()
     picture = read(content, str(path))
@@ -100,7 +100,7 @@ def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
         "decode": lambda: read(content, str(path)),
         "colour rule": lambda: colour.classify(colour.brightness(picture.image)),
         "filter": lambda: thin_cloud.guarded(picture.image, raw, picture.missing),
-        "colour rule and filter": lambda: label_scene(picture, Rule()),
+        "colour rule and filter": lambda: label_scene(picture.image, picture.missing, Rule()),
         "exposure": lambda: adaptive.estimate(picture.image, known),
     }
     seconds: dict[str, list[float]] = {}

@@ -78,15 +78,16 @@ def main() -> None:
     )
 
 
-def ours(folder: Path, model: Path, precision: str, tile: int) -> Callable[[Path], object]:
+def ours(folder: Path, path: Path, precision: str, tile: int) -> Callable[[Path], object]:
     from cloudmask.cli.options import PredictConfig
-    from cloudmask.predict import command as predict
+    from cloudmask.predict.command import predict_scene
+    from cloudmask.predict.model import load
 
     out = bench.WORK / f"masks-{min(os.sched_getaffinity(0))}"
     out.mkdir(parents=True, exist_ok=True)
-    config = PredictConfig(run=model, scenes=(folder,), out=out, overwrite=True)
-    network = predict.load([model], precision=precision, tile=tile, margin=None)
-    return lambda path: predict.predict_scene(path, config, network, "benchmark")
+    config = PredictConfig(run=path, scenes=(folder,), out=out, overwrite=True)
+    model = load(path, precision=precision, tile=tile)  # type: ignore[arg-type]
+    return lambda scene: predict_scene(scene, config, model, "benchmark")
 
 
 def published(model_path: Path) -> Callable[[Path], object]:

@@ -1,3 +1,42 @@
-"""Cloud and sea-ice masks from satellite scenes: U-Nets trained on many ranks with Horovod."""
+"""Cloud and sea-ice masks from satellite scenes: U-Nets trained on many ranks with Horovod.
+
+    model = cloudmask.load("run")
+    scene = cloudmask.read_scene("scene.hdf", need_label=False)
+    mask = model.predict(scene.image, channels=scene.channels)
+
+Nothing is imported before it is used: TensorFlow comes with the first `load`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloudmask.data.patchset.open import open_patchset
+    from cloudmask.data.read import read_scene
+    from cloudmask.predict.masks import Mask
+    from cloudmask.predict.model import Model, load
 
 __version__ = "0.1.0"
+__all__ = ["Mask", "Model", "__version__", "load", "open_patchset", "read_scene"]
+
+_HOMES = {
+    "Mask": "cloudmask.predict.masks",
+    "Model": "cloudmask.predict.model",
+    "load": "cloudmask.predict.model",
+    "open_patchset": "cloudmask.data.patchset.open",
+    "read_scene": "cloudmask.data.read",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cloudmask' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The one way to write a file here: whole or not at all. And the one way to lock one.
+"""The one way to write a file here: whole or not at all. The one way to lock one, and HDF5.
 
 A file is written beside its place under a name of its own, flushed to the disk, and renamed.
 """
@@ -96,6 +96,16 @@ def sha256_of(path: Path) -> str:
     """Checksum of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_hdf5(path: Path) -> Any:
+    """An h5py.File to read from, without HDF5's locks.
+
+    They fail on many network file systems, and nobody writes into a file that stands here. OSError.
+    """
+    import h5py
+
+    return h5py.File(path, "r", locking=False)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,8 +27,16 @@ def allowed_cores() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
+def all_cores() -> int | None:
+    """How many processors this host has, whether this process may use them or not."""
+    return os.cpu_count()
+
+
 def num_cores() -> int:
-    """How many processors' worth of time this process may use: 1 or more, a part counts as one."""
+    """How many processors' worth of time this process may use: 1 or more, a part counts as one.
+
+    So many workers or threads are worth starting.
+    """
     quota = cpu_quota()
     allowed = len(allowed_cores())
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
@@ -47,12 +56,16 @@ def cpu_quota(proc: Path = PROC, cgroups: Path = CGROUPS) -> float | None:
 
 def memory_bytes(environment: Mapping[str, str] = os.environ) -> int:
     """Memory that this process and its neighbours may use in all."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [limit for limit, _ in _memory_limits(PROC, CGROUPS)]
     slurm = environment.get("SLURM_MEM_PER_NODE", "")  # megabytes; 0 is all of them
     if slurm.isdigit() and int(slurm):
         limits.append(int(slurm) * 2**20)
-    return min([physical, *limits])
+    return min([_physical_bytes(), *limits])
+
+
+def memory_gib() -> float:
+    """All of this host's memory, whatever of it this process may use, in GiB to one decimal."""
+    return round(_physical_bytes() / 2**30, 1)
 
 
 def free_memory_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
@@ -63,6 +76,11 @@ def free_memory_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     lines = (proc / "meminfo").read_text().splitlines()
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     return min([free, *(max(0, limit - used) for limit, used in _memory_limits(proc, cgroups))])
+
+
+def peak_memory_bytes() -> int:
+    """The most that this process has had in memory at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def cpu_model(proc: Path = PROC) -> str:
@@ -101,6 +119,10 @@ def own_cores(affinities: Mapping[int, tuple[int, ...]], rank: int) -> tuple[int
         return (mine[position % len(mine)],)
     share = len(mine) // len(sharing)
     return mine[position * share : (position + 1) * share]
+
+
+def _physical_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _memory_limits(proc: Path, cgroups: Path) -> list[tuple[int, int]]:

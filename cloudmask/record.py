@@ -29,19 +29,6 @@ SMI_SECONDS = 20
 """what nvidia-smi may take: some, where the driver has to be woken; a broken one hangs"""
 
 
-def refuse_emulated(run: Path) -> None:
-    """Raise ValueError for the folder of a run on an emulated device, which has learned nothing."""
-    try:
-        summary = json.loads((run / "summary.json").read_text())
-    except (OSError, ValueError):  # no finished run, which is for the caller to tell
-        return
-    if isinstance(summary, dict) and summary.get("emulated_step_seconds"):
-        raise ValueError(
-            f"{run} ran on an emulated device: nothing was learned, so there is no model and no "
-            "accuracy; train without --emulate (python -m scaling reads such runs)"
-        )
-
-
 class EventLog:
     """Appends one JSON object per line; each line is whole or, after a crash, the last one cut.
 
@@ -83,8 +70,10 @@ def environment() -> dict[str, object]:
         "host": host.name(),
         "platform": platform.platform(),
         "cpu": host.cpu_model(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(host.memory_bytes() / 2**30, 1),
+        "cores": host.all_cores(),
+        "allowed_cores": len(host.allowed_cores()),
+        "cpu_quota": host.cpu_quota(),
+        "memory_gib": host.memory_gib(),
         "python": platform.python_version(),
         "versions": versions(),
         "gpus": gpus(),

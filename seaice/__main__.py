@@ -6,9 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from cloudmask.cli import errors
-from cloudmask.cli.errors import UsageError
 from cloudmask.cli.flags import parse
-from seaice import config
+from seaice import options
 
 USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists its options)
 
@@ -27,55 +26,54 @@ def main(words: Sequence[str]) -> int:
         print(USAGE)
         return 0
     if name not in COMMANDS:
-        raise UsageError(
+        raise errors.UsageError(
             f"there is no command '{name}'; there are: {', '.join(COMMANDS)} (--help explains them)"
         )
     return COMMANDS[name](rest)
 
 
 def synth(words: Sequence[str]) -> int:
-    settings = parse(config.SynthConfig, words, prog="seaice synth")
+    settings = parse(options.SynthConfig, words, prog="seaice synth")
     from seaice.archive import synth
 
     return synth(settings)
 
 
 def label(words: Sequence[str]) -> int:
-    settings = parse(config.LabelConfig, words, prog="seaice label")
-    from seaice.labelling import label
+    settings = parse(options.LabelConfig, words, prog="seaice label")
+    from seaice.label import label
 
     return label(settings)
 
 
 def prepare(words: Sequence[str]) -> int:
-    settings = parse(config.PrepareConfig, words, prog="seaice prepare")
-    from seaice.scenes import prepare
+    settings = parse(options.PrepareConfig, words, prog="seaice prepare")
+    from seaice.export import prepare
 
     return prepare(settings)
 
 
 def scenes(words: Sequence[str]) -> int:
-    settings = parse(config.ScenesConfig, words, prog="seaice scenes")
-    from seaice.scenes import scenes
+    settings = parse(options.ScenesConfig, words, prog="seaice scenes")
+    from seaice.export import scenes
 
     return scenes(settings)
 
 
 def evaluate(words: Sequence[str]) -> int:
-    settings = parse(config.EvaluateConfig, words, prog="seaice evaluate")
+    settings = parse(options.EvaluateConfig, words, prog="seaice evaluate")
     from seaice.evaluation import evaluate
 
     return evaluate(settings)
 
 
-COMMANDS = {
-    "synth": synth,
-    "label": label,
-    "prepare": prepare,
-    "scenes": scenes,
-    "evaluate": evaluate,
-}
+COMMANDS = {f.__name__: f for f in (synth, label, prepare, scenes, evaluate)}
+
+
+def console() -> int:
+    """Entry point of the `seaice` script."""
+    return errors.run(main, sys.argv[1:], program="seaice")
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main, sys.argv[1:], program="seaice"))
+    sys.exit(console())

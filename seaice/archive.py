@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 from cloudmask.files import write_json, write_whole
-from seaice import opencv, png, synthetic
-from seaice.config import SynthConfig
+from cloudmask.text import plural
+from seaice import opencv, synthetic
 from seaice.engines import Engine
+from seaice.io import png
+from seaice.options import SynthConfig
 
 SCENES, TRUTH = "scenes", "truth"
 
@@ -39,7 +41,7 @@ def synth(config: SynthConfig) -> int:
     errors = [o.error for o in outcomes if o is not None and o.error]
     if world.is_root and not errors:
         size = f"{config.height} x {config.width}"
-        print(f"{config.scenes} scenes of {size} in {config.out / SCENES}")
+        print(f"{plural(config.scenes, 'scene')} of {size} in {config.out / SCENES}")
     return 1 if errors else 0
 
 

@@ -8,15 +8,17 @@ V = max(R, G, B) alone: at most 30 is open water, at least 205 thick ice, what l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from cloudmask.metrics import UNKNOWN
+
 CLASSES = ("thick_ice", "thin_ice", "open_water")
 THICK, THIN, WATER = range(3)
-UNKNOWN = 255  # missing data, and land where a mask of it is given
 
 COLOURS = {THICK: (255, 0, 0), THIN: (0, 0, 255), WATER: (0, 255, 0), UNKNOWN: (0, 0, 0)}
-"""class -> red, green, blue, as published; black where nothing is known"""
+"""class -> red, green, blue, as published; black where nothing is known: no data, or land"""
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,18 @@ def count(label: np.ndarray) -> tuple[int, ...]:
     """Pixels of each class, and at last the unknown ones."""
     found = np.bincount(label.ravel(), minlength=256)
     return (*found[: len(CLASSES)].tolist(), int(found[UNKNOWN]))
+
+
+def statistics(counts: tuple[int, ...], km2_per_pixel: float | None) -> dict[str, Any]:
+    """Pixels, fractions of what is known and, with a pixel size, areas, by class."""
+    known = sum(counts[:-1])
+    by_class = dict(zip(CLASSES, counts[:-1], strict=True))
+    areas = None
+    if km2_per_pixel is not None:
+        areas = {name: pixels * km2_per_pixel for name, pixels in by_class.items()}
+    return {
+        "pixels": by_class,
+        "unknown_pixels": counts[-1],
+        "fractions": {name: pixels / known if known else None for name, pixels in by_class.items()},
+        "area_km2": areas,
+    }

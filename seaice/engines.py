@@ -7,6 +7,7 @@ alone, an OSError (a full disk) ends the work.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -19,9 +20,9 @@ from typing import Any, Literal, TypeVar
 
 from tqdm import tqdm
 
+from cloudmask import host
 from cloudmask.data import parallel
 from cloudmask.data.parallel import Outcome, World
-from seaice.attempt import attempt
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -60,7 +61,7 @@ class Engine:
 
     @property
     def num_workers(self) -> int:
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or host.num_cores()
 
     def map_items(
         self,
@@ -91,10 +92,19 @@ class Engine:
             from seaice import spark
 
             master = self.master or spark.default_master(self.workers)
-            found = spark.attempts(function, items, master=master, seconds=self.seconds)
+            work = functools.partial(attempt, function)
+            found = spark.outcomes(work, items, master=master, seconds=self.seconds)
             outcomes = _watch(found, len(items), progress, stop_at_error)
         self.seconds["total"] = time.perf_counter() - began
         return outcomes
+
+
+def attempt(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:
+    """Call it; a ValueError, which concerns this item alone, becomes its outcome."""
+    try:
+        return Outcome(value=function(item))
+    except ValueError as error:
+        return Outcome(error=str(error))
 
 
 def _on_processes(

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cloudmask.data.patchset.open import read_manifest
+from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.files import write_json
 from cloudmask.record import now
-from seaice import colour, rasters
-from seaice.config import EvaluateConfig
+from cloudmask.text import number
+from seaice import colour
+from seaice.io import maps
+from seaice.options import EvaluateConfig
+from seaice.page import write_page
 from seaice.scores import SHADES, Score, score
-from seaice.work import RECORDS, statistics
 
 CLOUDY = 0.1
 """from this cloud and shadow cover on, a scene counts as cloudy; as published"""
@@ -35,8 +37,6 @@ def evaluate(config: EvaluateConfig) -> int:
     record = measure(predictions, references, names, config.pixel_metres)
     record |= {"split": config.split if config.patchset else None, "date": now()}
     write_json(config.out / "evaluation.json", record)
-    from seaice.page import write_page
-
     write_page(
         config.out / "index.html", record, predictions, references, config.scenes, config.shown
     )
@@ -63,7 +63,7 @@ def folders(words: Sequence[str], flag: str) -> dict[str, Path]:
 def scene_names(config: EvaluateConfig, places: Sequence[Path]) -> list[str]:
     """The scenes that every folder has, or of a split; ValueError where one lacks a scene of it."""
     if config.patchset is None:
-        common = sorted(set.intersection(*(set(rasters.names(place)) for place in places)))
+        common = sorted(set.intersection(*(set(maps.names(place)) for place in places)))
         if not common:
             raise ValueError("no scene is in all of the folders; scenes go by their file names")
         return common
@@ -72,7 +72,7 @@ def scene_names(config: EvaluateConfig, places: Sequence[Path]) -> list[str]:
         raise ValueError(f"{config.patchset} has no split '{config.split}'; it has: {set(splits)}")
     names = sorted(entry.scene for entry in splits[config.split].files)
     for place in places:
-        lacking = [name for name in names if rasters.find(place, name) is None]
+        lacking = [name for name in names if maps.find(place, name) is None]
         if lacking:
             raise ValueError(f"{place} lacks the scene {lacking[0]} of split '{config.split}'")
     return names
@@ -95,7 +95,7 @@ def measure(
         scenes[name] = {"cloud_cover": cover, "predicted": {}}
         for label, folder in predictions.items():
             predicted = _read(folder, name)
-            scenes[name]["predicted"][label] = statistics(colour.count(predicted), km2)
+            scenes[name]["predicted"][label] = colour.statistics(colour.count(predicted), km2)
             for key, reference in known.items():
                 if reference.shape != predicted.shape:
                     raise ValueError(f"{name}: {label} {predicted.shape}, {key} {reference.shape}")
@@ -124,7 +124,10 @@ def cloud_cover(places: Sequence[Path], name: str) -> float | None:
     """
     known = [(place / f"{name}.json", ("cloud_cover",)) for place in places]
     seen = ("done", "filter", "share_of_pixels_changed")
-    for path, keys in [*known, *((place / RECORDS / f"{name}.json", seen) for place in places)]:
+    for path, keys in [
+        *known,
+        *((place / maps.RECORDS / f"{name}.json", seen) for place in places),
+    ]:
         try:
             value: Any = json.loads(path.read_bytes())
             for key in keys:
@@ -136,9 +139,9 @@ def cloud_cover(places: Sequence[Path], name: str) -> float | None:
 
 
 def _read(folder: Path, name: str) -> np.ndarray:
-    path = rasters.find(folder, name)
+    path = maps.find(folder, name)
     assert path is not None, (folder, name)
-    return rasters.read(path)
+    return maps.read(path)
 
 
 def table(record: dict[str, Any]) -> list[str]:
@@ -150,7 +153,7 @@ def table(record: dict[str, Any]) -> list[str]:
     for row in record["scores"]:
         kind = f"{row['scenes']} {row['scenes_of']}"
         figures = [row[key] for key in ("accuracy", "mean_iou", "kappa", "ssim", "majority")]
-        text = ["  -   " if value is None else f"{value:.4f}" for value in figures]
+        text = [f"{number(value):^6}" for value in figures]
         lines.append(
             f"{row['prediction']:<{max(width, 10)}}  {row['against']:<{max(other, 7)}}  {kind:<10}"
             f"  {text[0]}    {text[1]}    {text[2]}  {text[3]}  ({text[4]})"

@@ -6,10 +6,13 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 
 from cloudmask.files import write_whole
-from seaice import colour, image, png, rasters
+from cloudmask.text import number, percent
+from seaice import colour
+from seaice.io import maps, picture, png
 
 SHOWN_SIZE = 320
 """rows and columns of a picture on the page, at most"""
@@ -32,14 +35,14 @@ figcaption { font-size: 13px; color: #555 }
 <th>kappa</th><th>SSIM</th><th>always the commonest</th></tr>
 {% for row in scores %}<tr><td>{{ row.prediction }}</td><td>{{ row.against }}</td>
 <td>{{ row.scenes }} {{ row.scenes_of }}</td>
-{% for key in figures %}<td>{{ "-" if row[key] is none else "%.4f"|format(row[key]) }}</td>
+{% for key in figures %}<td>{{ number(row[key]) }}</td>
 {% endfor %}</tr>
 {% endfor %}</table>
-<p>Cloudy: at least {{ "%.0f"|format(100 * cloudy_from) }} % under thin cloud or shadow. SSIM on
+<p>Cloudy: at least {{ percent(cloudy_from, 0) }} under thin cloud or shadow. SSIM on
 {% for name, shade in shades.items() %}{{ name }} = {{ shade }}{{ ", " if not loop.last }}{% endfor %}
 in windows of 7 x 7 pixels.</p>
 {% for scene in scenes %}<h2>{{ scene.name }}</h2>
-<p>{% if scene.cover is not none %}{{ "%.0f"|format(100 * scene.cover) }} % cloud and shadow{% endif %}</p>
+<p>{% if scene.cover is not none %}{{ percent(scene.cover, 0) }} cloud and shadow{% endif %}</p>
 {% for shown in scene.pictures %}<figure><img src="data:image/png;base64,{{ shown.data }}" alt="">
 <figcaption>{{ shown.name }}{% for line in shown.lines %}<br>{{ line }}{% endfor %}</figcaption></figure>
 {% endfor %}{% endfor %}
@@ -55,13 +58,7 @@ def write_page(
     pictures: Path | None,
     shown: int,
 ) -> None:
-    """Write the page. ValueError without jinja2, OSError."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ValueError(
-            f"jinja2 cannot be imported ({error}); pip install 'cloudmask[report]'"
-        ) from None
+    """Write the page. OSError."""
     scenes = [
         {
             "name": name,
@@ -79,6 +76,8 @@ def write_page(
     ]
     page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     text = page.render(
+        number=number,
+        percent=percent,
         scores=record["scores"],
         figures=("accuracy", "mean_iou", "kappa", "ssim", "majority"),
         legend=[
@@ -94,28 +93,28 @@ def write_page(
 
 def _scene(folder: Path | None, name: str) -> list[dict[str, Any]]:
     """The scene's own picture, if it is an 8-bit one."""
-    for suffix in image.SUFFIXES if folder is not None else ():
+    for suffix in picture.SUFFIXES if folder is not None else ():
         path = Path(str(folder)) / f"{name}{suffix}"
         if path.is_file():
-            found = image.read(path.read_bytes(), str(path)).image
+            found = picture.read(path.read_bytes(), str(path)).image
             return [{"name": "scene", "data": _inline(found), "lines": []}]
     return []
 
 
 def _map(key: str, folder: Path, name: str, statistics: dict[str, Any] | None) -> dict[str, Any]:
-    path = rasters.find(folder, name)
+    path = maps.find(folder, name)
     assert path is not None, (folder, name)
     lines = []
     if statistics is not None:
         for kind, share in statistics["fractions"].items():
-            text = f"{kind.replace('_', ' ')} {share:.1%}" if share is not None else f"{kind} -"
+            line = f"{kind.replace('_', ' ')} {percent(share)}"
             if statistics["area_km2"] is not None:
-                text += f", {statistics['area_km2'][kind]:.1f} km2"
-            lines.append(text)
-    return {"name": key, "data": _inline(colour.picture(rasters.read(path))), "lines": lines}
+                line += f", {number(statistics['area_km2'][kind], 1)} km2"
+            lines.append(line)
+    return {"name": key, "data": _inline(colour.picture(maps.read(path))), "lines": lines}
 
 
-def _inline(picture: np.ndarray) -> str:
+def _inline(image: np.ndarray) -> str:
     """(H, W, 3) uint8, thinned out -> base64 PNG."""
-    step = max(1, -(-max(picture.shape[:2]) // SHOWN_SIZE))
-    return base64.b64encode(png.encode(np.ascontiguousarray(picture[::step, ::step]))).decode()
+    step = max(1, -(-max(image.shape[:2]) // SHOWN_SIZE))
+    return base64.b64encode(png.encode(np.ascontiguousarray(image[::step, ::step]))).decode()

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from skimage.metrics import structural_similarity
 
 from cloudmask import metrics
-from seaice.colour import CLASSES, THICK, THIN, UNKNOWN, WATER
+from cloudmask.metrics import UNKNOWN
+from seaice.colour import CLASSES, THICK, THIN, WATER
 
 SHADES = {WATER: 0, THIN: 128, THICK: 255}
 """class -> gray value for structural similarity: classes in the order of the ice's thickness"""
@@ -21,12 +23,6 @@ def similarity(reference: np.ndarray, predicted: np.ndarray) -> tuple[float, int
     Wang et al. 2004 in windows of 7 x 7 pixels, on SHADES, range 255; what is unknown in either is
     black in both, and does not count. Class ids or other shades would give other values.
     """
-    try:
-        from skimage.metrics import structural_similarity
-    except ImportError as error:
-        raise ValueError(
-            f"scikit-image cannot be imported ({error}); pip install 'cloudmask[seaice]'"
-        ) from None
     table = np.zeros(256, np.uint8)
     for index, shade in SHADES.items():
         table[index] = shade

@@ -22,10 +22,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cloudmask.cli.errors import missing
 from cloudmask.data.parallel import Outcome
-from seaice.attempt import attempt
-from seaice.image import SUFFIXES
-from seaice.sources import Source, is_uri, unique
+from seaice.io.picture import SUFFIXES
+from seaice.io.sources import Source, is_uri, unique
 
 OLDEST_JAVA = 17
 TASKS_PER_CORE = 4  # scenes differ; whoever is done early takes more
@@ -39,14 +39,14 @@ def default_master(workers: int | None) -> str | None:
     return f"local[{workers or '*'}]"
 
 
-def attempts(
-    function: Callable[[Any], Any],
+def outcomes(
+    work: Callable[[Any], Outcome[Any]],
     items: Sequence[Any],
     *,
     master: str | None,
     seconds: dict[str, float],
 ) -> Iterator[Outcome[Any]]:
-    """Outcomes of the function in item order; an OSError of a worker is raised here.
+    """What `work` makes of the items, in their order; an OSError of a worker is raised here.
 
     `seconds` fills with start_up (the session), load (items sent out, workers started and their
     libraries loaded) and map_reduce.
@@ -59,10 +59,9 @@ def attempts(
         tasks = min(len(items), TASKS_PER_CORE * max(2, context.defaultParallelism))
         fetched = isinstance(items[0], Source) and is_uri(items[0].place)
         source = _objects(context, items, tasks) if fetched else context.parallelize(items, tasks)
-        work = functools.partial(_attempt, function)
         context.parallelize(range(tasks), tasks).foreachPartition(functools.partial(_warm, work))
         loaded = time.perf_counter()
-        numbered = source.mapPartitions(functools.partial(_attempt_all, work)).collect()
+        numbered = source.mapPartitions(functools.partial(_on_partition, work)).collect()
         seconds["start_up"] = started - began
         seconds["load"] = loaded - started
         seconds["map_reduce"] = time.perf_counter() - loaded
@@ -99,21 +98,15 @@ def _key(item: Any) -> Any:
     return item.place if isinstance(item, Source) else item
 
 
-def _attempt(
-    function: Callable[[Any], Any], item: Any
-) -> tuple[Any, Outcome[Any] | None, OSError | None]:
-    """What came of an item: never an exception, which would cost Spark the whole task."""
-    try:
-        return _key(item), attempt(function, item), None
-    except OSError as error:
-        return _key(item), None, error
-
-
-def _attempt_all(
-    work: Callable[[Any], Any], items: Iterable[Any]
+def _on_partition(
+    work: Callable[[Any], Outcome[Any]], items: Iterable[Any]
 ) -> Iterator[tuple[Any, Outcome[Any] | None, OSError | None]]:
-    """The map function of one partition."""
-    return map(work, items)
+    """What came of each item: never an exception, which would cost Spark the whole task."""
+    for item in items:
+        try:
+            yield _key(item), work(item), None
+        except OSError as error:
+            yield _key(item), None, error
 
 
 def _warm(work: object, items: Iterable[int]) -> None:
@@ -155,9 +148,7 @@ def _context(master: str | None) -> Iterator[Any]:
         from pyspark import SparkConf, SparkContext
         from pyspark.errors import PySparkException
     except ImportError as error:
-        raise ValueError(
-            f"PySpark cannot be imported ({error}); pip install 'cloudmask[seaice]'"
-        ) from None
+        raise ValueError(f"{missing('PySpark', 'spark')} ({error})") from None
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory(prefix="seaice-spark-") as folder, _quiet() as log:
         try:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloudmask.data.synthetic.fractal import Field, fractal_field, quantile
+from cloudmask.metrics import UNKNOWN
 from seaice import opencv
-from seaice.colour import THICK, THIN, UNKNOWN, WATER
+from seaice.colour import THICK, THIN, WATER
 
 MIN_SIZE = 64
 # Red, green and blue at brightness 1: snow is white, young ice and water absorb red.

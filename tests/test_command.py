@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cloudmask.cli import errors
+from cloudmask.cli import commands, errors, options
 from cloudmask.cli.errors import AgreedError, UsageError, describe
 
 
@@ -46,8 +46,48 @@ def test_what_users_cause_is_one_line_and_an_exit_code(error, code, capsys):
     assert outcome(error, capsys) == (code, "prog: error: bad\n")
 
 
+def test_a_command_is_called_with_its_options(tmp_path, capsys):
+    table = {"verify": (options.VerifyConfig, "cloudmask.data.prepare.command")}
+    with pytest.raises(ValueError, match="is not a folder; prepare writes patch sets"):
+        commands.call("prog", table, ["verify", str(tmp_path / "none")], usage="all")
+    with pytest.raises(UsageError, match=r"prog verify --help"):
+        commands.call("prog", table, ["verify"], usage="all")
+    assert commands.call("prog", table, [], usage="all") == 0
+    assert capsys.readouterr().out == "all\n"
+
+
+def test_no_module_is_loaded_before_the_options_are_understood():
+    table = {"verify": (options.VerifyConfig, "no_such_module")}
+    with pytest.raises(UsageError, match=r"there is no command 'fly'; there are: verify \("):
+        commands.call("prog", table, ["fly"], usage="")
+    with pytest.raises(UsageError):
+        commands.call("prog", table, ["verify", "--fly"], usage="")
+    with pytest.raises(ModuleNotFoundError):
+        commands.call("prog", table, ["verify", "folder"], usage="")
+
+
 def test_an_interruption_is_told_without_traceback(capsys):
     assert outcome(KeyboardInterrupt(), capsys) == (130, "prog: error: interrupted\n")
+    assert outcome(KeyboardInterrupt("go on later"), capsys) == (130, "prog: error: go on later\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("jinja2.loaders", "jinja2 is not installed: pip install '.[report]' in the checkout"),
+        ("nobody", "nobody is not installed: pip install '.[all]' in the checkout"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_told_with_the_extra_that_brings_it(
+    module, line, capsys
+):
+    error = ModuleNotFoundError(f"No module named '{module}'", name=module)
+    assert outcome(error, capsys) == (1, f"prog: error: {line} of cloudmask\n")
+
+
+def test_a_module_of_our_own_that_is_not_there_keeps_its_traceback(capsys):
+    with pytest.raises(ModuleNotFoundError):
+        outcome(ModuleNotFoundError("No module", name="cloudmask.nothing"), capsys)
 
 
 def test_a_message_of_several_lines_becomes_one(capsys):

@@ -2,11 +2,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import tyro
 import yaml
 
 from cloudmask.cli import options
 from cloudmask.cli.errors import UsageError
-from cloudmask.cli.flags import parse, to_yaml
+from cloudmask.cli.flags import parse, parse_with_program, to_yaml
 from cloudmask.cli.options import TrainConfig
 
 REQUIRED = ("--data", "d", "--out", "o")
@@ -190,6 +191,52 @@ def test_unknown_preset_is_told_with_those_there_are():
         refused(*REQUIRED, "--preset", "big")
         == "no preset 'big'; there are: reference, seaice, tiny"
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    out: Path
+    ranks: str = "1,2"
+    sizes: tuple[int, ...] = ()
+    env: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    alone: bool = False
+
+
+def study_config(*words):
+    return parse_with_program(StudyConfig, list(map(str, words)), prog="program")
+
+
+def test_what_stands_after_two_dashes_is_the_program(yaml_file):
+    config = StudyConfig(Path("o"), ranks="1")
+    words = ("--out", "o", "--ranks", "1", "--", "python", "--out", "--", "--config", "x")
+    assert study_config(*words) == (config, ["python", "--out", "--", "--config", "x"])
+    assert study_config("--out", "o") == (StudyConfig(Path("o")), [])
+    with pytest.raises(UsageError, match="Unrecognized options: --preset"):
+        study_config("--out", "o", "--preset", "tiny")
+
+
+def test_a_program_in_yaml_is_a_list_or_a_line_and_what_is_typed_wins(yaml_file):
+    line = yaml_file("out: o\nprogram: python 'my train.py' --steps 3\n", "line")
+    listed = yaml_file("out: o\nprogram: [python, my train.py, --steps, 3]\n", "list")
+    bare = yaml_file("alone: true\n", "bare")
+    program = ["python", "my train.py", "--steps", "3"]
+    assert study_config("--config", line) == study_config("--config", listed)
+    assert study_config("--config", line)[1] == program
+    assert study_config("--config", line, "--config", bare)[1] == program
+    assert study_config("--config", line, "--", "true")[1] == ["true"]
+    with pytest.raises(UsageError, match="unknown key 'program'"):
+        parse(StudyConfig, ["--config", str(line)], prog="program")
+
+
+def test_lists_in_yaml_become_what_the_field_takes(yaml_file):
+    text = "out: o\nranks: [1, 2, 4]\nsizes: [3, 5]\nenv: {A: 1, B: x y}\n"
+    whole = StudyConfig(Path("o"), "1,2,4", (3, 5), ("A=1", "B=x y"))
+    assert study_config("--config", yaml_file(text)) == (whole, [])
+    text = text.replace("{A: 1, B: x y}", "[A=1, B=x y]")
+    assert study_config("--config", yaml_file(text)) == (whole, [])
+    added = dataclasses.replace(whole, env=("A=1", "B=x y", "C="), ranks="8")
+    words = ("--config", yaml_file(text), "--env", "C=", "--ranks", "8")
+    assert study_config(*words) == (added, [])
 
 
 @pytest.mark.parametrize(

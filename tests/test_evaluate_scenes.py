@@ -12,7 +12,7 @@ from cloudmask.cli import errors
 from cloudmask.data.read import read_scene
 from cloudmask.data.slstr import Confidence
 from cloudmask.evaluate.regions import regions
-from cloudmask.predict.masks import Mask, classify, read_mask, write_hdf5, write_netcdf
+from cloudmask.predict.masks import SceneMask, classify, read_mask, write_hdf5, write_netcdf
 
 CLASSES = ("clear", "cloud")
 
@@ -30,7 +30,7 @@ def make_mask(scene, seed, *, classes=CLASSES, **attributes):
     probability[np.isnan(scene.image).all(axis=-1)] = np.nan
     options = {"models": ["runs/a"], "threshold": 0.5, "precision": "float32"}
     told = {"fingerprint": "f", "training_patchset": "p", "options": json.dumps(options)}
-    return Mask(
+    return SceneMask(
         name=scene.name,
         classes=classes,
         probability=probability,
@@ -186,7 +186,7 @@ def test_a_broken_scene_is_named_and_the_others_count(work, capsys):
     assert f"holds no mask {first.stem}.nc or .h5" in shown.err
     assert f"{second.stem}.nc is not a mask of this program" in shown.err
     assert f"{third}: cannot be read" in shown.err
-    assert "1 scenes, 3 failed" in shown.out
+    assert "1 scene, 3 failed" in shown.out
     record = json.loads((work / "masks" / "evaluation.json").read_text())
     assert set(record["failed"]) == {str(first), str(second), str(third)}
 

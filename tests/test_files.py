@@ -5,11 +5,20 @@ import fcntl
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import h5py
 import pytest
 
 from cloudmask import files
-from cloudmask.files import locked, remove_leftovers, whole_file, write_json, write_whole
+from cloudmask.files import (
+    locked,
+    open_hdf5,
+    remove_leftovers,
+    whole_file,
+    write_json,
+    write_whole,
+)
 
 
 def test_a_file_is_written_with_its_folder_and_nothing_beside_it(tmp_path):
@@ -76,6 +85,23 @@ with whole_file(Path(sys.argv[1])) as file:
 """
 
 
+def test_a_file_that_was_taken_for_a_leftover_is_begun_again(tmp_path, monkeypatch):
+    """Another process may clean up between the opening of a file and its locking."""
+    seen = []
+
+    def try_lock(handle, real=files._try_lock):
+        seen.append(Path(f"/proc/self/fd/{handle}").readlink())
+        if len(seen) == 1:
+            seen[0].unlink()
+        return real(handle)
+
+    monkeypatch.setattr(files, "_try_lock", try_lock)
+    write_whole(tmp_path / "a.bin", b"whole")
+    assert len(set(seen)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+
+
 def test_leftovers_of_the_killed_go_and_those_of_the_living_stay(tmp_path):
     killed, alive = (
         subprocess.Popen(
@@ -118,3 +144,17 @@ def test_a_file_system_without_locks_excludes_nobody(tmp_path, monkeypatch, numb
         write_whole(tmp_path / "a", b"a")
     assert (tmp_path / "a").read_bytes() == b"a"
     assert files.sha256_of(tmp_path / "a").startswith("ca978112ca1bbdca")
+
+
+def test_hdf5_is_read_whoever_holds_its_lock(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["a"] = 7
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="lock"):
+            h5py.File(path, "r", locking=True)
+        with open_hdf5(path) as file:
+            assert file["a"][()] == 7
+    with pytest.raises(OSError, match="none"):
+        open_hdf5(tmp_path / "none.h5")

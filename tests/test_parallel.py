@@ -1,8 +1,11 @@
 """Tests blind to the number of ranks: they pass alone and as `mpirun -n 2 pytest` on this file."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from cloudmask.cli.errors import AgreedError
 from cloudmask.data import parallel
 from cloudmask.data.parallel import Outcome, deal, launched_size, map_items
 
@@ -40,21 +43,23 @@ def test_no_rank_goes_on_for_long_after_an_error_that_stops(world):
     assert [o.value for o in map_items(square, [1, 2], world=world)] == [1, 4]
 
 
-def test_a_full_disk_is_raised_on_rank_0_and_ends_the_others(world):
+def test_a_full_disk_is_the_same_error_on_every_rank(world):
     def fail(number):
         raise OSError(28, "No space left on device", f"file{number}")
 
-    with pytest.raises(OSError if world.is_root else SystemExit) as caught:
+    with pytest.raises(AgreedError, match=r"file[01]: the disk is full: make room") as caught:
         map_items(fail, range(5), world=world)
-    if world.is_root:
-        assert caught.value.filename in ("file0", "file1")
+    messages = world.broadcast(world.gather(str(caught.value)))
+    assert messages == [str(caught.value)] * world.size
     assert [o.value for o in map_items(square, [1, 2], world=world)] == [1, 4]
 
 
 def test_what_rank_0_finds_is_known_to_all(world):
     assert world.on_root(lambda: world.rank) == 0
-    with pytest.raises(ValueError if world.is_root else SystemExit):
+    with pytest.raises(AgreedError, match="-1 is negative"):
         world.on_root(lambda: square(-1))
+    with pytest.raises(AgreedError, match="no-such-file: No such file"):
+        world.on_root(lambda: Path("no-such-file").read_text())
 
 
 def test_sums_and_gathered_values_are_those_of_all_ranks(world):
@@ -121,7 +126,7 @@ def test_missing_mpi4py_is_named_with_what_to_install(start):
     process = start(code, OMPI_COMM_WORLD_SIZE="2")
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "pip install 'cloudmask[mpi]'" in err
+    assert "pip install '.[mpi]'" in err
 
 
 @pytest.mark.mpi

@@ -13,7 +13,7 @@ from cloudmask.data.patchset.encoding import decode
 from cloudmask.data.patchset.files import write_patches
 from cloudmask.data.patchset.manifest import build_manifest, write_manifest
 from cloudmask.data.patchset.model import FileEntry, PatchSetError
-from cloudmask.data.patchset.open import open_patchset, verify, verify_files
+from cloudmask.data.patchset.open import open_patchset, verify_files
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.data.scene import Scene
 from cloudmask.metrics import UNKNOWN
@@ -354,13 +354,14 @@ def test_one_file_in_two_splits_is_refused(folder):
 
 
 def test_verify_finds_a_flipped_bit_and_a_missing_file_and_only_those(folder):
-    assert verify(folder) == []
+    patchset = open_patchset(folder)
+    assert verify_files(patchset, patchset.files) == []
     path = folder / "train/a2.h5"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     (folder / "train/a0.h5").unlink()
-    problems = verify(folder)
+    problems = verify_files(patchset, patchset.files)
     assert len(problems) == 2
     assert "a0.h5 is missing" in problems[0]
     assert "a2.h5 has changed" in problems[1]

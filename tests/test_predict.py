@@ -10,8 +10,9 @@ import sen3
 
 from cloudmask.data.read import read_scene
 from cloudmask.data.tiles import cover
-from cloudmask.predict.command import predict_image, receptive_margin
-from cloudmask.predict.masks import NODATA, Mask, classify, read_netcdf, write_hdf5, write_netcdf
+from cloudmask.metrics import UNKNOWN
+from cloudmask.predict.masks import SceneMask, classify, read_netcdf, write_hdf5, write_netcdf
+from cloudmask.predict.tiles import predict_image, receptive_margin
 
 LEVELS = 4
 CHANNELS = tuple(f"band_{number}" for number in range(1, 4))
@@ -95,9 +96,9 @@ def test_margin_is_at_least_what_a_pixel_can_reach(forward):
 
 def test_missing_pixels_are_neither_clear_nor_cloud():
     probability = np.array([[[0.2], [0.5], [np.nan]]], np.float32)
-    np.testing.assert_array_equal(classify(probability, threshold=0.5), [[0, 1, NODATA]])
+    np.testing.assert_array_equal(classify(probability, threshold=0.5), [[0, 1, UNKNOWN]])
     many = np.array([[[0.2, 0.5, 0.3], [np.nan] * 3]], np.float32)
-    np.testing.assert_array_equal(classify(many, threshold=0.5), [[1, NODATA]])
+    np.testing.assert_array_equal(classify(many, threshold=0.5), [[1, UNKNOWN]])
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def mask():
     probability = np.random.default_rng(0).random((5, 7, 1)).astype(np.float32)
     probability[1, 2] = np.nan
     rows, cols = np.mgrid[0:5, 0:7].astype(np.float32)
-    return Mask(
+    return SceneMask(
         name="scene",
         classes=("clear", "cloud"),
         probability=probability,
@@ -172,7 +173,7 @@ from pathlib import Path
 from cloudmask.cli import errors
 from cloudmask.predict import masks
 values = np.random.default_rng(0).random((200, 200, 1)).astype("f4")
-mask = masks.Mask("s", ("a", "b"), values, None, masks.classify(values, threshold=0.5))
+mask = masks.SceneMask("s", ("a", "b"), values, None, masks.classify(values, threshold=0.5))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 main = lambda words: masks.{write}(Path(words[0]), mask)
 raise SystemExit(errors.run(main, [{str(tmp_path / "full.nc")!r}], program="cloudmask"))
@@ -237,13 +238,13 @@ def test_command_predicts_once_goes_on_and_refuses_other_options(folder, tmp_pat
     found = read_netcdf(out / "scene0.nc")
     assert found.spread is not None
     assert np.nanmax(found.spread) > 0
-    assert (found.mask[:5] == NODATA).all()
-    assert (found.mask[5:] != NODATA).all()
+    assert (found.mask[:5] == UNKNOWN).all()
+    assert (found.mask[5:] != UNKNOWN).all()
     assert json.loads(found.attributes["options"])["threshold"] == 0.5
 
     (out / "scene1.nc").unlink()
     again = predict(folder, "--out", out, "--models", folder / "model1.keras")
-    assert "1 masks written" in again.stdout
+    assert "1 mask written" in again.stdout
     assert "1 were there" in again.stdout
 
     other = predict(folder, "--out", out, "--threshold", 0.7)
@@ -288,14 +289,14 @@ def test_products_become_masks_and_bad_ones_are_named(slstr_model, tmp_path):
     command = [sys.executable, "-m", "cloudmask", "predict", slstr_model, good, damaged, olci]
     done = subprocess.run([*map(str, command), "--out", str(out)], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "1 masks written" in done.stdout
+    assert "1 mask written" in done.stdout
     assert "2 failed" in done.stdout
     assert "S8_BT_in.nc" in done.stderr
     assert "wrong instrument: OL" in done.stderr
     assert "Traceback" not in done.stderr
     found = read_netcdf(out / f"{good.stem}.nc")
     scene = read_scene(good, need_label=False)
-    np.testing.assert_array_equal(found.mask == NODATA, np.isnan(scene.image).all(axis=-1))
+    np.testing.assert_array_equal(found.mask == UNKNOWN, np.isnan(scene.image).all(axis=-1))
     np.testing.assert_allclose(found.latitude, scene.latitude, atol=1e-5)
 
 

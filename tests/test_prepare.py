@@ -7,12 +7,14 @@ import time
 import numpy as np
 import pytest
 
+from cloudmask.cli.errors import AgreedError
+from cloudmask.cli.options import PrepareConfig, VerifyConfig
 from cloudmask.data.patchset.encoding import decode
 from cloudmask.data.patchset.model import PatchSetError
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.data.prepare import command as module
-from cloudmask.data.prepare.command import prepare, verify_command
+from cloudmask.data.prepare.command import prepare, verify
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import SceneError
 
@@ -21,7 +23,7 @@ OPTIONS = {"patch_size": 16, "seed": 42}
 
 def run(scenes, out, **changes):
     paths = [scenes] if not isinstance(scenes, list) else scenes
-    return prepare(paths, out, **(OPTIONS | changes))
+    return prepare(PrepareConfig(tuple(paths), out, **(OPTIONS | changes)))
 
 
 def test_patch_set_holds_every_scene_in_the_split_that_the_seed_gives(archive, tmp_path, capsys):
@@ -99,7 +101,8 @@ def slowly(*args, write=module.write_patches, **options):
     return write(*args, **options)
 
 module.write_patches = slowly
-sys.exit(module.prepare([Path(sys.argv[1])], Path(sys.argv[2]), patch_size=16))
+config = module.PrepareConfig((Path(sys.argv[1]),), Path(sys.argv[2]), patch_size=16)
+sys.exit(module.prepare(config))
 """
 
 
@@ -311,7 +314,7 @@ def test_folder_that_is_empty_is_used(archive, tmp_path):
 
 def test_folder_that_cannot_be_made_is_an_error_with_its_path(archive, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"file/out"):
+    with pytest.raises(AgreedError, match=r"file/out/.*: a part of that path is a file"):
         run(archive, tmp_path / "file/out")
 
 
@@ -361,7 +364,7 @@ def test_full_disk_is_an_error_with_the_path_and_a_rerun_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_patches", full)
-        with pytest.raises(OSError, match=r"No space left on device: 'train/S3A_03\.h5'"):
+        with pytest.raises(AgreedError, match=r"train/S3A_03\.h5: the disk is full"):
             run(archive, tmp_path / "out")
     assert len(list((tmp_path / "out").glob(".prepare/*.json"))) == 3
     assert run(archive, tmp_path / "out") == 0
@@ -371,11 +374,11 @@ def test_full_disk_is_an_error_with_the_path_and_a_rerun_goes_on(
 def test_verify_says_what_it_found(archive, tmp_path, capsys):
     run(archive, tmp_path / "out")
     capsys.readouterr()
-    assert verify_command(tmp_path / "out") == 0
+    assert verify(VerifyConfig(tmp_path / "out")) == 0
     assert capsys.readouterr().out == "10 files, 200 patches: all checksums match\n"
     path = tmp_path / "out/train/S3A_00.h5"
     path.write_bytes(path.read_bytes()[::-1])
-    assert verify_command(tmp_path / "out") == 1
+    assert verify(VerifyConfig(tmp_path / "out")) == 1
     assert "S3A_00.h5 has changed" in capsys.readouterr().out
 
 
@@ -392,7 +395,8 @@ def test_error_of_one_scene_is_one_line():
 
 @pytest.mark.real
 def test_real_landsat_scenes_become_a_patch_set(real_data, tmp_path):
-    assert prepare([real_data / "landsat"], tmp_path, patch_size=128, split="train=1") == 0
+    config = PrepareConfig((real_data / "landsat",), tmp_path, patch_size=128, split="train=1")
+    assert prepare(config) == 0
     patchset = open_patchset(tmp_path)
     assert patchset.splits["train"].patches == 32
     assert patchset.channels == ("blue", "green", "red", "nir", "swir16", "swir22")

@@ -11,20 +11,21 @@ pytestmark = pytest.mark.mpi
 PREPARE = """
 import sys
 from pathlib import Path
-from cloudmask.data.prepare import prepare
+from cloudmask.cli import errors
+from cloudmask.cli.options import PrepareConfig
+from cloudmask.data.prepare.command import prepare
 
-try:
-    scenes, out = map(Path, sys.argv[1:3])
-    sys.exit(prepare([scenes], out, patch_size=16, strict="strict" in sys.argv))
-except (ValueError, OSError) as error:
-    print("error:", error, file=sys.stderr)
-    sys.exit(1)
+def main(words):
+    scenes, out = map(Path, words[:2])
+    return prepare(PrepareConfig((scenes,), out, patch_size=16, strict="strict" in words))
+
+sys.exit(errors.run(main, sys.argv[1:], program="prepare"))
 """
 
 SLOW = """
 import os, sys, time
 from pathlib import Path
-from cloudmask.data import prepare as module
+from cloudmask.data.prepare import command as module
 
 Path(f"{sys.argv[2]}.{os.getpid()}.pid").touch()
 
@@ -36,7 +37,7 @@ module.write_patches = slowly
 """
 
 FULL = """
-from cloudmask.data import prepare as module
+from cloudmask.data.prepare import command as module
 
 def full(folder, path, *args, write=module.write_patches, **options):
     if "S3A_03" in path:
@@ -120,7 +121,7 @@ def test_strict_stops_all_ranks_and_writes_no_manifest(archive, tmp_path, start)
 def test_a_full_disk_on_one_rank_is_told_once_and_a_rerun_goes_on(archive, tmp_path, start, tree):
     code, _, err = finish(start(FULL + PREPARE, archive, tmp_path / "out", ranks=2))
     assert code == 1
-    assert err.count("No space left on device") == 1
+    assert err.count("the disk is full: make room") == 1
     assert "Traceback" not in err
     code, _, err = finish(start(PREPARE, archive, tmp_path / "out", ranks=2))
     assert code == 0, err

@@ -134,7 +134,10 @@ def test_environment_says_where_a_figure_comes_from(monkeypatch):
     assert found["settings"]["HOROVOD_CYCLE_TIME"] == "10"
     assert "SECRET_TOKEN" not in found["settings"]
     assert found["versions"]["numpy"] == np.__version__
-    assert {"cpu", "cores", "memory_gib", "host", "commit", "command", "date"} <= set(found)
+    assert {"cpu", "memory_gib", "host", "commit", "command", "date"} <= set(found)
+    assert found["cores"] == os.cpu_count()
+    assert found["allowed_cores"] == len(os.sched_getaffinity(0))
+    assert found["cpu_quota"] is None or found["cpu_quota"] > 0
     json.dumps(found)
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cloudmask import __main__ as cli
-from cloudmask.predict.masks import Mask, classify, write_netcdf
+from cloudmask.predict.masks import SceneMask, classify, write_netcdf
 from cloudmask.report import patterns, quicklook
 from cloudmask.report.page import worst_first
 from cloudmask.report.verdict import comparison_sentence, mcnemar_sentence
@@ -36,9 +36,8 @@ def write_mask(path, truth, *, classes=("clear", "cloud"), wrong=0.1, model="run
     mask = classify(probability, threshold=0.5)
     attributes = {"model": str(model), "options": '{"threshold": 0.5}'}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_netcdf(
-        path, Mask(path.stem, tuple(classes), probability, None, mask, attributes=attributes)
-    )
+    scene = SceneMask(path.stem, tuple(classes), probability, None, mask, attributes=attributes)
+    write_netcdf(path, scene)
 
 
 def write_scene(
@@ -493,8 +492,8 @@ def test_missing_packages_are_named_with_what_installs_them(package, masks, tmp_
         env={"PYTHONPATH": str(Path(cli.__file__).parents[1])},
     )
     assert done.returncode == 1
-    assert f"report needs {package}" in done.stderr
-    assert "pip install 'cloudmask[report]'" in done.stderr
+    assert f"{package} is not installed" in done.stderr
+    assert "pip install '.[report]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -462,7 +462,9 @@ def test_names_of_all_stations_and_reprocessings_are_known(tmp_path, values):
 def test_missing_satpy_is_told_in_one_line(tmp_path, values, monkeypatch):
     product = sen3.write_product(tmp_path, values)
     monkeypatch.setitem(sys.modules, "satpy.dataset.dataid", None)
-    with pytest.raises(SceneError, match=r"pip install 'cloudmask\[products\]'") as caught:
+    with pytest.raises(
+        SceneError, match=r"satpy is not installed: pip install '.\[products\]'"
+    ) as caught:
         read_scene(product)
     assert one_line_of(product, caught)
 

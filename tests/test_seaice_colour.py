@@ -2,8 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
+from cloudmask.metrics import UNKNOWN
 from seaice import colour
-from seaice.colour import PAPER, THICK, THIN, UNKNOWN, WATER, Thresholds, brightness, classify
+from seaice.colour import PAPER, THICK, THIN, WATER, Thresholds, brightness, classify
 
 # As published: lower and upper bounds of H, S, V, inclusive, on OpenCV's 8-bit scale.
 BOUNDS = {

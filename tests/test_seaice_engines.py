@@ -98,7 +98,7 @@ def test_objects_behind_a_uri_are_fetched_by_spark(scenes, expected, tmp_path):
         path.unlink()
         break
     code, out, _ = run(*words, seconds=240)
-    assert (code, "1 scenes labelled" in out, "6 were there" in out) == (1, True, True)
+    assert (code, "1 scene labelled" in out, "6 were there" in out) == (1, True, True)
 
 
 @pytest.mark.slow

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from seaice import geotiff, image
-from seaice.image import ImageError, read
+from seaice.io import geotiff
+from seaice.io.picture import SUFFIXES, ImageError, read
 
 RNG = np.random.default_rng(2)
 RGB = RNG.integers(1, 256, (30, 40, 3), dtype=np.uint8)
@@ -142,4 +142,4 @@ def test_a_file_that_cannot_be_used_is_told_in_one_line(content, problem, capfd)
 
 
 def test_suffixes_are_those_of_the_kinds_that_are_read():
-    assert set(image.SUFFIXES) == {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npz"}
+    assert set(SUFFIXES) == {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npz"}

@@ -11,12 +11,13 @@ import pytest
 import tifffile
 
 from cloudmask.cli.errors import UsageError
+from cloudmask.metrics import UNKNOWN
 from seaice import __main__ as cli
-from seaice import colour, label, sources, work
-from seaice.colour import THICK, THIN, UNKNOWN, WATER
+from seaice import colour, one_scene
+from seaice.colour import THICK, THIN, WATER
 from seaice.engines import Engine
-from seaice.image import Picture
-from seaice.label import Rule
+from seaice.io import sources
+from seaice.rule import Rule, label_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 UTM = [
@@ -247,16 +248,16 @@ def test_a_full_disk_stops_the_work(archive, tmp_path, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(work, "write_whole", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(one_scene, "write_whole", full)
+    with pytest.raises(ValueError, match="the disk is full: make room"):
         cli.main(["label", str(archive), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out/summary.json").exists()
 
 
 def test_a_scene_without_a_measurement_is_all_unknown():
-    black = Picture(np.zeros((9, 9, 3), np.uint8), np.ones((9, 9), bool), None)
+    black = np.zeros((9, 9, 3), np.uint8)
     for rule in (Rule(), Rule(adaptive=True), Rule(filter=False)):
-        assert (label.label_scene(black, rule).label == UNKNOWN).all()
+        assert (label_scene(black, np.ones((9, 9), bool), rule).label == UNKNOWN).all()
 
 
 def test_sources_are_sorted_by_name(archive):

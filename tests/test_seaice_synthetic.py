@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
+from cloudmask.metrics import UNKNOWN
 from seaice import colour, synthetic
 from seaice import filter as thin_cloud
-from seaice.colour import THICK, UNKNOWN
-from seaice.image import Picture
-from seaice.label import Rule, label_scene
+from seaice.colour import THICK
 from seaice.missing import missing_pixels
+from seaice.rule import Rule, label_scene
 
 EXPOSURES = (0.7, 0.85, 1.0, 1.15, 1.3)
 
@@ -17,8 +17,7 @@ def accuracy(label, truth):
 
 
 def labelled(scene, **rule):
-    picture = Picture(scene.image, missing_pixels(scene.image), None)
-    return label_scene(picture, Rule(**rule)).label
+    return label_scene(scene.image, missing_pixels(scene.image), Rule(**rule)).label
 
 
 def test_the_same_arguments_give_the_same_scene():

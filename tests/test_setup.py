@@ -190,7 +190,7 @@ def test_lock_pins_what_horovod_is_built_against_and_names_no_index(device: str)
 
 
 def test_packages_of_the_other_device_are_strays() -> None:
-    installed = ["tensorflow-cpu", "Typing_Extensions", "pip", "horovod", "cloudmask"]
+    installed = ["tensorflow-cpu", "Typing_Extensions", "pip", "horovod", "cloudmask-hvd"]
     lock = "tensorflow==2.21.0 \\\ntyping-extensions==4.16.0 ; python_version < '3.12' \\\n"
     assert environment.strays(lock, installed) == ["tensorflow-cpu"]
 

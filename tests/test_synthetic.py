@@ -7,14 +7,15 @@ import h5py
 import numpy as np
 import pytest
 
+from cloudmask.data.synthetic import nature, sensor
 from cloudmask.data.synthetic import scenes as synthetic
+from cloudmask.data.synthetic.command import synthesize
 from cloudmask.data.synthetic.fractal import fractal_field, quantile
 from cloudmask.data.synthetic.scenes import (
     DATASETS,
     SyntheticScene,
     make_scene,
     scene_name,
-    synthesize,
     write_scene,
 )
 
@@ -38,21 +39,21 @@ def measured(array: np.ndarray) -> np.ndarray:
     return array[:, 2:-1]
 
 
-def layer(depth: float, top_kelvin: float, **changes: object) -> synthetic._Layer:
+def layer(depth: float, top_kelvin: float, **changes: object) -> nature.Layer:
     """A uniform water cloud of 2 x 2 pixels."""
     full = np.full((2, 2), 1, np.float32)
     optics: dict[str, object] = {
         "absorption": (0.42, 0.5, 0.58),
         "emissivity_s7": 0.91,
-        "brightness": synthetic.DROPLETS,
+        "brightness": nature.DROPLETS,
     }
-    return synthetic._Layer(depth * full, top_kelvin * full, **(optics | changes))  # type: ignore[arg-type]
+    return nature.Layer(depth * full, top_kelvin * full, **(optics | changes))  # type: ignore[arg-type]
 
 
-def ground(skin_kelvin: float, reflectance: float = 0.1) -> synthetic._Surface:
+def ground(skin_kelvin: float, reflectance: float = 0.1) -> nature.Surface:
     full = np.full((2, 2), 1, np.float32)
     skin = skin_kelvin * full
-    return synthetic._Surface(skin, skin, 0.0, skin, full, full > 0, [reflectance * full] * 7)
+    return nature.Surface(skin, skin, 0.0, skin, full, full > 0, [reflectance * full] * 7)
 
 
 def test_a_written_file_has_the_layout_of_the_benchmark_and_nothing_more(tmp_path: Path) -> None:
@@ -200,10 +201,10 @@ def test_high_clouds_shine_in_s4_and_low_ones_do_not(days: list[SyntheticScene])
 def test_an_opaque_cloud_shows_its_top_and_droplets_look_colder_in_s7() -> None:
     thick = [layer(depth=100, top_kelvin=280)]
     s7, s8, s9 = (
-        synthetic._brightness_temperature(
-            synthetic._thermal_radiance(ground(300), thick, channel), wavelength
+        sensor.brightness_temperature(
+            sensor.thermal_radiance(ground(300), thick, channel), wavelength
         )[0, 0]
-        for channel, wavelength in enumerate(synthetic.WAVELENGTHS_UM)
+        for channel, wavelength in enumerate(sensor.WAVELENGTHS_UM)
     )
     assert s8 == pytest.approx(280, abs=0.01)
     assert s9 == pytest.approx(280, abs=0.01)
@@ -211,17 +212,17 @@ def test_an_opaque_cloud_shows_its_top_and_droplets_look_colder_in_s7() -> None:
 
 
 def test_thin_ice_splits_s8_from_s9_and_the_clear_sky_hardly_does() -> None:
-    def split(layers: list[synthetic._Layer]) -> float:
+    def split(layers: list[nature.Layer]) -> float:
         s8, s9 = (
-            synthetic._brightness_temperature(
-                synthetic._thermal_radiance(ground(295), layers, channel),
-                synthetic.WAVELENGTHS_UM[channel],
+            sensor.brightness_temperature(
+                sensor.thermal_radiance(ground(295), layers, channel),
+                sensor.WAVELENGTHS_UM[channel],
             )
             for channel in (1, 2)
         )
         return float((s8 - s9)[0, 0])
 
-    ice = layer(1, 225, absorption=(0.38, 0.45, 0.56), brightness=synthetic.CRYSTALS)
+    ice = layer(1, 225, absorption=(0.38, 0.45, 0.56), brightness=nature.CRYSTALS)
     assert 0 < split([]) < 1.5
     assert split([ice]) > split([]) + 2
 
@@ -230,25 +231,25 @@ def test_reflectance_goes_from_that_of_the_ground_to_that_of_the_cloud() -> None
     def reflectances(depth: float) -> list[float]:
         layers = [layer(0, 280), layer(0, 270), layer(0, 250), layer(depth, 280)]
         rng = np.random.default_rng(0)
-        return [float(r[0, 0]) for r in synthetic._reflectances(rng, ground(290), layers)]
+        return [float(r[0, 0]) for r in sensor.reflectances(rng, ground(290), layers)]
 
     assert reflectances(0) == pytest.approx([0.1] * 7)
     s = np.sqrt(3) * 0.15 * 10
     white = s / (2 + s)
     passed = (1 - white) ** 2 * 0.1 / (1 - white * 0.1)
-    assert reflectances(10) == pytest.approx([b * white + passed for b in synthetic.DROPLETS])
-    assert reflectances(1e6) == pytest.approx(synthetic.DROPLETS, rel=1e-3)
+    assert reflectances(10) == pytest.approx([b * white + passed for b in nature.DROPLETS])
+    assert reflectances(1e6) == pytest.approx(nature.DROPLETS, rel=1e-3)
 
 
 def test_planck_agrees_with_the_constants_of_nature_and_is_undone() -> None:
     h, c, k = 6.62607015e-34, 299792458.0, 1.380649e-23
     kelvin = np.array([[200.0, 250.0, 300.0]])
-    for wavelength in synthetic.WAVELENGTHS_UM:
+    for wavelength in sensor.WAVELENGTHS_UM:
         metres = wavelength * 1e-6
         exact = 2 * h * c**2 / metres**5 / np.expm1(h * c / (metres * k * kelvin)) * 1e-6
-        radiance = synthetic._planck(kelvin, wavelength)  # per m -> per um is 1e-6
+        radiance = sensor.planck(kelvin, wavelength)  # per m -> per um is 1e-6
         np.testing.assert_allclose(radiance, exact, rtol=1e-5)
-        back = synthetic._brightness_temperature(radiance, wavelength)
+        back = sensor.brightness_temperature(radiance, wavelength)
         np.testing.assert_allclose(back, kelvin, rtol=1e-9)
 
 
@@ -297,11 +298,7 @@ def test_a_stretched_field_varies_slowly_along_its_angle() -> None:
 
 def test_synthesize_makes_only_what_is_missing(tmp_path: Path) -> None:
     out = tmp_path / "new" / "scenes"
-    told: list[tuple[int, int]] = []
-    paths = synthesize(
-        out, num_scenes=3, height=64, width=72, seed=2, progress=lambda *p: told.append(p)
-    )
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    paths = synthesize(out, num_scenes=3, height=64, width=72, seed=2)
     assert paths == sorted(out.iterdir())
     assert [path.name for path in paths] == [scene_name(index, seed=2) for index in range(3)]
     paths[1].unlink()
@@ -338,7 +335,7 @@ def test_numbers_that_are_too_small_are_named_and_nothing_is_written(
 ) -> None:
     good = {"num_scenes": 1, "height": 64, "width": 64, "seed": 0}
     with pytest.raises(ValueError, match=message):
-        synthesize(tmp_path / "out", progress=None, **(good | numbers))
+        synthesize(tmp_path / "out", **(good | numbers))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,6 +16,15 @@ RANK_VARIABLES = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK
 STOPPED = 75
 """exit code of work that was told to stop and can go on: EX_TEMPFAIL of sysexits.h (try again)"""
 
+OUR_OWN = ("cloudmask", "scaling", "seaice")
+EXTRAS = {
+    **{"tensorflow": "train", "keras": "train", "mpi4py": "mpi", "scipy": "fits"},
+    **{"matplotlib": "report", "jinja2": "report", "mlperf_logging": "mllog"},
+    **{"cv2": "seaice", "skimage": "seaice", "tifffile": "seaice", "pyspark": "spark"},
+    **{"satpy": "products", "xarray": "products", "netCDF4": "products", "h5netcdf": "masks"},
+}
+"""the extra that brings a library, for those that nobody asks for with care"""
+
 
 class UsageError(ValueError):
     """A command line or configuration file that cannot be used; the message is one line."""
@@ -43,8 +52,6 @@ def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: 
     0 done, 1 failed, 2 the command line is wrong, 75 told to stop and ready to go on, 130
     interrupted. A fault of our own keeps its traceback.
     """
-    # Of TensorFlow's own log only what is wrong is of use on every rank.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     rank = launched_rank()
     try:
         return main(words)
@@ -61,8 +68,23 @@ def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: 
         return _say(program, describe(error), code=1, rank=rank, everywhere=True)
     except ValueError as error:
         return _say(program, error, code=1, rank=rank, everywhere=True)
-    except KeyboardInterrupt:
-        return _say(program, "interrupted", code=130, rank=rank, everywhere=False)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", *OUR_OWN):
+            raise
+        advice = missing(library, EXTRAS.get(library, "all"))
+        return _say(program, advice, code=1, rank=rank, everywhere=True)
+    except KeyboardInterrupt as error:
+        line = str(error) or "interrupted"
+        return _say(program, line, code=130, rank=rank, everywhere=False)
+
+
+def missing(library: str, extra: str) -> str:
+    """What to say of a library that is not installed, and which of our extras brings it.
+
+    The extras are had from the checkout alone: on the package index our name is another project's.
+    """
+    return f"{library} is not installed: pip install '.[{extra}]' in the checkout of cloudmask"
 
 
 @contextlib.contextmanager
@@ -80,6 +102,7 @@ def loading_tensorflow() -> Iterator[None]:
 
     Every rank would print the same lines about its build, from C++, past any log level.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of its own log only what is wrong
     sys.stderr.flush()
     with tempfile.TemporaryFile() as told:
         kept = os.dup(2)

@@ -12,10 +12,12 @@ import dataclasses
 import difflib
 import io
 import re
-from collections.abc import Sequence
+import shlex
+import typing
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 import yaml
@@ -32,23 +34,40 @@ def parse(config_class: type[Config], words: Sequence[str], *, prog: str) -> Con
 
     `--config FILE.yaml` and `--preset NAME` may stand anywhere, more than once.
     """
-    presets, words = _take(list(words), "--preset")
-    files, words = _take(words, "--config")
+    presets, rest = _take(words, "--preset")
+    files, rest = _take(rest, "--config")
     written: list[str] = []
     for name in presets:
         if name not in PRESETS:
             raise UsageError(f"no preset '{name}'; there are: {', '.join(PRESETS)}")
         text = resources.files("cloudmask").joinpath(f"presets/{name}.yaml").read_text()
-        written += _words_of_yaml(text, f"preset {name}", config_class)
+        values = _mapping(text, f"preset {name}")
+        written += _words_of(values, f"preset {name}", config_class)
     for file in files:
-        try:
-            text = Path(file).read_text()
-        except OSError as error:
-            raise UsageError(f"cannot read {file}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise UsageError(f"{file} is not YAML: it is not text") from None
-        written += _words_of_yaml(text, file, config_class)
-    return _parse_words(config_class, written + words, prog=prog)
+        written += _words_of(_read_yaml(file), file, config_class)
+    return _parse_words(config_class, written + rest, prog=prog)
+
+
+def parse_with_program(
+    config_class: type[Config], words: Sequence[str], *, prog: str
+) -> tuple[Config, list[str]]:
+    """Like `parse`, for a command that runs a program: also the words after `--`, which are it.
+
+    In a YAML file the program stands as `program`, a list of words or one line of shell; what is
+    typed wins. There are no presets.
+    """
+    typed = list(words)
+    cut = typed.index("--") if "--" in typed else len(typed)
+    files, rest = _take(typed[:cut], "--config")
+    written: list[str] = []
+    program: Sequence[object] = []
+    for file in files:
+        values = _read_yaml(file)
+        there = values.pop("program", None) or program
+        program = shlex.split(there) if isinstance(there, str) else there
+        written += _words_of(values, file, config_class)
+    config = _parse_words(config_class, written + rest, prog=prog)
+    return config, typed[cut + 1 :] or [str(word) for word in program]
 
 
 def to_yaml(config: object) -> str:
@@ -66,7 +85,7 @@ def _plain(value: object) -> object:
     return value
 
 
-def _take(words: list[str], flag: str) -> tuple[list[str], list[str]]:
+def _take(words: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
     """Values of `flag VALUE` and `flag=VALUE`, and the words without them."""
     values, rest = [], []
     queue = iter(words)
@@ -83,28 +102,49 @@ def _take(words: list[str], flag: str) -> tuple[list[str], list[str]]:
     return values, rest
 
 
-def _words_of_yaml(text: str, source: str, config_class: type) -> list[str]:
+def _read_yaml(file: str) -> dict[str, Any]:
+    try:
+        return _mapping(Path(file).read_text(), file)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not YAML: it is not text") from None
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{source} must hold 'key: value' lines")
-    known = {field.name for field in dataclasses.fields(config_class)}
+    return {str(key): value for key, value in values.items()}
+
+
+def _words_of(values: Mapping[str, Any], source: str, config_class: type) -> list[str]:
+    """A file's keys as flags. A list is one value with commas where the field is one text, and a
+    flag for each item where the field collects them, as the items of a mapping NAME: VALUE are."""
+    kinds = typing.get_type_hints(config_class, include_extras=True)
     words: list[str] = []
     for key, value in values.items():
-        name = str(key).replace("-", "_")
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=1)
+        name = key.replace("-", "_")
+        if name not in kinds:
+            near = difflib.get_close_matches(name, sorted(kinds), n=1)
             hint = f"; did you mean '{near[0]}'?" if near else "; --help lists the options"
             raise UsageError(f"{source}: unknown key '{key}'{hint}")
-        flag = name.replace("_", "-")
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, dict):
+            value = [f"{item}={of_item}" for item, of_item in value.items()]
         if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, list | tuple):
-            words += [f"--{flag}", *map(str, value)]
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif not isinstance(value, list):
+            words += [flag, str(value)]
+        elif tyro.conf.UseAppendAction in getattr(kinds[name], "__metadata__", ()):
+            words += [word for item in value for word in (flag, str(item))]
+        elif kinds[name] is str:
+            words += [flag, ",".join(map(str, value))]
         else:
-            words += [f"--{flag}", str(value)]
+            words += [flag, *map(str, value)]
     return words
 
 

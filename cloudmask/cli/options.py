@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cloudmask.data.prepare.split import SplitBy
+from cloudmask.data.scene import LabelChoice
+
 Paths = tuple[Path, ...]
 
 
@@ -41,9 +44,9 @@ class PrepareConfig:
     """distance between patches in pixels (default: the patch size, no overlap)"""
     split: str = "train=0.8,valid=0.2"
     """names and shares of the splits; a scene goes whole into one of them"""
-    split_by: Literal["random", "blocks"] = "random"
+    split_by: SplitBy = "random"
     """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
-    label: Literal["any", "single_moderate", "summary", "probability", "truth"] = "any"
+    label: LabelChoice = "any"
     """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, ..."""
     seed: int = 42
     """seed of the split"""
@@ -71,7 +74,7 @@ class EvaluateConfig:
     """a patch set; or scene files, or folders that are searched for them"""
     split: str = "valid"
     """which split of the patch set"""
-    label: Literal["any", "single_moderate", "summary", "probability", "truth"] = "any"
+    label: LabelChoice = "any"
     """which mask of an SLSTR scene is the label, as in prepare"""
     threshold: float | None = None
     """probability from which a pixel of a two-class model counts as the second class (default: 0.5,
@@ -167,6 +170,8 @@ class TrainConfig:
     """folder of the patch set"""
     out: Path
     """run folder: checkpoints, model, logs, summary"""
+    init: Path | None = None
+    """start from the weights of this run folder or .keras file: same channels, classes, widths"""
     epochs: int = 30
     """passes over the training patches"""
     batch_size: int = 4
@@ -239,7 +244,7 @@ class TrainConfig:
     seed: int = 0
     """seed of weights, order and augmentation"""
     threads: int | None = None
-    """threads per rank (default: the cores the rank may use)"""
+    """threads per rank (default: the cores the rank may use, and its share of a CPU quota)"""
     xla: bool = False
     """compile the forward and backward pass; no gradient travels before all are there"""
     horovod: bool = True

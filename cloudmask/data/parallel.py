@@ -12,12 +12,13 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from cloudmask import host
+from cloudmask.cli.errors import AgreedError, describe, missing
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -68,23 +69,20 @@ class World:
     def on_root(self, function: Callable[[], Value]) -> Value:
         """Call on rank 0 and hand the result to all.
 
-        What users can mend (ValueError, OSError) is raised on rank 0, which tells them once; the
-        other ranks leave with exit code 1.
+        What users can mend (ValueError, OSError) becomes an AgreedError on every rank.
         """
-        value, error = None, None
+        value, problem = None, None
         if self.is_root:
             try:
                 value = function()
-            except (ValueError, OSError) as problem:
-                error = problem
-        if self.broadcast(error is not None):
-            self._leave(error)
-        return self.broadcast(value)  # type: ignore[return-value]
-
-    def _leave(self, error: Exception | None) -> NoReturn:
-        if error is not None and self.is_root:
-            raise error
-        raise SystemExit(1)
+            except ValueError as error:
+                problem = str(error)
+            except OSError as error:
+                problem = describe(error)
+        value, problem = self.broadcast((value, problem))
+        if problem is not None:
+            raise AgreedError(problem)
+        return value  # type: ignore[return-value]
 
 
 def launched_size(environment: Mapping[str, str]) -> tuple[int, str]:
@@ -110,8 +108,8 @@ def world() -> World:
         from mpi4py import MPI
     except ImportError as error:
         raise ValueError(
-            f"{launcher} started {size} processes but mpi4py cannot be imported ({error}); "
-            "pip install 'cloudmask[mpi]', or start a single process"
+            f"{launcher} started {size} processes, but {missing('mpi4py', 'mpi')}, or start a "
+            f"single process ({error})"
         ) from None
     comm = MPI.COMM_WORLD
     if comm.size != size:
@@ -182,12 +180,13 @@ def map_items(
     """Outcomes in item order, the same list on every rank; None for items that were not reached.
 
     A ValueError concerns its item alone: it is printed at once and the work goes on, unless
-    `stop_at_error`. An OSError (a full disk) stops all ranks after the item in hand and is raised
-    on rank 0. Anything else is a defect, and ends the job. `progress` names the bar on a terminal.
+    `stop_at_error`. An OSError (a full disk) stops all ranks after the item in hand and becomes an
+    AgreedError on each. Anything else is a defect, and ends the job. `progress` names the bar on a
+    terminal.
     """
     mine = deal(weights or [1.0] * len(items), world.size)[world.rank]
     done: dict[int, Outcome[Value]] = {}
-    fatal: OSError | None = None
+    fatal: str | None = None
     stop = False
     sent: list[Any] = []
     hidden = None if progress is not None and world.is_root else True  # None: unless a terminal
@@ -201,7 +200,7 @@ def map_items(
             done[index] = Outcome(error=str(error))
             stop = stop_at_error
         except OSError as error:
-            fatal, stop = error, True
+            fatal, stop = describe(error), True
         if stop:
             others = [rank for rank in range(world.size) if rank != world.rank]
             sent = [world.comm.isend(None, dest=rank, tag=_STOP) for rank in others]
@@ -211,9 +210,9 @@ def map_items(
             world.comm.recv(source=rank, tag=_STOP)  # MPI wants every message received
     for request in sent:
         request.wait()
-    errors = [error for _, error, _ in everything if error is not None]
-    if errors:
-        world._leave(errors[0])
+    for _, problem, _ in everything:
+        if problem is not None:
+            raise AgreedError(problem)
     outcomes = {index: outcome for part, _, _ in everything for index, outcome in part.items()}
     return [outcomes.get(index) for index in range(len(items))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,24 @@ from cloudmask.metrics import UNKNOWN
 
 
 def read_scene(
-    path: Path, *, label: LabelChoice = "any", need_label: bool = True, verify: bool = True
+    path: str | os.PathLike[str],
+    *,
+    label: LabelChoice = "any",
+    need_label: bool = True,
+    verify: bool = True,
 ) -> Scene:
-    """Read a scene file; `label` says which of its masks becomes the label.
+    """Read a scene: an HDF5 file of the benchmark, a folder of a .SEN3 product, or an .npz file.
 
-    An .npz file has one label, `any`, and perhaps a `truth`. SceneError for everything that is
-    wrong with the file. With `need_label=False` a missing or empty label is no error. `verify`
-    compares a product with the checksums it comes with.
+    `image` is (H, W, C) float32 in physical units (of SLSTR: reflectances S1..S6 and brightness
+    temperatures S7..S9 in K), NaN where nothing was measured; `label` is (H, W) uint8 with indices
+    into `classes`, 255 where it is not known. `Scene` tells the rest.
+
+    `label` says which mask of the file becomes the label (an .npz file has one, `any`, and perhaps
+    a `truth`); with `need_label=False` a missing or empty one is no error. `verify` compares a
+    product with the checksums it comes with. SceneError, a ValueError of one line that names the
+    file, for everything that is wrong with it.
     """
+    path = Path(path)
     if path.suffix.lower() in HDF_SUFFIXES:
         scene = read_hdf(path, label=label, need_label=need_label)
     elif is_product(path):

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 
 LabelChoice = Literal["any", "single_moderate", "summary", "probability", "truth"]
+"""which mask becomes the label: of SLSTR any bit or one bit of the Bayesian mask, the threshold
+mask, the Bayesian probability; of a synthetic scene its truth"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,11 @@ class SceneError(ValueError):
 
     def __init__(self, path: Path, problem: str, advice: str) -> None:
         super().__init__(f"{path}: {problem}; {advice}")
+
+
+def reason(error: Exception) -> str:
+    """What a library says of a file, in one line and without the file's name, which we say."""
+    return " ".join(str(error).split()).partition(", filename")[0]
 
 
 def missing_pixels(image: np.ndarray) -> np.ndarray:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cloudmask.cli import errors
 from cloudmask.cli.options import EvaluateConfig, PredictConfig
@@ -12,11 +10,11 @@ from cloudmask.data import parallel
 from cloudmask.data.archive import find_scenes
 from cloudmask.data.patchset.model import MANIFEST
 from cloudmask.data.patchset.open import is_patchset
-from cloudmask.evaluate import patches as evaluate_patches
-from cloudmask.evaluate import scenes as evaluate_scenes
+from cloudmask.evaluate import patches, scenes
+from cloudmask.evaluate.tables import of_patches, of_scenes
 from cloudmask.files import write_json
+from cloudmask.model.keras_file import refuse_emulated
 from cloudmask.predict.command import predict
-from cloudmask.record import refuse_emulated
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -33,19 +31,19 @@ def evaluate(config: EvaluateConfig) -> int:
 
 def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
     parallel.take_cores(world)
-    record = evaluate_patches.measure(config, world)
+    record = patches.measure(config, world)
     if world.is_root:
         folder = config.what if config.what.is_dir() else Path.cwd()
         out = config.out or folder / f"evaluation-{config.split}.json"
         write_json(out, record)
-        print("\n".join(evaluate_patches.table(record)))
+        print("\n".join(of_patches(record)))
         print(f"figures: {out}")
     return 0
 
 
 def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     with errors.the_same_on_all_ranks():
-        scenes = find_scenes(config.against)
+        found = find_scenes(config.against)
         masks = masks_folder(config)
     if masks != config.what:
         predict(
@@ -58,9 +56,9 @@ def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
                 verify=config.verify,
             )
         )
-    record = evaluate_scenes.measure(
+    record = scenes.measure(
         masks,
-        scenes,
+        found,
         label=config.label,
         threshold=config.threshold,
         verify=config.verify,
@@ -69,7 +67,7 @@ def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     if world.is_root:
         out = config.out or masks / "evaluation.json"
         write_json(out, record)
-        print("\n".join(table(record)))
+        print("\n".join(of_scenes(record)))
         print(f"figures: {out}")
     return 1 if record["failed"] else 0
 
@@ -90,51 +88,3 @@ def masks_folder(config: EvaluateConfig) -> Path:
     if config.masks is None and not what.is_dir():
         raise ValueError(f"{what} is a model file; say with --masks where its masks shall go")
     return config.masks or what / "masks"
-
-
-def table(record: dict[str, Any]) -> list[str]:
-    """Lines for people: what was compared, and how it came out."""
-    titles = record["members"]
-    rows: list[tuple[str, dict[str, Any]]] = [
-        (f"{titles[pair['of']]} against {titles[pair['against']]}", pair)
-        for pair in record["pairs"]
-    ]
-    for region, against in record["regions"].items():
-        for reference, figures in against.items():
-            rows.append((f"  {region}: network against {titles[reference]}", figures))
-    legacy = "legacy accuracy (whole frames, mean of scenes)"
-    width = max(len(legacy), *(len(name) for name, _ in rows))
-    failed = f", {len(record['failed'])} failed" if record["failed"] else ""
-    lines = [
-        f"{record['num_scenes']} scenes{failed}; classes {', '.join(record['classes'])}",
-        f"  {'':<{width}}  accuracy  majority  mean IoU  kappa     pixels",
-    ]
-    for name, figures in rows:
-        keys = ("accuracy", "majority", "mean_iou", "kappa")
-        values = "    ".join(_number(figures[key]) for key in keys)
-        lines.append(f"  {name:<{width}}  {values}    {figures['pixels']}")
-    if record["legacy"]:
-        lines.append(f"  {legacy:<{width}}  {_number(record['legacy']['accuracy'])}")
-    return lines + [line for duel in record["comparisons"] for line in _verdict(duel, titles)]
-
-
-def _verdict(duel: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
-    a, b, reference = (titles[duel[key]] for key in ("a", "b", "reference"))
-    interval = duel["interval"]
-    spread = "too few scenes for an interval"
-    if interval:
-        spread = f"95 % interval over scenes {interval[0]:+.4f} to {interval[1]:+.4f}"
-    yield (
-        f"  against {reference}: {a} {_number(duel['accuracy_a'])}, {b} "
-        f"{_number(duel['accuracy_b'])}, difference {duel['difference']:+.4f} ({spread})"
-    )
-    p = duel["clustered_p"]
-    yield (
-        f"    alone right: {a} {duel['a_only']}, {b} {duel['b_only']} pixels; better in "
-        f"{duel['scenes_a_better']} and {duel['scenes_b_better']} of {duel['scenes']} scenes; "
-        f"McNemar by scenes p = {'-' if p is None else f'{p:.2g}'}"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "   -  " if value is None else f"{value:.4f}"

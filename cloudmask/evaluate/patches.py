@@ -7,7 +7,6 @@ other numbers of threads per rank the network itself differs in its last bits.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from cloudmask import metrics
 from cloudmask.cli import errors
 from cloudmask.cli.options import EvaluateConfig
 from cloudmask.data import parallel
+from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
@@ -42,8 +42,8 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         import tensorflow as tf
 
         from cloudmask.model import precision
+        from cloudmask.model.decode import decode
         from cloudmask.model.losses import confusion_counts, pixel_losses, predicted_class
-        from cloudmask.train.step import decode
 
     arithmetic = precision.best("CPU") if config.precision == "auto" else config.precision
     precision.use(arithmetic)
@@ -55,7 +55,7 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
 
     @tf.function(reduce_retracing=True)
     def step(image, scale, offset, label):
-        logits = model(decode(image, scale, offset), training=False)
+        logits = model(decode(image, scale, offset, fill=FILL), training=False)
         losses = [pixel_losses(logits, label, weights=choice) for choice in ((), weights)]
         predicted = predicted_class(logits, threshold=threshold)
         return tf.stack(losses), confusion_counts(label, predicted, num_classes)
@@ -111,35 +111,3 @@ def check_fits(info: keras_file.ModelInfo, patchset: PatchSet, config: EvaluateC
         raise ValueError(
             f"patches of {patchset.patch_size} pixels do not halve {len(info.widths) - 1} times"
         )
-
-
-def table(record: dict[str, Any]) -> list[str]:
-    """Lines for people."""
-
-    def number(value: float | None) -> str:
-        return "   -  " if value is None else f"{value:.4f}"
-
-    lines = [
-        f"{record['split']}: {record['patches']} patches, {record['pixels']} labelled pixels",
-        f"  accuracy           {number(record['accuracy'])}   "
-        f"(majority {number(record['majority'])})",
-        f"  balanced accuracy  {number(record['balanced_accuracy'])}",
-        f"  mean IoU           {number(record['mean_iou'])}",
-        f"  kappa              {number(record['kappa'])}",
-        f"  cross-entropy      {number(record['cross_entropy'])}",
-    ]
-    if record["weighted_cross_entropy"] is not None:
-        lines.append(
-            f"  weighted (x {record['pos_weight']})   {number(record['weighted_cross_entropy'])}"
-        )
-    width = max(len("class"), *map(len, record["classes"]))
-    lines.append(f"  {'class':<{width}}  IoU     F1      precision  recall")
-    lines += [_class_line(record, name, width, number) for name in record["classes"]]
-    return lines
-
-
-def _class_line(record: dict[str, Any], name: str, width: int, number: Any) -> str:
-    values: Sequence[str] = [
-        number(record[figure][name]) for figure in ("iou", "f1", "precision", "recall")
-    ]
-    return f"  {name:<{width}}  {values[0]}  {values[1]}  {values[2]}     {values[3]}"

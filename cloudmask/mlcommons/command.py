@@ -20,17 +20,10 @@ import yaml
 from cloudmask.cli.errors import UsageError
 from cloudmask.cli.options import MllogConfig
 from cloudmask.files import write_whole
-from cloudmask.mlcommons.entries import (
-    Entry,
-    Run,
-    check_set,
-    entries,
-    read_run,
-    shared_options,
-    staging_of,
-    target_of,
-)
+from cloudmask.mlcommons.entries import Entry, entries
+from cloudmask.mlcommons.runs import Run, check_set, read_run, shared_options
 from cloudmask.record import warn
+from cloudmask.text import number, plural
 
 ADVISED_RUNS = 10
 """of CloudMask, for the time to convergence (policy.adoc, Benchmark Results)"""
@@ -54,7 +47,7 @@ def mllog(settings: MllogConfig) -> int:
     for name, text in files.items():  # README.md comes last: with it the set is whole
         write_whole(folder / name, text.encode())
     print(
-        f"{_count(len(runs))} in {folder}; the rules also want sientific_contribution.pdf "
+        f"{plural(len(runs), 'run')} in {folder}; the rules also want sientific_contribution.pdf "
         "(so spelled)"
     )
     if len(runs) < ADVISED_RUNS:
@@ -81,17 +74,13 @@ def _check(settings: MllogConfig) -> None:
 
 def as_log(lines: Sequence[Entry]) -> str:
     """Lines as the text that the MLCommons logging library writes for them."""
-    try:
-        from mlperf_logging.mllog.mllog import MLLogger
-    except ImportError as error:
-        raise ValueError(
-            f"mllog needs mlperf-logging ({error}): pip install 'cloudmask[mllog]'"
-        ) from None
+    from mlperf_logging.mllog.mllog import MLLogger
+
     text = io.StringIO()
     logger = logging.Logger("cloudmask.mllog")
     logger.addHandler(logging.StreamHandler(text))
     # The library adds each call's file, and takes this folder off with a regular expression.
-    writer = MLLogger(logger, root_dir=re.escape(str(Path(__file__).parents[1])))
+    writer = MLLogger(logger, root_dir=re.escape(str(Path(__file__).parents[2])))
     write = {"start": writer.start, "end": writer.end, "event": writer.event}
     for line in lines:
         write[line.kind](line.key, line.value, metadata=line.metadata, time_ms=line.time_ms)
@@ -127,9 +116,9 @@ def readme(runs: Sequence[Run], settings: MllogConfig) -> str:
     launch = f"mpirun -n {summary['ranks']} " if summary["ranks"] > 1 else ""
     rows = []
     for n, run in enumerate(runs):
-        best, target = run.summary["best"], target_of(run.summary)
+        best, target = run.summary["best"], run.target
         cells = [f"result-{n}.txt", run.name, run.summary["seed"], best["epoch"]]
-        cells += [f"{best['accuracy']:.4f}", f"{best['majority']:.4f}", f"{totals[n]:.1f}"]
+        cells += [number(best["accuracy"]), number(best["majority"]), number(totals[n], 1)]
         cells.append(_reached(target))
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     if commit is None:
@@ -140,7 +129,8 @@ def readme(runs: Sequence[Run], settings: MllogConfig) -> str:
         source = f"at commit {commit}"
     made = settings.runs_made
     notes = [
-        f"{_count(len(runs))} reported, each with its log; the policy asks for {ADVISED_RUNS}. "
+        f"{plural(len(runs), 'run')} reported, each with its log; the policy asks for "
+        f"{ADVISED_RUNS}. "
         + ("How many were made in all has not been declared." if made is None else "")
         + (f"All {made} that were made (declared)." if made == len(runs) else "")
         + (f"Chosen out of {made} that were made (declared)." if made and made > len(runs) else ""),
@@ -149,9 +139,10 @@ def readme(runs: Sequence[Run], settings: MllogConfig) -> str:
         + ("flushed before each run (declared)." if settings.caches_flushed else "not declared."),
         "Cutting the scenes into the patch set happened before the runs and is not in their times.",
         "The launcher's own options were not recorded.",
-        f"Accuracy: mean {statistics.mean(accuracies):.4f}, from {min(accuracies):.4f} to "
-        f"{max(accuracies):.4f}. Time: median {statistics.median(totals):.1f} s, from "
-        f"{min(totals):.1f} to {max(totals):.1f} s, from program start to saved model.",
+        f"Accuracy: mean {number(statistics.mean(accuracies))}, from {number(min(accuracies))} to "
+        f"{number(max(accuracies))}. Time: median {number(statistics.median(totals), 1)} s, from "
+        f"{number(min(totals), 1)} to {number(max(totals), 1)} s, from program start to saved "
+        "model.",
     ]
     return "\n".join(
         [
@@ -183,7 +174,7 @@ def _staging(runs: Sequence[Run], settings: MllogConfig) -> str:
     parts = []
     if settings.staging_seconds is not None:
         parts.append(f"{settings.staging_seconds:g} s before each run (declared)")
-    own = [seconds for seconds in map(staging_of, runs) if seconds is not None]
+    own = [run.staging_seconds for run in runs if run.staging_seconds is not None]
     if own:
         parts.append(f"{min(own):.1f} to {max(own):.1f} s by the runs, which is in their times")
     return "; ".join(parts) or "not declared"
@@ -194,10 +185,6 @@ def _reached(target: dict[str, Any] | None) -> str:
         return "none set"
     when = f"after {target['seconds']:.1f} s" if target["reached"] else "not reached"
     return f"{target['accuracy']:g} {when}"
-
-
-def _count(runs: int) -> str:
-    return f"{runs} run{'s' if runs > 1 else ''}"
 
 
 def _yaml(value: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -13,6 +15,17 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 def use(precision: str) -> None:
     """Build the networks that follow in this precision; their variables stay float32."""
     keras.mixed_precision.set_dtype_policy(POLICIES[precision])
+
+
+@contextlib.contextmanager
+def used(precision: str) -> Iterator[None]:
+    """`use` for one block alone: Keras may be somebody else's too."""
+    policy = keras.config.dtype_policy()
+    use(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def best(device: str) -> str:

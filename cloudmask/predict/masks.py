@@ -1,8 +1,8 @@
-"""Masks of whole scenes on disk: CF NetCDF that xarray, Panoply and GDAL open.
+"""Masks as values, and those of whole scenes as files: CF NetCDF that xarray and Panoply open.
 
-Made with h5netcdf in memory, written aside and renamed. Probability is scaled int16 (steps of
-1e-4), the mask uint8 with flag meanings; a pixel without measurement is nodata in both, never clear
-or cloud.
+Files are made with h5netcdf in memory, written aside and renamed. Probability is scaled int16
+(steps of 1e-4), the mask uint8 with flag meanings; a pixel without measurement is nodata in both,
+never clear or cloud.
 """
 
 from __future__ import annotations
@@ -18,23 +18,38 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cloudmask.files import write_whole
+from cloudmask.files import open_hdf5, write_whole
+from cloudmask.metrics import UNKNOWN
 
-NODATA = 255
 STEP = 1e-4
 FILL = -32768
 
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """What a network says of one scene."""
+    """What a model says of an image; of a batch of N images every array has N in front."""
+
+    probability: np.ndarray
+    """(H, W) float32, that of the second of two classes, or (H, W, K) of each of K > 2; NaN where
+    there is no measurement"""
+    mask: np.ndarray
+    """(H, W) uint8: i means the model's classes[i], 255 = no measurement"""
+    nodata: np.ndarray
+    """(H, W) bool: no measurement in any of the model's channels"""
+    spread: np.ndarray | None = None
+    """like probability: its standard deviation over several networks, None of a single one"""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneMask:
+    """The mask of a whole scene as its file holds it, with name and place."""
 
     name: str
     classes: tuple[str, ...]
     probability: np.ndarray
     """(H, W, K) float32, NaN = no measurement; K = 1, the second class, where there are two"""
     spread: np.ndarray | None
-    """(H, W, K) standard deviation over several models"""
+    """(H, W, K) standard deviation over several networks"""
     mask: np.ndarray
     """(H, W) uint8 class, 255 = no measurement"""
     latitude: np.ndarray | None = None
@@ -50,11 +65,11 @@ def classify(probability: np.ndarray, *, threshold: float) -> np.ndarray:
         classes = (probability[..., 0] >= threshold).astype(np.uint8)
     else:
         classes = np.argmax(np.nan_to_num(probability), axis=-1).astype(np.uint8)
-    classes[missing] = NODATA
+    classes[missing] = UNKNOWN
     return classes
 
 
-def write_netcdf(path: Path, mask: Mask) -> None:
+def write_netcdf(path: Path, mask: SceneMask) -> None:
     """One CF NetCDF-4 file, whole or not at all. Raises OSError."""
     import h5netcdf
 
@@ -68,8 +83,7 @@ def write_netcdf(path: Path, mask: Mask) -> None:
         placed = mask.latitude is not None and mask.longitude is not None
         where = {"coordinates": "latitude longitude"} if placed else {}
         file.attrs["classes"] = json.dumps(mask.classes)
-        plain = _plain(mask.classes)
-        for channel, name in enumerate(plain[-mask.probability.shape[-1] :]):
+        for channel, name in enumerate(cf_names(mask.classes)[-mask.probability.shape[-1] :]):
             _packed(file, f"probability_{name}", mask.probability[..., channel], where)
             file[f"probability_{name}"].attrs["long_name"] = f"probability of {name}"
             if mask.spread is not None:
@@ -77,12 +91,9 @@ def write_netcdf(path: Path, mask: Mask) -> None:
                 text = f"standard deviation of the probability of {name} over models"
                 file[f"spread_{name}"].attrs["long_name"] = text
         flags = file.create_variable(
-            "mask", ("y", "x"), "u1", data=mask.mask, fillvalue=NODATA, **_COMPRESSION
+            "mask", ("y", "x"), "u1", data=mask.mask, fillvalue=UNKNOWN, **_COMPRESSION
         )
-        flags.attrs["long_name"] = "class of the pixel"
-        flags.attrs["flag_values"] = np.arange(len(mask.classes), dtype="u1")
-        flags.attrs["flag_meanings"] = " ".join(plain)
-        for key, value in where.items():
+        for key, value in (flag_attributes(mask.classes) | where).items():
             flags.attrs[key] = value
         if placed:
             for name, unit in (("latitude", "degrees_north"), ("longitude", "degrees_east")):
@@ -94,7 +105,16 @@ def write_netcdf(path: Path, mask: Mask) -> None:
     write_whole(path, content.getvalue())
 
 
-def _plain(classes: Sequence[str]) -> list[str]:
+def flag_attributes(classes: Sequence[str]) -> dict[str, Any]:
+    """What CF wants said of a variable whose values are classes."""
+    return {
+        "long_name": "class of the pixel",
+        "flag_values": np.arange(len(classes), dtype="u1"),
+        "flag_meanings": " ".join(cf_names(classes)),
+    }
+
+
+def cf_names(classes: Sequence[str]) -> list[str]:
     """Classes as words that CF takes for names; numbered where two would be the same word."""
     words = [re.sub(r"[^A-Za-z0-9_]", "_", name) or "class" for name in classes]
     return [
@@ -118,7 +138,7 @@ def _packed(file: Any, name: str, values: np.ndarray, where: dict[str, str]) -> 
         variable.attrs[key] = value
 
 
-def read_netcdf(path: Path) -> Mask:
+def read_netcdf(path: Path) -> SceneMask:
     """A file of `write_netcdf`. Raises ValueError for another or a damaged one."""
     import h5netcdf
 
@@ -126,7 +146,7 @@ def read_netcdf(path: Path) -> Mask:
         with h5netcdf.File(path, "r") as file:
             flags = file["mask"]
             classes = tuple(json.loads(file.attrs["classes"]))
-            names = [name for name in _plain(classes) if f"probability_{name}" in file.variables]
+            names = [name for name in cf_names(classes) if f"probability_{name}" in file.variables]
             probability = [_unpacked(file[f"probability_{name}"]) for name in names]
             spread = [
                 _unpacked(file[f"spread_{name}"])
@@ -137,7 +157,7 @@ def read_netcdf(path: Path) -> Mask:
                 file[name][...] if name in file.variables else None
                 for name in ("latitude", "longitude")
             ]
-            return Mask(
+            return SceneMask(
                 name=path.stem,
                 classes=classes,
                 probability=np.stack(probability, axis=-1),
@@ -158,7 +178,7 @@ def _unpacked(variable: Any) -> np.ndarray:
     return values
 
 
-def read_mask(path: Path, *, classes: Sequence[str]) -> Mask:
+def read_mask(path: Path, *, classes: Sequence[str]) -> SceneMask:
     """A file of `write_netcdf` or `write_hdf5`, or of another program in the latter's layout.
 
     Such a file may not name its classes: then they are `classes`. ValueError.
@@ -166,7 +186,7 @@ def read_mask(path: Path, *, classes: Sequence[str]) -> Mask:
     return read_netcdf(path) if path.suffix == ".nc" else _read_hdf5(path, tuple(classes))
 
 
-def write_hdf5(path: Path, mask: Mask) -> None:
+def write_hdf5(path: Path, mask: SceneMask) -> None:
     """The benchmark's layout: `mask` (1, H, W, K) float32 probability, NaN = no measurement."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
@@ -177,9 +197,9 @@ def write_hdf5(path: Path, mask: Mask) -> None:
     write_whole(path, content.getvalue())
 
 
-def _read_hdf5(path: Path, classes: tuple[str, ...]) -> Mask:
+def _read_hdf5(path: Path, classes: tuple[str, ...]) -> SceneMask:
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path) as file:
             probability = file["mask"][...]
             attributes = {str(key): value for key, value in file.attrs.items()}
     except (OSError, KeyError, RuntimeError, TypeError) as error:
@@ -194,7 +214,7 @@ def _read_hdf5(path: Path, classes: tuple[str, ...]) -> Mask:
         raise ValueError(f"{path}: its mask does not hold probabilities from 0 to 1")
     probability = probability[0].astype(np.float32)
     threshold = json.loads(attributes.get("options", "{}")).get("threshold", 0.5)
-    return Mask(
+    return SceneMask(
         name=path.stem,
         classes=named,
         probability=probability,

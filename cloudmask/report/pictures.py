@@ -11,7 +11,8 @@ import numpy as np
 
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, missing_pixels
-from cloudmask.predict import masks
+from cloudmask.metrics import UNKNOWN
+from cloudmask.predict.masks import SceneMask, classify, read_mask
 from cloudmask.report import looks, patterns, quicklook
 from cloudmask.report.looks import Place, Quicklook
 from cloudmask.report.sources import locate
@@ -45,19 +46,19 @@ def of_scene(
 
 def _read_mask(
     record: Mapping[str, Any], evaluation: Mapping[str, Any], folder: Path
-) -> tuple[masks.Mask | None, str]:
+) -> tuple[SceneMask | None, str]:
     """A mask at the threshold of the evaluation, or why there is none."""
     name = Path(str(record.get("mask", ""))).name  # never outside the folder
     if not name or not (folder / name).is_file():
         return None, f"The mask {name or record.get('name')} is gone."
     classes = [str(name) for name in evaluation["classes"]]
     try:
-        mask = masks.read_mask(folder / name, classes=classes)
+        mask = read_mask(folder / name, classes=classes)
     except ValueError as error:
         return None, f"{error}."
     threshold = evaluation.get("threshold")
     if is_number(threshold):
-        mask = replace(mask, mask=masks.classify(mask.probability, threshold=threshold))
+        mask = replace(mask, mask=classify(mask.probability, threshold=threshold))
     return mask, ""
 
 
@@ -127,7 +128,7 @@ def _reference(member: str, scene: Scene, evaluation: Mapping[str, Any], place: 
     )
 
 
-def _network(mask: masks.Mask, place: Place) -> list[Quicklook]:
+def _network(mask: SceneMask, place: Place) -> list[Quicklook]:
     """Two classes: the probability of the second; more: the map, and how sure it is."""
     two = len(mask.classes) == 2
     probability = looks.values(
@@ -147,7 +148,7 @@ def _network(mask: masks.Mask, place: Place) -> list[Quicklook]:
     classes = looks.categories(
         "Network",
         "The class of each pixel.",
-        np.where(mask.mask == masks.NODATA, patterns.MISSING, mask.mask).astype(np.uint8),
+        np.where(mask.mask == UNKNOWN, patterns.MISSING, mask.mask).astype(np.uint8),
         place,
         "network",
         styles=patterns.class_styles(len(mask.classes)),
@@ -157,7 +158,7 @@ def _network(mask: masks.Mask, place: Place) -> list[Quicklook]:
 
 
 def _difference(
-    scene: Scene, mask: masks.Mask, evaluation: Mapping[str, Any], place: Place
+    scene: Scene, mask: SceneMask, evaluation: Mapping[str, Any], place: Place
 ) -> Quicklook:
     held = {"truth": scene.truth, "label": scene.label, "summary": scene.summary}
     for reference in REFERENCES:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloudmask.record import refuse_emulated
+from cloudmask.model.keras_file import refuse_emulated
 
 EVALUATION = "evaluation.json"
 FORMAT, VERSION = "cloudmask-evaluation", 1

@@ -33,7 +33,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Part of the key of the packages: raise it when that stage does more than before.
 PACKAGES_REVISION = 3
 # Installed by other stages than the lock's, or by `python -m venv` itself.
-NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
+NOT_IN_LOCK = {"cloudmask-hvd", "horovod", "pip"}
+# What the project was installed as before: it would share files with what it is installed as now.
+FORMER_NAME = "cloudmask"
 # What a container image leaves out: the tools of developers with what only they need, and Spark,
 # which wants a Java that is not there either.
 DEVELOPERS = {"ast-serialize", "iniconfig", "librt", "mypy", "mypy-extensions", "pytest", "ruff"}
@@ -176,9 +178,11 @@ def install_wheel(environment: Environment, wheel: Path, variables: Mapping[str,
 
 
 def install_project(environment: Environment, root: Path, variables: Mapping[str, str]) -> None:
+    log = environment.log("project")
+    command = pip(environment, "uninstall", "--yes", FORMER_NAME)
+    run(command, what="removing the former name", log=log, environment=variables)
     # The build backend is in the lock, so nothing unpinned is fetched here.
     command = pip(environment, "install", "--no-deps", "--no-build-isolation", "--editable", root)
-    log = environment.log("project")
     run(command, what="installing cloudmask", log=log, environment=variables)
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels, where_all
-from cloudmask.data.slstr import CHANNELS, CLASSES, NUM_REFS
+from cloudmask.data import scene
+from cloudmask.data.scene import LabelChoice, Scene, SceneError
+from cloudmask.data.slstr import CHANNELS, CLASSES, NOT_COMPUTED, NUM_REFS, bayes_cloud
+from cloudmask.files import open_hdf5
 from cloudmask.metrics import UNKNOWN
 
-_NOT_COMPUTED = 255
-_SINGLE_MODERATE = 2  # bits: 1 single_low, 2 single_moderate, 4 dual_low, 8 dual_moderate
 _DATASETS = {"any": "bayes", "single_moderate": "bayes"}  # else the label's own name
 _AGAIN = "download or copy the file again"
 
@@ -33,18 +33,13 @@ def read_hdf(path: Path, *, label: LabelChoice = "any", need_label: bool = True)
     `summary` or `truth` is above 0. Pixels without any measurement have label 255. SceneError.
     """
     try:
-        # Without locks: they fail on many network file systems, and nobody writes these files.
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path) as file:
             return _read(path, file, label, need_label)
     except SceneError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        problem = f"cannot be read as HDF5, truncated or something else ({_short(error)})"
+        problem = f"cannot be read as HDF5, truncated or something else ({scene.reason(error)})"
         raise SceneError(path, problem, _AGAIN) from None
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split()).partition(", filename")[0]
 
 
 def _read(path: Path, file: h5py.File, label: LabelChoice, need_label: bool) -> Scene:
@@ -66,14 +61,14 @@ def _read(path: Path, file: h5py.File, label: LabelChoice, need_label: bool) -> 
         with np.errstate(over="ignore"):  # float64 beyond float32 is infinite, hence missing
             view[...] = file[name][...]
     _mark_missing(image)
-    missing = missing_pixels(image)
+    missing = scene.missing_pixels(image)
     masks = {
         choice: _mask(path, file, choice, missing)
         for choice in {label, "summary", "truth"}
         if _DATASETS.get(choice, choice) in file
     }
     if need_label and not missing.all() and (masks[label] == UNKNOWN).all():
-        problem = f"'{wanted}' is {_NOT_COMPUTED} wherever something was measured: not computed"
+        problem = f"'{wanted}' is {NOT_COMPUTED} wherever something was measured: not computed"
         raise SceneError(path, problem, "choose another --label or leave this scene out")
     return Scene(
         name=path.stem,
@@ -99,7 +94,9 @@ def _mark_missing(image: np.ndarray) -> None:
         rows = image[top : top + 32]
         rows[~np.isfinite(rows)] = np.nan
         pixels = rows.reshape(-1, len(CHANNELS))
-        pixels[where_all(pixels, lambda values: values == 0, range(NUM_REFS)), :NUM_REFS] = np.nan
+        pixels[scene.where_all(pixels, lambda values: values == 0, range(NUM_REFS)), :NUM_REFS] = (
+            np.nan
+        )
         for channel in range(NUM_REFS, len(CHANNELS)):
             pixels[np.flatnonzero(pixels[:, channel] <= 0), channel] = np.nan
 
@@ -116,6 +113,6 @@ def _mask(path: Path, file: h5py.File, choice: str, missing: np.ndarray) -> np.n
         raise SceneError(path, f"'{name}' is {values.dtype}, not numbers", _AGAIN)
     values = values.reshape(missing.shape)
     if values.dtype.kind == "f":
-        values = np.where(np.isfinite(values), values, _NOT_COMPUTED).astype(np.int64)
-    cloud = (values & _SINGLE_MODERATE if choice == "single_moderate" else values) > 0
-    return np.where(missing | (values == _NOT_COMPUTED), UNKNOWN, cloud).astype(np.uint8)
+        values = np.where(np.isfinite(values), values, NOT_COMPUTED).astype(np.int64)
+    unknown = missing | (values == NOT_COMPUTED)
+    return np.where(unknown, UNKNOWN, bayes_cloud(values, choice)).astype(np.uint8)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels
+from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels, reason
 from cloudmask.metrics import UNKNOWN
 
 
@@ -21,7 +21,7 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
             arrays = {name: file[name] for name in names if name in file.files}
             present = ", ".join(file.files)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        problem = f"cannot be read ({' '.join(str(error).split())})"
+        problem = f"cannot be read ({reason(error)})"
         raise SceneError(path, problem, "get the file again or write it with numpy.savez") from None
     for name in ("image", *([wanted] if need_label else [])):
         if name not in arrays:

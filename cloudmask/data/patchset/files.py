@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +23,11 @@ from cloudmask.data import tiles
 from cloudmask.data.patchset import encoding
 from cloudmask.data.patchset.model import FORMAT_VERSION, FileEntry
 from cloudmask.data.scene import Scene, missing_pixels
-from cloudmask.files import write_whole
+from cloudmask.files import open_hdf5, write_whole
 from cloudmask.metrics import UNKNOWN
+
+Window = tuple[slice, slice]
+"""rows and columns of a scene that make a patch"""
 
 
 def write_patches(
@@ -34,44 +39,32 @@ def write_patches(
     complete or not at all. ValueError if the scene is smaller than a patch; OSError.
     """
     assert scene.label is not None
-    height, width, channels = scene.image.shape
-    rows, cols = tiles.grid(height, width, size=patch_size, stride=stride)
     measured = ~missing_pixels(scene.image)
-    known = (scene.label != UNKNOWN) & measured
-    corners, no_measurement, no_label = [], 0, 0
-    for row, col in ((int(r), int(c)) for r in rows for c in cols):
-        window = np.s_[row : row + patch_size, col : col + patch_size]
-        if known[window].any():
-            corners.append((row, col))
-        elif measured[window].any():
-            no_label += 1
-        else:
-            no_measurement += 1
+    label = np.where(measured, scene.label, UNKNOWN)
+    windows, no_measurement, no_label = _windows(label, measured, size=patch_size, stride=stride)
     coding = encoding.choose(scene.image)
     label_counts = np.zeros(256, np.int64)
-    sums = np.zeros((3, channels), np.int64)
+    sums = np.zeros((3, len(scene.channels)), np.int64)
     clipped = 0
     stream = io.BytesIO()
     with _hdf5(stream) as file:
-        image, label = _datasets(file, scene, coding, corners, patch_size)
-        for index, (row, col) in enumerate(corners):
-            window = np.s_[row : row + patch_size, col : col + patch_size]
+        images, labels = _datasets(file, scene, coding, windows, patch_size)
+        for index, window in enumerate(windows):
             stored, cut_off = encoding.encode(scene.image[window], coding)
-            mask = np.where(measured[window], scene.label[window], UNKNOWN)
-            image[index], label[index] = stored, mask
+            images[index], labels[index] = stored, label[window]
             clipped += cut_off
             sums += encoding.integer_sums(stored)
-            label_counts += np.bincount(mask.ravel(), minlength=256)
+            label_counts += np.bincount(label[window].ravel(), minlength=256)
     content = stream.getbuffer()
-    if corners:
+    if windows:
         write_whole(folder / path, content)
     total = encoding.moments(sums, coding)
     return FileEntry(
         scene=scene.name,
-        path=path if corners else "",
-        patches=len(corners),
-        bytes=len(content) if corners else 0,
-        sha256=hashlib.sha256(content).hexdigest() if corners else "",
+        path=path if windows else "",
+        patches=len(windows),
+        bytes=len(content) if windows else 0,
+        sha256=hashlib.sha256(content).hexdigest() if windows else "",
         scale_factor=tuple(coding.scale.tolist()),
         class_pixels=tuple(label_counts[: len(scene.classes)].tolist()),
         unknown_pixels=int(label_counts[UNKNOWN]),
@@ -84,6 +77,23 @@ def write_patches(
     )
 
 
+def _windows(
+    label: np.ndarray, measured: np.ndarray, *, size: int, stride: int
+) -> tuple[list[Window], int, int]:
+    """The patches with a label, row by row; how many have no measurement, and how many no label."""
+    rows, cols = tiles.grid(*label.shape, size=size, stride=stride)
+    windows, no_measurement, no_label = [], 0, 0
+    for row, col in itertools.product(rows.tolist(), cols.tolist()):
+        window = slice(row, row + size), slice(col, col + size)
+        if (label[window] != UNKNOWN).any():
+            windows.append(window)
+        elif measured[window].any():
+            no_label += 1
+        else:
+            no_measurement += 1
+    return windows, no_measurement, no_label
+
+
 def _hdf5(stream: io.BytesIO) -> h5py.File:
     """The file is built in memory: HDF5 crashes on a full disk, a plain write says so."""
     return h5py.File(stream, "w", libver=("earliest", "v110"))
@@ -93,7 +103,7 @@ def _datasets(
     file: h5py.File,
     scene: Scene,
     coding: encoding.Encoding,
-    corners: list[tuple[int, int]],
+    windows: Sequence[Window],
     size: int,
 ) -> tuple[h5py.Dataset, h5py.Dataset]:
     file.attrs["format_version"] = FORMAT_VERSION
@@ -101,13 +111,12 @@ def _datasets(
     file.attrs["channels"] = list(scene.channels)
     file.attrs["scale_factor"] = coding.scale
     file.attrs["add_offset"] = coding.offset
-    count = len(corners)
-    for name, column in (("row", 0), ("col", 1)):
-        values = np.array([corner[column] for corner in corners], "<i4")
+    for axis, name in enumerate(("row", "col")):
+        values = np.array([window[axis].start for window in windows], "<i4")
         file.create_dataset(name, data=values, track_times=False)
     return tuple(
         file.create_dataset(
-            name, (count, size, size, *more), kind, fillvalue=fill, track_times=False
+            name, (len(windows), size, size, *more), kind, fillvalue=fill, track_times=False
         )
         for name, more, kind, fill in (
             ("image", (len(scene.channels),), "<i2", encoding.FILL),
@@ -132,7 +141,7 @@ class Layout:
 
 def read_layout(path: Path) -> Layout:
     """OSError, KeyError or ValueError if the file is not what `write_patches` writes."""
-    with h5py.File(path, "r", locking=False) as file:
+    with open_hdf5(path) as file:
         image, label = file["image"], file["label"]
         image_at, label_at = (dataset.id.get_offset() for dataset in (image, label))
         if image_at is None or label_at is None or (image.dtype, label.dtype) != ("<i2", "|u1"):

@@ -1,19 +1,28 @@
-"""The manifest of a patch set, whose presence says that the set is complete.
+"""The manifest of a patch set, written last: its presence says that the set is complete.
 
 It holds nothing of the machine or the day: the same scenes and options give the same bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from cloudmask.data.patchset.encoding import combine
-from cloudmask.data.patchset.model import FORMAT, FORMAT_VERSION, MANIFEST, FileEntry
+from cloudmask.data.patchset.model import (
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    FileEntry,
+    PatchSet,
+    PatchSetError,
+    Split,
+)
 from cloudmask.files import sync_folder, write_whole
 
 
@@ -79,3 +88,81 @@ def write_manifest(folder: Path, text: str) -> None:
     for subfolder in sorted(path for path in folder.iterdir() if path.is_dir()):
         sync_folder(subfolder)
     write_whole(folder / MANIFEST, text.encode())
+
+
+def read_manifest(folder: Path) -> PatchSet:
+    """A patch set by its manifest alone; its files are not looked at. PatchSetError."""
+    if not folder.is_dir():
+        raise PatchSetError(f"{folder} is not a folder; prepare writes patch sets")
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise PatchSetError(
+            f"{folder} holds no {MANIFEST}: it is not a patch set, or prepare has not finished; "
+            "run the same prepare command again"
+        ) from None
+    try:
+        values = json.loads(content)
+        found, version = values["format"], values["format_version"]
+    except (ValueError, KeyError, TypeError):
+        raise PatchSetError(f"{path} is damaged or of another program; prepare again") from None
+    if found != FORMAT:
+        raise PatchSetError(f"{path} describes '{found}', not a patch set; choose another folder")
+    if version != FORMAT_VERSION:
+        raise PatchSetError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}; "
+            "prepare again"
+        )
+    try:
+        patchset = _from_manifest(folder, values, hashlib.sha256(content).hexdigest())
+        _check_paths(path, patchset)
+    except PatchSetError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PatchSetError(f"{path} is damaged ({error!r}); prepare again") from None
+    return patchset
+
+
+def _from_manifest(folder: Path, values: dict[str, Any], fingerprint: str) -> PatchSet:
+    std = np.array(values["std"], np.float32)
+    return PatchSet(
+        folder=folder,
+        channels=tuple(values["channels"]),
+        classes=tuple(values["classes"]),
+        patch_size=int(values["patch_size"]),
+        stride=int(values["stride"]),
+        label_source=values["label_source"],
+        mean=np.array(values["mean"], np.float32),
+        std=np.where(std > 0, std, np.float32(1)),
+        splits={
+            name: Split(
+                name=name,
+                files=tuple(FileEntry.from_json(entry) for entry in split["files"]),
+                patches=int(split["patches"]),
+                class_pixels=tuple(split["class_pixels"]),
+                class_fractions=tuple(split["class_fractions"]),
+            )
+            for name, split in values["splits"].items()
+        },
+        fingerprint=fingerprint,
+        options=dict(values["options"]),
+    )
+
+
+def _check_paths(manifest: Path, patchset: PatchSet) -> None:
+    """A manifest may come from anywhere: it must not lead out of its folder."""
+    top = patchset.folder.resolve()
+    seen = set()
+    for split in patchset.splits.values():
+        if split.patches != sum(entry.patches for entry in split.files):
+            raise PatchSetError(f"{manifest} miscounts split '{split.name}'; prepare again")
+        for entry in split.files:
+            path = PurePosixPath(entry.path)
+            inside = (top / path).resolve().is_relative_to(top)
+            if path.is_absolute() or ".." in path.parts or not inside or entry.path in seen:
+                raise PatchSetError(
+                    f"{manifest} lists {entry.path}, which lies outside of the patch set or is "
+                    "listed twice; prepare again"
+                )
+            seen.add(entry.path)

@@ -23,43 +23,6 @@ class PatchSetError(ValueError):
 
 
 @dataclass(frozen=True)
-class Split:
-    """The patches for one purpose; patch numbers count through the files in their order."""
-
-    name: str
-    files: tuple[FileEntry, ...]
-    patches: int
-    class_pixels: tuple[int, ...]
-    """labelled pixels of each class"""
-    class_fractions: tuple[float, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class PatchSet:
-    """An opened patch set; equal fingerprints mean equal content."""
-
-    folder: Path
-    channels: tuple[str, ...]
-    classes: tuple[str, ...]
-    patch_size: int
-    stride: int
-    label_source: str
-    mean: np.ndarray
-    """(C,) float32 over the valid training pixels, physical units; 0 for a channel without any"""
-    std: np.ndarray
-    """(C,) float32; 1 for a channel that is constant or without any, so that it can divide"""
-    splits: dict[str, Split]
-    fingerprint: str
-    """sha256 of the manifest"""
-    options: dict[str, Any]
-
-    @property
-    def class_fractions(self) -> dict[str, tuple[float, ...]]:
-        """Share of each class among the labelled pixels, per split."""
-        return {name: split.class_fractions for name, split in self.splits.items()}
-
-
-@dataclass(frozen=True)
 class FileEntry:
     """What the manifest knows about a file; a scene without any patch has no file."""
 
@@ -98,3 +61,45 @@ class FileEntry:
     @property
     def moments(self) -> encoding.Moments:
         return encoding.Moments(*map(np.array, (self.valid_pixels, self.mean, self.m2)))
+
+
+@dataclass(frozen=True)
+class Split:
+    """The patches for one purpose; patch numbers count through the files in their order."""
+
+    name: str
+    files: tuple[FileEntry, ...]
+    patches: int
+    class_pixels: tuple[int, ...]
+    """labelled pixels of each class"""
+    class_fractions: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSet:
+    """An opened patch set; equal fingerprints mean equal content."""
+
+    folder: Path
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    patch_size: int
+    stride: int
+    label_source: str
+    mean: np.ndarray
+    """(C,) float32 over the valid training pixels, physical units; 0 for a channel without any"""
+    std: np.ndarray
+    """(C,) float32; 1 for a channel that is constant or without any, so that it can divide"""
+    splits: dict[str, Split]
+    fingerprint: str
+    """sha256 of the manifest"""
+    options: dict[str, Any]
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Of all splits, one after the other."""
+        return tuple(entry for split in self.splits.values() for entry in split.files)
+
+    @property
+    def class_fractions(self) -> dict[str, tuple[float, ...]]:
+        """Share of each class among the labelled pixels, per split."""
+        return {name: split.class_fractions for name, split in self.splits.items()}

@@ -1,29 +1,19 @@
-"""A patch set opened: the contract between preparing scenes and training on them.
-
-A patch set is a folder: one HDF5 file per scene, `<split>/<scene>.h5` (see files.py), and
-`manifest.json`, which is written last. No manifest, no patch set. The manifest holds nothing of
-the machine or the day, so the same scenes and options give the same bytes everywhere.
-"""
+"""A patch set opened, and its files held against its manifest."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-
+from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import (
     FORMAT,
-    FORMAT_VERSION,
     MANIFEST,
     WORK_FOLDER,
     FileEntry,
     PatchSet,
     PatchSetError,
-    Split,
 )
 from cloudmask.files import sha256_of
 
@@ -38,94 +28,21 @@ def is_patchset(folder: Path) -> bool:
         return False
 
 
-def open_patchset(folder: Path) -> PatchSet:
-    """Read the manifest and see that every file is there with its size. PatchSetError."""
-    patchset = read_manifest(folder)
-    for split in patchset.splits.values():
-        for entry in split.files:
-            problem = _size_problem(patchset.folder, entry)
-            if problem:
-                raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
+def open_patchset(folder: str | os.PathLike[str]) -> PatchSet:
+    """The patch set in a folder that `prepare` wrote: channels, classes, splits, mean and std.
+
+    Every file must be there with the size that the manifest tells; contents are not read
+    (`verify_files` does that). Patches come from `PatchReader(patchset, "train")`, by number, as
+    stored int16 with the scale and offset that give physical units. PatchSetError, a ValueError of
+    one line, for a folder without a manifest, one of another format version, and missing or cut
+    files.
+    """
+    patchset = read_manifest(Path(folder))
+    for entry in patchset.files:
+        problem = _size_problem(patchset.folder, entry)
+        if problem:
+            raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
     return patchset
-
-
-def read_manifest(folder: Path) -> PatchSet:
-    """Like `open_patchset`, without a look at the files."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise PatchSetError(f"{folder} is not a folder; prepare writes patch sets")
-    path = folder / MANIFEST
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise PatchSetError(
-            f"{folder} holds no {MANIFEST}: it is not a patch set, or prepare has not finished; "
-            "run the same prepare command again"
-        ) from None
-    try:
-        values = json.loads(content)
-        found, version = values["format"], values["format_version"]
-    except (ValueError, KeyError, TypeError):
-        raise PatchSetError(f"{path} is damaged or of another program; prepare again") from None
-    if found != FORMAT:
-        raise PatchSetError(f"{path} describes '{found}', not a patch set; choose another folder")
-    if version != FORMAT_VERSION:
-        raise PatchSetError(
-            f"{path} has format version {version}, this program reads {FORMAT_VERSION}; "
-            "prepare again"
-        )
-    try:
-        patchset = _from_manifest(folder, values, hashlib.sha256(content).hexdigest())
-        _check_paths(path, patchset)
-    except PatchSetError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PatchSetError(f"{path} is damaged ({error!r}); prepare again") from None
-    return patchset
-
-
-def _from_manifest(folder: Path, values: dict[str, Any], fingerprint: str) -> PatchSet:
-    std = np.array(values["std"], np.float32)
-    return PatchSet(
-        folder=folder,
-        channels=tuple(values["channels"]),
-        classes=tuple(values["classes"]),
-        patch_size=int(values["patch_size"]),
-        stride=int(values["stride"]),
-        label_source=values["label_source"],
-        mean=np.array(values["mean"], np.float32),
-        std=np.where(std > 0, std, np.float32(1)),
-        splits={
-            name: Split(
-                name=name,
-                files=tuple(FileEntry.from_json(entry) for entry in split["files"]),
-                patches=int(split["patches"]),
-                class_pixels=tuple(split["class_pixels"]),
-                class_fractions=tuple(split["class_fractions"]),
-            )
-            for name, split in values["splits"].items()
-        },
-        fingerprint=fingerprint,
-        options=dict(values["options"]),
-    )
-
-
-def _check_paths(manifest: Path, patchset: PatchSet) -> None:
-    """A manifest may come from anywhere: it must not lead out of its folder."""
-    top = patchset.folder.resolve()
-    seen = set()
-    for split in patchset.splits.values():
-        if split.patches != sum(entry.patches for entry in split.files):
-            raise PatchSetError(f"{manifest} miscounts split '{split.name}'; prepare again")
-        for entry in split.files:
-            path = PurePosixPath(entry.path)
-            inside = (top / path).resolve().is_relative_to(top)
-            if path.is_absolute() or ".." in path.parts or not inside or entry.path in seen:
-                raise PatchSetError(
-                    f"{manifest} lists {entry.path}, which lies outside of the patch set or is "
-                    "listed twice; prepare again"
-                )
-            seen.add(entry.path)
 
 
 def _size_problem(folder: Path, entry: FileEntry) -> str | None:
@@ -136,17 +53,10 @@ def _size_problem(folder: Path, entry: FileEntry) -> str | None:
     return None if size == entry.bytes else f"{path} has {size} bytes instead of {entry.bytes}"
 
 
-def verify(folder: Path, *, files: Sequence[FileEntry] | None = None) -> list[str]:
-    """Problems of a patch set's files (default: all of them), found by their checksums."""
-    patchset = read_manifest(folder)
-    everything = [entry for split in patchset.splits.values() for entry in split.files]
-    return verify_files(patchset, everything if files is None else files)
-
-
-def verify_files(patchset: PatchSet, entries: Sequence[FileEntry]) -> list[str]:
-    """Problems of some files, so that ranks can share the work."""
+def verify_files(patchset: PatchSet, files: Sequence[FileEntry]) -> list[str]:
+    """Problems of some files, found by their checksums, so that ranks can share the work."""
     problems = []
-    for entry in entries:
+    for entry in files:
         problem = _size_problem(patchset.folder, entry)
         if problem is None:
             try:

@@ -14,69 +14,60 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from cloudmask.cli.options import PrepareConfig, VerifyConfig
 from cloudmask.data import parallel
 from cloudmask.data.patchset.files import write_patches
-from cloudmask.data.patchset.manifest import build_manifest, class_pixels, write_manifest
+from cloudmask.data.patchset.manifest import (
+    build_manifest,
+    class_pixels,
+    read_manifest,
+    write_manifest,
+)
 from cloudmask.data.patchset.model import FileEntry
-from cloudmask.data.patchset.open import read_manifest, verify
+from cloudmask.data.patchset.open import verify_files
 from cloudmask.data.prepare.plan import Job, Plan, make_plan
 from cloudmask.data.prepare.receipts import Receipt, forget, write_receipt
 from cloudmask.data.prepare.split import parse_split
 from cloudmask.data.read import read_scene
-from cloudmask.data.scene import LabelChoice, SceneError
+from cloudmask.data.scene import SceneError
 from cloudmask.files import remove_leftovers
+from cloudmask.text import plural
 
 
 def prepare(
-    scenes: Sequence[Path],
-    out: Path,
+    config: PrepareConfig,
     *,
-    patch_size: int = 256,
-    stride: int | None = None,
-    split: str = "train=0.8,valid=0.2",
-    split_by: Literal["random", "blocks"] = "random",
-    label: LabelChoice = "any",
-    seed: int = 42,
-    strict: bool = False,
-    verify_products: bool = True,
     map_items: Callable[..., list[parallel.Outcome[Receipt] | None]] = parallel.map_items,
 ) -> int:
     """Cut scenes into the patch set `out`, on all ranks. The exit code: 1 if a scene failed.
 
     `map_items` takes what `parallel.map_items` takes, with a function that can be pickled.
 
-    ValueError for what the user has to mend, OSError for the file system; both on rank 0 only,
-    the others leave by SystemExit(1).
+    AgreedError on every rank for what the user has to mend and for a full disk.
     """
     world = parallel.world()
     if world.size == 1 and os.environ.get("HOROVOD_SIZE", "1") != "1":
         raise ValueError("horovodrun --gloo joins no MPI ranks; start prepare with mpirun instead")
-    out = Path(out)
-    options = {
-        "patch_size": patch_size,
-        "stride": patch_size if stride is None else stride,
-        "split": split,
-        "split_by": split_by,
-        "label": label,
-        "seed": seed,
-    }
-    plan = world.on_root(lambda: make_plan(scenes, out, options))
+    out = config.out
+    names = ("patch_size", "stride", "split", "split_by", "label", "seed")
+    options = {name: getattr(config, name) for name in names}
+    if config.stride is None:
+        options["stride"] = config.patch_size
+    plan = world.on_root(lambda: make_plan(config.scenes, out, options))
     if plan.finished:
         if world.is_root:
-            print(f"{out} is complete: {_count(len(plan.jobs), 'scene')}, nothing to do")
+            print(f"{out} is complete: {plural(len(plan.jobs), 'scene')}, nothing to do")
         return 0
     todo = [job for job in plan.jobs if job.name not in plan.done]
     outcomes = map_items(
-        functools.partial(
-            _prepare_scene, out=out, options=options, verify_products=verify_products
-        ),
+        functools.partial(_prepare_scene, out=out, options=options, verify=config.verify),
         todo,
         world=world,
         weights=[float(job.bytes) for job in todo],
         progress="scenes",
-        stop_at_error=strict,
+        stop_at_error=config.strict,
     )
     receipts, failed = dict(plan.done), {}
     for job, outcome in zip(todo, outcomes, strict=True):
@@ -84,25 +75,24 @@ def prepare(
             receipts[job.name] = outcome.value
         elif outcome is not None:
             failed[job.name] = outcome.error or ""
-    return world.on_root(lambda: _finish(out, options, plan, receipts, failed, strict))
+    return world.on_root(lambda: _finish(out, options, plan, receipts, failed, config.strict))
 
 
-def verify_command(folder: Path) -> int:
+def verify(config: VerifyConfig) -> int:
     """Check all checksums and say what was found; exit code 1 if anything differs."""
-    problems = verify(folder)
-    splits = read_manifest(folder).splits.values()
+    patchset = read_manifest(config.patchset)
+    problems = verify_files(patchset, patchset.files)
     for problem in problems:
         print(problem)
     if not problems:
-        files, patches = sum(len(s.files) for s in splits), sum(s.patches for s in splits)
-        print(f"{_count(files, 'file')}, {_count(patches, 'patch')}: all checksums match")
+        patches = sum(entry.patches for entry in patchset.files)
+        files = plural(len(patchset.files), "file")
+        print(f"{files}, {plural(patches, 'patch')}: all checksums match")
     return 1 if problems else 0
 
 
-def _prepare_scene(
-    job: Job, *, out: Path, options: Mapping[str, Any], verify_products: bool
-) -> Receipt:
-    scene = read_scene(job.source, label=options["label"], verify=verify_products)
+def _prepare_scene(job: Job, *, out: Path, options: Mapping[str, Any], verify: bool) -> Receipt:
+    scene = read_scene(job.source, label=options["label"], verify=verify)
     path = f"{job.split}/{job.name}.h5"
     size, stride = options["patch_size"], options["stride"]
     try:
@@ -126,7 +116,7 @@ def _finish(
     _fail_strangers(out, plan, receipts, failed)
     good = [job for job in plan.jobs if job.name in receipts]
     if failed and strict:
-        done = f"{len(good)} of {_count(len(plan.jobs), 'scene')} are done"
+        done = f"{len(good)} of {plural(len(plan.jobs), 'scene')} are done"
         print(f"stopped at a broken scene; {done}", file=sys.stderr)
         return 1
     splits = {
@@ -208,20 +198,15 @@ def _summary(
     pixels = class_pixels(entries, len(classes))
     looked_at = [*entries, *skipped]
     parts = [
-        _count(len(entries), "scene"),
-        *(f"{name} {_count(sum(e.patches for e in s), 'patch')}" for name, s in splits.items()),
+        plural(len(entries), "scene"),
+        *(f"{name} {plural(sum(e.patches for e in s), 'patch')}" for name, s in splits.items()),
         f"left out {sum(e.left_out_no_measurement for e in looked_at)} without measurement, "
         f"{sum(e.left_out_no_label for e in looked_at)} without label",
-        f"clipped {_count(sum(e.clipped_pixels for e in entries), 'value')}",
+        f"clipped {plural(sum(e.clipped_pixels for e in entries), 'value')}",
         ", ".join(f"{name} {n / sum(pixels):.3f}" for name, n in zip(classes, pixels, strict=True)),
     ]
     if skipped:
-        parts.append(f"{_count(len(skipped), 'scene')} skipped")
+        parts.append(f"{plural(len(skipped), 'scene')} skipped")
     if num_failed:
-        parts.append(f"{_count(num_failed, 'scene')} failed")
+        parts.append(f"{plural(num_failed, 'scene')} failed")
     return " | ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    """A number and its noun, in the plural unless it is 1."""
-    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('ch') else 's'}"

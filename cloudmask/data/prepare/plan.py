@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask.data.archive import find_scenes, size_and_date
+from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, PatchSet
-from cloudmask.data.patchset.open import read_manifest
 from cloudmask.data.prepare.receipts import Receipt, forget, is_there, key_of, read_receipts
 from cloudmask.data.prepare.split import parse_split, split_scenes
 

@@ -10,9 +10,13 @@ from typing import Literal
 
 import numpy as np
 
+from cloudmask.text import plural
+
 # Sentinel-3 product name: satellite, product, start, stop, created, duration, cycle, orbit.
 _ORBIT = re.compile(r"(S3[AB])_SL_1_RBT____(?:\d{8}T\d{6}_){3}\d{4}_(\d{3})_(\d{3})")
 _BLOCKS_PER_SPLIT = 4
+
+SplitBy = Literal["random", "blocks"]
 
 
 def parse_split(text: str) -> dict[str, Fraction]:
@@ -41,7 +45,7 @@ def split_scenes(
     names: Sequence[str],
     shares: Mapping[str, Fraction],
     *,
-    by: Literal["random", "blocks"],
+    by: SplitBy,
     seed: int,
 ) -> list[str]:
     """The split of each scene; `names` must be sorted. ValueError with fewer scenes than splits.
@@ -78,9 +82,9 @@ def split_scenes(
 
 
 def _too_few(scenes: int, blocks: int, names: tuple[str, ...]) -> str:
-    have = f"{scenes} scene{'s' if scenes > 1 else ''}"
+    have = plural(scenes, "scene")
     if blocks < scenes:
-        have += f" of {blocks} orbit{'s' if blocks > 1 else ''}"
+        have += f" of {plural(blocks, 'orbit')}"
     goes_whole = "an orbit" if blocks < scenes else "a scene"
     other = "add scenes, use --split-by random or" if blocks < scenes else "add scenes or use"
     return (

@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 
-from cloudmask.data.scene import SceneError
+from cloudmask.cli.errors import missing
+from cloudmask.data.scene import SceneError, reason
+from cloudmask.files import open_hdf5
 
-_AGAIN = "download the product again"
+AGAIN = "download the product again"
 
 
 class Bands:
@@ -45,8 +46,8 @@ class Bands:
             from satpy.dataset.dataid import DataQuery
             from satpy.scene import Scene as SatpyScene
         except ImportError as error:
-            problem = f"cannot be read without satpy ({error})"
-            raise SceneError(product, problem, "pip install 'cloudmask[products]'") from None
+            problem = f"cannot be read ({error})"
+            raise SceneError(product, problem, missing("satpy", "products")) from None
         grid: dict[str, Any] = {"stripe": "i", "resolution": 1000}
         if kind == "radiance_an":
             grid = {"stripe": "a", "resolution": 500, "calibration": "radiance"}
@@ -64,7 +65,7 @@ class Bands:
     def read(self, band: str, shape: tuple[int, int]) -> np.ndarray:
         """`shape` float64: mW m-2 sr-1 nm-1 or K, NaN where the file has its fill. SceneError."""
         if band not in self._arrays:
-            raise SceneError(self._product, f"{self._files[band]} holds no {band}", _AGAIN)
+            raise SceneError(self._product, f"{self._files[band]} holds no {band}", AGAIN)
         with _quiet(), _reading(self._product, self._files[band]):
             return _checked(self._product, band, self._arrays[band].to_numpy(), shape)
 
@@ -88,7 +89,7 @@ def read_raw(
     """A variable as it stands in the file, packed. SceneError."""
     with _opened(product, file) as opened:
         if name not in opened:
-            raise SceneError(product, f"{file} holds no {name}", _AGAIN)
+            raise SceneError(product, f"{file} holds no {name}", AGAIN)
         return _checked(product, name, opened[name][...], shape)
 
 
@@ -111,14 +112,13 @@ def _checked(
     product: Path, name: str, array: np.ndarray, shape: tuple[int, ...] | None
 ) -> np.ndarray:
     if shape is not None and array.shape != shape:
-        raise SceneError(product, f"{name} has shape {array.shape}, expected {shape}", _AGAIN)
+        raise SceneError(product, f"{name} has shape {array.shape}, expected {shape}", AGAIN)
     return array
 
 
 @contextmanager
-def _opened(product: Path, file: str) -> Iterator[h5py.File]:
-    # Without locks: they fail on many network file systems, and nobody writes these files.
-    with _reading(product, file), h5py.File(product / file, "r", locking=False) as opened:
+def _opened(product: Path, file: str) -> Iterator[Any]:
+    with _reading(product, file), open_hdf5(product / file) as opened:
         yield opened
 
 
@@ -130,9 +130,8 @@ def _reading(product: Path, where: str) -> Iterator[None]:
     except SceneError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        why = " ".join(str(error).split()).partition(", filename")[0]
-        problem = f"{where} cannot be read, truncated or damaged ({why})"
-        raise SceneError(product, problem, _AGAIN) from None
+        problem = f"{where} cannot be read, truncated or damaged ({reason(error)})"
+        raise SceneError(product, problem, AGAIN) from None
 
 
 @contextmanager

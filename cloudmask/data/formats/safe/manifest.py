@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from cloudmask.data.scene import SceneError
+from cloudmask.data.scene import SceneError, reason
 
 MANIFEST = "xfdumanifest.xml"
 
@@ -127,8 +127,7 @@ def _read_manifest(product: Path) -> dict[str, _Listed]:
                 int(stream.get("size", "")), (checksum.text or "").strip().lower()
             )
     except (_Refused, OSError, ElementTree.ParseError, ValueError, LookupError) as error:
-        why = " ".join(str(error).split())
-        raise SceneError(product, f"{MANIFEST} cannot be used ({why})", _AGAIN) from None
+        raise SceneError(product, f"{MANIFEST} cannot be used ({reason(error)})", _AGAIN) from None
     return listed
 
 

@@ -18,30 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
-from cloudmask.data.formats.safe.arrays import (
-    Bands,
-    check_readable,
-    holds,
-    read_attribute,
-    read_decoded,
-    read_raw,
-)
+from cloudmask.data import slstr
+from cloudmask.data.formats.safe import arrays
+from cloudmask.data.formats.safe.arrays import AGAIN, Bands, read_attribute, read_decoded, read_raw
 from cloudmask.data.formats.safe.grid import block_means, interpolate_ties
 from cloudmask.data.formats.safe.manifest import baseline_collection, check_files
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels
-from cloudmask.data.slstr import CHANNELS, CLASSES, Confidence
+from cloudmask.data.slstr import CHANNELS, CLASSES, SOLAR, THERMAL, Confidence
 from cloudmask.metrics import UNKNOWN
-
-SOLAR, THERMAL = CHANNELS[:6], CHANNELS[6:]
 
 # Of the nadir view, S1 to S6: EUMETSAT, product notice S3.PN-SLSTR-L1.08.
 GAINS = (0.97, 0.98, 0.98, 1.0, 1.11, 1.13)
 _CORRECTED_COLLECTION = 5  # from here on the radiances are right as they are
 
 _INVALID = 16 | 32 | 128  # of the exception flags: saturation, invalid_radiance, unfilled_pixel
-_NOT_COMPUTED = 255  # of bayes_in, else bits: 1 single_low, 2 single_moderate, 4 and 8 dual
-_SINGLE_MODERATE, _ANY = 2, 255
-_AGAIN = "download the product again"
 
 # satpy opens viscal.nc and indices_*.nc beside every channel.
 _THERMAL_FILES = (
@@ -122,7 +112,7 @@ def read_thermal(path: Path, *, verify: bool = True) -> Thermal:
 def _read_thermal(product: Path, needed: Sequence[str], *, verify: bool) -> Thermal:
     """Check all files that are needed, then read the 1 km part: nothing is read of half a scene."""
     check_files(product, needed, verify=verify)
-    check_readable(product, needed)
+    arrays.check_readable(product, needed)
     confidence = read_raw(product, "flags_in.nc", "confidence_in")
     shape = confidence.shape
     bands = Bands(product, THERMAL, kind="BT_in")
@@ -166,7 +156,7 @@ def _irradiance(product: Path, band: str) -> np.ndarray:
     values = read_raw(product, file, f"{band}_solar_irradiance_an").ravel()
     good = values > 0  # and not NaN
     if not good.any():
-        raise SceneError(product, f"{file} holds no solar irradiance", _AGAIN)
+        raise SceneError(product, f"{file} holds no solar irradiance", AGAIN)
     table = np.full(256, values[good].mean())
     table[: len(values)][good] = values[good]
     return table
@@ -183,7 +173,7 @@ def _solar_zenith(
     ties = read_raw(product, "geometry_tn.nc", "solar_zenith_tn")
     if ties.ndim != 2 or len(ties) != shape[0]:
         problem = f"solar_zenith_tn has shape {ties.shape}, the flags {shape[0]} rows"
-        raise SceneError(product, problem, _AGAIN)
+        raise SceneError(product, problem, AGAIN)
     return interpolate_ties(
         ties,
         shape[1],
@@ -201,15 +191,14 @@ def _label(product: Path, choice: LabelChoice, thermal: Thermal, unknown: np.nda
     if choice == "summary":
         return _mask(_has(thermal.confidence, Confidence.SUMMARY_CLOUD), unknown)
     name = "probability_cloud_single_in" if choice == "probability" else "bayes_in"
-    if not holds(product, "flags_in.nc", name):
+    if not arrays.holds(product, "flags_in.nc", name):
         raise SceneError(product, f"flags_in.nc holds no {name}: it was not computed", instead)
     if choice == "probability":
         probability = read_decoded(product, "flags_in.nc", name, unknown.shape)
         cloud, known = probability >= 0.5, ~np.isnan(probability)
     else:
         bayes = read_raw(product, "flags_in.nc", name, unknown.shape)
-        wanted = _SINGLE_MODERATE if choice == "single_moderate" else _ANY
-        cloud, known = bayes & wanted > 0, bayes != _NOT_COMPUTED
+        cloud, known = slstr.bayes_cloud(bayes, choice), bayes != slstr.NOT_COMPUTED
     if not unknown.all() and not known[~unknown].any():
         problem = f"{name} was not computed: it is the fill value wherever something was measured"
         raise SceneError(product, problem, instead)

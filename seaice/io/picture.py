@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seaice import geotiff, opencv
-from seaice.geotiff import GeoReference
+from cloudmask.text import plural
+from seaice import opencv
+from seaice.io import geotiff
+from seaice.io.geotiff import GeoReference
+from seaice.io.png import SIGNATURE
 from seaice.missing import missing_pixels
-from seaice.png import SIGNATURE
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npz")
 BANDS = ("red", "green", "blue")
@@ -80,9 +82,8 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     if found is None:
         raise ImageError(f"{name} is damaged or of an unknown kind; get the file again")
     if found.ndim == 2 or found.shape[2] not in (3, 4):
-        bands = 1 if found.ndim == 2 else found.shape[2]
-        plural = "band" if bands == 1 else "bands"
-        raise ImageError(f"{name} has {bands} {plural}; needed are red, green and blue")
+        bands = plural(1 if found.ndim == 2 else found.shape[2], "band")
+        raise ImageError(f"{name} has {bands}; needed are red, green and blue")
     rgb = np.ascontiguousarray(found[..., 2::-1])
     return rgb, found[..., 3] if found.shape[2] == 4 else None
 
@@ -91,9 +92,8 @@ def _to_bytes(
     bands: np.ndarray, name: str, stretch: Stretch | None, nodata: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, 3) -> uint8, and (H, W) bool where every band is declared missing or NaN."""
-    absent = ~np.isfinite(bands).any(axis=2) if bands.dtype.kind == "f" else None
-    if absent is None:
-        absent = np.zeros(bands.shape[:2], bool)
+    floating = bands.dtype.kind == "f"
+    absent = ~np.isfinite(bands).any(axis=2) if floating else np.zeros(bands.shape[:2], bool)
     if nodata is not None:
         absent |= (bands == nodata).all(axis=2)
     if bands.dtype == np.uint8:

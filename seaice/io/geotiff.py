@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from cloudmask.cli.errors import missing
+
 SCALE, TIEPOINT, TRANSFORMATION, KEYS = 33550, 33922, 34264, 34735
 PLACING = (SCALE, TIEPOINT, TRANSFORMATION, KEYS, 34736, 34737)
 NODATA = 42113  # of GDAL
@@ -102,7 +104,5 @@ def _load() -> Any:
     try:
         import tifffile
     except ImportError as error:
-        raise ValueError(
-            f"tifffile cannot be imported ({error}); pip install 'cloudmask[seaice]'"
-        ) from None
+        raise ValueError(f"{missing('tifffile', 'seaice')} ({error})") from None
     return tifffile

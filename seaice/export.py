@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from cloudmask.cli.options import PrepareConfig as PatchConfig
 from cloudmask.data.prepare.command import prepare as prepare_patches
 from cloudmask.files import sha256_of, write_whole
-from seaice import opencv, rasters, sources
+from cloudmask.text import plural
+from seaice import opencv
 from seaice.colour import CLASSES
-from seaice.config import PrepareConfig, ScenesConfig
 from seaice.engines import Engine
-from seaice.image import BANDS, Stretch, read
-from seaice.sources import Source
+from seaice.io import maps, sources
+from seaice.io.picture import BANDS, Stretch, read
+from seaice.io.sources import Source
+from seaice.options import PrepareConfig, ScenesConfig
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def scenes(config: ScenesConfig) -> int:
         config.scenes, config.out, config.labels, config.stretch, engine=engine
     )
     if world.is_root:
-        print(f"{written} scenes written, {failed} failed, in {config.out}")
+        print(f"{plural(written, 'scene')} written, {failed} failed, in {config.out}")
     return 1 if failed else 0
 
 
@@ -50,16 +53,16 @@ def prepare(config: PrepareConfig) -> int:
     engine = Engine(config.engine, config.workers, config.master)
     folder = config.out.with_name(f"{config.out.name}-scenes")
     _, failed = convert(config.scenes, folder, config.labels, config.stretch, engine=engine)
-    code = prepare_patches(
-        [folder],
-        config.out,
+    patches = PatchConfig(
+        scenes=(folder,),
+        out=config.out,
         patch_size=config.patch_size,
         stride=config.stride,
         split=config.split,
         seed=config.seed,
         strict=config.strict,
-        map_items=engine.map_items,
     )
+    code = prepare_patches(patches, map_items=engine.map_items)
     return 1 if failed else code
 
 
@@ -107,7 +110,7 @@ def write_scene(source: Source, conversion: Conversion) -> bool:
     path = None
     facts: list[object] = [source.name, source.size_bytes, source.modified, conversion.stretch]
     if conversion.labels is not None:
-        path = rasters.find(Path(conversion.labels), source.name)
+        path = maps.find(Path(conversion.labels), source.name)
         if path is None:
             raise ValueError(f"{source.place} has no label in {conversion.labels}; label it first")
         facts.append(sha256_of(path))
@@ -117,7 +120,7 @@ def write_scene(source: Source, conversion: Conversion) -> bool:
     picture = read(source.fetch(), source.place, stretch=conversion.stretch)
     arrays: dict[str, Any] = {"image": _image(picture.image, picture.missing)}
     if path is not None:
-        label = rasters.read(path)
+        label = maps.read(path)
         if label.shape != picture.missing.shape:
             raise ValueError(
                 f"{path} has {label.shape[0]} x {label.shape[1]} pixels, {source.place} has "

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from cloudmask.metrics import UNKNOWN
 from seaice import opencv
-from seaice.colour import CLASSES, UNKNOWN
-from seaice.work import LABELS
+from seaice.colour import CLASSES
+
+LABELS, PICTURES, RECORDS = "labels", "pictures", "records"
+"""folders of what `label` writes"""
+SUFFIXES = (".tif", ".png", ".nc")
 
 
 def find(folder: Path, name: str) -> Path | None:
     """The class map of a scene: FOLDER/labels/NAME or FOLDER/NAME, as .tif, .png or .nc."""
     for top in (folder / LABELS, folder):
-        for suffix in (".tif", ".png", ".nc"):
+        for suffix in SUFFIXES:
             path = top / f"{name}{suffix}"
             if path.is_file():
                 return path
@@ -24,7 +28,7 @@ def find(folder: Path, name: str) -> Path | None:
 def names(folder: Path) -> list[str]:
     """Scenes that a folder has class maps of, sorted. ValueError without any."""
     for top in (folder / LABELS, folder):
-        found = [p.stem for p in top.glob("*") if p.suffix in (".tif", ".png", ".nc")]
+        found = [p.stem for p in top.glob("*") if p.suffix in SUFFIXES]
         if found:
             return sorted(set(found))
     raise ValueError(f"{folder} holds no class maps (NAME.tif, NAME.png or NAME.nc)")

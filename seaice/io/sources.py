@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from seaice.image import SUFFIXES
+from seaice.io.picture import SUFFIXES
 
 
 @dataclass(frozen=True)

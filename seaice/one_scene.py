@@ -1,4 +1,4 @@
-"""What every engine does with one scene: fetch, decode, label, write. The map function.
+"""One scene, start to end: fetch, decode, label, write. The map function of every engine.
 
 Files are written aside and renamed, the record last: a record says that its scene is done.
 """
@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from cloudmask.files import sha256_of, write_json, write_whole
-from seaice import colour, geotiff, opencv, png
-from seaice.colour import CLASSES, UNKNOWN
-from seaice.image import Picture, Stretch, read
-from seaice.label import Rule, label_scene
-from seaice.sources import Source
+from cloudmask.metrics import UNKNOWN
+from seaice import colour, opencv
+from seaice.colour import CLASSES
+from seaice.io import geotiff, png
+from seaice.io.maps import LABELS, PICTURES, RECORDS
+from seaice.io.picture import Picture, Stretch, read
+from seaice.io.sources import Source
+from seaice.rule import Rule, label_scene
 
-LABELS, PICTURES, RECORDS = "labels", "pictures", "records"
 FORMAT_VERSION = 1
 
 
@@ -38,8 +40,9 @@ class Settings:
     """folder of masks NAME.png, not zero on land"""
 
     def options(self) -> dict[str, Any]:
-        """Everything but the folder, as the records tell it."""
-        return {key: value for key, value in asdict(self).items() if key != "out"}
+        """Everything but the folder, as the records tell it: in the types that JSON has."""
+        values = {key: value for key, value in asdict(self).items() if key != "out"}
+        return json.loads(json.dumps(values))
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,6 @@ class Done:
     decode_seconds: float = 0.0
     label_seconds: float = 0.0
     write_seconds: float = 0.0
-    there: bool = False
-    """it was labelled by an earlier run"""
 
 
 def key_of(source: Source, settings: Settings) -> str:
@@ -69,16 +70,16 @@ def label_source(source: Source, settings: Settings) -> Done:
     picture = read(source.fetch(), source.place, stretch=settings.stretch)
     land = _land(source.name, settings.land, picture)
     decoded = time.perf_counter()
-    labelled = label_scene(picture, settings.rule, land=land)
+    labelled = label_scene(picture.image, picture.missing, settings.rule, land=land)
     ready = time.perf_counter()
     counts = colour.count(labelled.label)
     km2 = km2_per_pixel(picture, settings.pixel_metres)
     out = Path(settings.out)
-    placed = picture.reference is not None and bool(picture.reference.tags)
-    path = f"{LABELS}/{source.name}{'.tif' if placed else '.png'}"
-    if placed and picture.reference is not None:
+    if picture.reference is not None and picture.reference.tags:
+        path = f"{LABELS}/{source.name}.tif"
         content = geotiff.encode(labelled.label, picture.reference, nodata=UNKNOWN)
     else:
+        path = f"{LABELS}/{source.name}.png"
         content = png.encode(labelled.label)
     write_whole(out / path, content)
     picture_png = png.encode_palette(labelled.label, colour.COLOURS)
@@ -93,27 +94,12 @@ def label_source(source: Source, settings: Settings) -> Done:
         "rows": labelled.label.shape[0],
         "columns": labelled.label.shape[1],
         "km2_per_pixel": km2,
-        **statistics(counts, km2),
+        **colour.statistics(counts, km2),
         "done": labelled.done,
     }
     write_json(out / RECORDS / f"{source.name}.json", record)
     end = time.perf_counter()
     return Done(source.name, counts, km2, decoded - began, ready - decoded, end - ready)
-
-
-def statistics(counts: tuple[int, ...], km2_per_pixel: float | None) -> dict[str, Any]:
-    """Pixels, fractions of what is known and, with a pixel size, areas, by class."""
-    known = sum(counts[:-1])
-    by_class = dict(zip(CLASSES, counts[:-1], strict=True))
-    areas = None
-    if km2_per_pixel is not None:
-        areas = {name: pixels * km2_per_pixel for name, pixels in by_class.items()}
-    return {
-        "pixels": by_class,
-        "unknown_pixels": counts[-1],
-        "fractions": {name: pixels / known if known else None for name, pixels in by_class.items()},
-        "area_km2": areas,
-    }
 
 
 def already_done(source: Source, settings: Settings) -> Done | None:
@@ -130,7 +116,7 @@ def already_done(source: Source, settings: Settings) -> Done | None:
         area = record["km2_per_pixel"]
     except (FileNotFoundError, KeyError, ValueError, TypeError):
         return None
-    asked = json.loads(json.dumps(settings.options()))
+    asked = settings.options()
     if options != asked:
         differing = ", ".join(name for name in asked if options.get(name) != asked[name])
         raise ValueError(
@@ -141,7 +127,7 @@ def already_done(source: Source, settings: Settings) -> Done | None:
         return None
     if sha256_of(label) != record["label_sha256"]:
         return None
-    return Done(source.name, counts, area, there=True)
+    return Done(source.name, counts, area)
 
 
 def km2_per_pixel(picture: Picture, given_metres: float | None) -> float | None:

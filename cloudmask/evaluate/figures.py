@@ -1,0 +1,138 @@
+"""Every figure that follows from the counts of all scenes: added first, divided once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from cloudmask import metrics
+from cloudmask.evaluate import agreement, calibration
+from cloudmask.evaluate.counts import MEMBERS, REFERENCES, Count
+
+LEGACY = (
+    "as the published programs count: the mean over scenes of the share of all pixels of the frame "
+    "that agree with the label, borders included (where both say clear), and pixels without a "
+    "computed label taken as cloud"
+)
+
+
+def derive(
+    counts: Sequence[Count], histograms: np.ndarray, classes: Sequence[str]
+) -> dict[str, Any]:
+    """The figures of evaluation.json; `histograms` are those of all scenes together."""
+    total = sum((count.joint for count in counts), np.zeros_like(counts[0].joint))
+    parts: dict[str, np.ndarray] = {}
+    for count in counts:
+        for name, joint in count.parts.items():
+            parts[name] = parts.get(name, 0) + joint
+    legacy = [count.legacy for count in counts if count.legacy is not None]
+    titles = {"summary": "summary mask", "label": min(count.label_title for count in counts)}
+    return {
+        "classes": list(classes),
+        "members": {member: titles.get(member, member) for member, _ in _known(total)},
+        "num_scenes": len(counts),
+        "pooled": _against(total, classes),
+        "regions": {name: _against(parts[name], classes) for name in sorted(parts)},
+        "pairs": [
+            {"of": member, "against": reference, **figures}
+            for of, member in enumerate(MEMBERS)
+            for reference, figures in _against(total, classes, of=of).items()
+        ],
+        "comparisons": list(_comparisons(counts, total, classes)),
+        "legacy": {"accuracy": sum(legacy) / len(legacy), "meaning": LEGACY} if legacy else None,
+        "calibration": {
+            reference: {
+                name: calibration.figures(table)
+                for name, table in zip(classes[-len(tables) :], tables, strict=True)
+            }
+            for reference, tables in zip(REFERENCES, histograms, strict=True)
+            if tables.any()
+        },
+        "scenes": [_scene_record(count, classes) for count in counts],
+    }
+
+
+def _known(joint: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Every mask that knows anything, with the (K,) pixels of each class."""
+    for axis, member in enumerate(MEMBERS):
+        others = tuple(other for other in range(joint.ndim) if other != axis)
+        pixels = joint.sum(axis=others)[:-1]
+        if pixels.any():
+            yield member, pixels
+
+
+def _against(joint: np.ndarray, classes: Sequence[str], *, of: int = 0) -> dict[str, Any]:
+    """One mask, the network if no other is named, against each behind it that knows anything."""
+    tables = {
+        MEMBERS[against]: agreement.pair(joint, of=of, against=against)
+        for against in range(of + 1, len(MEMBERS))
+    }
+    return {
+        reference: metrics.derive(table, classes).as_dict()
+        for reference, table in tables.items()
+        if table.any()
+    }
+
+
+def _comparisons(
+    counts: Sequence[Count], total: np.ndarray, classes: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The network and every other mask, against each mask that is neither."""
+    for reference in range(len(MEMBERS) - 1, 1, -1):
+        for other in range(1, reference):
+            axes = {"a": 0, "b": other, "reference": reference}
+            pooled = agreement.duel(total, **axes)
+            if not pooled.pixels:
+                continue
+            table = agreement.triple(total, **axes)
+            duels = [agreement.duel(count.joint, **axes) for count in counts]
+            sides = {"a": table.sum(axis=1).T, "b": table.sum(axis=0).T}
+            derived = {side: metrics.derive(right, classes) for side, right in sides.items()}
+            chi2, p = agreement.mcnemar(pooled.a_only, pooled.b_only) or (None, None)
+            clustered_chi2, clustered_p = agreement.clustered_mcnemar(duels) or (None, None)
+            yield {
+                "reference": MEMBERS[reference],
+                "a": MEMBERS[0],
+                "b": MEMBERS[other],
+                "pixels": pooled.pixels,
+                **{
+                    f"{figure}_{side}": getattr(found, figure)
+                    for figure in ("accuracy", "mean_iou", "iou")
+                    for side, found in derived.items()
+                },
+                **asdict(pooled),
+                "chi2": chi2,
+                "p": p,
+                "clustered_chi2": clustered_chi2,
+                "clustered_p": clustered_p,
+                "difference": (pooled.a_only - pooled.b_only) / pooled.pixels,
+                "interval": agreement.difference_interval(duels),
+                "scenes": sum(1 for duel in duels if duel.pixels),
+                "scenes_a_better": sum(1 for duel in duels if duel.a_only > duel.b_only),
+                "scenes_b_better": sum(1 for duel in duels if duel.b_only > duel.a_only),
+            }
+
+
+def _scene_record(count: Count, classes: Sequence[str]) -> dict[str, Any]:
+    hours = {
+        name: int(count.parts[name].sum())
+        for name in ("day", "twilight", "night")
+        if name in count.parts
+    }
+    return {
+        "name": count.name,
+        "scene": count.scene,
+        "mask": count.mask,
+        "pixels": count.measured,
+        "missing": count.missing,
+        "day": hours.get("day", 0) / sum(hours.values()) if hours else None,
+        "fraction": {
+            member: dict(zip(classes, (pixels / pixels.sum()).tolist(), strict=True))
+            for member, pixels in _known(count.joint)
+        },
+        "against": _against(count.joint, classes),
+        "legacy_accuracy": count.legacy,
+    }
