@@ -1,8 +1,10 @@
-"""Figures as text: one way to write a number, a share, a probability, a date."""
+"""Figures as text: one way to write a number, a share, a probability, a date, a plural."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from numbers import Real
 from typing import Any, TypeGuard
 
 NONE = "\N{EN DASH}"
@@ -11,11 +13,36 @@ NONE = "\N{EN DASH}"
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether this is a figure: no text, no truth value, neither NaN nor infinite."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if is_number(value) else NONE
+
+
+def significant(value: Any) -> str:
+    """Three or four significant digits, without an exponent for what people count."""
+    if not is_number(value):
+        return NONE
+    size = abs(value)
+    if value and not 1e-3 <= size < 1e6:
+        return f"{value:.3g}"
+    digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
+def with_unit(value: Any, unit: str) -> str:
+    """Three significant digits and a fitting unit: s becomes ms; B and B/s become kB, MB, GB."""
+    if not is_number(value):
+        return NONE
+    if unit == "s" and abs(value) < 0.1:
+        value, unit = 1e3 * value, "ms"
+    elif unit in ("B", "B/s"):
+        for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+            if abs(value) >= size / 10:
+                value, unit = value / size, prefix + unit
+                break
+    return f"{value:.3g} {unit}".rstrip()
 
 
 def count(value: Any) -> str:
@@ -23,8 +50,9 @@ def count(value: Any) -> str:
     return f"{value:,.0f}" if is_number(value) else NONE
 
 
-def percent(value: Any, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%" if is_number(value) else NONE
+def percent(value: Any, digits: int = 1, *, sign: bool = False) -> str:
+    """0.123 -> 12.3 %; with `sign` +12.3 %"""
+    return f"{100 * value:{'+' if sign else ''}.{digits}f} %" if is_number(value) else NONE
 
 
 def points(value: Any) -> str:
@@ -46,7 +74,15 @@ def date(value: Any) -> str:
 
 
 def plural(number: int, word: str) -> str:
+    """1 scene, 2 scenes, 1,024 ranks"""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def listed(values: Iterable[Any], *, most: int | None = None) -> str:
+    """1, 2, 4; of more than `most` the first ones and dots."""
+    words = [str(value) for value in values]
+    cut = [*words[:most], "..."] if most is not None and len(words) > most else words
+    return ", ".join(cut)
 
 
 def commit(value: Any) -> str:

@@ -81,6 +81,7 @@ def render(chapters: list[Chapter], shown: Shown) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda v: v.replace(" %", "\N{NO-BREAK SPACE}%") if isinstance(v, str) else v,
         trim_blocks=True,
         lstrip_blocks=True,
     )
