@@ -33,16 +33,10 @@ def run(options: ReportOptions) -> int:
     studies = [store.read(folder, mixed=options.mixed) for folder in options.studies]
     held = [holdout.parse(options.hold_out, study) for study in studies]
     options.out.mkdir(parents=True, exist_ok=True)
-    pairs = list(zip(studies, held, strict=True))
-    fitted = [fits.fit_study(holdout.without(study, counts)) for study, counts in pairs]
-    tested = [
-        holdout.predictions(study, found, counts)
-        for (study, counts), found in zip(pairs, fitted, strict=True)
-    ]
+    fitted = [fits.fit_study(holdout.without(*pair)) for pair in zip(studies, held, strict=True)]
+    tested = [holdout.predictions(*each) for each in zip(studies, fitted, held, strict=True)]
     names = [figures.named(study) if len(studies) > 1 else "" for study in studies]
-    both = [
-        (f"{name}: " if name else "", study) for name, study in zip(names, studies, strict=True)
-    ]
+    both = list(zip((f"{name}: " if name else "" for name in names), studies, strict=True))
     measured_under = [f"{name}{conditions.sentence(study)}" for name, study in both]
     notes = [HELD_OUT.format(options.hold_out)] if options.hold_out else []
     notes = [PROJECTED, *notes, *(f"{name}{tables.bars_note(study)}" for name, study in both)]
@@ -50,8 +44,8 @@ def run(options: ReportOptions) -> int:
     chosen = panels.panels(studies)
     figures.draw_all(chosen, views, [*notes, *measured_under], options.out)
     parts = [
-        Part(name, sentences.headlines(study), sentences.warnings(study), _tables(study, *rest))
-        for name, study, *rest in zip(names, studies, fitted, tested, strict=True)
+        Part(name, sentences.headlines(study), sentences.warnings(study), _tables(study, *laws))
+        for name, study, laws in zip(names, studies, zip(fitted, tested, strict=True), strict=True)
     ]
     content = Page(
         "Scaling study " + " and ".join(map(figures.named, studies)),
