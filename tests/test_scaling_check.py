@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import scaling_fake
 
-from scaling import projection, reference, results, runs, target
-from scaling.command import UsageError
-from scaling.results import Study
-from scaling.settings import CheckSettings
-from scaling.target import MET, MISSED, NOT_COMPARABLE
+from cloudmask.cli.errors import UsageError
+from scaling.check import command, reference
+from scaling.check.verdict import MET, MISSED, NOT_COMPARABLE, check
+from scaling.laws import projection
+from scaling.options import CheckOptions
+from scaling.record import store, summaries
+from scaling.record.store import Study
 
 WORK = {"training_patches": 15520, "validation_patches": 3880, "patch_size": 256, "channels": 9}
 
@@ -21,7 +23,7 @@ def made(tmp_path):
     """made(ranks=..., **columns): a study whose rows have these columns."""
 
     def make(ranks=(1, 2, 4, 8), **columns):
-        return results.read(scaling_fake.write_study(tmp_path / "study", ranks=ranks, **columns))
+        return store.read(scaling_fake.write_study(tmp_path / "study", ranks=ranks, **columns))
 
     return make
 
@@ -34,7 +36,7 @@ def _full(seconds, **changes):
 
 @pytest.mark.parametrize(("seconds", "code"), [(3000.0, MET), (3540.0, MET), (3600.0, MISSED)])
 def test_time_of_the_same_work_is_met_or_missed(made, seconds, code):
-    verdict = target.check(made(**_full(seconds)), reference.load("cloudmask-dgx2"))
+    verdict = check(made(**_full(seconds)), reference.load("cloudmask-dgx2"))
     assert verdict.code == code
     assert "measured on 8 ranks" in verdict.why
     assert any("rank-hours" in line for line in verdict.lines)
@@ -42,8 +44,8 @@ def test_time_of_the_same_work_is_met_or_missed(made, seconds, code):
 
 def test_inferences_that_were_not_run_can_only_be_missed(made):
     a100 = reference.load("cloudmask-a100")
-    assert target.check(made(**_full(1600.0)), a100).code == MISSED
-    verdict = target.check(made(**_full(1400.0)), a100)
+    assert check(made(**_full(1600.0)), a100).code == MISSED
+    verdict = check(made(**_full(1400.0)), a100)
     assert verdict.code == NOT_COMPARABLE
     assert "100 inferences" in verdict.why
 
@@ -58,7 +60,7 @@ def test_inferences_that_were_not_run_can_only_be_missed(made):
     ],
 )
 def test_other_work_is_projected_and_not_compared(made, changes, says):
-    verdict = target.check(made(**_full(100.0, **changes)), reference.load("cloudmask-dgx2"))
+    verdict = check(made(**_full(100.0, **changes)), reference.load("cloudmask-dgx2"))
     assert verdict.code == NOT_COMPARABLE
     assert says in verdict.why
     assert verdict.why.startswith("projected only")
@@ -66,7 +68,7 @@ def test_other_work_is_projected_and_not_compared(made, changes, says):
 
 @pytest.mark.parametrize("changes", [{"patch_size": 128}, {"parameters": 1000}, {"channels": 3}])
 def test_patches_of_another_kind_are_not_even_projected(made, changes):
-    verdict = target.check(made(**_full(100.0, **changes)), reference.load("cloudmask-dgx2"))
+    verdict = check(made(**_full(100.0, **changes)), reference.load("cloudmask-dgx2"))
     assert verdict.code == NOT_COMPARABLE
     assert "not projected either" in verdict.why
     assert not any("projected for" in line for line in verdict.lines)
@@ -76,7 +78,7 @@ def test_quality_that_is_asked_for_must_be_reached(made, tmp_path):
     asked = json.loads((reference.FOLDER / "cloudmask-dgx2.json").read_text())
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(asked | {"quality": {"accuracy": 0.95}}))
-    verdict = target.check(made(**_full(100.0)), reference.load(str(path)))
+    verdict = check(made(**_full(100.0)), reference.load(str(path)))
     assert verdict.code == NOT_COMPARABLE
     assert "other quality" in verdict.why
 
@@ -109,20 +111,20 @@ def test_projection_holds_the_true_time_and_says_how_many_devices(made):
     wanted = 8 + 4 + 30 * (15520 / rate + validation + 0.5)
     assert low < wanted < high
     assert middle == pytest.approx(wanted, rel=0.03)
-    lines = " ".join(target.check(study, dgx2).lines)
+    lines = " ".join(check(study, dgx2).lines)
     assert "32 such devices: " in lines
     assert "of parts measured on 8 ranks: start-up 8.0 s, first epoch's surplus" in lines
     assert "validation 10.00 patches/s, a checkpoint 0.50 s" in lines
     assert "projected" in lines
     assert "USL of weak scaling (measured on 1, 2, 4, 8 ranks)" in lines
-    two = target.check(made(ranks=(1, 2)), dgx2).lines
+    two = check(made(ranks=(1, 2)), dgx2).lines
     assert "Gustafson of weak scaling, which so few rank counts cannot test" in " ".join(two)
 
 
 def test_validation_that_was_not_measured_is_said_to_be_assumed(made):
     dgx2 = reference.load("cloudmask-dgx2")
-    assert "validation was not measured" not in " ".join(target.check(made(), dgx2).lines)
-    lines = target.check(made(validations=0), dgx2).lines
+    assert "validation was not measured" not in " ".join(check(made(), dgx2).lines)
+    lines = check(made(validations=0), dgx2).lines
     assert "validation was not measured" in " ".join(lines)
 
 
@@ -135,7 +137,7 @@ def test_number_of_devices_is_the_first_that_meets_the_figure():
 
 
 def test_one_rank_count_projects_only_to_itself(made):
-    verdict = target.check(made(ranks=(1,)), reference.load("cloudmask-dgx2"))
+    verdict = check(made(ranks=(1,)), reference.load("cloudmask-dgx2"))
     lines = " ".join(verdict.lines)
     assert "1 such devices" in lines
     assert "32 such devices" not in lines
@@ -144,13 +146,13 @@ def test_one_rank_count_projects_only_to_itself(made):
 
 def test_speedups_are_compared_where_both_measured(made):
     pearl = reference.load("pearl-horovod")
-    assert target.check(made(), pearl).code == NOT_COMPARABLE  # CPU against GPUs
-    slower = target.check(made(device="NVIDIA A100"), pearl)
+    assert check(made(), pearl).code == NOT_COMPARABLE  # CPU against GPUs
+    slower = check(made(device="NVIDIA A100"), pearl)
     assert slower.code == MET
     assert [line.split(":")[0] for line in slower.lines] == ["2 ranks", "4 ranks", "8 ranks"]
-    verdict = target.check(made(device="NVIDIA A100"), reference.load("nvidia-unet-v100"))
+    verdict = check(made(device="NVIDIA A100"), reference.load("nvidia-unet-v100"))
     assert verdict.code == MISSED
-    none = target.check(made(ranks=(1, 3)), pearl)
+    none = check(made(ranks=(1, 3)), pearl)
     assert none.code == NOT_COMPARABLE
     assert "2, 4, 8, 16 devices over 1, this measured 1, 3" in none.why
 
@@ -187,25 +189,25 @@ def test_broken_reference_files_are_refused(tmp_path, text, says):
 
 def test_check_prints_verdict_and_weak_points(made, capsys):
     study = made(**_full(3000.0))
-    assert target.run(CheckSettings(study.folder)) == MET
+    assert command.run(CheckOptions(study.folder)) == MET
     told = capsys.readouterr().out
     assert "verdict: met: " in told
     assert "epochs are not stated" in told
     with pytest.raises(UsageError, match=r"--ranks 3 was not measured; there are 1, 2, 4, 8"):
-        target.run(CheckSettings(study.folder, ranks=3))
+        command.run(CheckOptions(study.folder, ranks=3))
 
 
 def test_one_run_can_be_checked_and_other_folders_cannot(tmp_path, capsys):
     options = argparse.Namespace(global_batch=8, batch=None, seed=0, salt="", steps=9)
-    summary = scaling_fake.summary(options, 0, 2) | {"version": runs.VERSION}
+    summary = scaling_fake.summary(options, 0, 2) | {"version": summaries.VERSION}
     (tmp_path / "run").mkdir()
     path = tmp_path / "run" / "summary.json"
     path.write_text(json.dumps(summary))
-    assert isinstance(target.open_path(path.parent, mixed=False), Study)
-    assert target.run(CheckSettings(path.parent)) == NOT_COMPARABLE
+    assert isinstance(command.open_path(path.parent, mixed=False), Study)
+    assert command.run(CheckOptions(path.parent)) == NOT_COMPARABLE
     assert "2 epochs instead of 30" in capsys.readouterr().out
     path.write_text(json.dumps(summary | {"version": 2}))
     with pytest.raises(UsageError, match="version 2"):
-        target.run(CheckSettings(path.parent))
+        command.run(CheckOptions(path.parent))
     with pytest.raises(UsageError, match="neither a study"):
-        target.run(CheckSettings(tmp_path))
+        command.run(CheckOptions(tmp_path))

@@ -7,13 +7,14 @@ import math
 import pytest
 import scaling_fake
 
-from scaling import intervals, placement, results, runs
-from scaling.command import StudyError
-from scaling.launch import Layout
-from scaling.onepoint import cause
-from scaling.points import Point
-from scaling.results import Study
-from scaling.study import missing, seconds_left
+from scaling.laws import intervals
+from scaling.measure import binding
+from scaling.measure.launch import Layout
+from scaling.measure.point import cause
+from scaling.measure.points import Point
+from scaling.measure.study import missing, seconds_left
+from scaling.record import store, summaries
+from scaling.record.store import Study, StudyError
 
 
 def _summary(ranks=2, **changes):
@@ -35,7 +36,7 @@ def _rank_file(folder, rank, columns, patches):
 
 def test_measures_of_a_run(tmp_path):
     summary = _summary()
-    found = runs.measures(runs.read_summary(_write(tmp_path, summary)), tmp_path)
+    found = summaries.measures(summaries.read_summary(_write(tmp_path, summary)), tmp_path)
     assert found["patches_per_second"] == summary["patches_per_second"]["overall"]
     assert found["rank_hours"] == pytest.approx(2 * summary["seconds"]["total"] / 3600)
     assert found["first_epoch_patches"] == 72
@@ -47,27 +48,29 @@ def test_measures_of_a_run(tmp_path):
 
 def test_how_patches_reach_the_ranks_is_said_in_words():
     kept = {"shuffle": "shard", "cache": "none", "stage": None}
-    assert runs.data_mode(kept) == "shard"
-    assert runs.data_mode(kept | {"cache": "memory"}) == "shard, cached in memory"
+    assert summaries.data_mode(kept) == "shard"
+    assert summaries.data_mode(kept | {"cache": "memory"}) == "shard, cached in memory"
     both = kept | {"cache": "device", "stage": "/local"}
-    assert runs.data_mode(both) == "shard, cached on the device, staged"
-    assert runs.data_mode({}) is None
+    assert summaries.data_mode(both) == "shard, cached on the device, staged"
+    assert summaries.data_mode({}) is None
 
 
 def test_staging_stands_by_itself_in_a_row(tmp_path):
     summary = _summary()
-    found = runs.measures(_summary(), tmp_path)
+    found = summaries.measures(_summary(), tmp_path)
     assert found["staging_seconds"] is None
     summary["seconds"] |= {"staging": 4.5}
-    assert runs.measures(summary, tmp_path)["staging_seconds"] == 4.5
+    assert summaries.measures(summary, tmp_path)["staging_seconds"] == 4.5
 
 
 def test_times_of_each_rank_leave_out_the_warm_up(tmp_path):
     folder = _write(tmp_path, _summary())
     for rank, compute in ((0, [9.0, 1.0, 1.0]), (1, [9.0, 2.0, 4.0])):
-        columns = {name: [8.0, 4.0, 4.0] for name in runs.PER_RANK} | {"compute_seconds": compute}
+        columns = {name: [8.0, 4.0, 4.0] for name in summaries.PER_RANK} | {
+            "compute_seconds": compute
+        }
         _rank_file(folder, rank, columns, [4, 4, 3])
-    found = runs.measures(runs.read_summary(folder), folder)
+    found = summaries.measures(summaries.read_summary(folder), folder)
     assert found["per_rank"]["compute_seconds"] == [1.0, 3.0]
     assert found["load_balance"] == pytest.approx(2 / 3)
     assert found["communication_efficiency"] == pytest.approx(3 / 4)
@@ -75,9 +78,9 @@ def test_times_of_each_rank_leave_out_the_warm_up(tmp_path):
 
 
 def test_copies_add_up_their_rates_and_take_the_slowest_time(tmp_path):
-    first = runs.measures(_summary(1), tmp_path)
+    first = summaries.measures(_summary(1), tmp_path)
     second = first | {"patches_per_second": 3.0, "total_seconds": 1e3}
-    both = runs.together([first, second])
+    both = summaries.together([first, second])
     assert both["patches_per_second"] == first["patches_per_second"] + 3.0
     assert both["total_seconds"] == 1e3
 
@@ -93,16 +96,16 @@ def test_copies_add_up_their_rates_and_take_the_slowest_time(tmp_path):
     ],
 )
 def test_summaries_that_give_no_figures_say_why(tmp_path, summary, says):
-    with pytest.raises(runs.RunError, match=says):
-        runs.read_summary(_write(tmp_path, summary))
+    with pytest.raises(summaries.RunError, match=says):
+        summaries.read_summary(_write(tmp_path, summary))
 
 
 def test_missing_and_broken_summaries_say_so(tmp_path):
-    with pytest.raises(runs.RunError, match=r"no summary\.json"):
-        runs.read_summary(tmp_path)
+    with pytest.raises(summaries.RunError, match=r"no summary\.json"):
+        summaries.read_summary(tmp_path)
     (tmp_path / "summary.json").write_text("{")
-    with pytest.raises(runs.RunError, match="cannot be read"):
-        runs.read_summary(tmp_path)
+    with pytest.raises(summaries.RunError, match="cannot be read"):
+        summaries.read_summary(tmp_path)
 
 
 def _report(rank, cores, host="a", threads=1):
@@ -123,7 +126,7 @@ def _report(rank, cores, host="a", threads=1):
     ],
 )
 def test_placement_that_differs_is_told(reports, layout, says):
-    found = placement.problem(reports, layout, threads_per_core=2)
+    found = binding.problem(reports, layout, threads_per_core=2)
     assert found is None if says is None else says in found
 
 
@@ -141,14 +144,14 @@ def test_cause_of_a_failure_is_the_line_that_tells_most(tmp_path):
 def test_row_that_was_cut_short_is_dropped_and_its_point_is_missing(tmp_path):
     order = [Point("weak", "ranks", n, 1, 4 * n, 4, 0) for n in (1, 2, 4)]
     for point in order[:2]:
-        results.append(tmp_path, {"point": point.name, "status": "ok"})
+        store.append(tmp_path, {"point": point.name, "status": "ok"})
     path = tmp_path / "results.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
-    rows = results.read_rows(tmp_path)
+    rows = store.read_rows(tmp_path)
     assert [row["point"] for row in rows] == [order[0].name]
     assert missing(order, rows, retry_failed=False) == [(order[1], 1), (order[2], 1)]
-    results.append(tmp_path, {"point": order[1].name, "status": "failed"})
-    rows = results.read_rows(tmp_path)
+    store.append(tmp_path, {"point": order[1].name, "status": "failed"})
+    rows = store.read_rows(tmp_path)
     assert [row["point"] for row in rows] == [order[0].name, order[1].name]
     assert missing(order, rows, retry_failed=False) == [(order[2], 1)]
     assert missing(order, rows, retry_failed=True) == [(order[1], 2), (order[2], 1)]
@@ -166,48 +169,48 @@ def test_time_left_comes_from_points_alike():
 
 def test_folders_that_hold_no_study_are_refused_with_one_line(tmp_path):
     with pytest.raises(StudyError, match="there is no folder"):
-        results.read(tmp_path / "none")
+        store.read(tmp_path / "none")
     with pytest.raises(StudyError, match="holds no study"):
-        results.read(tmp_path)
+        store.read(tmp_path)
     header = tmp_path / "study.json"
     header.write_text('{"format": "a recipe"}')
     with pytest.raises(StudyError, match="does not describe a study"):
-        results.read(tmp_path)
+        store.read(tmp_path)
     header.write_text("[")
     with pytest.raises(StudyError, match="is not JSON"):
-        results.read(tmp_path)
+        store.read(tmp_path)
     header.write_text('{"format": "scaling-study", "version": 2}')
     with pytest.raises(StudyError, match="is version 2, this program reads version 1"):
-        results.read(tmp_path)
+        store.read(tmp_path)
     header.write_text('{"format": "scaling-study", "version": 1}')
     with pytest.raises(StudyError, match="no finished point yet"):
-        results.read(tmp_path)
+        store.read(tmp_path)
     row = {"point": "a", "status": "failed", "error": "boom", "kind": "ranks", "ranks": 1}
-    results.append(tmp_path, row | {"mode": "weak", "repeat": 1})
+    store.append(tmp_path, row | {"mode": "weak", "repeat": 1})
     with pytest.raises(StudyError, match="the last one: failed: boom"):
-        results.read(tmp_path)
+        store.read(tmp_path)
 
 
 def test_mixed_hardware_is_refused_unless_wished(tmp_path):
     study = scaling_fake.write_study(tmp_path / "study")
-    rows = results.read_rows(study)
-    results.append(study, rows[0] | {"hardware": ["another processor"]})
+    rows = store.read_rows(study)
+    store.append(study, rows[0] | {"hardware": ["another processor"]})
     with pytest.raises(StudyError, match="A processor / another processor"):
-        results.read(study)
-    assert len(results.read(study, mixed=True).rows) == len(rows) + 1
+        store.read(study)
+    assert len(store.read(study, mixed=True).rows) == len(rows) + 1
 
 
 def test_failed_rows_are_kept_and_not_measured(tmp_path):
     study = scaling_fake.write_study(tmp_path / "study")
-    rows = results.read_rows(study)
-    results.append(study, rows[0] | {"status": "stalled", "error": "no step"})
-    found = results.read(study)
+    rows = store.read_rows(study)
+    store.append(study, rows[0] | {"status": "stalled", "error": "no step"})
+    found = store.read(study)
     assert len(found.rows) == len(rows) + 1
     assert len(found.points("strong")[1]) == 6
 
 
 def test_every_row_carries_its_conditions(tmp_path):
-    study = results.read(scaling_fake.write_study(tmp_path / "study"))
+    study = store.read(scaling_fake.write_study(tmp_path / "study"))
     wanted = {
         *("ranks", "hosts", "device", "binding", "threads_per_rank", "global_batch", "seed"),
         *("batch_per_rank", "learning_rate", "precision", "data_mode", "page_cache", "versions"),

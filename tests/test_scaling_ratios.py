@@ -5,7 +5,10 @@ import json
 import pytest
 import scaling_fake
 
-from scaling import curves, findings, fits, fitting, intervals, results
+from scaling.laws import command as fit
+from scaling.laws import fits, intervals, ratios
+from scaling.record import conditions, store
+from scaling.report import sentences
 
 RANKS = (1, 2, 4, 8, 16)
 
@@ -13,7 +16,7 @@ RANKS = (1, 2, 4, 8, 16)
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("curves") / "study"
-    return results.read(scaling_fake.write_study(folder, ranks=RANKS))
+    return store.read(scaling_fake.write_study(folder, ranks=RANKS))
 
 
 def _changed(study, tmp_path, change):
@@ -22,44 +25,44 @@ def _changed(study, tmp_path, change):
     folder.mkdir()
     (folder / "study.json").write_text(json.dumps(study.header))
     for row in study.rows:
-        results.append(folder, change(dict(row)))
-    return results.read(folder)
+        store.append(folder, change(dict(row)))
+    return store.read(folder)
 
 
 def test_speedup_is_a_ratio_of_medians_to_one_rank(study):
-    rate = {point.ranks: point.estimate for point in curves.throughput(study, "strong")}
-    for point in curves.speedup(study):
+    rate = {point.ranks: point.estimate for point in ratios.throughput(study, "strong")}
+    for point in ratios.speedup(study):
         assert point.estimate.value == pytest.approx(rate[point.ranks].value / rate[1].value)
         assert point.estimate.low <= point.estimate.value <= point.estimate.high
-    first, last = curves.speedup(study)[0], curves.speedup(study)[-1]
+    first, last = ratios.speedup(study)[0], ratios.speedup(study)[-1]
     assert (first.estimate.low, first.estimate.high) == (1, 1)
     assert last.estimate.coverage == pytest.approx(0.96875**2)
 
 
 def test_whole_run_gains_less_than_its_steps(study):
-    steps = curves.speedup(study)[-1].estimate.value
-    whole = curves.solution_speedup(study)[-1].estimate.value
+    steps = ratios.speedup(study)[-1].estimate.value
+    whole = ratios.solution_speedup(study)[-1].estimate.value
     assert 1 < whole < steps / 2
 
 
 def test_ranks_are_held_against_copies(study):
-    for point in curves.against_copies(study, "weak"):
+    for point in ratios.against_copies(study, "weak"):
         assert point.estimate.value == pytest.approx(1 / 1.04, rel=0.05)
 
 
 def test_base_is_held_against_the_same_code_without_horovod(tmp_path):
-    found = results.read(scaling_fake.write_study(tmp_path / "study", alone=True))
-    base, alone = (curves.throughput(found, "weak", kind)[0] for kind in ("ranks", "alone"))
-    share = findings.shown(intervals.ratio(base.estimate, alone.estimate))
+    found = store.read(scaling_fake.write_study(tmp_path / "study", alone=True))
+    base, alone = (ratios.throughput(found, "weak", kind)[0] for kind in ("ranks", "alone"))
+    share = sentences.shown(intervals.ratio(base.estimate, alone.estimate))
     (line,) = [
-        line for line in findings.headlines(found) if "weak batches" in line and "code" in line
+        line for line in sentences.headlines(found) if "weak batches" in line and "code" in line
     ]
     assert line.startswith(f"One rank through the launcher is {share} times as fast as the same")
-    assert not any("was not measured" in text for text in findings.warnings(found))
+    assert not any("was not measured" in text for text in sentences.warnings(found))
 
 
 def test_parts_of_a_step_add_up_to_it(study):
-    for ranks, parts in curves.step_parts(study, "weak").items():
+    for ranks, parts in ratios.step_parts(study, "weak").items():
         rows = study.points("weak")[ranks]
         steps = sorted(row["step_seconds"] for row in rows)
         assert steps[0] <= sum(parts.values()) <= steps[-1]
@@ -73,7 +76,7 @@ def test_statistical_efficiency_counts_runs_that_never_reached_the_target(study,
             row["target"] = None
         return row
 
-    found, tried = curves.statistical_efficiency(_changed(study, tmp_path, change), "strong")
+    found, tried = ratios.statistical_efficiency(_changed(study, tmp_path, change), "strong")
     by_ranks = {point.ranks: point.estimate.value for point in found}
     assert by_ranks == {1: 1, 2: 1, 4: 0.5, 16: 1}
     assert tried[8] == (5, 6)
@@ -85,32 +88,32 @@ def test_superlinear_speedup_is_flagged(study, tmp_path):
             row["patches_per_second"] *= 0.5
         return row
 
-    assert not any("Super-linear" in text for text in findings.warnings(study))
-    found = findings.warnings(_changed(study, tmp_path, change))
+    assert not any("Super-linear" in text for text in sentences.warnings(study))
+    found = sentences.warnings(_changed(study, tmp_path, change))
     assert any("Super-linear: weak scaling on 2 ranks" in text for text in found)
 
 
 def test_oversubscribed_and_short_studies_say_so(tmp_path):
     folder = scaling_fake.write_study(tmp_path / "study", repeats=3, oversubscribed=True)
-    found = results.read(folder)
-    assert "OVERSUBSCRIBED" in findings.conditions(found)
-    told = " ".join(findings.warnings(found))
+    found = store.read(folder)
+    assert "OVERSUBSCRIBED" in conditions.sentence(found)
+    told = " ".join(sentences.warnings(found))
     assert "Oversubscribed" in told
     assert "Fewer than 6 repeats" in told
 
 
 def test_figures_that_other_programs_disturbed_say_so(tmp_path):
-    quiet = results.read(scaling_fake.write_study(tmp_path / "quiet", other_cores=0.05))
-    assert "DISTURBED" not in findings.conditions(quiet)
-    found = results.read(scaling_fake.write_study(tmp_path / "study", other_cores=1.25))
-    assert "DISTURBED by other programs, on up to 1.2 cores" in findings.conditions(found)
-    assert any("repeat the study on an idle machine" in text for text in findings.warnings(found))
+    quiet = store.read(scaling_fake.write_study(tmp_path / "quiet", other_cores=0.05))
+    assert "DISTURBED" not in conditions.sentence(quiet)
+    found = store.read(scaling_fake.write_study(tmp_path / "study", other_cores=1.25))
+    assert "DISTURBED by other programs, on up to 1.2 cores" in conditions.sentence(found)
+    assert any("repeat the study on an idle machine" in text for text in sentences.warnings(found))
 
 
 def test_missing_base_is_named(tmp_path):
-    found = results.read(scaling_fake.write_study(tmp_path / "study", ranks=(2, 4)))
-    assert any("base of strong scaling is 2 ranks" in text for text in findings.warnings(found))
-    assert curves.efficiency(found, "weak")[0].ranks == 2
+    found = store.read(scaling_fake.write_study(tmp_path / "study", ranks=(2, 4)))
+    assert any("base of strong scaling is 2 ranks" in text for text in sentences.warnings(found))
+    assert ratios.efficiency(found, "weak")[0].ranks == 2
 
 
 def test_fits_of_a_study_find_the_law_it_follows(study):
@@ -125,7 +128,7 @@ def test_fits_of_a_study_find_the_law_it_follows(study):
 
 
 def test_fit_of_two_rank_counts_refuses_usl_and_says_what_amdahl_is_worth(tmp_path):
-    study = results.read(scaling_fake.write_study(tmp_path / "study"))
+    study = store.read(scaling_fake.write_study(tmp_path / "study"))
     found = {one.key: one for one in fits.fit_study(study)}
     assert "3 different rank counts, there are 2" in found["weak_usl"].refusal
     assert any("assumed, not tested" in note for note in found["strong_step"].notes)
@@ -133,8 +136,8 @@ def test_fit_of_two_rank_counts_refuses_usl_and_says_what_amdahl_is_worth(tmp_pa
 
 def test_fits_are_written_with_residuals_and_intervals(study):
     found = fits.fit_study(study)
-    fitting.write(study, found, ())
-    record = json.loads(fitting.path_of(study).read_text())
+    fit.write(study, found, ())
+    record = json.loads(fit.path_of(study).read_text())
     step = next(one for one in record["fits"] if one["key"] == "strong_step")
     assert len(step["residuals"]) == step["points"] == 6 * len(RANKS)
     assert step["parameters"]["serial"]["low"] < step["parameters"]["serial"]["high"]
