@@ -37,7 +37,7 @@ def bare_checkout(tmp_path: Path) -> Path:
     """What setup reads, in a folder without .venv."""
     shutil.copytree(ROOT / "scripts" / "setup", tmp_path / "scripts" / "setup")
     (tmp_path / "cloudmask").mkdir()
-    for name in ["pyproject.toml", "Makefile", "cloudmask/__init__.py"]:
+    for name in ["pyproject.toml", "Makefile", "cloudmask/version.py"]:
         shutil.copy(ROOT / name, tmp_path / name)
     for lock in ROOT.glob("requirements-*.lock"):
         shutil.copy(lock, tmp_path)
