@@ -57,5 +57,11 @@ def check(words: Sequence[str]) -> int:
 
 COMMANDS = {"run": run, "fit": fit, "report": report, "check": check}
 
+
+def console() -> int:
+    """Entry point of the `scaling` script."""
+    return errors.run(main, sys.argv[1:], program="scaling")
+
+
 if __name__ == "__main__":
-    sys.exit(errors.run(main, sys.argv[1:], program="scaling"))
+    sys.exit(console())

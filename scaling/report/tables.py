@@ -85,7 +85,7 @@ def step_table(study: Study, mode: str) -> Table:
         "Milliseconds of a mean step (and share of it): mean over ranks, median over runs, after "
         "the warm-up. The product of the last two columns is POP's parallel efficiency.",
         (
-            *("ranks", "computing", "communication not hidden", "waiting for data", "other"),
+            *("ranks", *ratios.PARTS.values()),
             *("load balance", "computing share of the slowest rank"),
         ),
         tuple(rows),
