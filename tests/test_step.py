@@ -151,8 +151,8 @@ def make(arithmetic, optimizer, xla):
         model, optimizer, world, class_weights=(), clip_offset=0,
         pixels=4 * SIZE * SIZE, xla=xla,
     )
-    def run(batch):
-        step(batch, 0.01)
+    def run(batch, *flags):
+        found["flags"] = step(batch, 0.01, *flags)[2:4]
         return flat(model).astype(float).tolist()
     return model, run
 
@@ -171,7 +171,7 @@ optimizer.dynamic_scale.assign(2.0**10)
 found["after"], found["state_after"] = run(quiet), state()
 
 model, run = make("float32", keras.optimizers.SGD(0.01), xla=True)
-found["compiled"] = run(mine)
+found["compiled"] = run(mine, not world.is_root, world.is_root)
 
 Path(sys.argv[1], f"{world.rank}.json").write_text(json.dumps(found))
 """
@@ -198,6 +198,24 @@ def test_an_overflow_on_one_rank_skips_the_step_on_all(pair):
     assert first["after"] != first["before"]
     assert first["state_after"] == [2.0**10, 1]
     assert np.isfinite(first["after"]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_all_ranks_know_of_a_request_to_stop_and_of_changed_hosts_from_any(pair):
+    assert [found["flags"] for found in pair] == [[1, 1], [1, 1]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(False, False), (True, False), (False, True)])
+def test_requests_to_stop_and_changes_of_hosts_are_summed_apart(plain, flags):
+    model = unet(3, 1, widths=(4, 8), seed=3)
+    optimizer = keras.optimizers.SGD(0.5)
+    optimizer.build(model.trainable_variables)
+    settings = {"class_weights": (), "clip_offset": 0, "pixels": 2 * SIZE * SIZE}
+    found = make_train_step(model, optimizer, ALONE, **settings)(patches(), 0.5, *flags)
+    assert (found.stop_requests, found.hosts_changed) == flags
+    np.testing.assert_array_equal(found[:2], plain[2][0][:2])
 
 
 @pytest.mark.slow

@@ -156,11 +156,11 @@ class Source:
             for place, patch in enumerate(missing):
                 arrays = (batch.image, batch.scale, batch.offset, batch.label)
                 self._cache[patch] = tuple(array[place].copy() for array in arrays)
-        kept = [self._cache[patch] for patch in patches]
-        if not kept:
+        found = [self._cache[patch] for patch in patches]
+        if not found:
             batch = self._reader.read([])
             return batch.image, batch.scale, batch.offset, batch.label
-        return tuple(np.stack(arrays) for arrays in zip(*kept, strict=True))
+        return tuple(np.stack(arrays) for arrays in zip(*found, strict=True))
 
 
 def read_ahead(

@@ -88,8 +88,8 @@ class DeviceSource:
         """(B,) patch indices or PAD -> where they lie on the device."""
         count = len(self._patches)
         slots = np.searchsorted(self._patches, row)
-        kept = self._patches[np.minimum(slots, count - 1)] == row
-        assert kept[row != PAD].all(), "a patch of the plan is not among this rank's"
+        held = self._patches[np.minimum(slots, count - 1)] == row
+        assert held[row != PAD].all(), "a patch of the plan is not among this rank's"
         return np.where(row == PAD, count, slots)
 
     @tf.function(reduce_retracing=True)

@@ -10,7 +10,7 @@ and do likewise: then nothing is lost. They also write a checkpoint, for Horovod
 when a rank that the driver has started does not come.
 
 Patches that are left of the epoch are dealt out anew (schedule.py). Steps since the last commit are
-undone with the weights and taken again; how many is recorded and told.
+undone with the weights and taken again; how many is recorded and printed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 class HostsChangedError(Exception):
-    """The driver has told of hosts that came or shall go; raised on every rank after a commit."""
+    """The driver knows of hosts that came or shall go; raised on every rank after a commit."""
 
 
 class Elastic:
@@ -75,7 +75,7 @@ class Elastic:
 
     @property
     def hosts_changed(self) -> bool:
-        """Whether the driver has told this rank so."""
+        """Whether this rank knows from the driver."""
         return self._hosts.changed
 
     def run(self, train: Callable[[Ranks], Result]) -> Result:

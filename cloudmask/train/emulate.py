@@ -7,7 +7,7 @@ backward pass and the optimizer's update. After it every gradient is there at on
 the allreduce hides behind the backward pass: the hard case.
 
 Nothing is learned, and nothing is made up: losses are sums over no pixel, weights stay as they
-were drawn, and of the metrics only those that follow from the labels alone are told.
+were drawn, and of the metrics only those that follow from the labels alone are given.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class RunFolder:
         write_json(self.environment, environment() | built)
 
     def fail(self, error: str, *, rank: int, num_ranks: int, status: str) -> None:
-        """Leave a summary of a run that failed or was stopped; the first error is told."""
+        """Leave a summary of a run that failed or was stopped; of several errors, the first."""
         if self.claimed and not self.summary.exists():
             record = {"status": status, "error": error, "rank": rank, "ranks": num_ranks}
             write_json(self.summary, {**record, "date": now()})
