@@ -11,22 +11,27 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cloudmask.cli import errors, flags, options
-from cloudmask.train.preemption import listening
 from cloudmask.train.stall import watching
+from cloudmask.train.stop import listening
+
+if TYPE_CHECKING:
+    from cloudmask.train.loop import Functions
 
 
-def main(words: Sequence[str]) -> int:
+def main(words: Sequence[str], functions: Functions | None = None) -> int:
     started = time.time()
     settings = flags.parse(options.TrainConfig, words, prog="train_hvd.py")
 
-    with listening() as wish, watching(settings.stall_seconds) as watch:
+    with listening() as stop, watching(settings.stall_seconds) as watch:
         with errors.loading_tensorflow():
-            from cloudmask.train import loop, ranks
+            from cloudmask.train import loop
 
-        world = ranks.start(threads=settings.threads, horovod=settings.horovod)
-        loop.train(settings, world, wish, watch, started=started)
+        functions = functions or loop.Functions()
+        world = functions.start(threads=settings.threads, horovod=settings.horovod)
+        loop.train(settings, world, stop, watch, started=started, functions=functions)
     return 0
 
 

@@ -163,9 +163,9 @@ def _cpu_seconds() -> float:
 def host_seconds() -> float:
     """Seconds per step of what the loop does only to measure, outside the graph."""
     from cloudmask.record import EventLog
-    from cloudmask.train import timing
+    from cloudmask.train.journal import StepTimes
 
-    times = timing.StepTimes()
+    times = StepTimes()
     with tempfile.TemporaryDirectory() as folder:
         log = EventLog(Path(folder) / "events.jsonl")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -75,6 +76,11 @@ def free_memory_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     lines = (proc / "meminfo").read_text().splitlines()
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     return min([free, *(max(0, limit - used) for limit, used in _memory_limits(proc, cgroups))])
+
+
+def peak_memory_bytes() -> int:
+    """The most that this process has had in memory at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def cpu_model(proc: Path = PROC) -> str:

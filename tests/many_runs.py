@@ -10,6 +10,7 @@ in OUT/NAME-RANK.json.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -17,15 +18,13 @@ import resource
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import train_hvd
 from cloudmask import __main__ as cli
 from cloudmask.cli import errors
-
-PROGRAMS = {"train_hvd.py": train_hvd.main, "cloudmask": cli.main}
 
 
 def checksums(arrays: Sequence[Any]) -> str:
@@ -78,7 +77,13 @@ def largest_file(size: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
 
 
-def run(case: dict[str, Any], out: Path, built: list[Any]) -> dict[str, Any]:
+def run(
+    case: dict[str, Any],
+    out: Path,
+    programs: dict[str, Callable[[Sequence[str]], int]],
+    built: list[Any],
+) -> dict[str, Any]:
+    """One command line; `built` has the network and the optimizer, if they came to be."""
     import keras
 
     keras.utils.clear_session()  # so that names start afresh, as in a process of its own
@@ -91,7 +96,7 @@ def run(case: dict[str, Any], out: Path, built: list[Any]) -> dict[str, Any]:
             Path(case["folder"], name).unlink()
     with printed_into(*texts), largest_file(case["largest_file"]):
         try:
-            code: Any = errors.run(PROGRAMS[program], case["words"], program=program)
+            code: Any = errors.run(programs[program], case["words"], program=program)
         except BaseException:
             traceback.print_exc()
             code = "raised"
@@ -108,18 +113,19 @@ def run(case: dict[str, Any], out: Path, built: list[Any]) -> dict[str, Any]:
 
 def main(cases: Path, out: Path) -> None:
     with errors.loading_tensorflow():
-        from cloudmask.train import network
+        from cloudmask.train import begin, loop
     errors.QUIET_SECONDS = 0.0
     built: list[Any] = []
 
-    def build(*words, real=network.build):
-        built.append(real(*words))
-        return built[0]
+    def build(plan: Any) -> Any:
+        built.append(begin.build_network(plan))
+        return built[-1]
 
-    network.build = build
+    train = functools.partial(train_hvd.main, functions=loop.Functions(build=build))
+    programs = {"train_hvd.py": train, "cloudmask": cli.main}
     for case in json.loads(cases.read_text()):
         path = out / f"{case['name']}-{errors.launched_rank()}"
-        path.with_suffix(".json").write_text(json.dumps(run(case, path, built)))
+        path.with_suffix(".json").write_text(json.dumps(run(case, path, programs, built)))
 
 
 if __name__ == "__main__":

@@ -8,38 +8,43 @@ Each process writes FOLDER/HOST-PID.jsonl: one line [epoch, call, patches...] fo
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import train_hvd
 from cloudmask.cli import errors
 from cloudmask.train import loop
+from cloudmask.train.batches import read_ahead
 
 
-def main(folder: Path, words: list[str]) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{os.environ.get('HOROVOD_HOSTNAME', 'alone')}-{os.getpid()}.jsonl"
-    read_ahead, calls = loop.read_ahead, 0
+def noting(path: Path) -> Callable[..., Generator[Any, None, None]]:
+    """read_ahead that adds a line for each batch it hands out."""
+    calls = itertools.count(1)
 
-    def noting(source: Any, rows: Any, *, epoch: int) -> Generator[Any, None, None]:
-        nonlocal calls
-        calls += 1
+    def noted(source: Any, rows: Any, *, epoch: int) -> Generator[Any, None, None]:
+        call = next(calls)
         batches = read_ahead(source, rows, epoch=epoch)
         try:
             for row, batch in zip(rows, batches, strict=True):
                 with path.open("a") as file:
-                    file.write(json.dumps([epoch, calls, *row[row >= 0].tolist()]) + "\n")
+                    file.write(json.dumps([epoch, call, *row[row >= 0].tolist()]) + "\n")
                 yield batch
         finally:
             batches.close()
 
-    loop.read_ahead = noting
-    return errors.run(train_hvd.main, words, program="train_hvd.py")
+    return noted
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{os.environ.get('HOROVOD_HOSTNAME', 'alone')}-{os.getpid()}.jsonl"
+    noted = loop.Functions(read_ahead=noting(folder / name))
+    main = functools.partial(train_hvd.main, functions=noted)
+    sys.exit(errors.run(main, sys.argv[2:], program="train_hvd.py"))

@@ -189,7 +189,7 @@ def test_pruning_counts_none_that_a_resumed_run_has_passed_over(ten):
 
 def test_pruning_removes_what_was_never_finished(ten):
     (ten / "step-00000009.json").unlink()
-    (ten / ".step-00000011.h5.1234.tmp").touch()
+    (ten / ".step-00000011.h5.1234.part").touch()
     prune(ten, newest=10, keep=2, best=None)
     assert sorted(path.name for path in ten.iterdir()) == [
         f"step-{step:08d}.{kind}" for step in (8, 10) for kind in ("h5", "json")

@@ -9,8 +9,8 @@ from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.train import device_cache, gpus
-from cloudmask.train.device_cache import DeviceSource, check_memory, check_room, symmetries
-from cloudmask.train.input_pipeline import Augmentation, Source
+from cloudmask.train.batches import Augmentation, Source, read_ahead
+from cloudmask.train.device_cache import DeviceSource, check_room, symmetries
 from cloudmask.train.plan import make_plan
 from cloudmask.train.schedule import PAD
 
@@ -109,18 +109,14 @@ def test_every_patch_that_a_rank_reads_is_among_those_it_keeps(patchset):
             assert (np.diff(kept) > 0).all()
 
 
-def test_more_than_the_host_has_is_refused(patchset):
-    check_memory(10**6)
-    with pytest.raises(
-        ValueError, match=r"--cache memory would take 1000000000\.0 GB on this host"
-    ):
-        check_memory(10**18)
-    for cache in ("none", "memory", "device"):
-        check_room(plan(patchset, cache=cache), tiny.pretended_ranks())
-    with pytest.raises(
-        ValueError, match=r"--cache device would take .* GB are free; .* more ranks"
-    ):
-        check_room(plan(patchset, cache="device"), tiny.pretended_ranks(local_size=10**9))
+@pytest.mark.parametrize(("cache", "instead"), [("memory", "hosts"), ("device", "ranks")])
+def test_more_than_the_host_has_is_refused(patchset, cache, instead):
+    found = plan(patchset, cache=cache)
+    check_room(found, tiny.pretended_ranks())
+    check_room(plan(patchset, cache="none"), tiny.pretended_ranks(local_size=10**9))
+    refused = rf"--cache {cache} would take .* GB on this host, .* GB are free; .* more {instead}"
+    with pytest.raises(ValueError, match=refused):
+        check_room(found, tiny.pretended_ranks(local_size=10**9))
 
 
 def test_more_than_a_gpu_has_free_is_refused_before_anything_is_read(patchset, monkeypatch):
@@ -145,8 +141,6 @@ def test_a_device_that_runs_out_of_memory_says_so_in_one_line(reader, monkeypatc
 
 def test_a_network_can_take_batches_while_another_thread_makes_them(patchset, reader):
     """As in training: batches are made ahead by a thread, the network takes tensors."""
-    from cloudmask.train.input_pipeline import read_ahead
-
     found = plan(patchset, ranks=1, batch_size=4)
     change = augmentation(patchset)
     device = DeviceSource(reader, found.training_patches(0), augmentation=change)

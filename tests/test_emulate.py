@@ -15,12 +15,14 @@ from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
-from cloudmask.train import emulate, network, validation
+from cloudmask.train import emulate, validation
+from cloudmask.train.batches import Input
+from cloudmask.train.begin import build_network
 from cloudmask.train.emulate import Device
 from cloudmask.train.plan import make_plan
 from cloudmask.train.ranks import OneRank
-from cloudmask.train.resume import identity
 from cloudmask.train.stall import Watch
+from cloudmask.train.summary import size
 
 SECONDS = 0.02
 
@@ -65,11 +67,10 @@ def plan(config):
 
 @pytest.fixture(scope="module")
 def model(config, plan):
-    return network.build(config, plan)[0]
+    return build_network(plan)[0]
 
 
-def no_patches():
-    return (None,) * 5
+NO_PATCHES = Input(None, None, None, None, 0, 0.0)
 
 
 def test_wait_depends_on_seed_rank_and_step_alone():
@@ -91,14 +92,14 @@ def test_step_takes_at_least_its_wait_and_tells_no_loss(model):
     ranks, device = one_rank(), Device(SECONDS, 0.5, seed=0, rank=0)
     step = emulate.make_train_step(model, ranks, device, first_step=3)
     for number in range(3, 7):
-        told = step(*no_patches(), tf.constant(1.0, tf.float64)).numpy()
-        loss, pixels, wishes, computing, communication = told
-        assert (loss, pixels, wishes) == (0, 0, 1)
-        assert computing >= device.training(number)
-        assert communication >= 0
+        found = step(NO_PATCHES, 1e-3, stop=True)
+        assert found[:4] == (0, 0, 1, 0)
+        assert found.compute_seconds >= device.training(number)
+        assert found.exposed_seconds >= 0
+    assert step(NO_PATCHES, 1e-3, hosts_changed=True)[:4] == (0, 0, 0, 1)
 
 
-def test_every_gradient_is_summed_beside_loss_and_wishes(model):
+def test_every_gradient_is_summed_beside_loss_and_flags(model):
     """What the tape hands on has the shapes of the network's variables; the loss goes by itself."""
     SUMMED.clear()
     reduced = []
@@ -110,26 +111,26 @@ def test_every_gradient_is_summed_beside_loss_and_wishes(model):
 
     ranks = one_rank(Tape)
     step = emulate.make_train_step(model, ranks, Device(SECONDS, 0, 0, 0), first_step=0)
-    step(*no_patches(), tf.constant(0.0, tf.float64))
-    assert SUMMED == [("loss", (3,), "float64")]
+    step(NO_PATCHES, 1e-3)
+    assert SUMMED == [("loss", (4,), "float64")]
     values = [variable.value for variable in model.trainable_variables]
     gradients = reduced[0].gradient(tf.constant(1.0), values)
     assert [(g.shape, g.dtype) for g in gradients] == [(v.shape, v.dtype) for v in values]
-    size = sum(4 * int(np.prod(g.shape)) for g in gradients)
-    assert size == network.size(model)["gradient_bytes"]
+    found = sum(4 * int(np.prod(g.shape)) for g in gradients)
+    assert found == size(model)["gradient_bytes"]
 
 
 def test_gradients_that_were_not_reduced_are_an_error(model):
     ranks = one_rank(Unreduced, size=2)
     step = emulate.make_train_step(model, ranks, Device(SECONDS, 0, 0, 0), first_step=0)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        step(*no_patches(), tf.constant(0.0, tf.float64))
+        step(NO_PATCHES, 1e-3)
 
 
 def test_weights_stay_as_they_were_drawn(model):
     before = [np.array(variable.value) for variable in model.trainable_variables]
     step = emulate.make_train_step(model, one_rank(), Device(SECONDS, 0, 0, 0), first_step=0)
-    step(*no_patches(), tf.constant(0.0, tf.float64))
+    step(NO_PATCHES, 1e-3)
     for variable, value in zip(model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable.value, value)
 
@@ -165,7 +166,7 @@ def test_what_makes_no_sense_is_refused(config, changes, told):
 
 def test_checkpoint_of_an_emulated_run_is_of_another_model(config, plan):
     real = make_plan(dataclasses.replace(config, emulate=None), one_rank())
-    assert identity(real, one_rank())["model"] != identity(plan, one_rank())["model"]
+    assert real.identity(1)["model"] != plan.identity(1)["model"]
 
 
 # --- Real processes ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import pytest
@@ -82,6 +83,23 @@ with whole_file(Path(sys.argv[1])) as file:
     print("writing", flush=True)
     sys.stdin.readline()
 """
+
+
+def test_a_file_that_was_taken_for_a_leftover_is_begun_again(tmp_path, monkeypatch):
+    """Another process may clean up between the opening of a file and its locking."""
+    seen = []
+
+    def try_lock(handle, real=files._try_lock):
+        seen.append(Path(f"/proc/self/fd/{handle}").readlink())
+        if len(seen) == 1:
+            seen[0].unlink()
+        return real(handle)
+
+    monkeypatch.setattr(files, "_try_lock", try_lock)
+    write_whole(tmp_path / "a.bin", b"whole")
+    assert len(set(seen)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
 
 
 def test_leftovers_of_the_killed_go_and_those_of_the_living_stay(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from cloudmask.host import own_cores
+from cloudmask.train.ranks import num_threads
 
 
 def shared_out(*affinities):
@@ -51,6 +52,22 @@ def test_ranks_bound_to_numa_nodes_share_each_node():
 def test_ranks_are_told_apart_by_their_place_among_those_of_the_host():
     """Rank numbers of a host need not begin at zero."""
     assert own_cores({12: (0, 1), 13: (0, 1)}, 13) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks", "quota", "threads"),
+    [
+        (8, 2, None, 8),
+        (8, 2, 100.0, 8),
+        (8, 2, 8.0, 4),
+        (8, 3, 8.0, 2),
+        (8, 1, 2.5, 2),
+        (4, 4, 2.0, 1),
+        (1, 1, 0.5, 1),
+    ],
+)
+def test_the_ranks_of_a_host_share_a_cpu_quota(cores, ranks, quota, threads):
+    assert num_threads(cores, ranks, quota=quota) == threads
 
 
 @pytest.mark.slow

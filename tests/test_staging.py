@@ -1,6 +1,5 @@
 """A host's part of the patch set on its own disk: whole files, copied once, whoever else copies."""
 
-import fcntl
 import json
 import resource
 import shutil
@@ -208,37 +207,6 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(patchset, tmp_path)
 # --- Several runs and several ranks ---------------------------------------------------------------
 
 
-def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
-    dead, living = (tmp_path / "train" / f".{name}.part" for name in ("dead", "living"))
-    dead.parent.mkdir()
-    dead.touch()
-    with living.open("xb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        staging.remove_leftovers(tmp_path)
-        assert (dead.exists(), living.exists()) == (False, True)
-    staging.remove_leftovers(tmp_path)
-    assert not living.exists()
-
-
-def test_a_file_that_was_taken_for_a_leftover_is_begun_again(patchset, tmp_path, monkeypatch):
-    """Another run may clean up between the opening of a file and its locking."""
-    found = plan(patchset)
-    entry = found.patchset.splits["train"].files[0]
-    seen = []
-
-    def flock(file, how, real=fcntl.flock):
-        seen.append(file.name)
-        if len(seen) == 1:
-            staging.Path(file.name).unlink()
-        real(file, how)
-
-    monkeypatch.setattr(staging.fcntl, "flock", flock)
-    staging.copy(patchset, tmp_path / "near", entry)
-    assert len(set(seen)) == 2
-    assert staging.is_staged(tmp_path / "near", entry)
-    assert len(files_below(tmp_path / "near")) == 1
-
-
 def test_runs_that_stage_at_the_same_time_do_not_harm_each_other(patchset, tmp_path, monkeypatch):
     """Small pieces, so that they overlap; each finds whole files under their names, always."""
     monkeypatch.setattr(staging, "CHUNK_BYTES", 512)
@@ -274,7 +242,7 @@ def test_runs_that_stage_at_the_same_time_do_not_harm_each_other(patchset, tmp_p
 RANKS = """
 import dataclasses, json, sys
 from pathlib import Path
-from cloudmask.config import TrainConfig
+from cloudmask.cli.options import TrainConfig
 from cloudmask.train import ranks, staging
 from cloudmask.train.plan import make_plan
 from cloudmask.train.stall import Watch

@@ -8,11 +8,11 @@ import json
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import tiny
 
 from cloudmask.model import precision
 from cloudmask.model.unet import unet
+from cloudmask.train.batches import Input
 from cloudmask.train.ranks import OneRank
 from cloudmask.train.step import make_train_step
 
@@ -27,12 +27,13 @@ def float32():
 
 
 def patches(count=2, seed=0):
-    """Image, scale, offset and label of a batch."""
+    """A batch, some of its pixels without a label."""
     random = np.random.default_rng(seed)
     image = random.integers(-2000, 2000, (count, SIZE, SIZE, 3)).astype(np.int16)
     label = (image[..., 0] > 0).astype(np.uint8)
     label[random.random(label.shape) < 0.1] = 255
-    return image, np.full((count, 3), 1e-3, np.float32), np.zeros((count, 3), np.float32), label
+    scale, offset = np.full((count, 3), 1e-3, np.float32), np.zeros((count, 3), np.float32)
+    return Input(image, scale, offset, label, count, 0.0)
 
 
 def train(optimizer, *, arithmetic="float32", steps=1, xla=False, dropout=()):
@@ -45,11 +46,12 @@ def train(optimizer, *, arithmetic="float32", steps=1, xla=False, dropout=()):
         model, optimizer, ALONE, class_weights=(), clip_offset=0, pixels=pixels, xla=xla
     )
     before = flat(model)
-    numbers = [
-        step(*patches(seed=seed), tf.constant(0.5), tf.constant(0.0, tf.float64)).numpy()
-        for seed in range(steps)
-    ]
+    numbers = [step(patches(seed=seed), 0.5) for seed in range(steps)]
     return before, flat(model), np.array(numbers)
+
+
+def arrays(batch):
+    return batch.image, batch.scale, batch.offset, batch.label
 
 
 def flat(model):
@@ -99,7 +101,7 @@ def test_small_gradients_are_lost_without_scaling():
             model, optimizer, ALONE, class_weights=(), clip_offset=0, pixels=pixels
         )
         before = flat(model)
-        step(*patches(), tf.constant(0.5), tf.constant(0.0, tf.float64))
+        step(patches(), 0.5)
         return np.abs(flat(model) - before).max()
 
     assert first_layer(keras.optimizers.SGD(0.5)) < 0.3 * first_layer(scaled(2.0**15))
@@ -112,8 +114,8 @@ def test_a_compiled_step_computes_the_same(plain):
     np.testing.assert_array_equal(again, before)
     assert np.linalg.norm(found - plain) < 1e-4 * np.linalg.norm(plain - before)
     np.testing.assert_allclose(compiled[:, 0], numbers[:, 0], rtol=1e-5)
-    np.testing.assert_array_equal(compiled[:, 1:3], numbers[:, 1:3])
-    assert (compiled[:, 3:] > 0).all(), "seconds of computing and of communication"
+    np.testing.assert_array_equal(compiled[:, 1:4], numbers[:, 1:4])
+    assert (compiled[:, 4:] > 0).all(), "seconds of computing and of communication"
 
 
 @pytest.mark.slow
@@ -125,14 +127,14 @@ def test_a_compiled_step_has_mixed_precision_and_dropout_too():
 
 
 RANKS = """
-import json, sys
+import dataclasses, json, sys
 from pathlib import Path
 import numpy as np
 from cloudmask.train import ranks
 
 world = ranks.start(threads=1)
 
-import keras, tensorflow as tf
+import keras
 from cloudmask.model import precision
 from cloudmask.model.unet import unet
 from cloudmask.train.step import make_train_step
@@ -150,13 +152,13 @@ def make(arithmetic, optimizer, xla):
         pixels=4 * SIZE * SIZE, xla=xla,
     )
     def run(batch):
-        step(*batch, tf.constant(0.01), tf.constant(0.0, tf.float64))
+        step(batch, 0.01)
         return flat(model).astype(float).tolist()
     return model, run
 
 # Rank 0 has no labelled pixel, so its gradients are zero; those of rank 1 overflow.
 mine = patches(seed=world.rank)
-quiet = (*mine[:3], np.full_like(mine[3], 255)) if world.is_root else mine
+quiet = dataclasses.replace(mine, label=np.full_like(mine.label, 255)) if world.is_root else mine
 optimizer = scaled(2.0**60, keras.optimizers.Adam(0.01))
 model, run = make("float16", optimizer, xla=False)
 
@@ -208,6 +210,6 @@ def test_compiled_steps_of_two_ranks_sum_their_gradients(pair):
     step = make_train_step(
         model, optimizer, ALONE, class_weights=(), clip_offset=0, pixels=4 * SIZE * SIZE
     )
-    both = [np.concatenate(parts) for parts in zip(patches(seed=0), patches(seed=1), strict=True)]
-    step(*both, tf.constant(0.01), tf.constant(0.0, tf.float64))
+    pairs = zip(arrays(patches(seed=0)), arrays(patches(seed=1)), strict=True)
+    step(Input(*map(np.concatenate, pairs), 4, 0.0), 0.01)
     np.testing.assert_allclose(pair[0]["compiled"], flat(model), rtol=1e-4, atol=1e-6)

@@ -17,12 +17,12 @@ from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.encoding import decode
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.files import sha256_of
 from cloudmask.model import keras_file
-from cloudmask.train import checkpoint, due, schedule, summary, timing
-from cloudmask.train.epoch import patches_to_read, rest_of_epoch
+from cloudmask.train import checkpoint, journal, schedule, summary
+from cloudmask.train.folder import RunFolder
 from cloudmask.train.plan import make_plan
-from cloudmask.train.runfolder import RunFolder
-from cloudmask.train.state import State
+from cloudmask.train.state import State, patches_to_read, rest_of_epoch
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_training_ends_for_the_first_reason_that_holds():
         ({"stop_at_target": True}, "target"),
     ]
     for changes, reason in ends:
-        assert due.end(settings(**({"epochs": 10} | changes)), state) == reason
+        assert state.end(settings(**({"epochs": 10} | changes))) == reason
 
 
 # --- What follows from the options ----------------------------------------------------------------
@@ -350,13 +350,13 @@ def test_a_run_can_be_repeated_from_its_configuration(tmp_path):
 def test_the_rate_is_that_of_the_slowest_rank():
     times = []
     for rank in range(2):
-        steps = timing.StepTimes()
+        steps = journal.StepTimes()
         for number in range(25):
-            slow = 9.0 if number < timing.WARMUP_STEPS else 0.1 + 0.1 * rank
+            slow = 9.0 if number < summary.WARMUP_STEPS else 0.1 + 0.1 * rank
             steps.add(0, 4 - rank, (slow, 0.01, slow / 2, 0.02 * rank))
         times.append(steps.array())
-    found = timing.summarise(times)
-    assert (found["warmup_steps"], found["steps"]) == (timing.WARMUP_STEPS, 20)
+    found = summary.summarise(times)
+    assert (found["warmup_steps"], found["steps"]) == (summary.WARMUP_STEPS, 20)
     assert found["patches_per_second"]["overall"] == pytest.approx(7 / 0.2)
     assert found["patches_per_second"]["median"] == pytest.approx(7 / 0.2)
     step = found["per_step"]["step_seconds"]
@@ -366,14 +366,14 @@ def test_the_rate_is_that_of_the_slowest_rank():
 
 
 def test_a_run_of_a_few_steps_or_none_has_times_too():
-    one = timing.StepTimes()
-    assert timing.summarise([one.array()])["patches_per_second"] is None
+    one = journal.StepTimes()
+    assert summary.summarise([one.array()])["patches_per_second"] is None
     one.add(0, 4, (2.0, 0, 0, 0))
-    assert timing.summarise([one.array()])["patches_per_second"]["overall"] == 2
+    assert summary.summarise([one.array()])["patches_per_second"]["overall"] == 2
 
 
 def test_each_epoch_leaves_a_line_of_its_own_steps(tmp_path):
-    steps = timing.StepTimes()
+    steps = journal.StepTimes()
     for number, seconds in ((0, 0.1), (0, 0.2), (1, 0.3)):
         steps.add(number, 4, (seconds, 0, 0, 0))
     for number in (0, 1):
@@ -388,10 +388,10 @@ def test_people_read_one_line_per_epoch():
     state = State()
     epoch(state, 0.25)
     (record,) = state.history
-    line = summary.epoch_line(record, epochs=3, num_ranks=1)
+    line = journal.epoch_line(record, epochs=3, num_ranks=1)
     assert line == "epoch 1/3 | loss 0.2500 | 8.00 patches/s | 1 rank"
     record["valid"] = {"loss": 0.5, "accuracy": 0.75, "majority": 0.6}
-    line = summary.epoch_line(record, epochs=3, num_ranks=8)
+    line = journal.epoch_line(record, epochs=3, num_ranks=8)
     assert "validation loss 0.5000 | accuracy 0.7500 (majority 0.6000)" in line
     assert line.endswith("8 ranks")
 
@@ -451,6 +451,8 @@ def results(work, killed, patchset):
         case("three-classes", *TINY, data=tiny.make_patchset(work / "three", classes=3)),
         case("cached", *short, "--cache", "memory", data=patchset),
         case("one-step", *ONE_STEP, data=patchset),
+        case("tuned", *ONE_STEP, "--init", work / "short", data=patchset),
+        case("unfit", *TINY, "--init", work / "short", "--widths", 4, 4, data=patchset),
         case("half", *TINY, "--precision", "float16", "--max-steps", 12, data=patchset),
         case("best", *TINY, "--lr", 0.1, "--lr-decay", "none", "--epochs", 40, "--patience", 2),
         case("target", *TINY, "--target-accuracy", 0.5, "--stop-at-target", "--epochs", 9),
@@ -550,20 +552,40 @@ def test_a_run_can_stop_at_its_target(results, work):
     assert 0 < found["target"]["seconds"] <= found["seconds"]["total"]
 
 
-@pytest.mark.slow
-def test_a_step_is_that_of_plain_keras(results, work, patchset):
-    """Weighted mean over the known pixels inside the frame, its gradient, one step of Adam."""
-    trained, info = keras_file.load(work / "one-step")
-    plain = keras_file.build(info, seed=5)
+def one_step_loss(model, patchset):
+    """Weighted mean over the known pixels inside the frame, as ONE_STEP asks for it."""
     with PatchReader(open_patchset(patchset), "train") as reader:
         batch = reader.read(range(30))
     inside = np.s_[:, 3:-3, 3:-3]
     label = batch.label[inside]
     known = label != 255
     truth = label[known].astype(np.float32)
+    logits = model(decode(batch.image, batch.scale, batch.offset))[inside][..., 0][known]
+    return tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(truth, logits, 0.25))
+
+
+@pytest.mark.slow
+def test_a_run_starts_at_the_loss_of_the_model_it_is_given(results, work, patchset):
+    model, _ = keras_file.load(work / "short")
+    assert results["tuned"].codes == [0]
+    fresh, tuned = (tiny.events(work / name, "step")[0]["loss"] for name in ("one-step", "tuned"))
+    assert tuned == pytest.approx(float(one_step_loss(model, patchset)), rel=1e-5)
+    assert abs(tuned - fresh) > 0.01 * fresh
+    path = work / "short" / "model.keras"
+    assert summary_of(work, "tuned")["init"] == {"path": str(path), "sha256": sha256_of(path)}
+    assert summary_of(work, "one-step")["init"] is None
+    assert f"starting from the weights of {path}" in results["tuned"].out[0]
+    (line,) = results["unfit"].error_lines
+    assert "model.keras does not fit this run: widths 4, 8 there and 4, 4 here" in line
+
+
+@pytest.mark.slow
+def test_a_step_is_that_of_plain_keras(results, work, patchset):
+    """The loss of one batch, its gradient, one step of Adam."""
+    trained, info = keras_file.load(work / "one-step")
+    plain = keras_file.build(info, seed=5)
     with tf.GradientTape() as tape:
-        logits = plain(decode(batch.image, batch.scale, batch.offset))[inside][..., 0][known]
-        loss = tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(truth, logits, 0.25))
+        loss = one_step_loss(plain, patchset)
     variables = plain.trainable_variables
     gradients = tape.gradient(loss, [variable.value for variable in variables])
     assert results["one-step"].codes == [0]

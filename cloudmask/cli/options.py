@@ -170,6 +170,8 @@ class TrainConfig:
     """folder of the patch set"""
     out: Path
     """run folder: checkpoints, model, logs, summary"""
+    init: Path | None = None
+    """start from the weights of this run folder or .keras file: same channels, classes, widths"""
     epochs: int = 30
     """passes over the training patches"""
     batch_size: int = 4
@@ -242,7 +244,7 @@ class TrainConfig:
     seed: int = 0
     """seed of weights, order and augmentation"""
     threads: int | None = None
-    """threads per rank (default: the cores the rank may use)"""
+    """threads per rank (default: the cores the rank may use, and its share of a CPU quota)"""
     xla: bool = False
     """compile the forward and backward pass; no gradient travels before all are there"""
     horovod: bool = True

@@ -54,16 +54,11 @@ def build(info: ModelInfo, *, seed: int = 0, portable: bool = False) -> keras.Mo
 
 def save(path: Path, weights: list, info: ModelInfo) -> None:
     """Write weights (in the model's order) as a portable float32 model, whole or not at all."""
-    import keras
+    from cloudmask.model.precision import used
 
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with used("float32"):
         model = build(info, portable=True)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    for variable, value in zip(model.trainable_variables, weights, strict=True):
-        variable.assign(value)
+    assign(model, weights)
     with tempfile.TemporaryDirectory() as folder:  # Keras writes to a path that ends in .keras
         saved = Path(folder, "model.keras")
         model.save(saved)
@@ -86,13 +81,8 @@ def refuse_emulated(run: Path) -> None:
         )
 
 
-def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
-    """A run folder or .keras file -> the network in its fast form, under Keras's current policy.
-
-    Raises ValueError for anything else.
-    """
-    import keras
-
+def path_of(run_or_model: Path) -> Path:
+    """A run folder's model, or the .keras file itself. Raises ValueError if it is not there."""
     path = run_or_model / "model.keras" if run_or_model.is_dir() else run_or_model
     if not path.is_file():
         refuse_emulated(run_or_model)
@@ -100,6 +90,16 @@ def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
             f"{path} is not there: {run_or_model} is not a finished run; train first, "
             "or go on with train_hvd.py --resume"
         )
+    return path
+
+
+def read(path: Path) -> tuple[list, ModelInfo]:
+    """A .keras file's trainable variables, in the model's order, and what they mean.
+
+    Raises ValueError for anything else.
+    """
+    import keras
+
     try:
         with zipfile.ZipFile(path) as archive:
             values = json.loads(archive.read(INFO))
@@ -107,8 +107,23 @@ def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
         info = ModelInfo(**plain)  # type: ignore[arg-type]
         saved = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a cloudmask model ({error})") from None
+        problem = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a cloudmask model ({problem})") from None
+    return saved.trainable_variables, info
+
+
+def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:
+    """A run folder or .keras file -> the network in its fast form, under Keras's current policy.
+
+    Raises ValueError for anything else.
+    """
+    weights, info = read(path_of(run_or_model))
     model = build(info)
-    for variable, value in zip(model.trainable_variables, saved.trainable_variables, strict=True):
-        variable.assign(value)
+    assign(model, weights)
     return model, info
+
+
+def assign(model: keras.Model, weights: list) -> None:
+    """Give a network the trainable variables of another one of its kind, in their order."""
+    for variable, value in zip(model.trainable_variables, weights, strict=True):
+        variable.assign(value)

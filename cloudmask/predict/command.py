@@ -17,6 +17,7 @@ from cloudmask.data.archive import find_scenes, size_and_date
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
 from cloudmask.files import open_hdf5, sha256_of
+from cloudmask.model.keras_file import path_of
 from cloudmask.predict.masks import SceneMask, write_hdf5, write_netcdf
 from cloudmask.predict.model import Model, load
 from cloudmask.record import now, warn
@@ -139,7 +140,6 @@ def _fingerprint(config: PredictConfig, models: Sequence[Path]) -> str:
     """Of everything that a mask depends on beside its scene."""
     digest = hashlib.sha256()
     for model in models:
-        path = model / "model.keras" if model.is_dir() else model
-        digest.update(sha256_of(path).encode())
+        digest.update(sha256_of(path_of(model)).encode())
     digest.update(f"{config.threshold} {config.precision} {config.overlap}".encode())
     return digest.hexdigest()

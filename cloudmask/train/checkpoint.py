@@ -1,7 +1,8 @@
 """Checkpoints: the whole state of a run, each complete or absent, each provably what was written.
 
 A checkpoint is two files: `step-00000042.h5` (the variables) and `step-00000042.json` (everything
-else, and the checksums of both). The second is written last: without it there is none.
+else, and the checksums of both). The second is written last: without it there is none. Which run
+may go on from it, and with what warning, follows from the plan that is in it (Plan.identity).
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import keras
 import numpy as np
 
-from cloudmask.files import finite, sha256_of, write_json, write_whole
+from cloudmask.files import finite, remove_leftovers, sha256_of, write_json, write_whole
+from cloudmask.record import say, warn
+from cloudmask.train.plan import Plan
+from cloudmask.train.ranks import Ranks
+from cloudmask.train.state import State
 
 VERSION = 2
 
@@ -118,5 +124,95 @@ def prune(folder: Path, *, newest: int, keep: int, best: int | None) -> None:
         if step not in (*finished[-keep:], best):
             path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-    for aside in folder.glob(".step-*.tmp"):  # of a process that was killed while it wrote
-        aside.unlink(missing_ok=True)
+    remove_leftovers(folder)
+
+
+def arrays(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
+    return {v.path: np.asarray(v.value) for v in (*model.variables, *optimizer.variables)}
+
+
+def take(
+    plan: Plan,
+    ranks: Ranks,
+    folder: Path,
+    state: State,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+) -> None:
+    """Save everything and delete the checkpoints that are neither recent nor the best.
+
+    Raises OSError, and ValueError for weights that are not finite: they are worth no checkpoint.
+    """
+    if not all(np.isfinite(v.value).all() for v in model.trainable_variables):
+        raise ValueError(not_finite("the weights are", state.step, folder))
+    record = {"identity": plan.identity(ranks.threads), **state.as_dict()}
+    save(folder, state.step, arrays(model, optimizer), record)
+    best = state.best["step"] if state.best else None
+    prune(folder, newest=state.step, keep=plan.config.keep, best=best)
+
+
+def not_finite(what: str, step: int, folder: Path) -> str:
+    """The error for numbers that have run away: where, what is left, what to try."""
+    earlier = [other for other in steps(folder) if other < step]
+    left = f"the checkpoint of step {earlier[-1]} is kept" if earlier else "no checkpoint yet"
+    return (
+        f"{what} not finite at step {step}; {left}; "
+        "try a smaller --lr, --warmup-epochs or --precision float32"
+    )
+
+
+def differences(past: dict[str, Any], present: dict[str, Any]) -> list[str]:
+    """What changed between two flat records, as 'name was ..., is ...'."""
+    return [
+        f"{key} was {past.get(key)}, is {value}"
+        for key, value in present.items()
+        if past.get(key) != value
+    ]
+
+
+def restore(
+    plan: Plan,
+    ranks: Ranks,
+    folder: Path,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+) -> State | None:
+    """Take over the newest checkpoint that fits; None where there is none. Rank 0's work.
+
+    Raises ValueError for one of another model or patch set.
+    """
+    present = plan.identity(ranks.threads)
+    for step in reversed(steps(folder)):
+        try:
+            found = load(folder, step)
+        except ValueError as error:
+            warn(f"passed over {error}")
+            continue
+        past, names = found.state.pop("identity"), found.state.pop("variables")
+        other = differences(past["model"], present["model"])
+        variables = [*model.variables, *optimizer.variables]
+        if not other and names != [v.path for v in variables]:
+            other = ["its variables are others (another optimiser or precision)"]
+        if other:
+            raise ValueError(f"{found.path} is of another model or patch set: {'; '.join(other)}")
+        state = State.from_dict(found.state)
+        reorder = differences(past["order"], present["order"])
+        if reorder:
+            state.change_order(past["order"])
+        for change in (*reorder, *differences(past["settings"], present["settings"])):
+            warn(f"resuming with a change: {change}")
+        for variable, value in zip(variables, found.variables, strict=True):
+            variable.assign(value)
+        say(f"resumed from {found.path}: epoch {state.epoch}, step {state.step}")
+        return state
+    return None
+
+
+def best_weights(folder: Path, model: keras.Model, state: State) -> list[np.ndarray]:
+    """Trainable weights of the best epoch; of the last one where nothing was validated."""
+    variables = model.trainable_variables
+    if state.best is None or state.best["step"] == state.step:
+        return [np.asarray(v.value) for v in variables]
+    found = load(folder, state.best["step"])
+    by_name = dict(zip(found.state["variables"], found.variables, strict=True))
+    return [by_name[v.path] for v in variables]

@@ -15,12 +15,11 @@ from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train import gpus
-from cloudmask.train.epoch import patches_to_read
-from cloudmask.train.input_pipeline import Augmentation, Batches, Source
+from cloudmask.train.batches import Augmentation, Batches, Source, augmentation
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.schedule import PAD
-from cloudmask.train.state import State
+from cloudmask.train.state import State, patches_to_read
 
 CHUNK = 64
 """patches that are read at once on their way to the device"""
@@ -122,18 +121,13 @@ def symmetries(size: int) -> np.ndarray:
     return np.stack([each.ravel() for each in (*turned, *(side[:, ::-1] for side in turned))])
 
 
-def make_source(
-    plan: Plan,
-    ranks: Ranks,
-    state: State,
-    reader: PatchReader,
-    augmentation: Augmentation | None,
-) -> Batches:
+def make_source(plan: Plan, ranks: Ranks, state: State, reader: PatchReader) -> Batches:
     """Where --cache says: from disk, from memory once read, or from the device."""
+    change = augmentation(plan)
     if plan.config.cache == "device":
         patches = patches_to_read(plan, ranks.rank, state)
-        return DeviceSource(reader, patches, augmentation=augmentation)
-    return Source(reader, cache=plan.config.cache == "memory", augmentation=augmentation)
+        return DeviceSource(reader, patches, augmentation=change)
+    return Source(reader, cache=plan.config.cache == "memory", augmentation=change)
 
 
 def check_room(plan: Plan, ranks: Ranks) -> None:
@@ -147,14 +141,9 @@ def check_room(plan: Plan, ranks: Ranks) -> None:
         if free is not None and needed > 0.9 * free:
             raise ValueError(_no_room(needed, f"on this rank's {ranks.device}", free))
     elif config.cache != "none":
-        check_memory(needed * ranks.local_size, config.cache)
-
-
-def check_memory(needed: int, cache: str = "memory") -> None:
-    """Raise ValueError when the ranks' caches would not fit this host's free memory."""
-    free = host.free_memory_bytes()
-    if needed > 0.9 * free:
-        raise ValueError(_no_room(needed, "on this host", free, cache=cache))
+        free, needed = host.free_memory_bytes(), needed * ranks.local_size
+        if needed > 0.9 * free:
+            raise ValueError(_no_room(needed, "on this host", free, cache=config.cache))
 
 
 def _no_room(needed: int, where: str, free: int | None, *, cache: str = "device") -> str:

@@ -1,13 +1,13 @@
-"""Ranks that come and go, under horovodrun's elastic driver: what a run keeps, and how it goes on.
+"""Ranks that come and go, under horovodrun's elastic driver: what a process keeps of its run.
 
-A run has one life for each set of ranks. While it lives, every rank commits weights, optimizer and
-state to its own memory every --commit-steps. When a rank is lost, all collective calls of the
-others fail: each goes back to its commit, meets whoever is there now, and begins the next life from
-the top, as a new rank does. Rank 0, which the driver always takes from those who were there before,
-hands what it kept to all, just as it would hand on a checkpoint. So the next life differs from a
-resumption only in where its beginning comes from. When the driver tells of new or withdrawn hosts,
-all ranks commit after the same step and do likewise: then nothing is lost. They also write a
-checkpoint, for Horovod aborts everybody when a rank that the driver has started does not come.
+While one set of ranks trains, each commits weights, optimizer and state to its own memory every
+--commit-steps. When a rank is lost, all collective calls of the others fail: each goes back to its
+commit, meets whoever is there now, and begins from the top, as a new rank does. Rank 0, which the
+driver always takes from those who were there before, hands its commit to all, just as it would hand
+on a checkpoint. So going on with other ranks differs from a resumption only in where its beginning
+comes from. When the driver tells of new or withdrawn hosts, all ranks commit after the same step
+and do likewise: then nothing is lost. They also write a checkpoint, for Horovod aborts everybody
+when a rank that the driver has started does not come.
 
 Patches that are left of the epoch are dealt out anew (schedule.py). Steps since the last commit are
 undone with the weights and taken again; how many is recorded and told.
@@ -15,10 +15,8 @@ undone with the weights and taken again; how many is recorded and told.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
-import platform
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -27,9 +25,11 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
+from cloudmask import host
 from cloudmask.cli.errors import AgreedError
 from cloudmask.cli.options import TrainConfig
 from cloudmask.record import say
+from cloudmask.text import plural
 from cloudmask.train import ranks as world
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
@@ -37,8 +37,6 @@ from cloudmask.train.stall import Watch
 from cloudmask.train.state import State
 
 Result = TypeVar("Result")
-_CHANGE = 2.0**-20
-"""a change of hosts, beside wishes to stop: one sum over the ranks tells of both"""
 
 
 class HostsChangedError(Exception):
@@ -46,7 +44,7 @@ class HostsChangedError(Exception):
 
 
 class Elastic:
-    """What this process keeps from one life of the run to the next. Without --elastic: one life."""
+    """What this process hands from one set of ranks to the next. Without --elastic there is one."""
 
     def __init__(self, config: TrainConfig, ranks: Ranks, watch: Watch, *, started: float) -> None:
         """Raises AgreedError for --elastic where no elastic driver is."""
@@ -56,27 +54,35 @@ class Elastic:
         self.seconds: dict[str, float] = {}
         self.network: tuple[keras.Model, keras.optimizers.Optimizer] | None = None
         self._on = config.elastic
-        self._me = (os.environ.get("HOROVOD_HOSTNAME") or platform.node(), uuid.uuid4().hex)
+        self._commit_steps = config.commit_steps
+        self._me = (os.environ.get("HOROVOD_HOSTNAME") or host.name(), uuid.uuid4().hex)
         self._memory: Any = None
+        """the last commit"""
         self._committed = started
         self._commits = 0
         self._state = State()
         self._step = 0
-        self._met: list[tuple[str, str]] = []
-        self._others: list[tuple[str, str]] = []
+        """the last one that the ranks before have taken"""
+        self._before: list[tuple[str, str]] = []
+        self._now: list[tuple[str, str]] = []
+        """the processes that were there, and those that are"""
         if self._on and os.environ.get("HOROVOD_ELASTIC") != "1":
             raise AgreedError(
                 "--elastic needs ranks that horovodrun's elastic driver has started: "
                 "horovodrun --gloo -np 2 --min-np 1 --host-discovery-script FILE python ..."
             )
-        self._news = world.HostNews(listen=self._on)
+        self._hosts = world.HostChanges(listen=self._on)
 
-    def run(self, live: Callable[[Ranks, contextlib.ExitStack], Result]) -> Result:
-        """Call `live` until a life ends by itself; what it has opened is closed after each."""
+    @property
+    def hosts_changed(self) -> bool:
+        """Whether the driver has told this rank so."""
+        return self._hosts.changed
+
+    def run(self, train: Callable[[Ranks], Result]) -> Result:
+        """Call `train` for one set of ranks after the other, until one comes to the end."""
         while True:
             try:
-                with contextlib.ExitStack() as opened:
-                    return live(self.ranks, opened)
+                return train(self.ranks)
             except (tf.errors.OpError, RuntimeError, HostsChangedError) as error:
                 if not self._outlives(error):
                     raise
@@ -87,20 +93,20 @@ class Elastic:
                     )
             self._step = self._state.step
             self._watch.at("meeting of the ranks that are there now")
-            self._news.forget()
+            self._hosts.forget()
             self.ranks = world.restart(self.ranks)
-            self._news.forget_departures()
+            self._hosts.forget_departures()
 
     def _outlives(self, error: Exception) -> bool:
         return self._on and (isinstance(error, HostsChangedError) or world.lost_others(error))
 
     def meet(self, ranks: Ranks) -> bool:
-        """Take the clock of rank 0; returns whether it has something to go on from."""
+        """Take the clock of rank 0; returns whether it has a commit to go on from. Collective."""
         if not self._on:
             return False
         mine = (self._me, self._memory is not None, self.started, self.seconds, self._commits)
         roll = ranks.gather(mine, name="roll")
-        self._others = [who for who, *_ in roll]
+        self._now = [who for who, *_ in roll]
         _, going_on, *clock = roll[0]
         if going_on:
             self.started, self.seconds, self._commits = clock
@@ -118,10 +124,10 @@ class Elastic:
             "after_step": self._step,
             "from_step": state.step,
             "steps_repeated": self._step - state.step,
-            "ranks_before": len(self._met),
+            "ranks_before": len(self._before),
             "ranks": ranks.size,
-            "lost": _hosts(set(self._met) - set(self._others)),
-            "joined": _hosts(set(self._others) - set(self._met)),
+            "lost": _names(set(self._before) - set(self._now)),
+            "joined": _names(set(self._now) - set(self._before)),
             "global_batch_before": self._memory.order["global_batch"],
             "global_batch": plan.global_batch,
             "seconds": time.time() - self._committed,
@@ -133,23 +139,22 @@ class Elastic:
     def begin(
         self, plan: Plan, ranks: Ranks, variables: Sequence[tf.Variable], state: State
     ) -> None:
-        """A life begins, with a commit; every rank has taken over the variables and the state."""
+        """Commit what every rank has taken over from rank 0."""
         self._state = state
         if not self.seconds:
             self.seconds = {"validation": 0.0, "checkpoints": 0.0}
             self.seconds["before_resume"] = state.elapsed_seconds
         if self._on:
-            self._met = self._others
-            self._memory = ranks.remember(
+            self._before = self._now
+            self._memory = ranks.elastic_state(
                 variables, position=copy.deepcopy(state.as_dict()), order=plan.order
             )
             self._committed = time.time()
 
-    def told(self, wish: float) -> float:
-        """This rank's news, to be summed over the ranks: a wish to stop, and a change of hosts."""
-        return wish + (_CHANGE if self._news.changed else 0.0)
+    def commits_after(self, step: int) -> bool:
+        return self._on and step % self._commit_steps == 0
 
-    def commit(self, state: State, *, changed: bool) -> None:
+    def commit(self, state: State, *, changed: bool = False) -> None:
         """Keep variables and state in memory; HostsChangedError if that is why."""
         if self._on:
             self._memory.position = copy.deepcopy(state.as_dict())
@@ -164,28 +169,23 @@ class Elastic:
         return {"commits": self._commits, "resets": state.resets} if self._on else None
 
 
-def heard(news: float) -> tuple[bool, bool]:
-    """The sum of all ranks' news: whether any shall stop, and whether hosts have changed."""
-    return news >= 1, news % 1 > 0
-
-
 def line(reset: dict[str, Any]) -> str:
     """What was lost, and what has to be done again, for people."""
     happened = [f"{word} {', '.join(reset[word])}" for word in ("lost", "joined") if reset[word]]
-    repeated, ranks = reset["steps_repeated"], reset["ranks"]
-    told = (
+    repeated = reset["steps_repeated"]
+    text = (
         f"{' and '.join(happened) or 'met again'} after step {reset['after_step']}; going on with "
-        f"{ranks} rank{'s' if ranks != 1 else ''} from step {reset['from_step']}: "
-        f"{repeated or 'no'} step{'s' if repeated != 1 else ''} repeated, "
+        f"{plural(reset['ranks'], 'rank')} from step {reset['from_step']}: "
+        f"{plural(repeated, 'step') if repeated else 'no steps'} repeated, "
         f"{reset['seconds']:.1f} s lost"
     )
     if reset["global_batch"] != reset["global_batch_before"]:
-        told += (
+        text += (
             f"; the global batch was {reset['global_batch_before']} and is "
             f"{reset['global_batch']} (--global-batch keeps it)"
         )
-    return told
+    return text
 
 
-def _hosts(processes: set[tuple[str, str]]) -> list[str]:
-    return sorted({host for host, _ in processes})
+def _names(processes: set[tuple[str, str]]) -> list[str]:
+    return sorted({name for name, _ in processes})

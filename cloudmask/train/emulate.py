@@ -16,7 +16,6 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +25,12 @@ import tensorflow as tf
 
 from cloudmask.cli.options import TrainConfig
 from cloudmask.metrics import UNKNOWN
+from cloudmask.train.batches import Input
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.stall import Watch
-from cloudmask.train.validation import validation_by
+from cloudmask.train.step import Step, StepResult, as_flags
+from cloudmask.train.validation import Validate, validation_by
 
 FORWARD_SHARE = 1 / 3
 """of a step: the forward pass, where the backward pass costs two of it"""
@@ -70,7 +71,7 @@ def named(ranks: Ranks, config: TrainConfig) -> Ranks:
 
 def programs(
     plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch, *, first_step: int
-) -> tuple[Callable[..., tf.Tensor], Callable[[], dict[str, Any]]]:
+) -> tuple[Step, Validate]:
     """The training step and the validation of an emulated device, after `first_step` steps."""
     config = plan.config
     assert config.emulate is not None
@@ -89,12 +90,10 @@ class _ReadyTape(tf.GradientTape):
         return [tf.fill(source.shape, tf.cast(target, source.dtype)) for source in sources]
 
 
-def make_train_step(
-    model: keras.Model, ranks: Ranks, emulated: Device, *, first_step: int
-) -> Callable[..., tf.Tensor]:
-    """A function with the arguments and the result of `step.make_train_step`'s.
+def make_train_step(model: keras.Model, ranks: Ranks, emulated: Device, *, first_step: int) -> Step:
+    """The step of an emulated device.
 
-    The loss is 0 over 0 pixels; the wishes are summed; computing is the wait as it really was. The
+    The loss is 0 over 0 pixels; the flags are summed; computing is the wait as it really was. The
     rank's gradients hold its rank + 1, and what comes back must be the sum of that over the ranks:
     InvalidArgumentError if anything was not reduced.
     """
@@ -103,11 +102,11 @@ def make_train_step(
     everyone = tf.constant(ranks.size * (ranks.size + 1) / 2)
 
     @tf.function(reduce_retracing=True)
-    def communicate(wish, filling):
+    def communicate(flags, filling):
         began = tf.timestamp()
         with tf.control_dependencies([began]):
             nothing = tf.zeros(2, tf.float64)
-        total = ranks.sum(tf.concat([nothing, wish[None]], axis=0), name="loss")
+        total = ranks.sum(tf.concat([nothing, flags], axis=0), name="loss")
         tape = _ReadyTape()
         with tape:
             pass
@@ -120,17 +119,19 @@ def make_train_step(
 
     numbers = itertools.count(first_step)
 
-    def train_step(image, scale, offset, label, learning_rate, wish):
+    def step(
+        batch: Input, learning_rate: float, stop: bool = False, hosts_changed: bool = False
+    ) -> StepResult:
         waited = _wait(emulated.training(next(numbers)))
-        told = communicate(wish, mine)
-        return tf.concat([told[:3], [waited], told[3:]], axis=0)
+        loss, count, stops, changes, exposed = (
+            communicate(as_flags(stop, hosts_changed), mine).numpy().tolist()
+        )
+        return StepResult(loss, count, stops, changes, waited, exposed)
 
-    return train_step
+    return step
 
 
-def make_validate(
-    plan: Plan, ranks: Ranks, emulated: Device, watch: Watch
-) -> Callable[[], dict[str, Any]]:
+def make_validate(plan: Plan, ranks: Ranks, emulated: Device, watch: Watch) -> Validate:
     """The measurement of the validation split, its batches waited for instead of computed.
 
     Counts are of labels alone and really summed over the ranks; all that needs a prediction is

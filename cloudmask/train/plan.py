@@ -54,15 +54,7 @@ class Plan:
     @property
     def full_learning_rate(self) -> float:
         """After the warm-up, before any decay."""
-        return schedule.learning_rate(
-            0,
-            base=self.config.lr,
-            scaling=self.config.lr_scaling,
-            num_ranks=self.num_ranks,
-            warmup_steps=0,
-            decay="none",
-            total_steps=1,
-        )
+        return self.config.lr * schedule.scale(self.config.lr_scaling, self.num_ranks)
 
     @property
     def order(self) -> dict[str, Any]:
@@ -74,17 +66,42 @@ class Plan:
             "seed": self.config.seed,
         }
 
+    def identity(self, threads: int) -> dict[str, dict[str, Any]]:
+        """What must be equal to go on at all, to keep the order, and to end with the same bits."""
+        info, config = self.info, self.config
+        network = ("channels", "classes", "widths", "dropout", "mean", "std")
+        options = ("lr", "lr_scaling", "warmup_epochs", "clip_offset", "lr_decay", "xla")
+        return {
+            "model": {
+                **{name: list(getattr(info, name)) for name in network},
+                "patch set": info.patchset,
+                "emulated step seconds": config.emulate,
+            },
+            "order": self.order,
+            "settings": {
+                **{name: getattr(config, name) for name in options},
+                "precision": self.precision,
+                "threads": threads,
+                "class weights": list(self.class_weights),
+                "steps in all": self.total_steps,
+                "augment": [config.augment, config.augment_gain, config.augment_shared],
+            },
+        }
+
+    def saves_after(self, step: int) -> bool:
+        """Within an epoch: after every --checkpoint-steps, and after the last step of the run."""
+        every = self.config.checkpoint_steps
+        return step == self.config.max_steps or (every > 0 and step % every == 0)
+
+    def validates_after(self, epoch: int) -> bool:
+        """Of epochs counted from 1: after every --validate-every, and after the last."""
+        last = epoch == self.config.epochs
+        return self.num_valid > 0 and (last or epoch % self.config.validate_every == 0)
+
     def rows(self, rank: int, epoch: int, parts: Sequence[schedule.Part] = ()) -> np.ndarray:
         """(steps, batch) patch indices of one rank in one epoch; see schedule.epoch_plan."""
         return schedule.epoch_plan(
-            self.num_patches,
-            self.num_ranks,
-            rank,
-            global_batch=self.global_batch,
-            shuffle=self.config.shuffle,
-            seed=self.config.seed,
-            epoch=epoch,
-            parts=parts,
+            self.num_patches, rank=rank, epoch=epoch, parts=parts, **self.order
         )
 
     def training_patches(self, rank: int) -> np.ndarray:
@@ -148,14 +165,8 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
     schedule.shard_bounds(num_patches, ranks.size)
     schedule.check_batch(num_patches, ranks.size, global_batch=global_batch)
     mean, std = _normalisation(config, patchset)
-    rows = schedule.epoch_plan(
-        num_patches,
-        ranks.size,
-        0,
-        global_batch=global_batch,
-        shuffle=config.shuffle,
-        seed=config.seed,
-        epoch=0,
+    steps = schedule.patches_per_step(
+        num_patches, ranks.size, global_batch=global_batch, shuffle=config.shuffle
     )
     return Plan(
         patchset=patchset,
@@ -176,8 +187,8 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
         num_patches=num_patches,
         num_valid=valid.patches if valid else 0,
         global_batch=global_batch,
-        batch_per_rank=rows.shape[1],
-        steps_per_epoch=len(rows),
+        batch_per_rank=int(schedule.batch_sizes(global_batch, ranks.size).max()),
+        steps_per_epoch=len(steps),
         class_weights=_class_weights(config, len(patchset.classes)),
         precision=precision.best(ranks.device) if config.precision == "auto" else config.precision,
         num_ranks=ranks.size,
@@ -186,22 +197,15 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
 
 
 def _check_numbers(config: TrainConfig) -> None:
-    for name in (
-        "epochs",
-        "batch_size",
-        "global_batch",
-        "max_steps",
-        "validate_every",
-        "keep",
-        "commit_steps",
+    positive = ("epochs", "batch_size", "global_batch", "max_steps", "validate_every", "keep")
+    for least, names in (
+        (1, (*positive, "commit_steps")),
+        (0, ("warmup_epochs", "checkpoint_steps", "patience")),
     ):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {value} must be 1 or more")
-    for name in ("warmup_epochs", "checkpoint_steps", "patience"):
-        value = getattr(config, name)
-        if value < 0:
-            raise ValueError(f"--{name.replace('_', '-')} {value} must be 0 or more")
+        for name in names:
+            value = getattr(config, name)
+            if value is not None and value < least:
+                raise ValueError(f"--{name.replace('_', '-')} {value} must be {least} or more")
     if not 0 < config.lr < float("inf"):
         raise ValueError(f"--lr {config.lr} must be above zero and finite")
     if config.emulate is not None:

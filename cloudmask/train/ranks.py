@@ -30,6 +30,13 @@ SETTINGS_CPU = {
 }
 
 
+def _horovod() -> Any:
+    """Imported when it is used: a process without it must not even load it."""
+    import horovod.tensorflow
+
+    return horovod.tensorflow
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Who this process is among the others, and what they do together. Every call is collective."""
@@ -50,15 +57,11 @@ class Ranks:
 
     def tape(self, tape: tf.GradientTape) -> tf.GradientTape:
         """A tape whose gradients are the sums over all ranks, reduced while others are computed."""
-        import horovod.tensorflow as hvd
-
-        return hvd.DistributedGradientTape(tape, op=hvd.Sum)
+        return _horovod().DistributedGradientTape(tape, op=_horovod().Sum)
 
     def sum(self, tensor: tf.Tensor, *, name: str) -> tf.Tensor:
         """Sum over all ranks; the same bits on each."""
-        import horovod.tensorflow as hvd
-
-        return hvd.allreduce(tensor, op=hvd.Sum, name=name)
+        return _horovod().allreduce(tensor, op=_horovod().Sum, name=name)
 
     def sum_gradients(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Sums over all ranks of gradients that are all there already."""
@@ -69,36 +72,22 @@ class Ranks:
 
     def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
         """Every rank takes the values of rank 0."""
-        import horovod.tensorflow as hvd
-
-        hvd.broadcast_variables(list(variables), root_rank=0)
+        _horovod().broadcast_variables(list(variables), root_rank=0)
 
     def broadcast(self, value: Any, *, name: str) -> Any:
         """The object of rank 0, on every rank."""
-        import horovod.tensorflow as hvd
-
-        return hvd.broadcast_object(value, root_rank=0, name=name)
+        return _horovod().broadcast_object(value, root_rank=0, name=name)
 
     def gather(self, value: Any, *, name: str) -> list[Any]:
         """The objects of all ranks, in their order, on every rank."""
-        import horovod.tensorflow as hvd
+        return _horovod().allgather_object(value, name=name)
 
-        return hvd.allgather_object(value, name=name)
-
-    def remember(self, variables: Sequence[tf.Variable], **values: Any) -> Any:
+    def elastic_state(self, variables: Sequence[tf.Variable], **values: Any) -> Any:
         """A copy of rank 0's variables and of these values, for save() and restore().
 
         To be made anew after every restart: its own sync() hands no variables on.
         """
-        import horovod.tensorflow as hvd
-
-        return hvd.elastic.TensorFlowState(variables=list(variables), **values)
-
-    def agree(self, error: str | None, *, name: str) -> None:
-        """Raise AgreedError on every rank if any rank brings an error; all name the first one."""
-        errors = [text for text in self.gather(error, name=name) if text]
-        if errors:
-            raise AgreedError(errors[0])
+        return _horovod().elastic.TensorFlowState(variables=list(variables), **values)
 
     def say(self, text: str) -> None:
         """For people: rank 0 alone speaks."""
@@ -106,7 +95,7 @@ class Ranks:
             say(text)
 
     def on_all(self, work: Callable[[], Any], *, name: str) -> Any:
-        """Do local work on every rank; if it fails on any, raise the same AgreedError on all."""
+        """Do local work on every rank; if it fails on any, all raise AgreedError of the first."""
         error, result = None, None
         try:
             result = work()
@@ -114,7 +103,9 @@ class Ranks:
             error = describe(failure)
         except ValueError as failure:
             error = str(failure)
-        self.agree(error, name=f"agree_{name}")
+        errors = [text for text in self.gather(error, name=f"agree_{name}") if text]
+        if errors:
+            raise AgreedError(errors[0])
         return result
 
 
@@ -137,25 +128,18 @@ class OneRank(Ranks):
         return [value]
 
 
-ALONE = {
-    # One rank without a launcher: Gloo needs neither MPI nor its daemon. Where the host's own name
-    # is unknown, as in some containers, it is MPI all the same.
-    "HOROVOD_CONTROLLER": "gloo",
-    "HOROVOD_CPU_OPERATIONS": "gloo",
-    "HOROVOD_RANK": "0",
-    "HOROVOD_SIZE": "1",
-    "HOROVOD_LOCAL_RANK": "0",
-    "HOROVOD_LOCAL_SIZE": "1",
-    "HOROVOD_CROSS_RANK": "0",
-    "HOROVOD_CROSS_SIZE": "1",
-}
+# One rank without a launcher: Gloo needs neither MPI nor its daemon. Where the host's own name is
+# unknown, as in some containers, it is MPI all the same.
+ALONE = {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
+ALONE |= {f"HOROVOD_{place}RANK": "0" for place in ("", "LOCAL_", "CROSS_")}
+ALONE |= {f"HOROVOD_{place}SIZE": "1" for place in ("", "LOCAL_", "CROSS_")}
 
 
 def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
     """Start Horovod and give this rank its device, cores and threads.
 
-    The order matters: cores before any thread is made, threads before TensorFlow's first operation
-    (so the ranks compare their cores through MPI, not through Horovod). Without `horovod` a single
+    The order matters: cores before any thread is made (so the ranks compare them through MPI, not
+    through Horovod), threads before TensorFlow's first operation. Without `horovod` a single
     process is all there is; AgreedError if a launcher started more.
     """
     launched = max(parallel.launched_size(os.environ)[0], int(os.environ.get("HOROVOD_SIZE", "1")))
@@ -170,45 +154,53 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
             os.environ.setdefault(name, value)
     world = parallel.world()
     cores = host.allowed_cores() if found else parallel.take_cores(world)
-    threads = threads or len(cores)
-    # One pool for operations side by side keeps their order, and so the bits, on one thread.
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
     if not horovod:
+        threads = _use_threads(threads or num_threads(len(cores), 1, quota=host.cpu_quota()))
         device = gpus.use(found[0]) if found else "CPU"
         return OneRank(0, 1, 0, 1, 1, threads, cores, device, "none")
     if world.size == 1 and "HOROVOD_RANK" not in os.environ and _knows_own_name():
         os.environ.update(ALONE)
     elif os.environ.get("HOROVOD_CONTROLLER") == "gloo" and not _knows_own_name():
         raise AgreedError(
-            f"this host's name {socket.gethostname()!r} cannot be resolved, which Gloo needs; "
+            f"this host's name {host.name()!r} cannot be resolved, which Gloo needs; "
             "add it to /etc/hosts, or start the ranks with mpirun"
         )
-    import horovod.tensorflow as hvd
-
+    hvd = _horovod()
     hvd.init()
     if world.size > 1 and (world.rank, world.size) != (hvd.rank(), hvd.size()):
         raise RuntimeError(
             f"MPI says rank {world.rank} of {world.size}, Horovod {hvd.rank()} of {hvd.size()}; "
             "start all ranks with one mpirun, srun or horovodrun"
         )
+    share = num_threads(len(cores), hvd.local_size(), quota=host.cpu_quota())
     return Ranks(
-        rank=hvd.rank(),
-        size=hvd.size(),
-        local_rank=hvd.local_rank(),
-        local_size=hvd.local_size(),
-        num_hosts=hvd.cross_size(),
-        threads=threads,
+        **_place(),
+        threads=_use_threads(threads or share),
         cores=cores,
         device=gpus.take(found, hvd.local_rank(), hvd.local_size()) if found else "CPU",
         controller="mpi" if hvd.mpi_enabled() else "gloo",
     )
 
 
+def num_threads(cores: int, local_size: int, *, quota: float | None) -> int:
+    """Threads of a rank: one per core of its own, and no more than its share of a CPU quota.
+
+    A quota, in processors' worth of time, is of all `local_size` ranks of the host together.
+    """
+    return cores if quota is None else max(1, min(cores, int(quota // local_size)))
+
+
+def _use_threads(threads: int) -> int:
+    # One pool for operations side by side keeps their order, and so the bits, on one thread.
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+    return threads
+
+
 def _knows_own_name() -> bool:
     """Whether Gloo can start: it looks the host's name up, and crashes where that is unknown."""
     try:
-        socket.getaddrinfo(socket.gethostname(), None)
+        socket.getaddrinfo(host.name(), None)
     except OSError:
         return False
     return True
@@ -220,18 +212,17 @@ def restart(ranks: Ranks) -> Ranks:
     Horovod aborts a process that has no place any more, and all of them where a new one that the
     driver has started does not come within HOROVOD_GLOO_TIMEOUT_SECONDS.
     """
-    import horovod.tensorflow as hvd
-
+    hvd = _horovod()
     hvd.shutdown()
     hvd.init()
-    return replace(
-        ranks,
-        rank=hvd.rank(),
-        size=hvd.size(),
-        local_rank=hvd.local_rank(),
-        local_size=hvd.local_size(),
-        num_hosts=hvd.cross_size(),
-    )
+    return replace(ranks, **_place())
+
+
+def _place() -> dict[str, Any]:
+    """Where Horovod has put this rank."""
+    hvd = _horovod()
+    local = {"local_rank": hvd.local_rank(), "local_size": hvd.local_size()}
+    return local | {"rank": hvd.rank(), "size": hvd.size(), "num_hosts": hvd.cross_size()}
 
 
 def lost_others(error: Exception) -> bool:
@@ -243,7 +234,7 @@ def lost_others(error: Exception) -> bool:
     )
 
 
-class HostNews:
+class HostChanges:
     """Whether an elastic driver has told this process that hosts have come or shall go."""
 
     def __init__(self, *, listen: bool) -> None:

@@ -90,17 +90,9 @@ def epoch_plan(
     `parts` of the epoch, the same of what they left; global keeps to its permutation, and so to
     its batches where the global batch stayed the same.
     """
+    part = Part(num_ranks, global_batch, shuffle, seed, steps=0)
     left = patches_left(num_patches, parts, epoch=epoch)
-    return _plan(
-        left,
-        num_patches,
-        num_ranks,
-        rank,
-        global_batch=global_batch,
-        shuffle=shuffle,
-        seeds=[seed, epoch],
-        number=len(parts),
-    )
+    return _plan(left, num_patches, part, rank, epoch=epoch, number=len(parts))
 
 
 def patches_left(num_patches: int, parts: Sequence[Part], *, epoch: int) -> np.ndarray:
@@ -108,16 +100,7 @@ def patches_left(num_patches: int, parts: Sequence[Part], *, epoch: int) -> np.n
     left = np.arange(num_patches)
     for number, part in enumerate(parts):
         seen = [
-            _plan(
-                left,
-                num_patches,
-                part.num_ranks,
-                rank,
-                global_batch=part.global_batch,
-                shuffle=part.shuffle,
-                seeds=[part.seed, epoch],
-                number=number,
-            )[: part.steps]
+            _plan(left, num_patches, part, rank, epoch=epoch, number=number)[: part.steps]
             for rank in range(part.num_ranks)
         ]
         left = np.setdiff1d(left, np.concatenate(seen))
@@ -125,21 +108,15 @@ def patches_left(num_patches: int, parts: Sequence[Part], *, epoch: int) -> np.n
 
 
 def _plan(
-    left: np.ndarray,
-    num_patches: int,
-    num_ranks: int,
-    rank: int,
-    *,
-    global_batch: int,
-    shuffle: Shuffle,
-    seeds: list[int],
-    number: int,
+    left: np.ndarray, num_patches: int, part: Part, rank: int, *, epoch: int, number: int
 ) -> np.ndarray:
     """epoch_plan of the sorted patches `left`, as part `number`; a rank may have PAD alone."""
-    sizes = batch_sizes(global_batch, num_ranks)
-    steps = len(patches_per_step(len(left), num_ranks, global_batch=global_batch, shuffle=shuffle))
+    sizes = batch_sizes(part.global_batch, part.num_ranks)
+    batch, shuffle, seeds = part.global_batch, part.shuffle, [part.seed, epoch]
+    per_step = patches_per_step(len(left), part.num_ranks, global_batch=batch, shuffle=shuffle)
+    steps = len(per_step)
     if shuffle == "shard":
-        bounds = _bounds(len(left), num_ranks)
+        bounds = _bounds(len(left), part.num_ranks)
         again = [number] if number else []
         order = np.random.default_rng([*seeds, 1, rank, *again]).permutation(
             left[bounds[rank] : bounds[rank + 1]]
@@ -148,7 +125,7 @@ def _plan(
     order = np.random.default_rng([*seeds, 0]).permutation(num_patches)
     if number:
         order = order[np.isin(order, left)]
-    batches = _rows(order, steps, global_batch, global_batch)
+    batches = _rows(order, steps, batch, batch)
     first = int(sizes[:rank].sum())
     mine = np.full((steps, int(sizes.max())), PAD, dtype=np.int64)
     mine[:, : sizes[rank]] = batches[:, first : first + sizes[rank]]
@@ -199,10 +176,14 @@ def learning_rate(
     Linear scaling with a gradual warm-up: Goyal et al., arXiv 1706.02677; square root: Krizhevsky,
     arXiv 1404.5997; cosine to zero after the warm-up: Loshchilov and Hutter, arXiv 1608.03983.
     """
-    factor = {"none": 1.0, "linear": float(num_ranks), "sqrt": math.sqrt(num_ranks)}[scaling]
     rise = min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
     fall = 1.0
     if decay == "cosine":
         done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
         fall = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
-    return base * factor * rise * fall
+    return base * scale(scaling, num_ranks) * rise * fall
+
+
+def scale(scaling: Literal["none", "linear", "sqrt"], num_ranks: int) -> float:
+    """How the learning rate grows with the number of ranks."""
+    return {"none": 1.0, "linear": float(num_ranks), "sqrt": math.sqrt(num_ranks)}[scaling]

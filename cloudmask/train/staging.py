@@ -10,29 +10,24 @@ of equal files.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
-import os
-import platform
 import shutil
 import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from cloudmask import host
 from cloudmask.data.parallel import deal
 from cloudmask.data.patchset.model import FileEntry
 from cloudmask.data.patchset.reader import PatchReader
-from cloudmask.files import sha256_of
-from cloudmask.train.epoch import patches_to_read
+from cloudmask.files import naming, remove_leftovers, sha256_of, whole_file
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.stall import Watch
-from cloudmask.train.state import State
+from cloudmask.train.state import State, patches_to_read
 
 CHUNK_BYTES = 8 * 2**20
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -136,7 +131,7 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
-            f"--stage needs {needed / 1e9:.1f} GB in {folder} on {platform.node()}, "
+            f"--stage needs {needed / 1e9:.1f} GB in {folder} on {host.name()}, "
             f"{free / 1e9:.1f} GB are free; make room, name another folder, or leave it out"
         )
 
@@ -155,9 +150,9 @@ def copy(source: Path, folder: Path, entry: FileEntry) -> None:
     """
     target = _inside(folder, entry)
     digest = hashlib.sha256()
-    with _naming(target), _aside(target) as writing, (source / entry.path).open("rb") as reading:
+    with whole_file(target, durable=False) as writing, (source / entry.path).open("rb") as reading:
         while True:
-            with _naming(source / entry.path):
+            with naming(source / entry.path):
                 chunk = reading.read(CHUNK_BYTES)
             if not chunk:
                 break
@@ -168,14 +163,6 @@ def copy(source: Path, folder: Path, entry: FileEntry) -> None:
                 f"{source / entry.path} has changed: its sha256 differs; "
                 "prepare the patch set again"
             )
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Files that a killed run was writing: those of a living one are locked."""
-    for path in folder.rglob(".*.part"):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
 
 
 def _place(folder: Path) -> tuple[str, int, int]:
@@ -191,32 +178,3 @@ def _inside(folder: Path, entry: FileEntry) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path} leads out of --stage; name another folder")
     return path
-
-
-@contextlib.contextmanager
-def _aside(target: Path) -> Iterator[IO[bytes]]:
-    """A new file that gets its name if nothing is raised; it is locked as long as it is written."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    whole = False
-    while not whole:
-        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-        try:
-            with aside.open("xb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if not os.fstat(file.fileno()).st_nlink:
-                    continue  # another run took it for a leftover before it was locked
-                yield file
-                file.flush()
-                os.replace(aside, target)
-                whole = True
-        finally:
-            aside.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """read() and write() do not say which file they failed for."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, error.filename or str(path)) from None

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from cloudmask import host
 from cloudmask.cli import errors
 
 FIRST_TIMES = 6
@@ -90,22 +90,22 @@ def watching(limit_seconds: float) -> Iterator[Watch]:
 
 
 def _leave(watch: Watch, phase: Phase) -> None:
-    message = complaint(phase, errors.launched_rank(), platform.node())
+    message = complaint(phase, errors.launched_rank(), host.name())
 
-    def tell() -> None:
+    def last_word() -> None:
         print(f"train_hvd.py: error: {message}", file=sys.stderr, flush=True)
         watch.on_stall(message)
 
-    last_word = threading.Thread(target=tell, daemon=True)
-    last_word.start()
-    last_word.join(LAST_WORD_SECONDS)
+    thread = threading.Thread(target=last_word, daemon=True)
+    thread.start()
+    thread.join(LAST_WORD_SECONDS)
     os._exit(CODE)  # the main thread waits in C: nothing can be raised there
 
 
-def complaint(phase: Phase, rank: int, host: str) -> str:
+def complaint(phase: Phase, rank: int, name: str) -> str:
     """Why a rank ends itself, and what to do."""
     return (
-        f"rank {rank} on {host} has not got on for {phase.seconds:g} s, at {phase.name}: a rank, a "
+        f"rank {rank} on {name} has not got on for {phase.seconds:g} s, at {phase.name}: a rank, a "
         "host or the network has stopped; the same command with --resume goes on from the newest "
         "checkpoint (if work was only slow, with a larger --stall-seconds)"
     )

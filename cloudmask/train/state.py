@@ -1,10 +1,16 @@
-"""Where a run stands: all that a resumed run must know, beside the variables."""
+"""Where a run stands: all that a resumed run must know, beside the variables; and what is left."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
+
+from cloudmask.cli.options import TrainConfig
+from cloudmask.train import schedule
+from cloudmask.train.plan import Plan
 
 
 @dataclass
@@ -34,6 +40,8 @@ class State:
     """from the start of the run's first part up to this checkpoint"""
     resets: list[dict[str, Any]] = field(default_factory=list)
     """each time that ranks were lost or came; see elastic.py"""
+    init: dict[str, str] | None = None
+    """path and sha256 of the model whose weights the run started from"""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -87,3 +95,90 @@ class State:
         self.step_in_epoch, self.loss_sum, self.loss_count = 0, 0.0, 0.0
         self.parts = []
         self.epoch_seconds = 0.0
+
+    def note_target(self, config: TrainConfig, seconds: float) -> None:
+        """Whether the epoch that was just closed is the first to reach --target-accuracy."""
+        accuracy = (self.history[-1]["valid"] or {}).get("accuracy")
+        if config.target_accuracy is None or self.target or accuracy is None:
+            return
+        if accuracy >= config.target_accuracy:
+            target = {"accuracy": config.target_accuracy, "epoch": self.epoch, "seconds": seconds}
+            self.target = target
+
+    def end(self, config: TrainConfig) -> str | None:
+        """Why training ends here, or None; from numbers that are equal on every rank."""
+        if config.stop_at_target and self.target:
+            return "target"
+        if config.patience and self.epochs_without_gain >= config.patience:
+            return "patience"
+        if self.epoch >= config.epochs:
+            return "epochs"
+        if config.max_steps is not None and self.step >= config.max_steps:
+            return "max_steps"
+        return None
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What is left of an epoch from where a run stands; one row, or entry, for each step to come.
+
+    Where --max-steps ends the run first, there are fewer than would close the epoch.
+    """
+
+    epoch: int
+    rows: np.ndarray
+    """(steps, batch) patch indices of this rank"""
+    patches: list[int]
+    """of all ranks together"""
+    learning_rates: list[float]
+    """of each step, and of the one after the last"""
+    begun_at: int
+    """steps of the epoch before"""
+    patches_before: int
+    last: int
+    """number of the epoch's last step"""
+
+    def patches_up_to(self, step_in_epoch: int) -> int:
+        """Patches of all ranks in the epoch's steps so far."""
+        return self.patches_before + sum(self.patches[: step_in_epoch - self.begun_at])
+
+    def learning_rate(self, step_in_epoch: int) -> float:
+        """Of that step; of the next one where none was left to take."""
+        return self.learning_rates[max(0, step_in_epoch - self.begun_at - 1)]
+
+
+def rest_of_epoch(plan: Plan, rank: int, state: State) -> Rest:
+    """What is left of the epoch in which a run stands, whatever ranks have had their part of it.
+
+    The learning rate follows the steps still to come at the present number of ranks, counted
+    back from the end of the run: so it falls to its end whatever ran before.
+    """
+    parts = [schedule.Part(**part) for part in state.parts]
+    num_left = len(schedule.patches_left(plan.num_patches, parts, epoch=state.epoch))
+    rows, done = plan.rows(rank, state.epoch, parts), state.steps_in_part()
+    patches = plan.patches_per_step(num_left)
+    left = len(rows) - done
+    last = state.step_in_epoch + left
+    to_come = left + max(0, plan.config.epochs - state.epoch - 1) * plan.steps_per_epoch
+    if plan.config.max_steps is not None:
+        to_come = min(to_come, plan.config.max_steps - state.step)
+    left = max(0, min(left, to_come))
+    first = plan.total_steps - to_come
+    return Rest(
+        epoch=state.epoch,
+        rows=rows[done : done + left],
+        patches=patches[done : done + left],
+        learning_rates=[plan.learning_rate(first + step) for step in range(left + 1)],
+        begun_at=state.step_in_epoch,
+        patches_before=plan.num_patches - num_left + sum(patches[:done]),
+        last=last,
+    )
+
+
+def patches_to_read(plan: Plan, rank: int, state: State) -> np.ndarray:
+    """(n,) sorted: all that a rank reads from where a run stands to its end.
+
+    Its own part, and what else it was dealt where ranks have changed in the middle of an epoch.
+    """
+    rows = rest_of_epoch(plan, rank, state).rows
+    return np.union1d(plan.training_patches(rank), rows[rows != schedule.PAD])

@@ -1,4 +1,4 @@
-"""One training step and one validation step, as TensorFlow graphs that take patches from disk.
+"""One training step, as a TensorFlow graph that takes patches from disk.
 
 The clock is read inside the graph: at the start, when this rank's own gradients are all there, and
 when the sums over ranks have come. The time between the last two is communication that computing
@@ -8,14 +8,36 @@ did not hide, waiting for slower ranks included.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from cloudmask.data.patchset.encoding import FILL
 from cloudmask.model.decode import decode
-from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
+from cloudmask.model.losses import cross_entropy
+from cloudmask.train.batches import Input
 from cloudmask.train.ranks import Ranks
+
+
+class StepResult(NamedTuple):
+    """What a step has come to: the first four are sums over all ranks."""
+
+    loss_sum: float
+    """over the labelled pixels"""
+    loss_count: float
+    """their number"""
+    stop_requests: float
+    """ranks that were asked to stop"""
+    hosts_changed: float
+    """ranks that know of hosts that came or shall go"""
+    compute_seconds: float
+    exposed_seconds: float
+    """of communication that this rank's computing did not hide"""
+
+
+Step = Callable[[Input, float, bool, bool], StepResult]
+"""(batch, learning rate, asked to stop, hosts changed): one step of all ranks; collective"""
 
 
 class _TimedTape(tf.GradientTape):
@@ -44,13 +66,8 @@ def make_train_step(
     clip_offset: int,
     pixels: int,
     xla: bool = False,
-) -> Callable[..., tf.Tensor]:
-    """A function (image, scale, offset, label, learning rate, wish to stop) -> (5,) float64.
-
-    It returns the loss summed over the labelled pixels of all ranks, their number, the sum of the
-    ranks' wishes (float64, see preemption.py), and this rank's seconds of computing and of exposed
-    communication. `pixels` is that of a full global batch: it only keeps sums of float16 gradients
-    small.
+) -> Step:
+    """The step of a network. `pixels`, of a full global batch, keeps sums of float16 small.
 
     With `xla` the forward and backward pass are compiled as one; Horovod cannot be in it. So all
     gradients are there before the first one travels, and no communication hides behind computing.
@@ -87,13 +104,13 @@ def make_train_step(
     compute = one_after_the_other if xla else overlapping
 
     @tf.function(reduce_retracing=True)
-    def train_step(image, scale, offset, label, learning_rate, wish):
+    def graph(image, scale, offset, label, learning_rate, flags):
         began = tf.timestamp()
         with tf.control_dependencies([began]):
             image = tf.identity(image)
         loss, count, gradients, local_seconds = compute(image, scale, offset, label)
-        mine = tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64), wish])
-        total = ranks.sum(mine, name="loss")
+        mine = tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)])
+        total = ranks.sum(tf.concat([mine, flags], axis=0), name="loss")
         arrived = _clock(gradients)
         share = tf.cast(pixels / tf.maximum(total[1], 1.0), tf.float32)
         optimizer.learning_rate.assign(learning_rate)
@@ -104,22 +121,18 @@ def make_train_step(
             seconds = tf.stack([local_seconds - began, arrived - local_seconds])
         return tf.concat([total, seconds], axis=0)
 
-    return train_step
+    def step(
+        batch: Input, learning_rate: float, stop: bool = False, hosts_changed: bool = False
+    ) -> StepResult:
+        numbers = graph(
+            *(batch.image, batch.scale, batch.offset, batch.label),
+            *(tf.constant(learning_rate, tf.float32), as_flags(stop, hosts_changed)),
+        )
+        return StepResult(*numbers.numpy().tolist())
+
+    return step
 
 
-def make_validation_step(
-    model: keras.Model, *, class_weights: Sequence[float], clip_offset: int, num_classes: int
-) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    """A function (image, scale, offset, label) -> (2,) float64 loss sum and count, (K, K) counts.
-
-    The confusion counts are of every labelled pixel; the loss leaves out the clipped frame.
-    """
-
-    @tf.function(reduce_retracing=True)
-    def validation_step(image, scale, offset, label):
-        logits = model(decode(image, scale, offset, fill=FILL), training=False)
-        loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
-        counts = confusion_counts(label, predicted_class(logits), num_classes)
-        return tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)]), counts
-
-    return validation_step
+def as_flags(stop: bool, hosts_changed: bool) -> tf.Tensor:
+    """(2,) float64, to be summed over the ranks beside the loss."""
+    return tf.constant([float(stop), float(hosts_changed)], tf.float64)

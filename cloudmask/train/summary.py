@@ -8,22 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from cloudmask.cli.options import TrainConfig
 from cloudmask.record import commit, now, settings, versions
-from cloudmask.train import timing
+from cloudmask.text import plural
+from cloudmask.train.journal import COLUMNS
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.state import State
 
 VERSION = 1
+WARMUP_STEPS = 5
 
 
 def opening_lines(plan: Plan, ranks: Ranks) -> str:
     """What is about to run, with every derived value."""
     lines = [
-        f"{ranks.size} rank{'s' if ranks.size > 1 else ''} ({ranks.controller}, "
+        f"{plural(ranks.size, 'rank')} ({ranks.controller}, "
         f"{ranks.threads} threads each) on {ranks.device}, {plan.precision}",
         f"{plan.num_patches} training and {plan.num_valid} validation patches of "
         f"{plan.patchset.patch_size} x {plan.patchset.patch_size} x {len(plan.info.channels)}; "
@@ -38,23 +40,23 @@ def opening_lines(plan: Plan, ranks: Ranks) -> str:
 
 
 def make(
-    config: TrainConfig,
+    plan: Plan,
     ranks: Ranks,
     state: State,
     *,
     seconds: dict[str, float],
     times: Sequence[np.ndarray],
     placement: Sequence[dict[str, Any]],
-    derived: dict[str, Any],
-    stopped_by: str,
+    size: dict[str, int],
 ) -> dict[str, Any]:
     """Everything `scaling` and people read; `times` and `placement` have one entry per rank."""
+    config = plan.config
     epoch_seconds = [record["train_seconds"] for record in state.history]
     return {
         "format": "cloudmask-summary",
         "version": VERSION,
         "status": "finished",
-        "stopped_by": stopped_by,
+        "stopped_by": state.end(config),
         "date": now(),
         "commit": commit(),
         "versions": versions(),
@@ -71,7 +73,9 @@ def make(
         "placement": list(placement),
         "seed": config.seed,
         "config": asdict(config),
-        **derived,
+        "init": state.init,
+        **_derived(plan),
+        **size,
         "epochs_run": len(state.history),
         "steps_run": state.step,
         "patches_trained": state.patches_trained,
@@ -80,7 +84,7 @@ def make(
             "first_epoch": epoch_seconds[0] if epoch_seconds else None,
             "steady_epoch": statistics.median(epoch_seconds[1:]) if epoch_seconds[1:] else None,
         },
-        **timing.summarise(times),
+        **summarise(times),
         "final": state.history[-1] if state.history else None,
         "best": state.best,
         "target": state.target,
@@ -89,7 +93,7 @@ def make(
     }
 
 
-def derived(plan: Plan) -> dict[str, Any]:
+def _derived(plan: Plan) -> dict[str, Any]:
     """The plan as summary.json records it."""
     return {
         "global_batch": plan.global_batch,
@@ -106,22 +110,50 @@ def derived(plan: Plan) -> dict[str, Any]:
     }
 
 
-def epoch_line(
-    record: dict[str, Any], *, epochs: int, num_ranks: int, emulated: str | None = None
-) -> str:
-    """One line for people; of an emulated device its name stands where the loss would."""
-    parts = [f"epoch {record['epoch']}/{epochs}", emulated or loss_text(record["loss"])]
-    valid = record.get("valid")
-    if valid and not emulated:
-        parts.append(f"validation loss {valid['loss']:.4f}")
-        parts.append(f"accuracy {valid['accuracy']:.4f} (majority {valid['majority']:.4f})")
-    parts.append(f"{record['patches_per_second']:.2f} patches/s")
-    parts.append(f"{num_ranks} rank{'s' if num_ranks > 1 else ''}")
-    return " | ".join(parts)
+def size(model: keras.Model) -> dict[str, int]:
+    """Parameters that are trained, and the bytes of gradients that a step sums over the ranks."""
+    values = [variable.value for variable in model.trainable_variables]
+    return {
+        "parameters": sum(int(np.prod(value.shape)) for value in values),
+        "gradient_bytes": sum(int(np.prod(v.shape)) * v.dtype.size for v in values),
+    }
 
 
-def loss_text(loss: float | None) -> str:
-    return "no loss" if loss is None else f"loss {loss:.4f}"
+def summarise(times: Sequence[np.ndarray]) -> dict[str, object]:
+    """StepTimes.array() of every rank -> rates and times per step.
+
+    A step takes as long as its slowest rank; the rate is total patches over total time, beside
+    the median and percentiles of the single steps. The first steps, which trace the graph and fill
+    caches, are left out; of a very short run at most half.
+    """
+    every = np.stack(times)
+    warmup = min(WARMUP_STEPS, every.shape[1] // 2)
+    steady = every[:, warmup:]
+    if steady.shape[1] == 0:
+        return {"warmup_steps": warmup, "steps": 0, "patches_per_second": None, "per_step": None}
+    step_seconds = steady[:, :, 1].max(axis=0)
+    patches = steady[:, :, 0].sum(axis=0)
+    rates = patches / step_seconds
+    per_step = {}
+    for column, name in enumerate(COLUMNS, start=1):
+        values = steady[:, :, column]
+        per_step[name] = {
+            "median": float(np.median(values)),
+            "mean": float(values.mean()),
+            "slowest_rank": float(values.mean(axis=1).max()),
+            "mean_rank": float(values.mean(axis=1).mean()),
+        }
+    return {
+        "warmup_steps": warmup,
+        "steps": int(steady.shape[1]),
+        "patches_per_second": {
+            "overall": float(patches.sum() / step_seconds.sum()),
+            "median": float(np.median(rates)),
+            "p05": float(np.percentile(rates, 5)),
+            "p95": float(np.percentile(rates, 95)),
+        },
+        "per_step": per_step,
+    }
 
 
 def closing_lines(summary: dict[str, Any], out: Path) -> str:

@@ -11,31 +11,40 @@ import numpy as np
 import tensorflow as tf
 
 from cloudmask import metrics
+from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.reader import PatchReader
-from cloudmask.train.input_pipeline import Source, read_ahead
+from cloudmask.model.decode import decode
+from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
+from cloudmask.train.batches import Source, read_ahead
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.stall import Watch
-from cloudmask.train.step import make_validation_step
+
+Validate = Callable[[], dict[str, Any]]
+"""measures the whole validation split; collective"""
 
 
-def make_validation(
-    plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch
-) -> Callable[[], dict[str, Any]]:
-    """A function that measures the whole validation split: sums over ranks, divided once."""
-    step = make_validation_step(
-        model,
-        class_weights=plan.class_weights,
-        clip_offset=plan.config.clip_offset,
-        num_classes=len(plan.info.classes),
-    )
+def make_validation(plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch) -> Validate:
+    """The measurement of a network. The loss leaves out the clipped frame, the counts do not."""
+    weights, clip = plan.class_weights, plan.config.clip_offset
+
+    @tf.function(reduce_retracing=True)
+    def step(image, scale, offset, label):
+        logits = model(decode(image, scale, offset, fill=FILL), training=False)
+        loss, count = cross_entropy(logits, label, weights=weights, clip_offset=clip)
+        counts = confusion_counts(label, predicted_class(logits), len(plan.info.classes))
+        return tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)]), counts
+
     return validation_by(step, plan, ranks, watch)
 
 
 def validation_by(
     step: Callable[..., tuple[tf.Tensor, tf.Tensor]], plan: Plan, ranks: Ranks, watch: Watch
-) -> Callable[[], dict[str, Any]]:
-    """The same with any step that takes and gives what `step.make_validation_step`'s does."""
+) -> Validate:
+    """The measurement by a function (image, scale, offset, label) of an Input.
+
+    It returns (2,) float64, the loss summed over pixels and their number, and (K, K) counts.
+    """
     classes = plan.info.classes
     rows = plan.validation_rows(ranks.rank)
 

@@ -1,4 +1,4 @@
-"""Going on from checkpoints, in one process; killed runs are in test_train.py and its mpi twin."""
+"""Starting from models and going on from checkpoints; killed runs are in test_train*.py."""
 
 import dataclasses
 
@@ -8,12 +8,13 @@ import pytest
 import tiny
 
 from cloudmask.cli.options import TrainConfig
-from cloudmask.train import checkpoint, network, resume
-from cloudmask.train.epoch import rest_of_epoch
+from cloudmask.files import sha256_of
+from cloudmask.model import keras_file
+from cloudmask.train import begin, checkpoint
+from cloudmask.train.folder import RunFolder
 from cloudmask.train.plan import make_plan
-from cloudmask.train.runfolder import RunFolder
 from cloudmask.train.schedule import PAD
-from cloudmask.train.state import State
+from cloudmask.train.state import State, rest_of_epoch
 
 RANKS = tiny.pretended_ranks(size=2, local_size=2)
 
@@ -34,7 +35,7 @@ class Run:
         self.ranks = ranks
         self.plan = make_plan(self.config, ranks)
         self.folder = RunFolder(out)
-        self.model, self.optimizer = network.build(self.config, self.plan)
+        self.model, self.optimizer = begin.build_network(self.plan)
         self.state = State()
         self.randomise(seed)
 
@@ -53,13 +54,14 @@ class Run:
         self.save()
 
     def save(self):
-        resume.save(self.plan, self.ranks, self.folder, self.state, self.model, self.optimizer)
+        place = self.folder.checkpoints, self.state, self.model, self.optimizer
+        checkpoint.take(self.plan, self.ranks, *place)
 
     def restore(self):
-        return resume.restore(self.plan, self.ranks, self.folder, self.model, self.optimizer)
+        return begin.start(self.plan, self.ranks, self.folder, self.model, self.optimizer)
 
     def bits(self):
-        return [array.tobytes() for array in resume.arrays(self.model, self.optimizer).values()]
+        return [array.tobytes() for array in checkpoint.arrays(self.model, self.optimizer).values()]
 
 
 def damage(run, step):
@@ -88,6 +90,7 @@ def test_state_weights_and_optimizer_come_back_bit_for_bit(patchset, tmp_path):
         target={"accuracy": 0.9, "epoch": 1, "seconds": 2.5},
         elapsed_seconds=12.25,
         resets=[{"step": 7, "lost": ["a"]}],
+        init={"path": "run/model.keras", "sha256": "cafe"},
     )
     run.save()
     other = Run(patchset, tmp_path, dropout=(0.1, 0.1), seed=99)
@@ -96,9 +99,90 @@ def test_state_weights_and_optimizer_come_back_bit_for_bit(patchset, tmp_path):
     assert other.bits() == run.bits()
 
 
+# --- Starting from the weights of a trained model -------------------------------------------------
+
+
+@pytest.fixture
+def trained(patchset, tmp_path):
+    """A model of random weights, of the same kind as `Run`'s; and what it is."""
+    run = Run(patchset, tmp_path / "trained", seed=7)
+    path = tmp_path / "trained.keras"
+    keras_file.save(path, [v.numpy() for v in run.model.trainable_variables], run.plan.info)
+    return path, run
+
+
+def test_a_run_starts_from_the_weights_of_a_model_and_with_its_own_optimizer(
+    patchset, tmp_path, trained, capsys
+):
+    path, other = trained
+    run = Run(patchset, tmp_path / "run", resume=False, init=path, seed=8)
+    before = [v.numpy().tobytes() for v in run.optimizer.variables]
+    state = run.restore()
+    assert state == State(init={"path": str(path), "sha256": sha256_of(path)})
+    for mine, theirs in zip(run.model.variables, other.model.variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert [v.numpy().tobytes() for v in run.optimizer.variables] == before
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == f"starting from the weights of {path} (sha256 {sha256_of(path)[:16]})"
+
+
+def test_the_input_is_normalised_as_the_new_patch_set_asks(patchset, tmp_path, trained):
+    path, _ = trained
+    run = Run(patchset, tmp_path / "run", init=path, fixed_mean=(1, 2, 3), fixed_std=(4, 5, 6))
+    layer = run.model.get_layer("normalise")
+    scale = layer.scale
+    run.restore()
+    assert run.model.get_layer("normalise").scale == scale == pytest.approx([1 / 4, 1 / 5, 1 / 6])
+
+
+def test_a_checkpoint_goes_before_a_model_to_start_from(patchset, tmp_path, trained, capsys):
+    path, _ = trained
+    run = Run(patchset, tmp_path / "run", init=path)
+    run.state = run.restore()
+    run.step(3)
+    expected = run.bits()
+    again = Run(patchset, tmp_path / "run", init=path, seed=9)
+    capsys.readouterr()
+    assert again.restore() == run.state
+    assert again.bits() == expected
+    assert f"--init {path} is not read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"widths": (4, 16)}, "widths 4, 8 there and 4, 16 here"),
+        (
+            {"other": "channels"},
+            "channels reflectance, warm, hot there and reflectance, ",
+        ),
+        ({"other": "classes"}, "classes class 0, ice there and class 0, class 1 here"),
+    ],
+)
+def test_a_model_of_another_kind_is_no_start(patchset, tmp_path, trained, settings, message):
+    path, run = trained
+    settings = dict(settings)
+    if other := settings.pop("other", None):
+        last = {"channels": "hot", "classes": "ice"}[other]
+        names = (*getattr(run.plan.info, other)[:-1], last)
+        info = dataclasses.replace(run.plan.info, **{other: names})
+        keras_file.save(path, [v.numpy() for v in run.model.trainable_variables], info)
+    with pytest.raises(ValueError, match=f"does not fit this run: {message}"):
+        Run(patchset, tmp_path / "run", init=path, **settings).restore()
+
+
+def test_a_model_that_is_not_there_is_no_start(patchset, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(ValueError, match="is not a finished run"):
+        Run(patchset, tmp_path / "run", init=tmp_path / "nothing").restore()
+
+
+# --- What is saved and what comes back ------------------------------------------------------------
+
+
 def test_every_variable_of_model_and_optimizer_is_saved(patchset, tmp_path):
     run = Run(patchset, tmp_path, dropout=(0.1, 0.1))
-    names = list(resume.arrays(run.model, run.optimizer))
+    names = list(checkpoint.arrays(run.model, run.optimizer))
     assert len(names) == len(run.model.variables) + len(run.optimizer.variables)
     assert sum("seed_generator" in name for name in names) == 3, "the random state of each dropout"
     assert {"adam/iteration", "adam/learning_rate"} <= set(names)
@@ -235,12 +319,12 @@ def test_best_weights_are_those_of_the_best_checkpoint(patchset, tmp_path):
     best = [v.numpy() for v in run.model.trainable_variables]
     run.step(4, best=2)
     run.step(6, best=2)
-    found = resume.best_weights(run.folder, run.model, run.state)
+    found = checkpoint.best_weights(run.folder.checkpoints, run.model, run.state)
     assert [w.tobytes() for w in found] == [w.tobytes() for w in best]
 
 
 def test_best_weights_without_validation_are_the_last_ones(patchset, tmp_path):
     run = Run(patchset, tmp_path)
     last = [v.numpy().tobytes() for v in run.model.trainable_variables]
-    found = resume.best_weights(run.folder, run.model, run.state)
+    found = checkpoint.best_weights(run.folder.checkpoints, run.model, run.state)
     assert [w.tobytes() for w in found] == last

@@ -19,6 +19,7 @@ import numpy as np
 from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
+from cloudmask.train.plan import Plan
 from cloudmask.train.schedule import PAD
 
 
@@ -99,6 +100,15 @@ class Augmentation:
         if change.flip:
             image, label = image[:, ::-1], label[:, ::-1]
         return image, *self.decoding(change, scale, offset), label
+
+
+def augmentation(plan: Plan) -> Augmentation | None:
+    """What the options ask for; None with --no-augment."""
+    config, info = plan.config, plan.info
+    if not config.augment:
+        return None
+    mean, std = (np.asarray(values, np.float32) for values in (info.mean, info.std))
+    return Augmentation(mean, std, config.augment_gain, config.augment_shared, config.seed)
 
 
 class Batches(Protocol):

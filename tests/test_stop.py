@@ -1,4 +1,4 @@
-"""Runs that are told to stop, by real signals to real ranks, and go on to the same bits."""
+"""Runs that are asked to stop, by real signals to real ranks, and go on to the same bits."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from cloudmask.cli import errors
-from cloudmask.train.preemption import listening
+from cloudmask.train.stop import listening
 
 FAST = ("--epochs", 3, "--batch-size", 2, "--widths", 4, 8, "--precision", "float32")
 FAST = (*FAST, "--no-tensorboard", "--threads", 1)
@@ -19,25 +19,25 @@ STEPS = 15
 
 def test_a_signal_raises_a_flag_and_the_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
-    with listening() as wish:
-        assert float(wish) == 0
+    with listening() as request:
+        assert not request
         os.kill(os.getpid(), signal.SIGUSR1)
-        assert float(wish) == 1
-        assert wish.name == "SIGUSR1"
+        assert request
+        assert request.signal == "SIGUSR1"
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_second_signal_changes_nothing():
-    with listening() as wish:
+    with listening() as request:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):
             os.kill(os.getpid(), number)
-        assert float(wish) == 1
-        assert wish.name == "SIGTERM"
+        assert request
+        assert request.signal == "SIGTERM"
 
 
 @pytest.fixture(scope="module")
 def patchset(tmp_path_factory):
-    return tiny.make_patchset(tmp_path_factory.mktemp("preemption") / "set")
+    return tiny.make_patchset(tmp_path_factory.mktemp("stop") / "set")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def whole(patchset):
 
 
 def last_rank(process):
-    """The process of the last rank, which hears a signal that no other rank hears."""
+    """The process of the last rank, which gets a signal that no other rank gets."""
     pids = [process.pid, *tiny.descendants(process.pid)]
     return [pid for pid in pids if program(pid).endswith("train_hvd.py")][-1]
 
@@ -95,7 +95,7 @@ def check_stopped_and_resumed(folder, patchset, whole, *, err, ranks, step=None)
         (2, "horovodrun --gloo", signal.SIGUSR1, 1),
     ],
 )
-def test_one_rank_that_is_told_stops_all_and_the_run_goes_on_to_the_same_bits(
+def test_one_rank_that_is_asked_stops_all_and_the_run_goes_on_to_the_same_bits(
     tmp_path, patchset, whole, ranks, by, number, code
 ):
     program = tiny.ROOT / "train_hvd.py"
@@ -118,10 +118,10 @@ def test_one_rank_that_is_told_stops_all_and_the_run_goes_on_to_the_same_bits(
         (f"step:{STEPS - 1}", STEPS, 1),  # the epoch is left to close
     ],
 )
-def test_run_that_is_told_at_an_awkward_moment_goes_on_to_the_same_bits(
+def test_run_that_is_stopped_at_an_awkward_moment_goes_on_to_the_same_bits(
     tmp_path, patchset, whole, when, step, ranks
 ):
     words = ("--data", patchset, *FAST, "--out", tmp_path)
-    ended = tiny.finish(tiny.start(tiny.ROOT / "tests" / "told.py", when, *words, ranks=ranks))
+    ended = tiny.finish(tiny.start(tiny.ROOT / "tests" / "stopped.py", when, *words, ranks=ranks))
     assert ended.code == errors.STOPPED, ended.err
     check_stopped_and_resumed(tmp_path, patchset, whole, err=ended.err, ranks=ranks, step=step)

@@ -8,7 +8,7 @@ import tiny
 from cloudmask.data.patchset.encoding import FILL, decode
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
-from cloudmask.train.input_pipeline import Augmentation, Source, read_ahead
+from cloudmask.train.batches import Augmentation, Source, read_ahead
 from cloudmask.train.schedule import PAD, epoch_plan
 
 CHANNELS = len(tiny.CHANNELS)

@@ -1,0 +1,235 @@
+"""How a run, or with other ranks the rest of it, begins: from its options to the first step.
+
+Each beginning is collective, and an error on any rank ends it on all of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from cloudmask.cli.errors import AgreedError, StoppedError
+from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.model import PatchSet
+from cloudmask.data.patchset.open import verify_files
+from cloudmask.files import sha256_of
+from cloudmask.model import keras_file, precision
+from cloudmask.record import say
+from cloudmask.train import checkpoint, device_cache, emulate, staging
+from cloudmask.train.elastic import Elastic
+from cloudmask.train.folder import RunFolder
+from cloudmask.train.plan import Plan, make_plan
+from cloudmask.train.ranks import Ranks
+from cloudmask.train.staging import Staged
+from cloudmask.train.stall import Watch
+from cloudmask.train.state import Rest, State, rest_of_epoch
+from cloudmask.train.step import StepResult
+from cloudmask.train.stop import StopRequest
+from cloudmask.train.summary import opening_lines
+from cloudmask.train.validation import Validate
+
+Network = tuple[keras.Model, keras.optimizers.Optimizer]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as one set of ranks trains it; the same on each, but for who it is."""
+
+    config: TrainConfig
+    ranks: Ranks
+    folder: RunFolder
+    stop: StopRequest
+    watch: Watch
+    elastic: Elastic
+    plan: Plan
+    state: State
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    staged: Staged | None
+    going_on: bool
+    """after other ranks, in the same processes"""
+    finished: bool
+    """there is nothing left to do, and it has all been written"""
+
+    def epochs_left(self) -> Iterator[Rest]:
+        """What is left of each epoch, one after the other, until a reason to end.
+
+        A run that was killed after its last checkpoint, in mid-epoch, has this one still to close.
+        """
+        while self.state.end(self.config) is None or self.state.step_in_epoch:
+            yield rest_of_epoch(self.plan, self.ranks.rank, self.state)
+
+    def elapsed_seconds(self) -> float:
+        """Since the run's first part was started."""
+        return self.elastic.seconds["before_resume"] + time.time() - self.elastic.started
+
+    def check_finite(self, result: StepResult) -> None:
+        if not math.isfinite(result.loss_sum):
+            where = self.state.step, self.folder.checkpoints
+            raise AgreedError(checkpoint.not_finite("the loss is", *where))
+
+    def obey(self, result: StepResult, rest: Rest) -> bool:
+        """Save, stop and commit where that is called for after a step; returns if it was.
+
+        Decided from sums over all ranks, so all do the same after the same step.
+        """
+        step, inside = self.state.step, self.state.step_in_epoch < rest.last
+        stop, changed = result.stop_requests > 0, result.hosts_changed > 0
+        save = stop or changed or (inside and self.plan.saves_after(step))
+        commit = changed or self.elastic.commits_after(step)
+        if save:
+            self.save()
+        if stop:
+            raise StoppedError(
+                f"stopped by a signal after step {step}, with a checkpoint in "
+                f"{self.folder.checkpoints}; the same command with --resume goes on"
+            )
+        if commit:
+            self.elastic.commit(self.state, changed=changed)
+        return save or commit
+
+    def end_epoch(self, rest: Rest, validate: Validate) -> None:
+        """Validate and close the epoch, with a checkpoint if none of its steps is missing."""
+        done, valid = self.state.step_in_epoch, None
+        if self.plan.validates_after(rest.epoch + 1):
+            began = time.perf_counter()
+            valid = validate()
+            self.elastic.seconds["validation"] += time.perf_counter() - began
+        patches, learning_rate = rest.patches_up_to(done), rest.learning_rate(done)
+        self.state.end_epoch(valid, patches=patches, learning_rate=learning_rate)
+        self.state.note_target(self.config, self.elapsed_seconds())
+        if done == rest.last:
+            self.save()
+
+    def save(self) -> None:
+        """A checkpoint by rank 0; collective."""
+        self.ranks.on_all(self._save, name="save")
+
+    def _save(self) -> None:
+        self.watch.at("checkpoint of step", self.state.step)
+        began = time.perf_counter()
+        if self.ranks.is_root:
+            self.state.elapsed_seconds = self.elapsed_seconds()
+            place = self.folder.checkpoints, self.state, self.model, self.optimizer
+            checkpoint.take(self.plan, self.ranks, *place)
+        self.elastic.seconds["checkpoints"] += time.perf_counter() - began
+
+
+def begin(
+    config: TrainConfig,
+    ranks: Ranks,
+    folder: RunFolder,
+    stop: StopRequest,
+    watch: Watch,
+    elastic: Elastic,
+    *,
+    build: Callable[[Plan], Network],
+) -> Run:
+    """Plan, claim the folder, check the patches, and take over where a run stood."""
+    plan = ranks.on_all(lambda: make_plan(config, ranks), name="plan")
+    ranks = emulate.named(ranks, config)
+    going_on = elastic.meet(ranks)
+    resume = config.resume or going_on
+    ranks.on_all(lambda: folder.check(resume=resume) if ranks.is_root else None, name="folder")
+    if not config.resume:
+        _claim(folder, config, ranks)
+    ranks.on_all(lambda: device_cache.check_room(plan, ranks), name="cache")
+    if config.verify and not config.stage and not going_on:
+        ranks.on_all(lambda: _verify(plan.patchset, ranks, watch), name="verify")
+    ranks.say(opening_lines(plan, ranks))
+    watch.at("start of training")
+
+    precision.use(plan.precision)
+    elastic.network = ranks.on_all(lambda: elastic.network or build(plan), name="model")
+    model, optimizer = elastic.network
+
+    def take_over() -> State:
+        if going_on:
+            return elastic.restore(plan, ranks)
+        return start(plan, ranks, folder, model, optimizer)
+
+    state = ranks.on_all(take_over, name="restore")
+    variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
+    ranks.broadcast_variables(variables)
+    state = ranks.broadcast(state, name="state")
+    elastic.begin(plan, ranks, variables, state)
+    ended = state.end(config) is not None
+    finished = ranks.broadcast(ended and folder.finished(), name="finished")
+    if config.resume and not finished:
+        _claim(folder, config, ranks)
+    staged = None
+    if config.stage and not finished:
+        plan, staged = staging.stage(plan, ranks, state, watch)
+        ranks.say(staged.line())
+    where = (config, ranks, folder, stop, watch, elastic)
+    return Run(*where, plan, state, model, optimizer, staged, going_on, finished)
+
+
+def build_network(plan: Plan) -> Network:
+    """Untrained, the same on every rank."""
+    keras.utils.set_random_seed(plan.config.seed)
+    model = keras_file.build(plan.info, seed=plan.config.seed)
+    # Checkpoints know variables by their names: Keras would number those of a second run.
+    optimizer = keras.optimizers.Adam(plan.config.lr, name="adam")
+    if plan.precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
+    optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def start(
+    plan: Plan,
+    ranks: Ranks,
+    folder: RunFolder,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+) -> State:
+    """On rank 0: from the newest checkpoint, from the weights of --init, or from the beginning."""
+    if not ranks.is_root:
+        return State()
+    init = plan.config.init
+    if plan.config.resume:
+        state = checkpoint.restore(plan, ranks, folder.checkpoints, model, optimizer)
+        if state is not None:
+            if init:
+                say(f"--init {init} is not read: the checkpoint goes before it")
+            return state
+        say(f"no checkpoint in {folder.checkpoints}: starting at the beginning")
+    return State(init=_initialise(init, plan, model) if init else None)
+
+
+def _initialise(run_or_model: Path, plan: Plan, model: keras.Model) -> dict[str, str]:
+    """Take over the weights of a trained model; ValueError if it is of another kind."""
+    path = keras_file.path_of(run_or_model)
+    weights, info = keras_file.read(path)
+    different = [
+        f"{name} {', '.join(map(str, there))} there and {', '.join(map(str, here))} here"
+        for name in ("channels", "classes", "widths")
+        if (there := getattr(info, name)) != (here := getattr(plan.info, name))
+    ]
+    if different:
+        raise ValueError(f"--init {path} does not fit this run: {'; '.join(different)}")
+    keras_file.assign(model, weights)
+    checksum = sha256_of(path)
+    say(f"starting from the weights of {path} (sha256 {checksum[:16]})")
+    return {"path": str(path), "sha256": checksum}
+
+
+def _claim(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
+    ranks.on_all(lambda: folder.begin(config) if ranks.is_root else None, name="begin")
+    folder.claimed = True
+
+
+def _verify(patchset: PatchSet, ranks: Ranks, watch: Watch) -> None:
+    files = [entry for split in patchset.splits.values() for entry in split.files]
+    for file in files[ranks.rank :: ranks.size]:
+        watch.at("checksum of", file.path)
+        problems = verify_files(patchset, [file])
+        if problems:
+            raise ValueError(f"{problems[0]}; prepare the patch set again")
+    watch.at("checksums of other ranks")

@@ -1,0 +1,148 @@
+"""What a run tells while it trains: a bar and lines, events, curves; and the times of every rank.
+
+Off the root all are silent but the times, which each rank writes to a file of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from cloudmask.cli.options import TrainConfig
+from cloudmask.record import EventLog
+from cloudmask.text import plural
+from cloudmask.train.batches import Input
+from cloudmask.train.folder import RunFolder
+from cloudmask.train.ranks import Ranks
+from cloudmask.train.state import Rest, State
+from cloudmask.train.step import StepResult
+
+COLUMNS = ("step_seconds", "data_wait_seconds", "compute_seconds", "exposed_communication_seconds")
+
+
+class StepTimes:
+    """Seconds of each step on this rank."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[float, ...]] = []
+        """epoch, patches, and the COLUMNS"""
+
+    def add(self, epoch: int, patches: int, row: tuple[float, float, float, float]) -> None:
+        self._rows.append((epoch, patches, *row))
+
+    def array(self) -> np.ndarray:
+        """(steps, 1 + len(COLUMNS)) float64: patches, then the columns."""
+        return np.array(self._rows, np.float64).reshape(-1, 2 + len(COLUMNS))[:, 1:]
+
+    def append_to(self, path: Path, epoch: int, *, device: str) -> None:
+        """One JSON line with an epoch's steps, and on which device they ran."""
+        rows = [row for row in self._rows if row[0] == epoch]
+        record: dict[str, object] = {"epoch": epoch + 1, "device": device}
+        record["patches"] = [row[1] for row in rows]
+        for column, name in enumerate(COLUMNS, start=2):
+            record[name] = [round(row[column], 6) for row in rows]
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+class Journal:
+    """To be closed at the end."""
+
+    def __init__(self, config: TrainConfig, ranks: Ranks, folder: RunFolder) -> None:
+        self.times = StepTimes()
+        self._config, self._ranks, self._folder = config, ranks, folder
+        self._clock = time.perf_counter()
+        self._events = EventLog(folder.events) if ranks.is_root else None
+        curves = folder.tensorboard / "emulated" if config.emulate else folder.tensorboard
+        drawn = config.tensorboard and ranks.is_root
+        self._curves = tf.summary.create_file_writer(str(curves)) if drawn else None
+
+    def close(self) -> None:
+        for file in (self._events, self._curves):
+            if file is not None:
+                file.close()
+
+    def event(self, event: str, **values: object) -> None:
+        if self._events is not None:
+            self._events.write(event, **values)
+
+    @contextlib.contextmanager
+    def steps(self, rest: Rest, state: State) -> Iterator[None]:
+        """Around the steps of an epoch: their bar, and their times once all are taken."""
+        with tqdm(
+            total=rest.last,
+            initial=state.step_in_epoch,
+            desc=f"epoch {rest.epoch + 1}/{self._config.epochs}",
+            unit="step",
+            leave=False,
+            disable=not (self._ranks.is_root and sys.stderr.isatty()),
+        ) as self._bar:
+            self._clock = time.perf_counter()
+            yield
+        path = self._folder.rank_file(self._ranks.rank)
+        self.times.append_to(path, rest.epoch, device=self._ranks.device)
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or since the epoch's steps began."""
+        before, self._clock = self._clock, time.perf_counter()
+        return self._clock - before
+
+    def step(self, state: State, batch: Input, result: StepResult, seconds: float) -> None:
+        row = (seconds, batch.wait_seconds, result.compute_seconds, result.exposed_seconds)
+        self.times.add(state.epoch, batch.num_patches, row)
+        self.event("step", step=state.step, loss=state.last_loss, seconds=seconds)
+        self._bar.set_postfix_str(loss_text(state.last_loss), refresh=False)
+        self._bar.update()
+
+    def epoch(self, state: State) -> None:
+        """Of the epoch that was just closed."""
+        record = state.history[-1]
+        self.event("epoch", device=self._ranks.device, **record)
+        if self._curves is not None:
+            with self._curves.as_default():
+                for name, value in scalars(record).items():
+                    tf.summary.scalar(name, value, step=record["epoch"])
+            self._curves.flush()
+        device = f"device {self._ranks.device}" if self._config.emulate else None
+        epochs, size = self._config.epochs, self._ranks.size
+        self._ranks.say(epoch_line(record, epochs=epochs, num_ranks=size, emulated=device))
+
+
+def scalars(record: dict[str, Any]) -> dict[str, float]:
+    """An epoch's points on the curves of TensorBoard."""
+    valid = record["valid"] or {}
+    measured = ("loss", "accuracy", "majority", "balanced_accuracy", "mean_iou")
+    values = {
+        "train/loss": record["loss"],
+        "train/learning_rate": record["learning_rate"],
+        "train/patches_per_second": record["patches_per_second"],
+        **{f"valid/{name}": valid.get(name) for name in measured},
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def epoch_line(
+    record: dict[str, Any], *, epochs: int, num_ranks: int, emulated: str | None = None
+) -> str:
+    """One line for people; of an emulated device its name stands where the loss would."""
+    parts = [f"epoch {record['epoch']}/{epochs}", emulated or loss_text(record["loss"])]
+    valid = record.get("valid")
+    if valid and not emulated:
+        parts.append(f"validation loss {valid['loss']:.4f}")
+        parts.append(f"accuracy {valid['accuracy']:.4f} (majority {valid['majority']:.4f})")
+    parts.append(f"{record['patches_per_second']:.2f} patches/s")
+    parts.append(plural(num_ranks, "rank"))
+    return " | ".join(parts)
+
+
+def loss_text(loss: float | None) -> str:
+    return "no loss" if loss is None else f"loss {loss:.4f}"
