@@ -35,5 +35,10 @@ def main(words: Sequence[str], functions: Functions | None = None) -> int:
     return 0
 
 
+def console() -> int:
+    """Entry point of the `cloudmask-train` script."""
+    return errors.run(main, sys.argv[1:], program="train_hvd.py")
+
+
 if __name__ == "__main__":
-    sys.exit(errors.run(main, sys.argv[1:], program="train_hvd.py"))
+    sys.exit(console())

@@ -15,8 +15,10 @@ import sys
 from typing import Any
 
 from benchmarks import bench
-from scaling import exposed, fits, report, results, tables
-from scaling.settings import ReportSettings
+from scaling.laws import exposed, fits
+from scaling.options import ReportOptions
+from scaling.record import store
+from scaling.report import command, tables
 
 RATES = ("1gbit", "100mbit")
 REPEATS, STEPS, BATCH, PATCH = 3, 30, 2, 128
@@ -68,7 +70,7 @@ def patches() -> str:
 
 
 def study_words(study: Any, data: str, options: tuple[str, ...], hosts: list[str]) -> list[object]:
-    """A study of weak scaling with a rank on each host, which `rank.py` binds."""
+    """A study of weak scaling with a rank on each host, which inside/rank.py binds."""
     words: list[object] = [sys.executable, "-m", "scaling", "run", "--out", study, "--ranks", 2]
     words += ["--modes", "weak", "--repeats", REPEATS, "--batch-per-rank", BATCH, "--alone", ""]
     words += ["--launcher", "horovodrun", "--hosts", ",".join(f"{name}:1" for name in hosts)]
@@ -79,8 +81,8 @@ def study_words(study: Any, data: str, options: tuple[str, ...], hosts: list[str
 
 def compare(folder: Any) -> dict[str, Any]:
     """What the study's report, which is written too, says of measured and modelled time."""
-    study = results.read(folder)
-    report.run(ReportSettings((folder,), folder / "report"))
+    study = store.read(folder)
+    command.run(ReportOptions((folder,), folder / "report"))
     law = next(one.fit for one in fits.fit_study(study) if one.key == "allreduce")
     (one,) = exposed.compare(study, law)
     (row,) = tables.exposed_table([one]).rows

@@ -21,9 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import bench
-from scaling import launch, onepoint, prepare, results, watch
-from scaling.points import Point
-from scaling.settings import RunSettings
+from scaling.measure import launch, plan_points, watch
+from scaling.measure.point import Conditions, run_point, start_environment
+from scaling.measure.points import Point
+from scaling.options import RunOptions
+from scaling.record import store
 
 STEPS, BATCH, REPEATS = 16, 2, 3
 IDLE_REPEATS, WATCHED_SECONDS, STEPS_PER_SECOND = 7, 10, 5
@@ -45,10 +47,10 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     program = [*bench.TRAIN, "--data", str(data), "--no-tensorboard", "--max-steps", str(STEPS)]
-    settings = RunSettings(
+    options = RunOptions(
         out, ranks="2", modes="weak", batch_per_rank=BATCH, launcher="mpirun", alone=""
     )
-    order, conditions = prepare.prepare(settings, program)
+    order, conditions = plan_points.prepare(options, program)
     point = next(point for point in order if point.kind == "ranks")
     direct, studied, steps = [], [], []
     for repeat in range(REPEATS):
@@ -101,18 +103,18 @@ def run_directly(program: list[str], out: Path) -> float:
     return wall - json.loads((out / "summary.json").read_text())["seconds"]["startup"]
 
 
-def run_as_point(point: Point, conditions: onepoint.Conditions, out: Path) -> tuple[float, float]:
+def run_as_point(point: Point, conditions: Conditions, out: Path) -> tuple[float, float]:
     """Seconds beyond start-up of a point with all that is done for it, and those of its steps."""
     began = time.perf_counter()
-    row = onepoint.run_point(point, conditions, out / "studied")
-    results.append(out, row)
+    row = run_point(point, conditions, out / "studied")
+    store.append(out, row)
     wall = time.perf_counter() - began
-    if row["status"] != results.OK:
+    if row["status"] != store.OK:
         raise SystemExit(f"harness_cost: the point failed: {row['error']}")
     return wall - row["startup_seconds"], row["step_seconds"]
 
 
-def idle_seconds(conditions: onepoint.Conditions, folder: Path) -> float:
+def idle_seconds(conditions: Conditions, folder: Path) -> float:
     """Seconds that a study adds to two ranks of `true`: its guard, its rank.py, its files."""
     words = launch.command(
         conditions.launcher,
@@ -136,7 +138,7 @@ def _watch(words: list[str], folder: Path, heartbeat: Path) -> None:
     watch.watch(
         [words],
         folder,
-        environment=onepoint.start_environment(),
+        environment=start_environment(),
         limits=watch.Limits(300, 7200),
         heartbeats=[heartbeat],
     )

@@ -12,13 +12,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cloudmask.version import __version__
+
 if TYPE_CHECKING:
     from cloudmask.data.patchset.open import open_patchset
     from cloudmask.data.read import read_scene
     from cloudmask.predict.masks import Mask
     from cloudmask.predict.model import Model, load
 
-__version__ = "0.1.0"
 __all__ = ["Mask", "Model", "__version__", "load", "open_patchset", "read_scene"]
 
 _HOMES = {

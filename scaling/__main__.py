@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from scaling import command
-from scaling.command import UsageError
+from cloudmask.cli import errors, flags
+from cloudmask.cli.errors import UsageError
+from scaling.options import CheckOptions, FitOptions, ReportOptions, RunOptions
 
 USAGE = """usage: python -m scaling COMMAND [OPTIONS]     (COMMAND --help lists its options)
 
@@ -27,38 +28,40 @@ def main(words: Sequence[str]) -> int:
 
 
 def run(words: Sequence[str]) -> int:
-    import scaling.study
-    from scaling.settings import RunSettings
+    options, program = flags.parse_with_program(RunOptions, words, prog="scaling run")
+    from scaling.measure import study
 
-    settings, program = command.parse(RunSettings, words, prog="scaling run")
-    return scaling.study.run(settings, program)
+    return study.run(options, program)
 
 
 def fit(words: Sequence[str]) -> int:
-    import scaling.fitting
-    from scaling.settings import FitSettings
+    options, _ = flags.parse_with_program(FitOptions, words, prog="scaling fit")
+    from scaling.laws import command
 
-    settings, _ = command.parse(FitSettings, words, prog="scaling fit")
-    return scaling.fitting.run(settings)
+    return command.run(options)
 
 
 def report(words: Sequence[str]) -> int:
-    import scaling.report
-    from scaling.settings import ReportSettings
+    options, _ = flags.parse_with_program(ReportOptions, words, prog="scaling report")
+    from scaling.report import command
 
-    settings, _ = command.parse(ReportSettings, words, prog="scaling report")
-    return scaling.report.run(settings)
+    return command.run(options)
 
 
 def check(words: Sequence[str]) -> int:
-    import scaling.target
-    from scaling.settings import CheckSettings
+    options, _ = flags.parse_with_program(CheckOptions, words, prog="scaling check")
+    from scaling.check import command
 
-    settings, _ = command.parse(CheckSettings, words, prog="scaling check")
-    return scaling.target.run(settings)
+    return command.run(options)
 
 
 COMMANDS = {"run": run, "fit": fit, "report": report, "check": check}
 
+
+def console() -> int:
+    """Entry point of the `scaling` script."""
+    return errors.run(main, sys.argv[1:], program="scaling")
+
+
 if __name__ == "__main__":
-    sys.exit(command.run(main, sys.argv[1:], program="scaling"))
+    sys.exit(console())

@@ -7,12 +7,13 @@ run reuses what the first has left in demo/seaice/. Spark is left out where ther
 from __future__ import annotations
 
 import filecmp
-import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from cloudmask import host
 
 BIN = Path(sys.executable).parent
 DEMO = Path("demo") / "seaice"
@@ -29,7 +30,7 @@ def stages(engines: tuple[str, ...]) -> list[tuple[str, Words]]:
     seaice: Words = [sys.executable, "-m", "seaice"]
     cloudmask: Words = [sys.executable, "-m", "cloudmask"]
     ranks: Words = [BIN / "mpirun", "-n", RANKS]
-    if (os.cpu_count() or 1) < RANKS:
+    if host.num_cores() < RANKS:
         ranks.append("--oversubscribe")
     size: Words = ["--height", 512, "--width", 512]
     synth = [*seaice, "synth", "--out", ICE, "--scenes", 12, *size, "--engine", "processes"]

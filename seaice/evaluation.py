@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from cloudmask.data.patchset.manifest import read_manifest
@@ -89,12 +88,12 @@ def measure(
     scenes: dict[str, Any] = {}
     km2 = pixel_metres**2 / 1e6 if pixel_metres else None
     for name in tqdm(names, desc="evaluate", leave=False, disable=None):
-        known = {key: _read(folder, name) for key, folder in references.items()}
+        known = {key: maps.of_scene(folder, name) for key, folder in references.items()}
         cover = cloud_cover([*references.values(), *predictions.values()], name)
         groups = ["all"] + ([] if cover is None else ["cloudy" if cover >= CLOUDY else "clear"])
         scenes[name] = {"cloud_cover": cover, "predicted": {}}
         for label, folder in predictions.items():
-            predicted = _read(folder, name)
+            predicted = maps.of_scene(folder, name)
             scenes[name]["predicted"][label] = colour.statistics(colour.count(predicted), km2)
             for key, reference in known.items():
                 if reference.shape != predicted.shape:
@@ -136,12 +135,6 @@ def cloud_cover(places: Sequence[Path], name: str) -> float | None:
             continue
         return float(value)
     return None
-
-
-def _read(folder: Path, name: str) -> np.ndarray:
-    path = maps.find(folder, name)
-    assert path is not None, (folder, name)
-    return maps.read(path)
 
 
 def table(record: dict[str, Any]) -> list[str]:

@@ -118,7 +118,7 @@ def write_study(
     **rest,
 ):
     """A finished study without running anything: rows made from summaries, as `run` makes them."""
-    from scaling import runs
+    from scaling.record import summaries
 
     rows = []
     for mode in modes:
@@ -144,7 +144,7 @@ def write_study(
                         **{"oversubscribed": False, "dataset": "fixed", "page_cache": "as-found"},
                         **{"cores": [[n] for n in range(size)], "hardware": ["A processor"]},
                     }
-                    rows.append(row | runs.measures(made, folder / "none") | rest)
+                    rows.append(row | summaries.measures(made, folder / "none") | rest)
     for size in ranks:
         if size > 1:
             first = {**rows[0], "kind": "allreduce", "mode": "any", "ranks": size}

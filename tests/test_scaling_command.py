@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import scaling_fake
 
+from cloudmask.cli import errors
 from scaling import __main__ as cli
-from scaling import command
 
 FAKE = str(Path(scaling_fake.__file__))
 PROGRAM = [sys.executable, FAKE, "--out", "{out}", "--batch", "{batch}", "--seed", "{seed}"]
@@ -21,7 +21,7 @@ def call(capsys):
     """call(*words) -> (exit code, standard output, standard error)"""
 
     def run(*words):
-        code = command.run(cli.main, [str(word) for word in words], program="scaling")
+        code = errors.run(cli.main, [str(word) for word in words], program="scaling")
         told = capsys.readouterr()
         return code, told.out, told.err
 
@@ -43,7 +43,7 @@ def call(capsys):
         (["run", "--out", "s", "--timeout", "0", "--", *PROGRAM], 2, "--timeout must be above 0"),
         (["run", "--out", "s", "--", "sleep", "1"], 2, "the program has no placeholders"),
         (["run", "--out", "s", "--config", "none.yaml"], 2, "cannot read none.yaml"),
-        (["run", "--config"], 2, "--config needs the name of a YAML file"),
+        (["run", "--config"], 2, "--config needs a value"),
         (["fit", "nowhere"], 1, "there is no folder nowhere"),
         (["report", "nowhere"], 1, "there is no folder nowhere"),
         (["report"], 2, "one study, or two"),
@@ -145,7 +145,7 @@ def test_unknown_keys_in_a_file_are_named(call, tmp_path):
     config.write_text("rank: 1\n")
     code, _, err = call("run", "--config", config)
     assert code == 2
-    assert "unknown key 'rank'; there are: allreduce, alone" in err
+    assert "unknown key 'rank'; did you mean 'ranks'?" in err
     config.write_text("- 1\n")
     assert "must hold 'key: value' lines" in call("run", "--config", config)[2]
     config.write_text("a: [\n")

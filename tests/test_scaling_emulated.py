@@ -7,10 +7,14 @@ import json
 import pytest
 import scaling_fake
 
-from scaling import findings, fitting, panels, pictures, reference, report, results, target
-from scaling.command import StudyError
-from scaling.settings import FitSettings, ReportSettings
-from scaling.study import _check_hardware, told
+from scaling.check import command, reference, verdict
+from scaling.laws import command as fit
+from scaling.measure.study import _check_hardware, told
+from scaling.options import FitOptions, ReportOptions
+from scaling.record import conditions, store
+from scaling.record.store import StudyError
+from scaling.report import command as report
+from scaling.report import figures, panels
 
 EMULATED = "emulated device (0.5 s a step)"
 COLUMNS = {
@@ -28,7 +32,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("emulated-page") / "report"
-    report.run(ReportSettings((folder,), out, hold_out="8"))
+    report.run(ReportOptions((folder,), out, hold_out="8"))
     return out
 
 
@@ -36,7 +40,7 @@ def change(folder, out, place, **columns):
     """A copy of a study with other columns in one row."""
     out.mkdir()
     (out / "study.json").write_bytes((folder / "study.json").read_bytes())
-    rows = results.read_rows(folder)
+    rows = store.read_rows(folder)
     rows[place] |= columns
     (out / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return out
@@ -59,47 +63,47 @@ def test_every_part_of_a_report_says_so(page, folder):
 
 
 def test_every_picture_says_so(folder, tmp_path, monkeypatch):
-    study, titles = results.read(folder), []
-    draw = pictures._draw
+    study, titles = store.read(folder), []
+    draw = figures._draw
 
     def watched(axes, panel, found):
         draw(axes, panel, found)
         titles.append(axes.get_title(loc="left"))
 
-    monkeypatch.setattr(pictures, "_draw", watched)
+    monkeypatch.setattr(figures, "_draw", watched)
     chosen = panels.panels([study])
-    pictures.draw_all(chosen, pictures.views([study], [[]]), [findings.conditions(study)], tmp_path)
+    figures.draw_all(chosen, figures.views([study], [[]]), [conditions.sentence(study)], tmp_path)
     assert len(titles) == len(chosen) > 4
     assert all(title.endswith("(emulated device)") for title in titles)
 
 
 def test_emulated_study_beside_a_real_one_is_told_from_it(folder, tmp_path):
-    real = results.read(scaling_fake.write_study(tmp_path / "real", repeats=1))
-    emulated, other = pictures.views([results.read(folder), real], [[], []])
+    real = store.read(scaling_fake.write_study(tmp_path / "real", repeats=1))
+    emulated, other = figures.views([store.read(folder), real], [[], []])
     assert (emulated.prefix, other.prefix) == ("many (emulated device): ", "real: ")
 
 
 def test_fits_say_so(folder, capsys):
-    fitting.run(FitSettings(folder))
+    fit.run(FitOptions(folder))
     assert EMULATED.upper() in capsys.readouterr().out
     assert json.loads((folder / "fits.json").read_text())["device"] == EMULATED
 
 
 @pytest.mark.parametrize("name", reference.names())
 def test_no_published_figure_is_met_by_waiting(folder, name):
-    verdict = target.check(results.read(folder), reference.load(name))
-    assert verdict.code == target.NOT_COMPARABLE
-    assert verdict.why.startswith(EMULATED)
-    assert verdict.lines == ()
+    found = verdict.check(store.read(folder), reference.load(name))
+    assert found.code == verdict.NOT_COMPARABLE
+    assert found.why.startswith(EMULATED)
+    assert found.lines == ()
 
 
 def test_single_emulated_run_is_not_comparable_either(tmp_path):
     options = argparse.Namespace(global_batch=8, batch=None, seed=0, salt="", steps=9)
     summary = scaling_fake.summary(options, 0, 2) | {"emulated_step_seconds": 0.5}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
-    study = target.open_path(tmp_path, mixed=False)
-    verdict = target.check(study, reference.load("cloudmask-dgx2"))
-    assert (verdict.code, verdict.lines) == (target.NOT_COMPARABLE, ())
+    study = command.open_path(tmp_path, mixed=False)
+    found = verdict.check(study, reference.load("cloudmask-dgx2"))
+    assert (found.code, found.lines) == (verdict.NOT_COMPARABLE, ())
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -107,14 +111,14 @@ def test_real_and_emulated_points_make_no_curve(folder, tmp_path, mixed):
     real = {"emulated_step_seconds": None, "device": "CPU", "hardware": ["A processor"]}
     path = change(folder, tmp_path / "both", 0, **real)
     with pytest.raises(StudyError, match=r"mixes emulated device \(0.5 s a step\) and real device"):
-        results.read(path, mixed=mixed)
+        store.read(path, mixed=mixed)
     path = change(folder, tmp_path / "two", 0, emulated_step_seconds=1.0)
     with pytest.raises(StudyError, match=r"\(0.5 s a step\) and emulated device \(1 s a step\)"):
-        results.read(path, mixed=mixed)
+        store.read(path, mixed=mixed)
 
 
 def test_point_of_another_device_is_marked_while_the_study_runs(folder):
-    first, second = results.read_rows(folder)[:2]
+    first, second = store.read_rows(folder)[:2]
     _check_hardware(second, [first], mixed=False)
     assert second["status"] == "ok"
     second |= {"emulated_step_seconds": None}

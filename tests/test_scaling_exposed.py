@@ -5,7 +5,9 @@ import json
 import pytest
 import scaling_fake
 
-from scaling import exposed, fits, results, runs, tables
+from scaling.laws import exposed, fits
+from scaling.record import store, summaries
+from scaling.report import tables
 
 SIZE = 7794436
 
@@ -17,9 +19,9 @@ def test_least_exposed_rank_of_each_step_counts(tmp_path):
         halves += [{"exposed_communication_seconds": values[2:]}]
         lines = "".join(json.dumps(line) + "\n" for line in halves)
         (tmp_path / "ranks" / f"rank-{rank:04d}.jsonl").write_text(lines)
-    assert runs.last_rank_exposed(tmp_path, warmup=1) == 0.2  # of 0.2, 0.1, 0.3
-    (tmp_path / "ranks" / "rank-0001.jsonl").unlink()
-    assert runs.last_rank_exposed(tmp_path, warmup=1) is None
+    epochs = summaries.read_epochs(tmp_path)
+    assert summaries.last_rank_exposed(epochs, warmup=1) == 0.2  # of 0.2, 0.1, 0.3
+    assert summaries.last_rank_exposed(epochs[:1], warmup=1) is None
 
 
 @pytest.mark.parametrize(
@@ -35,16 +37,16 @@ def test_least_exposed_rank_of_each_step_counts(tmp_path):
 )
 def test_measured_time_is_held_against_the_fitted_allreduce(tmp_path, factor, emulated, verdict):
     scaling_fake.write_study(tmp_path / "plain", modes=("weak",), repeats=2)
-    study = results.read(tmp_path / "plain")
+    study = store.read(tmp_path / "plain")
     fit = next(one.fit for one in fits.fit_study(study) if one.key == "allreduce")
     whole = float(fit.predict([2], [SIZE])[0])
     told = {"last_rank_exposed_seconds": factor * whole, "emulated_step_seconds": emulated}
     scaling_fake.write_study(tmp_path / "told", modes=("weak",), repeats=2, **told)
-    (one,) = exposed.compare(results.read(tmp_path / "told"), fit)
+    (one,) = exposed.compare(store.read(tmp_path / "told"), fit)
     assert (one.ranks, one.num_bytes, one.modelled) == (2, SIZE, whole)
     assert one.difference == pytest.approx(factor - 1)
     assert one.verdict == verdict
     (row,) = tables.exposed_table([one]).rows
     assert row[5:] == (f"{100 * (factor - 1):+.0f} %", verdict)
     assert exposed.compare(study, fit) == []
-    assert exposed.compare(results.read(tmp_path / "told"), None) == []
+    assert exposed.compare(store.read(tmp_path / "told"), None) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scaling import curves, intervals
+from scaling.laws import intervals, ratios
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_interval_holds_the_median_of_skewed_studies(repeats, shape):
     held = 0
     for number, study in enumerate(draws):
         rows = [{"patches_per_second": value} for value in study.tolist()]
-        (point,) = curves.curve({1 + number % 7: rows}, "patches_per_second")
+        (point,) = ratios.curve({1 + number % 7: rows}, "patches_per_second")
         held += point.estimate.low <= true <= point.estimate.high
     assert held >= 940
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scaling import launch, machine, rank
-from scaling.command import UsageError
-from scaling.launch import Layout
+from cloudmask import host
+from cloudmask.cli.errors import UsageError
+from scaling.measure import launch, machine
+from scaling.measure.inside import rank
+from scaling.measure.launch import Layout
 
 NOTES = Path("/study/logs")
 SETTINGS = {"HOROVOD_CYCLE_TIME": "10", "OMPI_MCA_mpi_yield_when_idle": "1"}
@@ -124,7 +126,7 @@ def test_every_local_rank_gets_cores_of_its_own_until_there_are_none_left():
     # Two hardware threads of a core are never given to two ranks.
     assert [rank.own_cores([[0, 1], [2, 3]], r, 1) for r in range(2)] == [[0, 1], [2, 3]]
     allowed = sorted(os.sched_getaffinity(0))
-    assert sorted(cpu for core in rank.physical_cores(allowed) for cpu in core) == allowed
+    assert sorted(cpu for core in host.physical_cores(allowed) for cpu in core) == allowed
 
 
 def test_rank_binds_itself_logs_and_becomes_the_program(tmp_path):

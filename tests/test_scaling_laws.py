@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scaling import laws
+from scaling.laws import laws
 
 RANKS = [1, 2, 4, 8, 16, 32]
 REPEATS = 3

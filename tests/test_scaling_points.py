@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from scaling import points
-from scaling.command import UsageError
-from scaling.points import Point
+from cloudmask.cli.errors import UsageError
+from scaling.measure import points
+from scaling.measure.points import Point
+from scaling.options import rank_counts
 
 OUT = Path("/study/run")
 TRAIN = ["python", "train_hvd.py", "--data", "patches"]
@@ -65,13 +66,13 @@ def test_unequal_work_is_refused():
 @pytest.mark.parametrize("text", ["0", "1,0", "-1", "two", "", "1,,2", "1.5"])
 def test_rank_counts_below_one_are_refused(text):
     with pytest.raises(UsageError, match="whole numbers above 0"):
-        points.parse_ranks(text)
+        rank_counts(text, option="--ranks")
 
 
 def test_repeated_rank_counts_are_refused():
     with pytest.raises(UsageError, match="1,2,2 names a rank count twice"):
-        points.parse_ranks("1,2,2")
-    assert points.parse_ranks("4, 1,2") == (1, 2, 4)
+        rank_counts("1,2,2", option="--ranks")
+    assert rank_counts("4, 1,2", option="--ranks") == (1, 2, 4)
 
 
 def test_modes_and_hosts_are_checked():

@@ -12,7 +12,7 @@ import pytest
 import scaling_fake
 import tiny
 
-from scaling import results
+from scaling.record import store
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
@@ -36,7 +36,7 @@ def _study(out, patches, *options):
     words = _words(out, patches, *options)
     done = subprocess.run(words, env=tiny.environment(), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return results.read(out)
+    return store.read(out)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_rank_of_a_training_that_is_stopped_does_not_hang_the_study(tmp_path, pa
     told, _ = process.communicate(timeout=stall_seconds + 40)
     assert time.monotonic() - stopped < stall_seconds + 30
     assert process.returncode == 1
-    (row,) = results.read_rows(out)
+    (row,) = store.read_rows(out)
     assert row["status"] == "stalled"
     assert f"no step for {stall_seconds} s, so it was ended; its last step was" in row["error"]
     assert row["last_step"] >= 5

@@ -8,9 +8,12 @@ import browser
 import pytest
 import scaling_fake
 
-from scaling import panels, report, results
-from scaling.command import StudyError, UsageError
-from scaling.settings import ReportSettings
+from cloudmask.cli.errors import UsageError
+from scaling.options import ReportOptions
+from scaling.record import store
+from scaling.record.store import StudyError
+from scaling.report import command as report
+from scaling.report import panels
 
 MARKUP = "<script>alert(1)</script>"
 
@@ -19,21 +22,21 @@ MARKUP = "<script>alert(1)</script>"
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "two cores"
     scaling_fake.write_study(folder, repeats=6, program=MARKUP)
-    row = results.read_rows(folder)[0]
+    row = store.read_rows(folder)[0]
     failed = {
         **{name: row[name] for name in ("mode", "kind", "ranks", "repeat", "seed", "ended")},
         **{"point": "strong-ranks-n0001-r07", "attempt": 1, "status": "stalled"},
         **{"error": f"no step for 300 s {MARKUP}", "last_lines": {"rank 0": "a | b"}},
         **{"wall_seconds": 301.0, "cores": [[0]], "rank_hours": 0.08},
     }
-    results.append(folder, failed)
+    store.append(folder, failed)
     return folder
 
 
 @pytest.fixture(scope="module")
 def page(study, tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "report"
-    report.run(ReportSettings((study,), out))
+    report.run(ReportOptions((study,), out))
     return out
 
 
@@ -83,7 +86,7 @@ def test_absolute_figures_stand_beside_ratios(page):
 def test_csv_holds_every_row(page, study):
     with (page / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(results.read_rows(study))
+    assert len(rows) == len(store.read_rows(study))
     assert rows[-1]["status"] == "stalled"
     assert float(rows[0]["patches_per_second"]) > 0
     assert json.loads(rows[0]["cores"]) == [[0]]
@@ -105,28 +108,28 @@ def test_pictures_are_pictures(page):
 
 def test_two_studies_lie_over_each_other(study, tmp_path):
     other = scaling_fake.write_study(tmp_path / "sixteen", ranks=(1, 4, 16), repeats=2)
-    report.run(ReportSettings((study, other), tmp_path / "out"))
+    report.run(ReportOptions((study, other), tmp_path / "out"))
     text = (tmp_path / "out" / "report.html").read_text()
     assert "Scaling study two cores and sixteen" in text
     assert "sixteen: python; A processor" in text
     assert (tmp_path / "out" / "extrap-sixteen-weak.jsonl").exists()
     with pytest.raises(UsageError, match="one study, or two"):
-        report.run(ReportSettings((study,) * 3, tmp_path / "out"))
+        report.run(ReportOptions((study,) * 3, tmp_path / "out"))
 
 
 def test_study_of_one_mode_without_copies_or_allreduce_has_a_report(tmp_path):
     folder = scaling_fake.write_study(
         tmp_path / "s", modes=("weak",), ranks=(1,), repeats=1, copies=False
     )
-    report.run(ReportSettings((folder,), tmp_path / "out"))
-    keys = [panel.key for panel in panels.panels([results.read(folder)])]
+    report.run(ReportOptions((folder,), tmp_path / "out"))
+    keys = [panel.key for panel in panels.panels([store.read(folder)])]
     assert keys == ["weak", "throughput", "step", "balance"]
 
 
 def test_report_into_a_file_is_refused(study, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(StudyError, match="is a file"):
-        report.run(ReportSettings((study,), tmp_path / "out"))
+        report.run(ReportOptions((study,), tmp_path / "out"))
 
 
 SEEN = """({

@@ -37,7 +37,7 @@ def bare_checkout(tmp_path: Path) -> Path:
     """What setup reads, in a folder without .venv."""
     shutil.copytree(ROOT / "scripts" / "setup", tmp_path / "scripts" / "setup")
     (tmp_path / "cloudmask").mkdir()
-    for name in ["pyproject.toml", "Makefile", "cloudmask/__init__.py"]:
+    for name in ["pyproject.toml", "Makefile", "cloudmask/version.py"]:
         shutil.copy(ROOT / name, tmp_path / name)
     for lock in ROOT.glob("requirements-*.lock"):
         shutil.copy(lock, tmp_path)
@@ -189,10 +189,17 @@ def test_lock_pins_what_horovod_is_built_against_and_names_no_index(device: str)
     assert lock.count("==") < lock.count("--hash=sha256:")
 
 
-def test_packages_of_the_other_device_are_strays() -> None:
-    installed = ["tensorflow-cpu", "Typing_Extensions", "pip", "horovod", "cloudmask-hvd"]
+def test_packages_of_the_other_device_and_the_former_name_are_strays() -> None:
+    installed = [
+        "tensorflow-cpu",
+        "Typing_Extensions",
+        "pip",
+        "horovod",
+        "cloudmask-hvd",
+        "cloudmask",
+    ]
     lock = "tensorflow==2.21.0 \\\ntyping-extensions==4.16.0 ; python_version < '3.12' \\\n"
-    assert environment.strays(lock, installed) == ["tensorflow-cpu"]
+    assert environment.strays(lock, installed) == ["cloudmask", "tensorflow-cpu"]
 
 
 def test_project_metadata_ignores_the_settings_of_linters() -> None:

@@ -214,7 +214,7 @@ def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> Non
     metadata = ""
     if not image:
         metadata = project_metadata((root / "pyproject.toml").read_text())
-        metadata += (root / "cloudmask" / "__init__.py").read_text()  # holds the version
+        metadata += (root / "cloudmask" / "version.py").read_text()
     scripts = [path.read_text() for path in sorted((root / "scripts" / "setup").glob("*.py"))]
     venv_key = digest(environment.folder, *sys.version_info[:2])
     inputs = digest(device, venv_key, lock, build_lock.read_text(), metadata, *scripts)

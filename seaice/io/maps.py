@@ -34,6 +34,14 @@ def names(folder: Path) -> list[str]:
     raise ValueError(f"{folder} holds no class maps (NAME.tif, NAME.png or NAME.nc)")
 
 
+def of_scene(folder: Path, name: str) -> np.ndarray:
+    """(H, W) uint8 classes of a scene that the folder has a class map of. ValueError."""
+    path = find(folder, name)
+    if path is None:
+        raise ValueError(f"{folder} holds no class map of the scene {name}")
+    return read(path)
+
+
 def read(path: Path) -> np.ndarray:
     """(H, W) uint8 classes, 255 = unknown. ValueError for anything else."""
     if path.suffix == ".nc":

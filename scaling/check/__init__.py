@@ -1,0 +1,1 @@
+"""A study or a run held against a published figure: `check`."""

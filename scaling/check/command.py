@@ -1,0 +1,59 @@
+"""The command `check`: a study or a run against a published figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloudmask.cli.errors import UsageError
+from cloudmask.text import plural
+from scaling.check import verdict
+from scaling.check.reference import load
+from scaling.options import CheckOptions
+from scaling.record import conditions, store, summaries
+from scaling.record.store import Row, Study, StudyError
+
+
+def run(options: CheckOptions) -> int:
+    """Print the verdict; returns 0 met, 1 missed, 2 not comparable (or nothing to compare)."""
+    reference = load(options.reference)
+    try:
+        study = open_path(options.path, mixed=options.mixed)
+    except (StudyError, OSError) as error:
+        raise UsageError(str(error)) from None
+    found = verdict.check(study, reference, ranks=options.ranks)
+    print(f"{reference.name}: {reference.title}")
+    print(f"  {reference.claim} ({reference.source})")
+    print(f"this: {conditions.sentence(study)}")
+    print(f"verdict: {verdict.WORDS[found.code]}: {found.why}")
+    for line in found.lines:
+        print(f"  {line}")
+    print("weak points of the reference:")
+    for point in reference.weak_points or ("none noted",):
+        print(f"  - {point}")
+    return found.code
+
+
+def open_path(path: Path, *, mixed: bool) -> Study:
+    """A study, or one run as a study of one point. Raises StudyError."""
+    if (path / "study.json").exists() or not path.is_dir():
+        return store.read(path, mixed=mixed)
+    if not (path / "summary.json").is_file():
+        raise StudyError(f"{path} holds neither a study (study.json) nor a run (summary.json)")
+    try:
+        summary = summaries.read_summary(path)
+    except summaries.RunError as error:
+        raise StudyError(f"{path}: {error}") from None
+    found = summaries.measures(summary, path)
+    places = summary.get("placement") or [{}]
+    cores = len(places[0].get("cores") or []) or summary.get("threads_per_rank") or 1
+    row: Row = {
+        **{"point": path.name, "mode": "weak", "kind": "ranks", "ranks": summary["ranks"]},
+        **{"repeat": 1, "status": store.OK, "ended": summary.get("date") or "unknown date"},
+        **{"hardware": [str(found["device"])], "oversubscribed": False, "cores_per_rank": cores},
+        "binding": f"{plural(cores, 'core')} per rank",
+    }
+    header = {
+        **{"launcher": f"unknown ({found['controller']})", "page_cache": "unknown"},
+        **{"hardware": {"title": str(found["device"])}, "gpus_per_rank": 0},
+    }
+    return Study(path, header, [row | found])

@@ -1,0 +1,116 @@
+"""Published figures to hold a study against: data in references/, read and checked here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudmask.cli.errors import UsageError
+from cloudmask.text import listed, plural
+
+FOLDER = Path(__file__).resolve().parent / "references"
+QUANTITIES = ("time to solution", "speed-up")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value and how far one may be from it, as fractions of it; None: as far as one likes."""
+
+    value: float
+    lower: float | None
+    upper: float | None
+    ranks: int | None = None
+    """of a speed-up"""
+
+    def holds(self, measured: float) -> bool:
+        low = self.lower is None or measured >= self.value * (1 + self.lower)
+        return low and (self.upper is None or measured <= self.value * (1 + self.upper))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published figure, the work it stands for, and what is wrong with it."""
+
+    name: str
+    title: str
+    quantity: str
+    unit: str
+    device: str
+    devices: int
+    figures: tuple[Figure, ...]
+    work: dict[str, int]
+    """of a time: training_patches, validation_patches, epochs, patch_size, channels, ..."""
+    quality: dict[str, float]
+    """metrics that a run must reach, such as accuracy; empty where none is stated"""
+    mode: str
+    weak_points: tuple[str, ...]
+    source: str
+
+    @property
+    def claim(self) -> str:
+        """Its figures in words."""
+        if self.quantity == "speed-up":
+            each = (f"{figure.value:g} on {figure.ranks}" for figure in self.figures)
+            return f"speed-up {listed(each)} devices"
+        return f"{minutes(self.figures[0].value)} on {plural(self.devices, 'device')}"
+
+
+def minutes(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def load(name: str) -> Reference:
+    """A reference by its name, or from a JSON file. Raises UsageError."""
+    path = FOLDER / f"{name}.json"
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        raise UsageError(
+            f"no reference '{name}'; there are: {', '.join(names())}, or name a JSON file"
+        )
+    try:
+        return _reference(json.loads(path.read_text()))
+    except KeyError as error:
+        raise UsageError(f"{path} is no reference: it has no {error}") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UsageError(f"{path} is no reference: {error}") from None
+
+
+def _reference(record: dict[str, Any]) -> Reference:
+    quantity = record["quantity"]
+    if quantity not in QUANTITIES:
+        raise ValueError(f"quantity '{quantity}' is none of {', '.join(QUANTITIES)}")
+    figures = tuple(
+        Figure(float(f["value"]), f.get("lower"), f.get("upper"), f.get("ranks"))
+        for f in record["figures"]
+    )
+    if not figures:
+        raise ValueError("it has no figures")
+    if quantity == "speed-up" and any(figure.ranks is None for figure in figures):
+        raise ValueError("each figure of a speed-up needs its ranks")
+    work = {str(key): int(value) for key, value in record.get("work", {}).items()}
+    needed = {"training_patches", "validation_patches", "epochs"}
+    if quantity == "time to solution" and not needed <= set(work):
+        raise ValueError(f"its work lacks {', '.join(sorted(needed - set(work)))}")
+    return Reference(
+        str(record["name"]),
+        str(record["title"]),
+        quantity,
+        str(record.get("unit", "s")),
+        str(record.get("device", "GPU")),
+        int(record.get("devices", 1)),
+        figures,
+        work,
+        {str(key): float(value) for key, value in record.get("quality", {}).items()},
+        str(record.get("mode", "any")),
+        tuple(map(str, record.get("weak_points", ()))),
+        str(record.get("source", "not stated")),
+    )

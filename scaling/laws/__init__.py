@@ -1,0 +1,1 @@
+"""From rows to medians with intervals, ratios, fitted laws and projections: `fit`."""

@@ -1,0 +1,148 @@
+"""Which law through which figures of a study, and what may be said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cloudmask.text import listed
+from scaling.laws import laws, ratios
+from scaling.laws.laws import Fit, FitError
+from scaling.record.store import OK, Study
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A law through some figures of a study, or why there is none."""
+
+    key: str
+    subject: str
+    law: laws.Law
+    fit: Fit | None
+    refusal: str | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits this fit, in sentences."""
+        if self.fit is None:
+            return [self.refusal or ""]
+        found = []
+        if not self.fit.tested:
+            found.append(
+                "as many parameters as sizes: the law goes through the medians whatever they are, "
+                "so it is assumed, not tested"
+            )
+        for parameter in self.fit.parameters:
+            if self.law.logarithmic or parameter.name.startswith("one_rank"):
+                continue
+            if parameter.high < 0:
+                found.append(f"{parameter.name} is below zero: super-linear, suspect the base case")
+            elif parameter.low <= 0:
+                found.append(f"{parameter.name} cannot be told from zero")
+        return found
+
+
+@dataclass(frozen=True)
+class Question:
+    """A law, and the figures of a study it is fitted to."""
+
+    key: str
+    subject: str
+    law: laws.Law
+    fit: Callable[..., Fit]
+    columns: Callable[[Study], tuple[list[Any], ...]]
+    """what `fit` takes of a study: ranks (and bytes), and the figure, one entry per run"""
+
+
+def _strong_steps(study: Study) -> tuple[list[int], list[float]]:
+    """Seconds per step at the fixed global batch."""
+    ranks, rates = _columns(study, "strong", "patches_per_second")
+    _, batches = _columns(study, "strong", "global_batch")
+    return ranks, [batch / rate for batch, rate in zip(batches, rates, strict=True)]
+
+
+def _rates(mode: str) -> Callable[[Study], tuple[list[int], list[float]]]:
+    return lambda study: _columns(study, mode, "patches_per_second")
+
+
+QUESTIONS = (
+    Question(
+        "strong_step",
+        "strong scaling, seconds per step",
+        laws.AMDAHL,
+        laws.fit_amdahl,
+        _strong_steps,
+    ),
+    Question(
+        "strong_total",
+        "strong scaling, seconds of the whole run",
+        laws.AMDAHL,
+        laws.fit_amdahl,
+        lambda study: _columns(study, "strong", "total_seconds"),
+    ),
+    Question("strong_usl", "strong scaling, patches/s", laws.USL, laws.fit_usl, _rates("strong")),
+    Question(
+        "weak_gustafson",
+        "weak scaling, patches/s",
+        laws.GUSTAFSON,
+        laws.fit_gustafson,
+        _rates("weak"),
+    ),
+    Question("weak_usl", "weak scaling, patches/s", laws.USL, laws.fit_usl, _rates("weak")),
+    Question(
+        "allreduce",
+        "one allreduce by Horovod, seconds",
+        laws.ALLREDUCE,
+        laws.fit_allreduce,
+        lambda study: tuple(map(list, zip(*allreduce_times(study), strict=True))),
+    ),
+)
+
+
+def fit_study(study: Study) -> list[Fitted]:
+    """Every law that these figures call for, fitted or refused."""
+    found = []
+    for one in QUESTIONS:
+        columns = one.columns(study)
+        if columns and columns[0]:
+            found.append(_try(one, columns))
+    return found
+
+
+def _columns(study: Study, mode: str, name: str) -> tuple[list[int], list[float]]:
+    """Rank counts and figures of single runs."""
+    found = ratios.curve(study.points(mode), name)
+    ranks = [point.ranks for point in found for _ in point.values]
+    return ranks, [value for point in found for value in point.values]
+
+
+def allreduce_times(study: Study) -> list[tuple[int, int, float]]:
+    """(ranks, bytes, seconds) of the message sizes that were measured."""
+    return [
+        (row["ranks"], one["bytes"], one["seconds"])
+        for row in study.rows
+        if row["kind"] == "allreduce" and row["status"] == OK
+        for one in row["allreduce"]
+    ]
+
+
+def _try(one: Question, columns: tuple[list[Any], ...]) -> Fitted:
+    try:
+        return Fitted(one.key, one.subject, one.law, one.fit(*columns))
+    except FitError as error:
+        return Fitted(one.key, one.subject, one.law, None, str(error))
+
+
+def lines_of(fitted: Fitted) -> list[str]:
+    """A fit for people."""
+    if fitted.fit is None:
+        return [f"{fitted.law.name}, {fitted.subject}: not fitted", f"  {fitted.refusal}"]
+    fit = fitted.fit
+    values = [f"{parameter.name} {parameter}" for parameter in fit.parameters]
+    return [
+        f"{fitted.law.name}, {fitted.subject}: {fitted.law.formula}",
+        f"  {'; '.join(values)}",
+        f"  {fit.points} points on {listed(fit.ranks)} ranks, residuals {fit.left}",
+        *(f"  note: {note}" for note in fitted.notes),
+    ]

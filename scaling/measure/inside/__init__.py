@@ -1,0 +1,1 @@
+"""Plain scripts that the study starts: they import nothing of it."""

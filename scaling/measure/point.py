@@ -1,0 +1,263 @@
+"""One point of a study: a fresh folder, a fresh process group, and the row that tells of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudmask.files import write_json
+from scaling.measure import binding, launch, machine, watch
+from scaling.measure.launch import Layout
+from scaling.measure.points import Point, fill_in
+from scaling.record import summaries
+from scaling.record.store import OK, Row
+from scaling.record.summaries import RunError
+
+LARGE_BYTES = 4 * 2**20
+RANK_VARIABLES = (
+    *("OMPI_COMM_WORLD", "PMIX_", "PMI_", "JSM_NAMESPACE"),
+    *("HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL", "HOROVOD_CROSS"),
+)
+RECORDED = (
+    *("HOROVOD_", "OMPI_", "OMP_", "TF_", "NCCL_", "CUDA_", "KMP_", "ONEDNN_", "MKL_", "SLURM_"),
+    *("LSB_", "PYTHON", "PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "MALLOC_", "LD_PRELOAD"),
+)
+SYMPTOMS = re.compile(
+    r"error|exception|exited on|signal|killed|refus|cannot|not found|no such", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What holds for every point of a study."""
+
+    program: tuple[str, ...]
+    launcher: str
+    executable: str | None
+    layout: Layout
+    """with one rank; each point has its own number"""
+    environment: Mapping[str, str]
+    hardware: machine.Hardware
+    limits: watch.Limits
+    heartbeat: str
+    dataset: str
+    page_cache: str
+    alone: tuple[str, ...]
+    """words that make the program run without Horovod"""
+    keep_files: bool
+
+    def layout_of(self, point: Point) -> Layout:
+        """Sharing cores is allowed only where there are more ranks than cores."""
+        layout = dataclasses.replace(self.layout, ranks=point.ranks)
+        if not layout.oversubscribe or layout.hosts:
+            return layout
+        crowded = point.ranks * layout.cores_per_rank > self.hardware.cores
+        gpus = point.ranks * layout.gpus_per_rank > len(self.hardware.gpus)
+        return dataclasses.replace(layout, oversubscribe=crowded or gpus)
+
+
+def run_point(
+    point: Point,
+    conditions: Conditions,
+    folder: Path,
+    *,
+    attempt: int = 1,
+    progress: Callable[[int | None], None] = lambda step: None,
+) -> Row:
+    """Run it in `folder`, which is made anew; returns its row, whatever the program did."""
+    if folder.exists():
+        shutil.rmtree(folder)  # of a study that was killed in the middle of this point
+    folder.mkdir(parents=True)
+    layout = conditions.layout_of(point)
+    outs = output_folders(point, folder)
+    commands = command_lines(point, conditions, folder)
+    environment = start_environment()
+    lines = "\n".join(map(shlex.join, commands))
+    (folder / "command.txt").write_text(lines + "\n")
+    recorded = {k: v for k, v in sorted(environment.items()) if k.startswith(RECORDED)}
+    record = {"set_by_the_study": dict(conditions.environment), "found": recorded}
+    write_json(folder / "environment.json", record)
+    if conditions.page_cache == "dropped":
+        machine.drop_page_cache()
+
+    heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.heartbeat
+    outcome = watch.watch(
+        commands,
+        folder,
+        environment=environment,
+        limits=conditions.limits,
+        heartbeats=[out / heartbeat for out in outs],
+        progress=progress,
+    )
+
+    row: Row = {
+        "point": point.name,
+        "attempt": attempt,
+        "mode": point.mode,
+        "kind": point.kind,
+        "ranks": point.ranks,
+        "repeat": point.repeat,
+        "status": OK,
+        "error": None,
+        "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "folder": folder.name,
+        "exit_code": outcome.exit_code,
+        "wall_seconds": round(outcome.seconds, 3),
+        "processes_killed": outcome.killed,
+        "last_step": outcome.step,
+        "other_cores": None if outcome.other_cores is None else round(outcome.other_cores, 3),
+        "launcher": conditions.launcher if point.kind in ("ranks", "allreduce") else "none",
+        "binding": layout.binding,
+        "cores_per_rank": layout.cores_per_rank,
+        "oversubscribed": layout.oversubscribe,
+        "dataset": conditions.dataset if point.mode == "weak" else "fixed",
+        "page_cache": conditions.page_cache,
+        "seed": point.seed,
+        "global_batch": point.global_batch,
+        "batch_per_rank": point.batch_per_rank,
+        "environment": dict(conditions.environment),
+    }
+    began = binding.notes(folder / "logs")
+    row["cores"] = [note["cores"] for note in began]
+    row["hardware"] = binding.hardware([], began)
+    try:
+        _check_ending(outcome, conditions.limits, folder)
+        if point.kind == "allreduce":
+            row["allreduce"] = _read_allreduce(outs[0])
+        else:
+            told = [summaries.read_summary(out) for out in outs]
+            parts = [summaries.measures(one, out) for one, out in zip(told, outs, strict=True)]
+            measured = parts[0] if len(parts) == 1 else summaries.together(parts)
+            # What the study asked for stays, where the program does not tell.
+            row |= {k: v for k, v in measured.items() if v is not None or k not in row}
+            reports = rank_reports(point, told, began)
+            row["cores"] = [report.get("cores") for report in reports]
+            row["hardware"] = binding.hardware(reports, began)
+            found = binding.problem(
+                reports, layout, threads_per_core=conditions.hardware.threads_per_core
+            )
+            if found:
+                row |= {"status": "invalid", "error": found}
+    except RunError as error:
+        status = outcome.ending if outcome.ending in ("stalled", "timeout") else "failed"
+        row |= {"status": status, "error": str(error)}
+    if row["status"] != OK:
+        row["rank_hours"] = round(point.ranks * outcome.seconds / 3600, 6)
+        row["last_lines"] = outcome.last_lines
+    elif not conditions.keep_files:
+        _drop_large_files(folder)
+    return row
+
+
+def output_folders(point: Point, folder: Path) -> list[Path]:
+    """The program's output folder; one for each copy."""
+    if point.kind == "copies":
+        return [folder / f"run-{copy:04d}" for copy in range(point.ranks)]
+    return [folder / "run"]
+
+
+def command_lines(point: Point, conditions: Conditions, folder: Path) -> list[list[str]]:
+    """The process groups of a point: one, or for copies as many as there are ranks."""
+    outs, logs = output_folders(point, folder), folder / "logs"
+    environment = conditions.environment
+    if point.kind == "copies":
+        return [
+            launch.copy_words(
+                conditions.layout,
+                [*fill_in(conditions.program, point, out), *conditions.alone],
+                copy,
+                notes=logs,
+                environment=environment,
+            )
+            for copy, out in enumerate(outs)
+        ]
+    if point.kind == "allreduce":
+        program = [sys.executable, str(launch.INSIDE / "allreduce.py"), "--out", str(outs[0])]
+    else:
+        program = fill_in(conditions.program, point, outs[0])
+    launcher, executable = conditions.launcher, conditions.executable
+    if point.kind == "alone":
+        launcher, executable = "python", None
+        program += conditions.alone
+    layout = conditions.layout_of(point)
+    if launcher == "python":
+        layout = dataclasses.replace(layout, hosts=())
+    return [
+        launch.command(
+            launcher, layout, program, notes=logs, environment=environment, executable=executable
+        )
+    ]
+
+
+def start_environment() -> dict[str, str]:
+    """This process's environment, without traces of a launcher that started it.
+
+    The folder of this Python comes first in PATH, so that `python` is the one the study runs under.
+    """
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(RANK_VARIABLES)}
+    here = str(Path(sys.executable).parent)
+    folders = [here, *filter(lambda part: part != here, kept.get("PATH", "").split(os.pathsep))]
+    return kept | {"PATH": os.pathsep.join(filter(None, folders))}
+
+
+def rank_reports(
+    point: Point, told: Sequence[dict[str, Any]], began: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Where each rank ran: by the program's summary, else by the note it began with."""
+    reports = [dict(report) for one in told for report in one.get("placement") or []]
+    if point.kind == "copies":
+        reports = [{**report, "rank": copy} for copy, report in enumerate(reports)]
+    return reports or [dict(note) for note in began]
+
+
+def _check_ending(outcome: watch.Outcome, limits: watch.Limits, folder: Path) -> None:
+    """Raise RunError unless the program ended by itself, and well."""
+    last = f"its last step was {outcome.step}" if outcome.step is not None else "it made no step"
+    if outcome.ending == "stalled":
+        raise RunError(f"no step for {limits.stall_seconds:g} s, so it was ended; {last}")
+    if outcome.ending == "timeout":
+        raise RunError(f"not done after {limits.timeout_seconds:g} s, so it was ended; {last}")
+    if outcome.exit_code:
+        raise RunError(f"exit code {outcome.exit_code}: {cause(folder, outcome.last_lines)}")
+
+
+def cause(folder: Path, lines: Mapping[str, str]) -> str:
+    """The line that most likely says why: the program's own, a rank's, or its launcher's."""
+    for summary in sorted(folder.glob("run*/summary.json")):
+        try:
+            summaries.read_summary(summary.parent)
+        except RunError as error:
+            return str(error)
+    telling = [f"{who}: {line}" for who, line in lines.items() if SYMPTOMS.search(line)]
+    launcher = [
+        line.strip()
+        for line in watch.tail(folder / "launcher.log").splitlines()
+        if SYMPTOMS.search(line)
+    ]
+    every = telling + launcher + [f"{who}: {line}" for who, line in lines.items()]
+    return every[0] if every else "it said nothing"
+
+
+def _read_allreduce(out: Path) -> list[dict[str, Any]]:
+    path = out / "allreduce.json"
+    try:
+        rows = json.loads(path.read_text())["rows"]
+        return [{"bytes": row["bytes"], "seconds": row["median_seconds"]} for row in rows]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"allreduce.json cannot be read: {error}") from None
+
+
+def _drop_large_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_size > LARGE_BYTES:
+            path.unlink()

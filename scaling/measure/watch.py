@@ -1,0 +1,193 @@
+"""Runs the processes of one point and watches them from outside.
+
+A rank that is stopped hangs all others inside MPI, and nothing within them can tell. Here only a
+file is looked at: one that grows with every step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scaling.measure.launch import INSIDE
+
+POLL_SECONDS = 0.5
+GUARD_SECONDS = 25.0
+"""what the guard may take to end everything; see guard.py"""
+TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Limits:
+    stall_seconds: float
+    timeout_seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a point ended."""
+
+    ending: str
+    """exited, stalled, or timeout"""
+    exit_code: int
+    seconds: float
+    """from the start of the first process to the end of the last"""
+    killed: int
+    """processes that did not leave by themselves"""
+    step: int | None
+    """the last step that the heartbeat told of"""
+    last_lines: dict[str, str]
+    """what each rank, and the launcher, had written last"""
+    other_cores: float | None
+    """cores of this host that all other programs, and the hypervisor, took meanwhile"""
+
+
+def watch(
+    commands: Sequence[Sequence[str]],
+    folder: Path,
+    *,
+    environment: Mapping[str, str],
+    limits: Limits,
+    heartbeats: Sequence[Path],
+    progress: Callable[[int | None], None] = lambda step: None,
+) -> Outcome:
+    """Run the commands side by side until all have ended, one has failed, or a limit is reached.
+
+    `folder` takes their launcher's output (launcher.log); ranks write to logs/ in it. Whatever
+    happens here, an exception included, no process of theirs is left on this host.
+    """
+    (folder / "commands.json").write_text(json.dumps([list(words) for words in commands]))
+    guard = [sys.executable, "-I", "-S", str(INSIDE / "guard.py"), str(folder / "commands.json")]
+    began, busy = time.monotonic(), _busy_seconds()
+    with (folder / "launcher.log").open("ab") as log:
+        process = subprocess.Popen(
+            guard,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    try:
+        ending = _wait(process, began, limits, heartbeats, progress)
+        # Now, for launchers wake stopped ranks to end them, and these may go on for a moment.
+        step, lines = last_step(heartbeats), last_lines(folder)
+    finally:
+        _end(process)
+    seconds, note = time.monotonic() - began, _guard_note(folder)
+    other = None
+    if busy is not None and "cpu_seconds" in note:
+        other = max(0.0, ((_busy_seconds() or busy) - busy - note["cpu_seconds"]) / seconds)
+    return Outcome(
+        ending,
+        int(note.get("exit_code", -1)),
+        seconds,
+        int(note.get("killed", 0)),
+        step,
+        lines,
+        other,
+    )
+
+
+def _busy_seconds() -> float | None:
+    """Seconds that all cores of this host have computed, those stolen from it included."""
+    try:
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, words[1:9])
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    began: float,
+    limits: Limits,
+    heartbeats: Sequence[Path],
+    progress: Callable[[int | None], None],
+) -> str:
+    seen, changed = 0, began
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
+            return "exited"
+        now = time.monotonic()
+        size = sum(_size(path) for path in heartbeats)
+        if size != seen:
+            seen, changed = size, now
+            progress(last_step(heartbeats))
+        if now - changed > limits.stall_seconds:
+            return "stalled"
+        if now - began > limits.timeout_seconds:
+            return "timeout"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Closing the pipe tells the guard to end everything below it."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(GUARD_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _guard_note(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "guard.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def last_step(heartbeats: Sequence[Path]) -> int | None:
+    """The smallest last "step" of these files of JSON lines; None if none tells any."""
+    steps = []
+    for path in heartbeats:
+        for line in reversed(tail(path).splitlines()):
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and isinstance(record.get("step"), int):
+                    steps.append(record["step"])
+                    break
+    return min(steps, default=None)
+
+
+def tail(path: Path) -> str:
+    """The end of a file that is being written; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def last_line(path: Path) -> str:
+    lines = [line.strip() for line in tail(path).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
+
+
+def last_lines(folder: Path) -> dict[str, str]:
+    """The last line that each rank of a point, and its launcher if it did, wrote."""
+    logs = sorted((folder / "logs").glob("rank-*.log"))
+    lines = {f"rank {int(path.stem.partition('-')[2])}": last_line(path) for path in logs}
+    lines = {who: line or "(nothing)" for who, line in lines.items()}
+    launcher = last_line(folder / "launcher.log")
+    return lines | ({"launcher": launcher} if launcher else {})

@@ -1,0 +1,226 @@
+"""What one run of the program left in its folder, as plain figures.
+
+The contract is summary.json with `"format": "cloudmask-summary"`. Needed are `version`, `status`,
+`ranks`, `patches_per_second.overall` and `seconds.total`; what else is missing is left open.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FORMAT = "cloudmask-summary"
+VERSION = 1
+PARTS = ("data_wait_seconds", "compute_seconds", "exposed_communication_seconds")
+PER_RANK = ("step_seconds", *PARTS)
+
+Epoch = dict[str, Any]
+"""a line of a rank's file: lists with a figure of each step"""
+
+
+class RunError(ValueError):
+    """A run that gives no figures; the message says why."""
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a finished run. Raises RunError."""
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RunError("no summary.json: the program ended without one") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"summary.json cannot be read: {error}") from None
+    if not isinstance(summary, dict):
+        raise RunError("summary.json is not a summary of a training")
+    if summary.get("status") == "failed":
+        raise RunError(
+            f"rank {summary.get('rank', '?')}: {summary.get('error', 'no reason given')}"
+        )
+    if summary.get("format") != FORMAT:
+        raise RunError(f"summary.json is not a summary of a training (no format {FORMAT})")
+    if summary.get("version") != VERSION:
+        raise RunError(
+            f"summary.json is version {summary.get('version')}, this program reads version "
+            f"{VERSION}; use the scaling package that belongs to the training"
+        )
+    rate = summary.get("patches_per_second")
+    if not (isinstance(rate, dict) and rate.get("overall") and _seconds(summary, "total")):
+        raise RunError("summary.json holds no rate: the run was too short to be measured")
+    return summary
+
+
+def _seconds(summary: dict[str, Any], name: str) -> float | None:
+    value = (summary.get("seconds") or {}).get(name)
+    return float(value) if value is not None else None
+
+
+def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The figures of one run for a row of results.jsonl."""
+    rate = summary["patches_per_second"]
+    total = _seconds(summary, "total") or 0.0
+    config = summary.get("config") or {}
+    history = summary.get("history") or []
+    ranks = int(summary["ranks"])
+    best = summary.get("best") or {}
+    warmup = int(summary.get("warmup_steps") or 0)
+    epochs = read_epochs(folder)
+    per_rank = rank_times(epochs, warmup=warmup)
+    return {
+        "patches_per_second": rate["overall"],
+        "patches_per_second_median": rate.get("median"),
+        "patches_per_second_p05": rate.get("p05"),
+        "patches_per_second_p95": rate.get("p95"),
+        "steps_measured": summary.get("steps"),
+        "warmup_steps": summary.get("warmup_steps"),
+        **step_times(summary, per_rank),
+        "per_rank": per_rank,
+        "last_rank_exposed_seconds": last_rank_exposed(epochs, warmup=warmup),
+        "startup_seconds": _seconds(summary, "startup"),
+        "staging_seconds": _seconds(summary, "staging"),
+        "first_epoch_seconds": _seconds(summary, "first_epoch"),
+        "first_epoch_patches": first_epoch_patches(summary, epochs),
+        "steady_epoch_seconds": _seconds(summary, "steady_epoch"),
+        "validation_seconds": _seconds(summary, "validation"),
+        "validations": sum(1 for record in history if record.get("valid")),
+        "checkpoints_seconds": _seconds(summary, "checkpoints"),
+        "total_seconds": total,
+        "rank_hours": ranks * total / 3600,
+        "epochs_run": summary.get("epochs_run"),
+        "steps_run": summary.get("steps_run"),
+        "patches_trained": summary.get("patches_trained"),
+        "training_patches": summary.get("training_patches"),
+        "validation_patches": summary.get("validation_patches"),
+        "patch_size": summary.get("patch_size"),
+        "channels": len(summary.get("channels") or []) or None,
+        "parameters": summary.get("parameters"),
+        "gradient_bytes": summary.get("gradient_bytes"),
+        "global_batch": summary.get("global_batch"),
+        "batch_per_rank": summary.get("batch_per_rank"),
+        "learning_rate": summary.get("learning_rate"),
+        "precision": summary.get("precision"),
+        "data_mode": data_mode(config),
+        "best_accuracy": best.get("accuracy"),
+        "majority": best.get("majority"),
+        "target": summary.get("target"),
+        "target_wanted": config.get("target_accuracy"),
+        "seed": summary.get("seed"),
+        "versions": summary.get("versions"),
+        "settings": {
+            name: value
+            for name, value in (summary.get("settings") or {}).items()
+            if name.startswith(("HOROVOD_", "OMP_", "NCCL_", "OMPI_MCA_mpi_"))
+        },
+        "commit": summary.get("commit"),
+        "date": summary.get("date"),
+        "hosts": summary.get("hosts"),
+        "device": summary.get("device"),
+        "emulated_step_seconds": summary.get("emulated_step_seconds"),
+        "emulated_spread": summary.get("emulated_spread"),
+        "controller": summary.get("controller"),
+        "horovod": summary.get("horovod", True),
+        "threads_per_rank": summary.get("threads_per_rank"),
+    }
+
+
+def data_mode(config: dict[str, Any]) -> str | None:
+    """How patches reach the ranks, in words."""
+    if "shuffle" not in config:
+        return None
+    cached = {"memory": ", cached in memory", "device": ", cached on the device"}
+    words = config["shuffle"] + cached.get(config.get("cache", "none"), "")
+    return f"{words}, staged" if config.get("stage") else words
+
+
+def read_epochs(folder: Path) -> list[list[Epoch]]:
+    """Of each rank, in their order: its epochs, from ranks/rank-NNNN.jsonl."""
+    paths = sorted((folder / "ranks").glob("rank-*.jsonl"))
+    return [
+        [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        for path in paths
+    ]
+
+
+def _steps(epochs: Sequence[Epoch], name: str, *, warmup: int) -> list[float]:
+    """A figure of a rank's steps after the warm-up."""
+    return [value for epoch in epochs for value in epoch.get(name, [])][warmup:]
+
+
+def rank_times(ranks: Sequence[Sequence[Epoch]], *, warmup: int) -> dict[str, list[float]] | None:
+    """Mean seconds per step of each rank after the warm-up."""
+    steps = {name: [_steps(each, name, warmup=warmup) for each in ranks] for name in PER_RANK}
+    if not ranks or not all(values for each in steps.values() for values in each):
+        return None
+    return {name: list(map(statistics.fmean, each)) for name, each in steps.items()}
+
+
+def last_rank_exposed(ranks: Sequence[Sequence[Epoch]], *, warmup: int) -> float | None:
+    """Median over steps of the least exposed communication of any rank; None without their times.
+
+    In each step that is what the rank waits that was the last to finish computing: the reduction
+    alone, where the other ranks wait for this one too.
+    """
+    steps = [_steps(each, "exposed_communication_seconds", warmup=warmup) for each in ranks]
+    if len(steps) < 2 or not steps[0] or len(set(map(len, steps))) > 1:
+        return None
+    return statistics.median(min(step) for step in zip(*steps, strict=True))
+
+
+def step_times(
+    summary: dict[str, Any], per_rank: dict[str, list[float]] | None
+) -> dict[str, float | None]:
+    """Where a step's time goes, mean over ranks, and the POP efficiencies.
+
+    Load balance is mean over largest useful (computing) time of a rank, communication efficiency
+    the largest useful time over the run time; their product is the parallel efficiency (POP,
+    "Standard Metrics for Performance Analysis", pop-coe.eu).
+    """
+    per_step = summary.get("per_step") or {}
+    means: dict[str, float | None] = {
+        name: (per_step.get(name) or {}).get("mean_rank") for name in PER_RANK
+    }
+    slowest = (per_step.get("compute_seconds") or {}).get("slowest_rank")
+    if per_rank:
+        means = {name: statistics.fmean(values) for name, values in per_rank.items()}
+        slowest = max(per_rank["compute_seconds"])
+    mean = means["compute_seconds"]
+    step = means["step_seconds"]
+    balance = mean / slowest if slowest and mean else None
+    return {
+        **means,
+        "load_balance": balance,
+        "communication_efficiency": slowest / step if slowest and step else None,
+    }
+
+
+def first_epoch_patches(summary: dict[str, Any], ranks: Sequence[Sequence[Epoch]]) -> int | None:
+    """Patches of all ranks in the first epoch, which may have been cut short."""
+    counts = [sum(epochs[0].get("patches", [])) for epochs in ranks if epochs]
+    if len(counts) == summary["ranks"]:
+        return sum(counts)
+    training, batch = summary.get("training_patches"), summary.get("global_batch")
+    if not (training and batch and summary.get("steps_run")):
+        return None
+    return min(training, batch * summary["steps_run"])
+
+
+def together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Measures of unconnected copies as one row: rates add up, times are those of the slowest."""
+    first = dict(parts[0])
+    rates = ("patches_per_second", "patches_trained", "rank_hours")
+    slowest = ("startup", "staging", "total", "validation", "checkpoints")
+    for name in rates:
+        values = [part[name] for part in parts]
+        first[name] = sum(values) if None not in values else None
+    for name in (f"{part}_seconds" for part in slowest):
+        first[name] = max((part[name] for part in parts if part[name] is not None), default=None)
+    for name in PER_RANK:
+        values = [part[name] for part in parts]
+        first[name] = statistics.fmean(values) if None not in values else None
+    for name in ("median", "p05", "p95"):
+        first[f"patches_per_second_{name}"] = None
+    first["per_rank"] = None
+    return first

@@ -1,0 +1,1 @@
+"""A study in sentences, tables and curves on one page: `report`."""

@@ -1,0 +1,87 @@
+"""The command `report`: one page for people, the same as Markdown, and files for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cloudmask.cli.errors import UsageError
+from cloudmask.files import write_whole
+from scaling.laws import exposed, fits, holdout
+from scaling.options import ReportOptions
+from scaling.record import conditions, export, store
+from scaling.record.store import Study, StudyError
+from scaling.report import figures, page, panels, sentences, tables
+from scaling.report.page import Page, Part, Picture
+from scaling.report.tables import Table
+
+PROJECTED = (
+    "Solid lines are measured, or laws fitted to what was measured; dashed lines are projected "
+    "beyond the largest measured rank count. Markers are medians, the dots beside them single runs."
+)
+HELD_OUT = (
+    "Held out: the laws were fitted without the runs on {} ranks, and tested on them; they are "
+    "called projected beyond the largest rank count they were fitted to."
+)
+
+
+def run(options: ReportOptions) -> int:
+    """Write report.md, report.html, curves.png, curves.svg, results.csv and extrap-MODE.jsonl."""
+    if not 1 <= len(options.studies) <= 2:
+        raise UsageError("report takes one study, or two to lay over each other")
+    if options.out.exists() and not options.out.is_dir():
+        raise StudyError(f"{options.out} is a file; choose another --out")
+    studies = [store.read(folder, mixed=options.mixed) for folder in options.studies]
+    held = [holdout.parse(options.hold_out, study) for study in studies]
+    options.out.mkdir(parents=True, exist_ok=True)
+    fitted = [fits.fit_study(holdout.without(*pair)) for pair in zip(studies, held, strict=True)]
+    tested = [holdout.predictions(*each) for each in zip(studies, fitted, held, strict=True)]
+    names = [figures.named(study) if len(studies) > 1 else "" for study in studies]
+    both = list(zip((f"{name}: " if name else "" for name in names), studies, strict=True))
+    measured_under = [f"{name}{conditions.sentence(study)}" for name, study in both]
+    notes = [HELD_OUT.format(options.hold_out)] if options.hold_out else []
+    notes = [PROJECTED, *notes, *(f"{name}{tables.bars_note(study)}" for name, study in both)]
+    views = figures.views(studies, fitted)
+    chosen = panels.panels(studies)
+    figures.draw_all(chosen, views, [*notes, *measured_under], options.out)
+    parts = [
+        Part(name, sentences.headlines(study), sentences.warnings(study), _tables(study, *laws))
+        for name, study, laws in zip(names, studies, zip(fitted, tested, strict=True), strict=True)
+    ]
+    content = Page(
+        "Scaling study " + " and ".join(map(figures.named, studies)),
+        measured_under,
+        notes,
+        parts,
+        [Picture(panel, figures.draw_panel(panel, views)) for panel in chosen],
+    )
+    texts = {
+        "report.html": page.as_html(content),
+        "report.md": page.as_markdown(content),
+        "results.csv": export.as_csv(studies),
+    }
+    for study in studies:
+        kind = f"-{study.name}" if len(studies) > 1 else ""
+        kind += "-emulated" if study.emulated else ""
+        for mode in study.modes:
+            texts[f"extrap{kind}-{mode}.jsonl"] = export.extrap_lines(study, mode)
+    for name, text in texts.items():
+        write_whole(options.out / name, text.encode())
+    for part, predicted in zip(parts, tested, strict=True):
+        for line in (*part.headlines, *part.warnings, *map(holdout.sentence, predicted)):
+            print(line)
+    print(f"report: {options.out / 'report.html'}")
+    return 0
+
+
+def _tables(
+    study: Study, fitted: Sequence[fits.Fitted], tested: Sequence[holdout.Prediction]
+) -> list[Table]:
+    found = []
+    for mode in study.modes:
+        found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
+        found.append(tables.target_table(study, mode))
+    law = next((one.fit for one in fitted if one.key == "allreduce"), None)
+    found.append(tables.exposed_table(exposed.compare(study, law)))
+    found += [tables.fits_table(fitted), tables.held_out_table(tested)]
+    found += [tables.conditions_table(study), tables.points_table(study)]
+    return [table for table in found if table.rows]

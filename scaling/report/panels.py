@@ -1,0 +1,85 @@
+"""What is drawn of a study, panel by panel, and what stands beneath each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from scaling.laws import fits
+from scaling.record.store import Study
+from scaling.report import speedup, step_time
+from scaling.report.style import View
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture and what it says beneath it."""
+
+    key: str
+    title: str
+    caption: str
+    draw: Callable[[Axes, Sequence[View]], None]
+    legend: float = -0.13
+    """where its legend begins, in heights of the axes"""
+
+
+def panels(studies: Sequence[Study]) -> list[Panel]:
+    """The pictures that these studies have figures for."""
+    modes = {mode for study in studies for mode in study.modes}
+    flavours = " and ".join(sorted({study.header["dataset"] for study in studies}))
+    found = []
+    if "strong" in modes:
+        found.append(
+            Panel(
+                "strong",
+                "Strong scaling",
+                "Speed-up at a fixed global batch: by steady steps, and by the whole run with "
+                "start-up, validation and checkpoints.",
+                speedup.draw_strong,
+            )
+        )
+    if "weak" in modes:
+        found.append(
+            Panel(
+                "weak",
+                "Weak scaling",
+                f"Efficiency at a fixed batch per rank, {flavours} dataset: patches/s over N "
+                "times those of the base.",
+                speedup.draw_weak,
+            )
+        )
+    found += [
+        Panel(
+            "throughput",
+            "Throughput",
+            "Patches per second of all ranks together, steady steps.",
+            speedup.draw_throughput,
+        ),
+        Panel(
+            "step",
+            "Where a step's time goes",
+            "Parts of a steady step, mean over ranks, medians over repeats. Communication is "
+            "what computing did not hide, waiting for slower ranks included. Numbers: ranks.",
+            step_time.draw_step,
+            legend=-0.2,
+        ),
+        Panel(
+            "balance",
+            "Load balance",
+            "Mean over largest computing time of the ranks, and the largest computing time over "
+            "the step (POP metrics).",
+            step_time.draw_balance,
+        ),
+    ]
+    if any(fits.allreduce_times(study) for study in studies):
+        found.append(
+            Panel(
+                "allreduce",
+                "Horovod's allreduce",
+                "One tensor at a time, median of 15 each; lines: the fitted model.",
+                step_time.draw_allreduce,
+            )
+        )
+    return found

@@ -1,0 +1,139 @@
+"""How curves of one or two studies look. Solid is measured or fitted to it, dashed projected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from scaling.laws import laws
+from scaling.laws.fits import Fitted
+from scaling.laws.ratios import Curve
+from scaling.record.store import Study
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart. Nothing is told by colour
+# alone: every series has a marker of its own, for prints in black and white.
+BLUE, RED, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00"
+GREY, PALE = "#555555", "#999999"
+PROJECT = 2
+"""laws are drawn up to this multiple of the largest measured rank count"""
+STEP = 0.015
+"""between series at one rank count, as a share of the axis"""
+DOTS = 0.009
+"""from a median to the dots of its single runs, as a share of the axis"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a series is told from others; `shift` keeps points at one rank count apart."""
+
+    colour: str
+    marker: str
+    shift: float = 0.0
+    """to the right of its rank count, as a share of the axis"""
+    filled: bool = True
+
+
+WEAK = Look(RED, "s", -STEP)
+"""weak scaling beside strong, where one study has both in a panel"""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a panel draws: a study, its fits, and how it looks; `alone` without a second study."""
+
+    study: Study
+    fitted: dict[str, Fitted]
+    prefix: str
+    ranks: Look
+    copies: Look
+    law_colour: str
+    alone: bool
+
+    def law(self, key: str) -> laws.Fit | None:
+        found = self.fitted.get(key)
+        return found.fit if found else None
+
+
+def series(axes: Axes, found: Curve, view: View, label: str, look: Look) -> None:
+    """Medians with intervals, joined, and every single run beside them; after `rank_axis`."""
+    if not found:
+        return
+    x = [point.ranks for point in found]
+    middle = np.array([point.estimate.value for point in found])
+    low = middle - [point.estimate.low for point in found]
+    high = np.array([point.estimate.high for point in found]) - middle
+    axes.plot(x, middle, "-", color=look.colour, linewidth=1.3, zorder=2)
+    axes.errorbar(
+        _beside(axes, found, look.shift),
+        middle,
+        [low, high],
+        fmt=look.marker,
+        color=look.colour,
+        markerfacecolor=look.colour if look.filled else "white",
+        markersize=5.5,
+        capsize=3,
+        linewidth=1.3,
+        label=f"{view.prefix}{label}",
+        zorder=3,
+    )
+    for place, point in zip(_beside(axes, found, look.shift + DOTS), found, strict=True):
+        runs = [place] * len(point.values)
+        axes.plot(runs, point.values, ".", color=look.colour, alpha=0.6, markersize=3.5, zorder=2)
+
+
+def _beside(axes: Axes, found: Curve, share: float) -> list[float]:
+    """Places of the rank counts, moved to the right by a share of the axis."""
+    low, high = axes.get_xlim()
+    if axes.get_xscale() == "log":
+        return [point.ranks * (high / low) ** share for point in found]
+    return [point.ranks + (high - low) * share for point in found]
+
+
+def is_wide(found: Sequence[View]) -> bool:
+    ranks = [row["ranks"] for view in found for row in view.study.measured]
+    return max(ranks) / min(ranks) >= 8
+
+
+def rank_axis(axes: Axes, found: Sequence[View], *, reach: float = 1.0) -> None:
+    """Rank counts as ticks; logarithmic where they span a factor of eight or more."""
+    ranks = sorted({row["ranks"] for view in found for row in view.study.measured})
+    top = max(ranks) * reach
+    if is_wide(found):
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(min(ranks) / 1.25, top * 1.25)
+    else:
+        axes.set_xlim(min(ranks) - 0.35 * max(1, top / 8), top + 0.35 * max(1, top / 8))
+    ticks = ranks + ([int(top)] if reach > 1 else [])
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    unit = "GPUs" if any(v.study.header["gpus_per_rank"] for v in found) else "ranks"
+    axes.set_xlabel(unit)
+
+
+Law = Callable[..., laws.Array]
+
+
+def law_curve(
+    axes: Axes,
+    fit: laws.Fit,
+    value: Callable[[Law, laws.Array], laws.Array],
+    label: str,
+    colour: str,
+) -> None:
+    """What `value` makes of a fitted law at ranks: solid where there are measurements.
+
+    Beyond them it is dashed and called projected, with its 95 % interval shaded.
+    """
+    first, last = min(fit.ranks), max(fit.ranks)
+    inside = np.linspace(first, last, 60)
+    beyond = np.linspace(last, PROJECT * last, 60)
+    told = f"{label}, projected"
+    axes.plot(inside, value(fit.predict, inside), "-", color=colour, linewidth=1, label=label)
+    axes.plot(beyond, value(fit.predict, beyond), "--", color=colour, linewidth=1, label=told)
+    low, high = fit.band(lambda law: value(law, beyond))
+    axes.fill_between(beyond, low, high, color=colour, alpha=0.12, linewidth=0)

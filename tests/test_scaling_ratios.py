@@ -1,0 +1,144 @@
+"""Ratios have a named base and honest intervals, and the fits of a study find its law."""
+
+import json
+
+import pytest
+import scaling_fake
+
+from scaling.laws import command as fit
+from scaling.laws import fits, intervals, ratios
+from scaling.record import conditions, store
+from scaling.report import sentences
+
+RANKS = (1, 2, 4, 8, 16)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("curves") / "study"
+    return store.read(scaling_fake.write_study(folder, ranks=RANKS))
+
+
+def _changed(study, tmp_path, change):
+    """The same study with every row changed."""
+    folder = tmp_path / "changed"
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps(study.header))
+    for row in study.rows:
+        store.append(folder, change(dict(row)))
+    return store.read(folder)
+
+
+def test_speedup_is_a_ratio_of_medians_to_one_rank(study):
+    rate = {point.ranks: point.estimate for point in ratios.throughput(study, "strong")}
+    for point in ratios.speedup(study):
+        assert point.estimate.value == pytest.approx(rate[point.ranks].value / rate[1].value)
+        assert point.estimate.low <= point.estimate.value <= point.estimate.high
+    first, last = ratios.speedup(study)[0], ratios.speedup(study)[-1]
+    assert (first.estimate.low, first.estimate.high) == (1, 1)
+    assert last.estimate.coverage == pytest.approx(0.96875**2)
+
+
+def test_whole_run_gains_less_than_its_steps(study):
+    steps = ratios.speedup(study)[-1].estimate.value
+    whole = ratios.solution_speedup(study)[-1].estimate.value
+    assert 1 < whole < steps / 2
+
+
+def test_ranks_are_held_against_copies(study):
+    for point in ratios.against_copies(study, "weak"):
+        assert point.estimate.value == pytest.approx(1 / 1.04, rel=0.05)
+
+
+def test_base_is_held_against_the_same_code_without_horovod(tmp_path):
+    found = store.read(scaling_fake.write_study(tmp_path / "study", alone=True))
+    base, alone = (ratios.throughput(found, "weak", kind)[0] for kind in ("ranks", "alone"))
+    share = sentences.shown(intervals.ratio(base.estimate, alone.estimate))
+    (line,) = [
+        line for line in sentences.headlines(found) if "weak batches" in line and "code" in line
+    ]
+    assert line.startswith(f"One rank through the launcher is {share} times as fast as the same")
+    assert not any("was not measured" in text for text in sentences.warnings(found))
+
+
+def test_parts_of_a_step_add_up_to_it(study):
+    for ranks, parts in ratios.step_parts(study, "weak").items():
+        rows = study.points("weak")[ranks]
+        steps = sorted(row["step_seconds"] for row in rows)
+        assert steps[0] <= sum(parts.values()) <= steps[-1]
+
+
+def test_statistical_efficiency_counts_runs_that_never_reached_the_target(study, tmp_path):
+    def change(row):
+        if row["ranks"] == 4:
+            row["target"] = {"epoch": 4, "seconds": 60.0}
+        if row["ranks"] == 8 and row["seed"] == 0:
+            row["target"] = None
+        return row
+
+    found, tried = ratios.statistical_efficiency(_changed(study, tmp_path, change), "strong")
+    by_ranks = {point.ranks: point.estimate.value for point in found}
+    assert by_ranks == {1: 1, 2: 1, 4: 0.5, 16: 1}
+    assert tried[8] == (5, 6)
+
+
+def test_superlinear_speedup_is_flagged(study, tmp_path):
+    def change(row):
+        if row["ranks"] == 1 and row["patches_per_second"]:
+            row["patches_per_second"] *= 0.5
+        return row
+
+    assert not any("Super-linear" in text for text in sentences.warnings(study))
+    found = sentences.warnings(_changed(study, tmp_path, change))
+    assert any("Super-linear: weak scaling on 2 ranks" in text for text in found)
+
+
+def test_oversubscribed_and_short_studies_say_so(tmp_path):
+    folder = scaling_fake.write_study(tmp_path / "study", repeats=3, oversubscribed=True)
+    found = store.read(folder)
+    assert "OVERSUBSCRIBED" in conditions.sentence(found)
+    told = " ".join(sentences.warnings(found))
+    assert "Oversubscribed" in told
+    assert "Fewer than 6 repeats" in told
+
+
+def test_figures_that_other_programs_disturbed_say_so(tmp_path):
+    quiet = store.read(scaling_fake.write_study(tmp_path / "quiet", other_cores=0.05))
+    assert "DISTURBED" not in conditions.sentence(quiet)
+    found = store.read(scaling_fake.write_study(tmp_path / "study", other_cores=1.25))
+    assert "DISTURBED by other programs, on up to 1.2 cores" in conditions.sentence(found)
+    assert any("repeat the study on an idle machine" in text for text in sentences.warnings(found))
+
+
+def test_missing_base_is_named(tmp_path):
+    found = store.read(scaling_fake.write_study(tmp_path / "study", ranks=(2, 4)))
+    assert any("base of strong scaling is 2 ranks" in text for text in sentences.warnings(found))
+    assert ratios.efficiency(found, "weak")[0].ranks == 2
+
+
+def test_fits_of_a_study_find_the_law_it_follows(study):
+    found = {one.key: one for one in fits.fit_study(study)}
+    assert set(found) == {
+        *("strong_step", "strong_total", "strong_usl", "weak_gustafson", "weak_usl", "allreduce")
+    }
+    serial = found["strong_step"].fit.parameters[1]
+    assert serial.low < scaling_fake.SERIAL < serial.high
+    bandwidth = found["allreduce"].fit.value("bandwidth")
+    assert bandwidth == pytest.approx(4e9, rel=0.5)
+
+
+def test_fit_of_two_rank_counts_refuses_usl_and_says_what_amdahl_is_worth(tmp_path):
+    study = store.read(scaling_fake.write_study(tmp_path / "study"))
+    found = {one.key: one for one in fits.fit_study(study)}
+    assert "3 different rank counts, there are 2" in found["weak_usl"].refusal
+    assert any("assumed, not tested" in note for note in found["strong_step"].notes)
+
+
+def test_fits_are_written_with_residuals_and_intervals(study):
+    found = fits.fit_study(study)
+    fit.write(study, found, ())
+    record = json.loads(fit.path_of(study).read_text())
+    step = next(one for one in record["fits"] if one["key"] == "strong_step")
+    assert len(step["residuals"]) == step["points"] == 6 * len(RANKS)
+    assert step["parameters"]["serial"]["low"] < step["parameters"]["serial"]["high"]
+    assert step["source"]
