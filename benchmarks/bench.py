@@ -114,13 +114,6 @@ def rate(folder: Path) -> float:
     return summary["patches_per_second"]["overall"]
 
 
-def exposed_share(folder: Path) -> float:
-    """Share of a step that is communication not hidden by computing, mean over ranks."""
-    per_step = json.loads((folder / "summary.json").read_text())["per_step"]
-    exposed = per_step["exposed_communication_seconds"]["mean_rank"]
-    return exposed / per_step["step_seconds"]["mean_rank"]
-
-
 def spread(values: Sequence[float]) -> str:
     """Median and range of a few repeats."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} - {max(values):.2f})"

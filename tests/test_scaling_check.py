@@ -102,7 +102,7 @@ def test_projection_puts_measured_parts_together():
 def test_projection_holds_the_true_time_and_says_how_many_devices(made):
     study = made(ranks=(1, 2, 4, 8))
     dgx2 = reference.load("cloudmask-dgx2")
-    found = projection.project(study, dgx2)
+    found = projection.project(study, dgx2.work)
     low, middle, high = found.at(4)
     assert low < middle < high
     # scaling_fake's law, its 4 s for two validations of 20 patches on 8 ranks, and its constants.

@@ -76,7 +76,7 @@ def test_interval_holds_as_many_further_runs_as_it_says():
     inside = []
     for _ in range(400):
         noisy = RATES["weak_gustafson"](ranks) * np.exp(0.02 * random.standard_normal(len(ranks)))
-        low, high = laws.fit_gustafson(ranks.tolist(), noisy.tolist()).interval(16)
+        low, high = laws.fit(laws.GUSTAFSON, ranks.tolist(), noisy.tolist()).interval(16)
         further = RATES["weak_gustafson"](16.0) * np.exp(0.02 * random.standard_normal())
         inside.append(low <= further <= high)
     assert 0.92 <= np.mean(inside) <= 0.98

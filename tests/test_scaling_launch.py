@@ -17,7 +17,7 @@ from scaling.measure.launch import Layout
 NOTES = Path("/study/logs")
 SETTINGS = {"HOROVOD_CYCLE_TIME": "10", "OMPI_MCA_mpi_yield_when_idle": "1"}
 PROGRAM = ["python", "train.py"]
-BEFORE = [sys.executable, "-I", "-S", str(launch.HERE / "rank.py"), "--notes", str(NOTES)]
+BEFORE = [sys.executable, "-I", "-S", str(launch.INSIDE / "rank.py"), "--notes", str(NOTES)]
 RANK = [*BEFORE, "--", *PROGRAM]
 BOUND = [*BEFORE, "--cores", "1", "--", *PROGRAM]
 ENV = ["env", "HOROVOD_CYCLE_TIME=10", "OMPI_MCA_mpi_yield_when_idle=1"]
@@ -148,7 +148,7 @@ def test_rank_says_what_cannot_be_started(tmp_path):
 
 
 def test_more_ranks_than_cores_or_gpus_are_refused():
-    found = machine.Hardware("a cpu", 4, 2, ("a gpu",) * 2, 8.0)
+    found = machine.Hardware("a cpu", 4, 2, ("a gpu",) * 2)
     machine.check_room(Layout(2, 2, 1), found, {})
     with pytest.raises(
         UsageError, match="4 ranks of 2 cores on 4 cores; use fewer ranks, or --over"

@@ -50,9 +50,8 @@ class Question:
     key: str
     subject: str
     law: laws.Law
-    fit: Callable[..., Fit]
     columns: Callable[[Study], tuple[list[Any], ...]]
-    """what `fit` takes of a study: ranks (and bytes), and the figure, one entry per run"""
+    """what `laws.fit` takes of a study: ranks (and bytes), and the figure, one entry per run"""
 
 
 def _strong_steps(study: Study) -> tuple[list[int], list[float]]:
@@ -67,34 +66,20 @@ def _rates(mode: str) -> Callable[[Study], tuple[list[int], list[float]]]:
 
 
 QUESTIONS = (
-    Question(
-        "strong_step",
-        "strong scaling, seconds per step",
-        laws.AMDAHL,
-        laws.fit_amdahl,
-        _strong_steps,
-    ),
+    Question("strong_step", "strong scaling, seconds per step", laws.AMDAHL, _strong_steps),
     Question(
         "strong_total",
         "strong scaling, seconds of the whole run",
         laws.AMDAHL,
-        laws.fit_amdahl,
         lambda study: _columns(study, "strong", "total_seconds"),
     ),
-    Question("strong_usl", "strong scaling, patches/s", laws.USL, laws.fit_usl, _rates("strong")),
-    Question(
-        "weak_gustafson",
-        "weak scaling, patches/s",
-        laws.GUSTAFSON,
-        laws.fit_gustafson,
-        _rates("weak"),
-    ),
-    Question("weak_usl", "weak scaling, patches/s", laws.USL, laws.fit_usl, _rates("weak")),
+    Question("strong_usl", "strong scaling, patches/s", laws.USL, _rates("strong")),
+    Question("weak_gustafson", "weak scaling, patches/s", laws.GUSTAFSON, _rates("weak")),
+    Question("weak_usl", "weak scaling, patches/s", laws.USL, _rates("weak")),
     Question(
         "allreduce",
         "one allreduce by Horovod, seconds",
         laws.ALLREDUCE,
-        laws.fit_allreduce,
         lambda study: tuple(map(list, zip(*allreduce_times(study), strict=True))),
     ),
 )
@@ -129,7 +114,7 @@ def allreduce_times(study: Study) -> list[tuple[int, int, float]]:
 
 def _try(one: Question, columns: tuple[list[Any], ...]) -> Fitted:
     try:
-        return Fitted(one.key, one.subject, one.law, one.fit(*columns))
+        return Fitted(one.key, one.subject, one.law, laws.fit(one.law, *columns))
     except FitError as error:
         return Fitted(one.key, one.subject, one.law, None, str(error))
 

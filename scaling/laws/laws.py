@@ -36,6 +36,8 @@ class Law:
     formula: str
     source: str
     function: Callable[..., Array]
+    guess: Callable[..., tuple[float, ...]]
+    """parameters to begin a fit with, from its columns; FitError for those that tell nothing"""
     parameters: tuple[str, ...]
     units: tuple[str, ...]
     logarithmic: bool = False
@@ -158,11 +160,22 @@ def allreduce(ranks: Array, num_bytes: Array, latency: float, bandwidth: float) 
     return 2 * (ranks - 1) * latency + 2 * (ranks - 1) / ranks * num_bytes / bandwidth
 
 
+def _guess_allreduce(ranks: Array, num_bytes: Array, seconds: Array) -> tuple[float, ...]:
+    if any(ranks < 2):
+        raise FitError("one rank has nothing to reduce; measure the allreduce from 2 ranks on")
+    if len(set(num_bytes)) < 2:
+        raise FitError("allreduce: one message size cannot tell latency from bandwidth; use two")
+    latency = np.min(seconds / (2 * (ranks - 1)))
+    bandwidth = np.max(2 * (ranks - 1) / ranks * num_bytes / seconds)
+    return tuple(np.log((latency, bandwidth)))
+
+
 AMDAHL = Law(
     "Amdahl",
     "T(N) = T1 (s + (1 - s) / N)",
     "G. M. Amdahl, AFIPS 1967",
     amdahl,
+    lambda ranks, seconds: (float(np.max(seconds, initial=0)), 0.1),
     ("one_rank_seconds", "serial"),
     ("s", ""),
 )
@@ -171,6 +184,7 @@ GUSTAFSON = Law(
     "X(N) = X1 (s + (1 - s) N)",
     "J. L. Gustafson, CACM 31 (1988) 532",
     gustafson,
+    lambda ranks, rates: (float(np.min(rates, initial=np.inf)), 0.1),
     ("one_rank_rate", "serial"),
     ("1/s", ""),
 )
@@ -179,6 +193,7 @@ USL = Law(
     "X(N) = g N / (1 + a (N - 1) + b N (N - 1))",
     "N. J. Gunther, Guerrilla Capacity Planning, 2007",
     usl,
+    lambda ranks, rates: (float(np.max(rates / ranks, initial=0)), 0.05, 0.001),
     ("one_rank_rate", "contention", "coherency"),
     ("1/s", "", ""),
 )
@@ -187,63 +202,34 @@ ALLREDUCE = Law(
     "T(N, m) = 2 (N - 1) l + 2 (N - 1) / N m / B",
     "ring allreduce: R. Rabenseifner, ICCS 2004; P. Patarasuk & X. Yuan, JPDC 69 (2009) 117",
     allreduce,
+    _guess_allreduce,
     ("latency", "bandwidth"),
     ("s", "B/s"),
     logarithmic=True,
 )
 
 
-def fit_amdahl(ranks: Sequence[int], seconds: Sequence[float]) -> Fit:
-    """Amdahl's law through run times at a fixed amount of work. Raises FitError."""
-    guess = (float(np.max(seconds, initial=0)), 0.1)
-    return _fit(AMDAHL, (ranks,), seconds, guess)
+def fit(law: Law, *columns: Sequence[float]) -> Fit:
+    """A law through single runs: their ranks (and bytes), and their figures. Raises FitError.
 
-
-def fit_gustafson(ranks: Sequence[int], rates: Sequence[float]) -> Fit:
-    """Gustafson's law through rates at a fixed amount of work per rank. Raises FitError."""
-    guess = (float(np.min(rates, initial=np.inf)), 0.1)
-    return _fit(GUSTAFSON, (ranks,), rates, guess)
-
-
-def fit_usl(ranks: Sequence[int], rates: Sequence[float]) -> Fit:
-    """The universal scalability law through rates. Raises FitError."""
-    per_rank = _floats(rates) / _floats(ranks)
-    return _fit(USL, (ranks,), rates, (float(np.max(per_rank, initial=0)), 0.05, 0.001))
-
-
-def fit_allreduce(ranks: Sequence[int], num_bytes: Sequence[int], seconds: Sequence[float]) -> Fit:
-    """The ring model through times of allreduces of several sizes. Raises FitError."""
-    if any(n < 2 for n in ranks):
-        raise FitError("one rank has nothing to reduce; measure the allreduce from 2 ranks on")
-    if len(set(num_bytes)) < 2:
-        raise FitError("allreduce: one message size cannot tell latency from bandwidth; use two")
-    times, n, size = map(_floats, (seconds, ranks, num_bytes))
-    latency = float(np.min(times / (2 * (n - 1))))
-    bandwidth = float(np.max(2 * (n - 1) / n * size / times))
-    return _fit(ALLREDUCE, (ranks, num_bytes), seconds, tuple(np.log((latency, bandwidth))))
-
-
-def _fit(
-    law: Law, x: tuple[Sequence[float], ...], y: Sequence[float], guess: tuple[float, ...]
-) -> Fit:
-    """Least squares of log y with intervals from Student's t (scipy's curve_fit).
-
-    The intervals hold together in 95 %: each of the p parameters is given 1 - 0.05 / p.
+    Least squares of logarithms with intervals from Student's t (scipy's curve_fit). The intervals
+    hold together in 95 %: each of the p parameters is given 1 - 0.05 / p.
     """
-    sizes = sorted({int(n) for n in x[0]})
+    *x, y = map(_floats, columns)
+    guess = law.guess(*x, y)
     _check(law, x, y)
+    sizes = sorted({int(n) for n in x[0]})
     count, wanted = len(law.parameters), len(y)
 
-    def logarithm(points: tuple[Array, ...], *free: float) -> Array:
+    def logarithm(points: Sequence[Array], *free: float) -> Array:
         values = np.exp(free) if law.logarithmic else free
         return np.log(np.maximum(law.function(*points, *values), 1e-300))
 
-    measured = np.log(_floats(y))
-    points = tuple(map(_floats, x))
+    measured = np.log(y)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            free, covariance = optimize.curve_fit(logarithm, points, measured, p0=guess)
+            free, covariance = optimize.curve_fit(logarithm, x, measured, p0=guess)
     except (RuntimeError, optimize.OptimizeWarning, RuntimeWarning) as error:
         raise FitError(f"{law.name} cannot be fitted to these points: {error}") from None
     freedom = wanted - count
@@ -251,7 +237,7 @@ def _fit(
     errors = np.sqrt(np.diag(covariance))
     bounds = np.stack([free - reach * errors, free, free + reach * errors])
     low, value, high = np.exp(bounds) if law.logarithmic else bounds
-    residuals = measured - logarithm(points, *free)
+    residuals = measured - logarithm(x, *free)
     return Fit(
         law,
         tuple(map(Parameter, law.parameters, *_lists(value, low, high), law.units)),
@@ -269,7 +255,7 @@ def _lists(*arrays: Array) -> list[list[float]]:
     return [array.tolist() for array in arrays]
 
 
-def _check(law: Law, x: tuple[Sequence[float], ...], y: Sequence[float]) -> None:
+def _check(law: Law, x: Sequence[Array], y: Array) -> None:
     count = len(law.parameters)
     needed = POINTS_PER_PARAMETER * count
     if len(y) < needed:

@@ -8,7 +8,14 @@ from scaling.laws import intervals
 from scaling.laws.intervals import Estimate
 from scaling.record.store import Row, Study
 
-PARTS = ("compute_seconds", "exposed_communication_seconds", "data_wait_seconds", "other_seconds")
+PARTS = {
+    "compute_seconds": "computing",
+    "exposed_communication_seconds": "communication not hidden",
+    "data_wait_seconds": "waiting for data",
+    "other_seconds": "other",
+}
+"""of a step, and what they are called"""
+MEASURED_PARTS = tuple(PARTS)[:3]
 
 
 @dataclass(frozen=True)
@@ -111,14 +118,15 @@ def step_parts(study: Study, mode: str, kind: str = "ranks") -> dict[int, dict[s
     """
     found = {}
     for ranks, rows in study.points(mode, kind).items():
-        whole = [row for row in rows if all(row.get(part) is not None for part in PARTS[:3])]
+        whole = [row for row in rows if all(row.get(part) is not None for part in MEASURED_PARTS)]
         whole = [row for row in whole if row.get("step_seconds")]
         if not whole:
             continue
         parts = {
-            part: intervals.median([float(row[part]) for row in whole]).value for part in PARTS[:3]
+            part: intervals.median([float(row[part]) for row in whole]).value
+            for part in MEASURED_PARTS
         }
-        rest = [row["step_seconds"] - sum(row[part] for part in PARTS[:3]) for row in whole]
+        rest = [row["step_seconds"] - sum(row[part] for part in MEASURED_PARTS) for row in whole]
         found[ranks] = {**parts, "other_seconds": max(0.0, intervals.median(rest).value)}
     return found
 

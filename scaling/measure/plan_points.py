@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask.cli.errors import UsageError
-from scaling.measure import launch, machine, points, watch
+from scaling.measure import launch, machine, points
 from scaling.measure.launch import Layout
 from scaling.measure.point import Conditions
 from scaling.measure.points import Point
@@ -67,12 +67,8 @@ def prepare(options: RunOptions, program: Sequence[str]) -> tuple[list[Point], C
         layout=layout,
         environment=points.parse_environment(defaults, options.env),
         hardware=found,
-        limits=watch.Limits(options.stall_seconds, options.timeout),
-        heartbeat=options.heartbeat,
-        dataset=options.dataset,
-        page_cache=options.page_cache,
         alone=alone,
-        keep_files=options.keep_files,
+        options=options,
     )
     try:
         for count in counts:
@@ -95,10 +91,10 @@ def _check_numbers(options: RunOptions) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must be above 0")
 
 
-def header(options: RunOptions, order: Sequence[Point], conditions: Conditions) -> dict[str, Any]:
+def header(order: Sequence[Point], conditions: Conditions) -> dict[str, Any]:
     """study.json. All but FREE must stay as it is for a study to go on."""
     strong = [point.global_batch for point in order if point.mode == "strong"]
-    layout = conditions.layout
+    layout, options = conditions.layout, conditions.options
     return {
         "format": store.FORMAT,
         "version": store.VERSION,
@@ -113,8 +109,8 @@ def header(options: RunOptions, order: Sequence[Point], conditions: Conditions) 
         "environment": dict(conditions.environment),
         "batch_per_rank": options.batch_per_rank,
         "global_batch": max(strong, default=None),
-        "dataset": conditions.dataset,
-        "page_cache": conditions.page_cache,
+        "dataset": options.dataset,
+        "page_cache": options.page_cache,
         "alone": list(conditions.alone),
         "seed": options.seed,
         "hardware": conditions.hardware.as_dict(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from cloudmask.files import write_json
 from scaling.measure import binding, launch, machine, watch
 from scaling.measure.launch import Layout
 from scaling.measure.points import Point, fill_in
+from scaling.options import RunOptions
 from scaling.record import summaries
 from scaling.record.store import OK, Row
 from scaling.record.summaries import RunError
@@ -48,13 +48,13 @@ class Conditions:
     """with one rank; each point has its own number"""
     environment: Mapping[str, str]
     hardware: machine.Hardware
-    limits: watch.Limits
-    heartbeat: str
-    dataset: str
-    page_cache: str
     alone: tuple[str, ...]
     """words that make the program run without Horovod"""
-    keep_files: bool
+    options: RunOptions
+
+    @property
+    def limits(self) -> watch.Limits:
+        return watch.Limits(self.options.stall_seconds, self.options.timeout)
 
     def layout_of(self, point: Point) -> Layout:
         """Sharing cores is allowed only where there are more ranks than cores."""
@@ -87,10 +87,10 @@ def run_point(
     recorded = {k: v for k, v in sorted(environment.items()) if k.startswith(RECORDED)}
     record = {"set_by_the_study": dict(conditions.environment), "found": recorded}
     write_json(folder / "environment.json", record)
-    if conditions.page_cache == "dropped":
+    if conditions.options.page_cache == "dropped":
         machine.drop_page_cache()
 
-    heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.heartbeat
+    heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.options.heartbeat
     outcome = watch.watch(
         commands,
         folder,
@@ -120,8 +120,8 @@ def run_point(
         "binding": layout.binding,
         "cores_per_rank": layout.cores_per_rank,
         "oversubscribed": layout.oversubscribe,
-        "dataset": conditions.dataset if point.mode == "weak" else "fixed",
-        "page_cache": conditions.page_cache,
+        "dataset": conditions.options.dataset if point.mode == "weak" else "fixed",
+        "page_cache": conditions.options.page_cache,
         "seed": point.seed,
         "global_batch": point.global_batch,
         "batch_per_rank": point.batch_per_rank,
@@ -133,7 +133,7 @@ def run_point(
     try:
         _check_ending(outcome, conditions.limits, folder)
         if point.kind == "allreduce":
-            row["allreduce"] = _read_allreduce(outs[0])
+            row["allreduce"] = summaries.read_allreduce(outs[0])
         else:
             told = [summaries.read_summary(out) for out in outs]
             parts = [summaries.measures(one, out) for one, out in zip(told, outs, strict=True)]
@@ -154,7 +154,7 @@ def run_point(
     if row["status"] != OK:
         row["rank_hours"] = round(point.ranks * outcome.seconds / 3600, 6)
         row["last_lines"] = outcome.last_lines
-    elif not conditions.keep_files:
+    elif not conditions.options.keep_files:
         _drop_large_files(folder)
     return row
 
@@ -246,15 +246,6 @@ def cause(folder: Path, lines: Mapping[str, str]) -> str:
     ]
     every = telling + launcher + [f"{who}: {line}" for who, line in lines.items()]
     return every[0] if every else "it said nothing"
-
-
-def _read_allreduce(out: Path) -> list[dict[str, Any]]:
-    path = out / "allreduce.json"
-    try:
-        rows = json.loads(path.read_text())["rows"]
-        return [{"bytes": row["bytes"], "seconds": row["median_seconds"]} for row in rows]
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"allreduce.json cannot be read: {error}") from None
 
 
 def _drop_large_files(folder: Path) -> None:

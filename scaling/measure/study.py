@@ -36,7 +36,7 @@ def run(options: RunOptions, program: Sequence[str]) -> int:
         raise StudyError(f"{folder} exists and holds no study; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     with store.lock(folder), _ended_like_ctrl_c():
-        _claim(folder, header(options, order, conditions), mixed=options.mixed)
+        _claim(folder, header(order, conditions), mixed=options.mixed)
         rows = store.read_rows(folder)
         todo = missing(order, rows, retry_failed=options.retry_failed)
         for line in opening_lines(order, todo, conditions):
@@ -67,8 +67,7 @@ def _claim(folder: Path, present: dict[str, Any], *, mixed: bool) -> None:
                     f"is {value}); repeat them, or choose another --out"
                 )
         present = present | {"created": past["created"]}
-    path, _ = store.paths(folder)
-    write_json(path, present)
+    write_json(folder / store.HEADER, present)
 
 
 def missing(
@@ -210,7 +209,7 @@ def opening_lines(
     if layout.oversubscribe:
         lines.append("oversubscribed: ranks may share cores, so what computes gets no faster")
     if any(point.mode == "weak" for point in order):
-        lines.append(f"weak scaling with a {conditions.dataset} dataset")
+        lines.append(f"weak scaling with a {conditions.options.dataset} dataset")
     return lines
 
 

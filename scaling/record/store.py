@@ -16,7 +16,7 @@ FORMAT = "scaling-study"
 VERSION = 1
 OK = "ok"
 REAL = "real device"
-LOCK = ".lock"
+HEADER, ROWS, LOCK = "study.json", "results.jsonl", ".lock"
 
 Row = dict[str, Any]
 
@@ -66,13 +66,9 @@ class Study:
         return [row for row in self.rows if row["status"] == OK and row["kind"] == "ranks"]
 
 
-def paths(folder: Path) -> tuple[Path, Path]:
-    return folder / "study.json", folder / "results.jsonl"
-
-
 def read_header(folder: Path) -> dict[str, Any] | None:
     """study.json; None if there is none. Raises StudyError for one that cannot be used."""
-    path, _ = paths(folder)
+    path = folder / HEADER
     try:
         header = json.loads(path.read_text())
     except FileNotFoundError:
@@ -91,7 +87,7 @@ def read_header(folder: Path) -> dict[str, Any] | None:
 
 def read_rows(folder: Path) -> list[Row]:
     """Every whole line of results.jsonl; a last line that was cut short is left out."""
-    _, path = paths(folder)
+    path = folder / ROWS
     if not path.exists():
         return []
     rows = []
@@ -106,7 +102,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 def append(folder: Path, row: Row) -> None:
     """Add one line, on the disk when this returns; what a crash left of a line before it goes."""
-    _, path = paths(folder)
+    path = folder / ROWS
     with path.open("ab+") as file:
         size = file.seek(0, os.SEEK_END)
         if size:

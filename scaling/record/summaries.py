@@ -69,6 +69,10 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
     warmup = int(summary.get("warmup_steps") or 0)
     epochs = read_epochs(folder)
     per_rank = rank_times(epochs, warmup=warmup)
+
+    def same(*names: str) -> dict[str, Any]:
+        return {name: summary.get(name) for name in names}
+
     return {
         "patches_per_second": rate["overall"],
         "patches_per_second_median": rate.get("median"),
@@ -89,38 +93,24 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         "checkpoints_seconds": _seconds(summary, "checkpoints"),
         "total_seconds": total,
         "rank_hours": ranks * total / 3600,
-        "epochs_run": summary.get("epochs_run"),
-        "steps_run": summary.get("steps_run"),
-        "patches_trained": summary.get("patches_trained"),
-        "training_patches": summary.get("training_patches"),
-        "validation_patches": summary.get("validation_patches"),
-        "patch_size": summary.get("patch_size"),
+        **same("epochs_run", "steps_run", "patches_trained"),
+        **same("training_patches", "validation_patches", "patch_size"),
         "channels": len(summary.get("channels") or []) or None,
-        "parameters": summary.get("parameters"),
-        "gradient_bytes": summary.get("gradient_bytes"),
-        "global_batch": summary.get("global_batch"),
-        "batch_per_rank": summary.get("batch_per_rank"),
-        "learning_rate": summary.get("learning_rate"),
-        "precision": summary.get("precision"),
+        **same("parameters", "gradient_bytes", "global_batch"),
+        **same("batch_per_rank", "learning_rate", "precision"),
         "data_mode": data_mode(config),
         "best_accuracy": best.get("accuracy"),
         "majority": best.get("majority"),
         "target": summary.get("target"),
         "target_wanted": config.get("target_accuracy"),
-        "seed": summary.get("seed"),
-        "versions": summary.get("versions"),
+        **same("seed", "versions"),
         "settings": {
             name: value
             for name, value in (summary.get("settings") or {}).items()
             if name.startswith(("HOROVOD_", "OMP_", "NCCL_", "OMPI_MCA_mpi_"))
         },
-        "commit": summary.get("commit"),
-        "date": summary.get("date"),
-        "hosts": summary.get("hosts"),
-        "device": summary.get("device"),
-        "emulated_step_seconds": summary.get("emulated_step_seconds"),
-        "emulated_spread": summary.get("emulated_spread"),
-        "controller": summary.get("controller"),
+        **same("commit", "date", "hosts", "device"),
+        **same("emulated_step_seconds", "emulated_spread", "controller"),
         "horovod": summary.get("horovod", True),
         "threads_per_rank": summary.get("threads_per_rank"),
     }
@@ -167,6 +157,15 @@ def last_rank_exposed(ranks: Sequence[Sequence[Epoch]], *, warmup: int) -> float
     if len(steps) < 2 or not steps[0] or len(set(map(len, steps))) > 1:
         return None
     return statistics.median(min(step) for step in zip(*steps, strict=True))
+
+
+def read_allreduce(folder: Path) -> list[dict[str, Any]]:
+    """Bytes and median seconds of each message size that was timed. Raises RunError."""
+    try:
+        rows = json.loads((folder / "allreduce.json").read_text())["rows"]
+        return [{"bytes": row["bytes"], "seconds": row["median_seconds"]} for row in rows]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"allreduce.json cannot be read: {error}") from None
 
 
 def step_times(

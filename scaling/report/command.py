@@ -39,7 +39,7 @@ def run(options: ReportOptions) -> int:
     both = list(zip((f"{name}: " if name else "" for name in names), studies, strict=True))
     measured_under = [f"{name}{conditions.sentence(study)}" for name, study in both]
     notes = [HELD_OUT.format(options.hold_out)] if options.hold_out else []
-    notes = [PROJECTED, *notes, *(f"{name}{tables.bars_note(study)}" for name, study in both)]
+    notes = [PROJECTED, *notes, *(f"{name}{sentences.bars_note(study)}" for name, study in both)]
     views = figures.views(studies, fitted)
     chosen = panels.panels(studies)
     figures.draw_all(chosen, views, [*notes, *measured_under], options.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudmask.text import listed, plural, significant
 from scaling.laws import intervals, ratios
 from scaling.laws.intervals import Estimate
+from scaling.laws.ratios import Curve
 from scaling.record.conditions import other_cores
 from scaling.record.store import OK, Study
 
@@ -103,3 +104,34 @@ def warnings(study: Study) -> list[str]:
     if any(str(commit).endswith("+") for commit in commits):
         found.append("The program had changes that its commit does not hold.")
     return found
+
+
+def bars_note(study: Study) -> str:
+    """What the bars of the curves are, for the repeats there are, and what ratios are taken to."""
+    rates = [ratios.throughput(study, mode) for mode in study.modes]
+    found = {p.estimate.repeats: p.estimate.kind for rate in rates for p in rate}
+    bars = ", ".join(f"{kind} ({plural(n, 'run')})" for n, kind in sorted(found.items()))
+    base = min(ratios.base_of(rate).ranks for rate in rates)
+    return (
+        f"Bars: {bars}; of a ratio, what follows from both. Base of every ratio: "
+        f"{plural(base, 'rank')} through the launcher."
+    )
+
+
+def coverage_note(found: Curve) -> str:
+    """What the brackets mean, for the repeats there are."""
+    repeats = sorted({point.estimate.repeats for point in found})
+    notes = []
+    for count in repeats:
+        share = next(p.estimate.coverage for p in found if p.estimate.repeats == count)
+        if count >= intervals.REPEATS_FOR_INTERVAL:
+            notes.append(
+                f"[ ]: rank interval of the median from {count} runs, {100 * share:.1f} % "
+                f"(of a ratio: at least {100 * share**2:.1f} %)."
+            )
+        else:
+            notes.append(
+                f"( ): range of {plural(count, 'run')}, which holds the true median in "
+                f"{100 * share:.1f} %; a 95 % interval needs {intervals.REPEATS_FOR_INTERVAL} runs."
+            )
+    return " ".join(notes)

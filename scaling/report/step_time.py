@@ -25,13 +25,8 @@ from scaling.report.style import (
     series,
 )
 
-PARTS = (
-    ("computing", BLUE, ""),
-    ("communication not hidden", ORANGE, "///"),
-    ("waiting for data", RED, "xxx"),
-    ("other", "#dddddd", "..."),
-)
-"""name, colour and hatch of ratios.PARTS"""
+PARTS = ((BLUE, ""), (ORANGE, "///"), (RED, "xxx"), ("#dddddd", "..."))
+"""colour and hatch of each of ratios.PARTS"""
 WEAK_SHARE = Look(ORANGE, "v", 2 * STEP, filled=False)
 
 
@@ -55,7 +50,7 @@ def draw_step(axes: Axes, found: Sequence[View]) -> None:
             )
     whole = np.array([sum(bar.values()) for bar in bars])
     bottom = np.zeros(len(bars))
-    for part, (name, colour, hatch) in zip(ratios.PARTS, PARTS, strict=True):
+    for (part, name), (colour, hatch) in zip(ratios.PARTS.items(), PARTS, strict=True):
         height = 100 * np.array([bar[part] for bar in bars]) / whole
         bars_of_part = axes.bar(places, height, bottom=bottom, label=name, color=colour, width=0.8)
         for bar in bars_of_part:

@@ -10,10 +10,10 @@ from scaling.laws import intervals, ratios
 from scaling.laws.exposed import Exposed
 from scaling.laws.fits import Fitted
 from scaling.laws.holdout import Prediction
-from scaling.laws.intervals import REPEATS_FOR_INTERVAL, Estimate
+from scaling.laws.intervals import Estimate
 from scaling.laws.ratios import Curve
 from scaling.record.store import OK, Row, Study
-from scaling.report.sentences import shown
+from scaling.report.sentences import coverage_note, shown
 
 
 @dataclass(frozen=True)
@@ -71,37 +71,6 @@ def scaling_table(study: Study, mode: str) -> Table:
     )
 
 
-def bars_note(study: Study) -> str:
-    """What the bars of the curves are, for the repeats there are, and what ratios are taken to."""
-    rates = [ratios.throughput(study, mode) for mode in study.modes]
-    found = {p.estimate.repeats: p.estimate.kind for rate in rates for p in rate}
-    bars = ", ".join(f"{kind} ({plural(n, 'run')})" for n, kind in sorted(found.items()))
-    base = min(ratios.base_of(rate).ranks for rate in rates)
-    return (
-        f"Bars: {bars}; of a ratio, what follows from both. Base of every ratio: "
-        f"{plural(base, 'rank')} through the launcher."
-    )
-
-
-def coverage_note(found: Curve) -> str:
-    """What the brackets mean, for the repeats there are."""
-    repeats = sorted({point.estimate.repeats for point in found})
-    notes = []
-    for count in repeats:
-        share = next(p.estimate.coverage for p in found if p.estimate.repeats == count)
-        if count >= REPEATS_FOR_INTERVAL:
-            notes.append(
-                f"[ ]: rank interval of the median from {count} runs, {100 * share:.1f} % "
-                f"(of a ratio: at least {100 * share**2:.1f} %)."
-            )
-        else:
-            notes.append(
-                f"( ): range of {plural(count, 'run')}, which holds the true median in "
-                f"{100 * share:.1f} %; a 95 % interval needs {REPEATS_FOR_INTERVAL} runs."
-            )
-    return " ".join(notes)
-
-
 def step_table(study: Study, mode: str) -> Table:
     rows = []
     points = study.points(mode)
@@ -116,7 +85,7 @@ def step_table(study: Study, mode: str) -> Table:
         "Milliseconds of a mean step (and share of it): mean over ranks, median over runs, after "
         "the warm-up. The product of the last two columns is POP's parallel efficiency.",
         (
-            *("ranks", "computing", "communication not hidden", "waiting for data", "other"),
+            *("ranks", *ratios.PARTS.values()),
             *("load balance", "computing share of the slowest rank"),
         ),
         tuple(rows),
