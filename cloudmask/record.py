@@ -75,6 +75,7 @@ def environment() -> dict[str, object]:
         "allowed_cores": len(host.allowed_cores()),
         "cpu_quota": host.cpu_quota(),
         "memory_gib": host.memory_gib(),
+        "allowed_memory_gib": round(host.memory_bytes() / 2**30, 1),
         "python": platform.python_version(),
         "versions": versions(),
         "gpus": gpus(),

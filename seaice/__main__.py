@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cloudmask.cli import errors
-from cloudmask.cli.flags import parse
+from cloudmask.cli import commands, errors
 from seaice import options
 
 USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists its options)
@@ -20,54 +19,17 @@ USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists 
 Training is train_hvd.py --preset seaice, masks of whole scenes are `cloudmask predict`."""
 
 
+COMMANDS: commands.Commands = {
+    "synth": (options.SynthConfig, "seaice.archive"),
+    "label": (options.LabelConfig, "seaice.label"),
+    "prepare": (options.PrepareConfig, "seaice.export"),
+    "scenes": (options.ScenesConfig, "seaice.export"),
+    "evaluate": (options.EvaluateConfig, "seaice.evaluation"),
+}
+
+
 def main(words: Sequence[str]) -> int:
-    name, rest = (words[0] if words else "--help"), list(words[1:])
-    if name in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    if name not in COMMANDS:
-        raise errors.UsageError(
-            f"there is no command '{name}'; there are: {', '.join(COMMANDS)} (--help explains them)"
-        )
-    return COMMANDS[name](rest)
-
-
-def synth(words: Sequence[str]) -> int:
-    settings = parse(options.SynthConfig, words, prog="seaice synth")
-    from seaice.archive import synth
-
-    return synth(settings)
-
-
-def label(words: Sequence[str]) -> int:
-    settings = parse(options.LabelConfig, words, prog="seaice label")
-    from seaice.label import label
-
-    return label(settings)
-
-
-def prepare(words: Sequence[str]) -> int:
-    settings = parse(options.PrepareConfig, words, prog="seaice prepare")
-    from seaice.export import prepare
-
-    return prepare(settings)
-
-
-def scenes(words: Sequence[str]) -> int:
-    settings = parse(options.ScenesConfig, words, prog="seaice scenes")
-    from seaice.export import scenes
-
-    return scenes(settings)
-
-
-def evaluate(words: Sequence[str]) -> int:
-    settings = parse(options.EvaluateConfig, words, prog="seaice evaluate")
-    from seaice.evaluation import evaluate
-
-    return evaluate(settings)
-
-
-COMMANDS = {f.__name__: f for f in (synth, label, prepare, scenes, evaluate)}
+    return commands.call("seaice", COMMANDS, words, usage=USAGE)
 
 
 def console() -> int:

@@ -68,7 +68,6 @@ def test_sums_and_gathered_values_are_those_of_all_ranks(world):
     gathered = world.gather(world.rank)
     assert gathered == (list(range(world.size)) if world.is_root else None)
     assert world.broadcast(world.rank) == 0
-    world.barrier()
 
 
 @pytest.mark.parametrize("hands", [1, 2, 3, 8])

@@ -127,7 +127,6 @@ def test_counts_are_those_of_the_pixels_that_are_stored(folder):
         assert split.class_fractions == pytest.approx(
             [(label == c).sum() / (label != UNKNOWN).sum() for c in (0, 1)]
         )
-    assert patchset.class_fractions["valid"] == patchset.splits["valid"].class_fractions
 
 
 def test_mean_and_deviation_are_those_of_the_valid_training_pixels(folder):

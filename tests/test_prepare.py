@@ -400,7 +400,10 @@ def test_real_landsat_scenes_become_a_patch_set(real_data, tmp_path):
     patchset = open_patchset(tmp_path)
     assert patchset.splits["train"].patches == 32
     assert patchset.channels == ("blue", "green", "red", "nir", "swir16", "swir22")
-    assert patchset.class_fractions["train"][1] == pytest.approx((0.328 + 0.360) / 2, abs=1e-3)
+    shares = patchset.splits["train"].class_fractions
+    assert shares[1] == pytest.approx((0.328 + 0.360) / 2, abs=1e-3)
+        (0.328 + 0.360) / 2, abs=1e-3
+    )
     batch = PatchReader(patchset, "train").read([0])
     with np.load(real_data / "landsat/landsat5.npz") as file:
         image = file["image"]

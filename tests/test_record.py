@@ -138,6 +138,7 @@ def test_environment_says_where_a_figure_comes_from(monkeypatch):
     assert found["cores"] == os.cpu_count()
     assert found["allowed_cores"] == len(os.sched_getaffinity(0))
     assert found["cpu_quota"] is None or found["cpu_quota"] > 0
+    assert 0 < found["allowed_memory_gib"] <= found["memory_gib"]
     json.dumps(found)
 
 

@@ -54,4 +54,4 @@ def test_a_labelled_real_scene_becomes_a_patch_set_of_its_two_classes(real_data,
     patchset = open_patchset(tmp_path / "patches")
     assert patchset.classes == ("open water", "sea ice")
     assert patchset.splits["train"].patches == 13 * 17
-    assert np.isclose(sum(patchset.class_fractions["train"]), 1)
+    assert np.isclose(sum(patchset.splits["train"].class_fractions), 1)

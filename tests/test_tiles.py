@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cloudmask.data.tiles import cut, grid
+from cloudmask.data.tiles import grid
 
 
 def test_benchmark_scene_gives_4_by_5_patches_with_its_margins():
@@ -21,15 +21,6 @@ def test_tiles_fit_are_a_stride_apart_and_centred(length, size, stride):
     assert (np.diff(rows) == stride).all()
     assert 0 <= before <= after <= before + 1
     assert before + after < stride  # else one more tile would fit
-
-
-def test_cut_takes_the_pixels_at_the_corners_row_by_row():
-    scene = np.arange(40 * 50 * 2).reshape(40, 50, 2)
-    rows, cols = grid(40, 50, size=16, stride=8)
-    patches = cut(scene, rows, cols, size=16)
-    assert patches.shape == (4 * 5, 16, 16, 2)
-    assert (patches[5 + 2] == scene[rows[1] : rows[1] + 16, cols[2] : cols[2] + 16]).all()
-    assert cut(scene[..., 0], rows, cols, size=16).shape == (4 * 5, 16, 16)
 
 
 @pytest.mark.parametrize("shape", [(31, 64), (64, 31)])

@@ -62,10 +62,6 @@ class World:
         self.comm.Allreduce(np.ascontiguousarray(array), total)
         return total
 
-    def barrier(self) -> None:
-        if self.comm is not None:
-            self.comm.Barrier()
-
     def on_root(self, function: Callable[[], Value]) -> Value:
         """Call on rank 0 and hand the result to all.
 

@@ -1,4 +1,4 @@
-"""Where the tiles of a scene lie, how to cut them out, and how to cover a scene with them."""
+"""Where the tiles of a scene lie, and how to cover a scene with them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,6 @@ def _corners(length: int, size: int, stride: int) -> np.ndarray:
     count = (length - size) // stride + 1
     margin = (length - ((count - 1) * stride + size)) // 2
     return margin + stride * np.arange(count)
-
-
-def cut(array: np.ndarray, rows: np.ndarray, cols: np.ndarray, *, size: int) -> np.ndarray:
-    """(H, W, ...) -> (len(rows) * len(cols), size, size, ...), row by row."""
-    return np.stack([array[r : r + size, c : c + size] for r in rows for c in cols])
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ class Split:
     class_pixels: tuple[int, ...]
     """labelled pixels of each class"""
     class_fractions: tuple[float, ...]
+    """the same as shares of all labelled pixels"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +99,3 @@ class PatchSet:
     def files(self) -> tuple[FileEntry, ...]:
         """Of all splits, one after the other."""
         return tuple(entry for split in self.splits.values() for entry in split.files)
-
-    @property
-    def class_fractions(self) -> dict[str, tuple[float, ...]]:
-        """Share of each class among the labelled pixels, per split."""
-        return {name: split.class_fractions for name, split in self.splits.items()}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cloudmask.cli.errors import AgreedError
 from cloudmask.cli.options import PrepareConfig, VerifyConfig
 from cloudmask.data import parallel
 from cloudmask.data.patchset.files import write_patches
@@ -49,7 +50,7 @@ def prepare(
     """
     world = parallel.world()
     if world.size == 1 and os.environ.get("HOROVOD_SIZE", "1") != "1":
-        raise ValueError("horovodrun --gloo joins no MPI ranks; start prepare with mpirun instead")
+        raise AgreedError("horovodrun --gloo joins no MPI ranks; start prepare with mpirun instead")
     out = config.out
     names = ("patch_size", "stride", "split", "split_by", "label", "seed")
     options = {name: getattr(config, name) for name in names}

@@ -52,12 +52,12 @@ class Layer:
 
 def cosine_of_solar_zenith(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
     """(H, W) cosine of a solar zenith angle of 20 to 75 degrees that varies slowly."""
-    y, x = coordinates(shape)
+    y, x = _coordinates(shape)
     degrees = rng.uniform(25, 70) + rng.uniform(-12, 12) * y + rng.uniform(-12, 12) * x
     return np.cos(np.deg2rad(degrees.clip(20, 75)))
 
 
-def coordinates(shape: tuple[int, int]) -> tuple[Field, Field]:
+def _coordinates(shape: tuple[int, int]) -> tuple[Field, Field]:
     """Rows (H, 1) and columns (1, W), each from -0.5 to 0.5."""
     rows, columns = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in shape)
     return rows[:, None], columns[None, :]
@@ -67,7 +67,7 @@ def draw_surface(rng: np.random.Generator, mu0: Field, night: bool) -> Surface:
     """Sea with fronts along the contours of a smooth field, land above the sea level of a relief,
     snow where it is cold; and what a climatology, which knows the coasts only, expects of them."""
     shape, size = mu0.shape, max(mu0.shape)
-    y, x = coordinates(shape)
+    y, x = _coordinates(shape)
     weather = fractal_field(rng, shape, slope=4, coarsest=0.7 * size)
     air = rng.uniform(275, 301) + rng.uniform(-8, 8) * y + weather
     vapour = rng.uniform(0.7, 1.3) * np.exp((air - 288) / 16)

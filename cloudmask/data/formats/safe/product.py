@@ -71,7 +71,7 @@ def read_safe(
     read with the sizes and MD5s in its manifest.
     """
     collection = baseline_collection(path)
-    thermal = _read_thermal(path, _FILES, verify=verify)
+    thermal = read_thermal(path, needed=_FILES, verify=verify)
     shape = thermal.confidence.shape
     image = np.empty((*shape, len(CHANNELS)), np.float32)
     gains = GAINS if collection < _CORRECTED_COLLECTION else (1.0,) * len(GAINS)
@@ -103,14 +103,13 @@ def read_safe(
     )
 
 
-def read_thermal(path: Path, *, verify: bool = True) -> Thermal:
-    """The 1 km part of a product, which may lack everything else. SceneError."""
-    baseline_collection(path)
-    return _read_thermal(path, _THERMAL_FILES, verify=verify)
+def read_thermal(
+    product: Path, *, needed: Sequence[str] = _THERMAL_FILES, verify: bool = True
+) -> Thermal:
+    """Check all files that are needed, then read the 1 km part: nothing is read of half a scene.
 
-
-def _read_thermal(product: Path, needed: Sequence[str], *, verify: bool) -> Thermal:
-    """Check all files that are needed, then read the 1 km part: nothing is read of half a scene."""
+    SceneError. The product may lack everything else.
+    """
     check_files(product, needed, verify=verify)
     arrays.check_readable(product, needed)
     confidence = read_raw(product, "flags_in.nc", "confidence_in")
