@@ -108,7 +108,7 @@ def predict(words: Sequence[str]) -> int:
 def report(words: Sequence[str]) -> int:
     settings = flags.parse(options.ReportConfig, words, prog="cloudmask report")
     try:
-        from cloudmask.report.make import report
+        from cloudmask.report.command import report
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("cloudmask"):
             raise

@@ -16,9 +16,9 @@ from PIL import Image
 
 from cloudmask import __main__ as cli
 from cloudmask.predict.masks import Mask, classify, write_netcdf
-from cloudmask.report import patterns, quicklook
-from cloudmask.report.page import worst_first
-from cloudmask.report.verdict import comparison_sentence, mcnemar_sentence
+from cloudmask.report import patterns, pixels
+from cloudmask.report.highlights import worst_first
+from cloudmask.report.sentences import mcnemar
 
 MARKUP = "<script>alert(1)</script>"
 CHANNELS = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9")
@@ -272,7 +272,7 @@ def test_small_picture_is_the_mean_of_what_was_measured():
     array = np.random.default_rng(4).normal(size=(10, 11)).astype(np.float32)
     array[:4, :4] = np.nan
     array[5, 5] = np.nan
-    small = quicklook.box_mean(array, 4)
+    small = pixels.box_mean(array, 4)
     assert small.shape == (3, 3)
     assert np.isnan(small[0, 0])
     assert small[1, 1] == pytest.approx(np.nanmean(array[4:8, 4:8]))
@@ -289,13 +289,13 @@ def test_small_picture_is_the_mean_of_what_was_measured():
     ],
 )
 def test_false_colour_takes_known_names_else_the_first_three(channels, chosen):
-    assert quicklook.colour_channels(channels) == chosen
+    assert pixels.colour_channels(channels) == chosen
 
 
 def test_false_colour_is_stretched_and_leaves_missing_pixels_plain():
     plane = np.array([[0.0, 0.5, 1.0, 9.0, np.nan]])
-    picture = quicklook.rgb([plane] * 3, [(0, 1)] * 3)
-    expected = [0, round(255 * 0.5**quicklook.GAMMA), 255, 255]
+    picture = pixels.rgb([plane] * 3, [(0, 1)] * 3)
+    expected = [0, round(255 * 0.5**pixels.GAMMA), 255, 255]
     assert picture[0, :4, 0].tolist() == expected
     assert tuple(picture[0, 4]) == patterns.BACKGROUND
 
@@ -451,10 +451,10 @@ def test_verdict_follows_the_interval_over_scenes(changes, begins):
 
 
 def test_pixels_of_one_scene_are_not_taken_for_independent():
-    assert "looks certain (p < 0.001)" in mcnemar_sentence({"p": 1e-9, "clustered_p": 0.3})
-    assert "holds when whole scenes" in mcnemar_sentence({"p": 1e-9, "clustered_p": 0.001})
-    assert "no test" in mcnemar_sentence({"p": 1e-9, "clustered_p": None})
-    assert mcnemar_sentence({"p": 0.5, "clustered_p": 0.5}).startswith("the difference may be")
+    assert "looks certain (p < 0.001)" in mcnemar({"p": 1e-9, "clustered_p": 0.3})
+    assert "holds when whole scenes" in mcnemar({"p": 1e-9, "clustered_p": 0.001})
+    assert "no test" in mcnemar({"p": 1e-9, "clustered_p": None})
+    assert mcnemar({"p": 0.5, "clustered_p": 0.5}).startswith("the difference may be")
 
 
 def test_bad_input_is_one_line(tmp_path, masks):
