@@ -42,10 +42,10 @@ def choose(
     reasons = {known[0]: "The worst scene"}
     if differ and reference != "label":
         place = max(differ, key=lambda one: differ[one])
-        most = f"network and {title_of(evaluation, 'label')} differ most here"
-        most = f"{most}, on {percent(differ[place])} of the pixels"
+        share = f"on {percent(differ[place])} of the pixels"
+        most = f"etwork and {title_of(evaluation, 'label')} differ most here"
         worst = reasons.get(place)
-        reasons[place] = f"{worst}; {most} too" if worst else most[:1].upper() + most[1:]
+        reasons[place] = f"{worst}; n{most} too, {share}" if worst else f"N{most}, {share}"
     if len(known) > 2:
         reasons.setdefault(known[(len(known) - 1) // 2], "The middle scene")
     reasons.setdefault(known[-1], "The best scene")
