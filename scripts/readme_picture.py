@@ -31,7 +31,7 @@ INK, PAPER = (27, 31, 36), (255, 255, 255)
 LEGENDS = {
     "Bayesian mask": {0: "clear", 1: "cloud"},
     "Network": {0: "clear", 1: "cloud"},
-    "Where they differ": {patterns.FALSE_ALARM: "only network", patterns.MISS: "only Bayesian"},
+    "Where they differ": {patterns.FALSE_ALARM: "only network", patterns.MISS: "only mask"},
 }
 """of the panels whose colours need words"""
 
