@@ -547,11 +547,8 @@ def test_telling_scenes_are_the_worst_the_most_differing_and_the_middle_one(scen
     assert [ordered[place - 1]["name"] for place in found] == expected[: len(found)]
     assert len(found) == min(3, len(scenes)) or expected == ["a", "b"]
     if scenes and scenes[0][2] == 0.4 and len(scenes) > 1:
-        assert found[
-            1
-        ] == "The worst scene; network and Bayesian mask differ most here too, on " + (
-            "60.0 % of the pixels"
-        )
+        most = "network and Bayesian mask differ most here too, on 60.0 % of the pixels"
+        assert found[1] == f"The worst scene; {most}"
 
 
 def test_pictures_come_before_the_tables(page):
