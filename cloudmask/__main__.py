@@ -27,7 +27,7 @@ COMMANDS: commands.Commands = {
     "evaluate": (options.EvaluateConfig, "cloudmask.evaluate.command"),
     "mllog": (options.MllogConfig, "cloudmask.mlcommons.command"),
     "predict": (options.PredictConfig, "cloudmask.predict.command"),
-    "report": (options.ReportConfig, "cloudmask.report.make"),
+    "report": (options.ReportConfig, "cloudmask.report.command"),
 }
 
 

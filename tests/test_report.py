@@ -16,9 +16,9 @@ from PIL import Image
 
 from cloudmask import __main__ as cli
 from cloudmask.predict.masks import SceneMask, classify, write_netcdf
-from cloudmask.report import patterns, quicklook
-from cloudmask.report.page import worst_first
-from cloudmask.report.verdict import comparison_sentence, mcnemar_sentence
+from cloudmask.report import highlights, patterns, pixels
+from cloudmask.report.highlights import worst_first
+from cloudmask.report.sentences import comparison, mcnemar
 
 MARKUP = "<script>alert(1)</script>"
 CHANNELS = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9")
@@ -138,7 +138,9 @@ def test_page_says_what_was_measured(page, masks):
     duel = found["comparisons"][0]
     assert duel["interval"][1] < 0  # the network is wrong four times as often as its label
     assert "The network seems worse than the Bayesian mask (any bit) it learned from" in words
-    assert f"accuracy {duel['accuracy_a']:.4f} against {duel['accuracy_b']:.4f}" in words
+    shares = [f"{100 * duel[key]:.2f} %" for key in ("accuracy_a", "accuracy_b")]
+    assert f"the network is right on {shares[0]} of the pixels" in words
+    assert f"the Bayesian mask (any bit) on {shares[1]}: a difference" in words
     assert "worse one in 3" in words
     truth = found["pooled"]["truth"]
     assert f"truth {truth['pixels']:,} {truth['accuracy']:.4f} {truth['majority']:.4f}" in words
@@ -194,7 +196,8 @@ def test_page_asks_for_nothing_and_links_only_its_pictures(page):
         path.name for path in folder.iterdir()
     }
     assert all(unquote(html.unescape(a)).startswith("a page_files/") for a in outside)
-    assert len(outside) == 3 * 6 - 1  # no false colour by night
+    assert len(set(outside)) == 3 * 7 - 1  # no false colour by night
+    assert len(outside) == len(set(outside)) + 3 * 4  # the telling scenes show four each
     assert "http" not in re.sub(r"<svg.*?>|data:image/[^\"]*", "", text)
     for path in folder.iterdir():
         assert re.fullmatch(r"\d{4}-[A-Za-z0-9_-]+\.png", path.name)
@@ -271,7 +274,7 @@ def test_small_picture_is_the_mean_of_what_was_measured():
     array = np.random.default_rng(4).normal(size=(10, 11)).astype(np.float32)
     array[:4, :4] = np.nan
     array[5, 5] = np.nan
-    small = quicklook.box_mean(array, 4)
+    small = pixels.box_mean(array, 4)
     assert small.shape == (3, 3)
     assert np.isnan(small[0, 0])
     assert small[1, 1] == pytest.approx(np.nanmean(array[4:8, 4:8]))
@@ -288,13 +291,13 @@ def test_small_picture_is_the_mean_of_what_was_measured():
     ],
 )
 def test_false_colour_takes_known_names_else_the_first_three(channels, chosen):
-    assert quicklook.colour_channels(channels) == chosen
+    assert pixels.colour_channels(channels) == chosen
 
 
 def test_false_colour_is_stretched_and_leaves_missing_pixels_plain():
     plane = np.array([[0.0, 0.5, 1.0, 9.0, np.nan]])
-    picture = quicklook.rgb([plane] * 3, [(0, 1)] * 3)
-    expected = [0, round(255 * 0.5**quicklook.GAMMA), 255, 255]
+    picture = pixels.rgb([plane] * 3, [(0, 1)] * 3)
+    expected = [0, round(255 * 0.5**pixels.GAMMA), 255, 255]
     assert picture[0, :4, 0].tolist() == expected
     assert tuple(picture[0, 4]) == patterns.BACKGROUND
 
@@ -352,7 +355,7 @@ def test_show_limits_pictures_and_an_old_page_leaves_none_behind(masks, tmp_path
     (tmp_path / "report_files" / "my own.png").write_bytes(b"kept")
     report(masks, "--out", out, "--show", 1)
     words = plain(out.read_text())
-    assert "The worst 1 of 3 scenes are shown" in words
+    assert "1 of 3 scenes are shown, worst first" in words
     assert "..plain" in words
     names = {path.name for path in (tmp_path / "report_files").iterdir()}
     assert "my own.png" in names
@@ -421,7 +424,7 @@ def test_what_evaluate_writes_is_what_report_reads(tmp_path):
     assert f"truth {found['pooled']['truth']['pixels']:,}" in words
     assert "no interval can be given" in words
     assert text.count("<svg") == 3  # reliability, ROC, thresholds; a run and more scenes add theirs
-    assert len(list((tmp_path / "report_files").iterdir())) == 6
+    assert len(list((tmp_path / "report_files").iterdir())) == 7
 
 
 DUEL = {
@@ -439,21 +442,22 @@ NAMES = {"members": {"network": "network", "label": "Bayesian mask", "truth": "t
         ({"interval": [-0.08, -0.02]}, "The network is worse than the Bayesian mask"),
         ({"interval": [-0.01, 0.02]}, "The network cannot be told from the Bayesian mask"),
         ({"clustered_p": 0.2}, "The network seems better than"),
-        ({"interval": None, "scenes": 1}, "Held against the truth"),
+        ({"interval": None, "scenes": 1}, "Whether the network is better than the Bayesian mask"),
     ],
 )
 def test_verdict_follows_the_interval_over_scenes(changes, begins):
-    sentence = comparison_sentence(NAMES, DUEL | changes)
-    assert sentence.startswith(begins)
+    answer, figures = comparison(NAMES, DUEL | changes)
+    assert answer.startswith(begins)
+    sentence = f"{answer} {figures}"
     assert ("leaves room for chance (p = 0.200)" in sentence) == ("clustered_p" in changes)
     assert ("18 of 20 scenes" in sentence) == (changes.get("interval", True) is not None)
 
 
 def test_pixels_of_one_scene_are_not_taken_for_independent():
-    assert "looks certain (p < 0.001)" in mcnemar_sentence({"p": 1e-9, "clustered_p": 0.3})
-    assert "holds when whole scenes" in mcnemar_sentence({"p": 1e-9, "clustered_p": 0.001})
-    assert "no test" in mcnemar_sentence({"p": 1e-9, "clustered_p": None})
-    assert mcnemar_sentence({"p": 0.5, "clustered_p": 0.5}).startswith("the difference may be")
+    assert "looks certain (p < 0.001)" in mcnemar({"p": 1e-9, "clustered_p": 0.3})
+    assert "holds when whole scenes" in mcnemar({"p": 1e-9, "clustered_p": 0.001})
+    assert "no test" in mcnemar({"p": 1e-9, "clustered_p": None})
+    assert mcnemar({"p": 0.5, "clustered_p": 0.5}).startswith("the difference may be")
 
 
 def test_bad_input_is_one_line(tmp_path, masks):
@@ -511,9 +515,60 @@ LOOK = """(() => {
     headers: document.querySelectorAll('th:not([scope])').length,
     language: document.documentElement.lang,
     wide: document.documentElement.scrollWidth,
+    cut: [...document.querySelectorAll('.scroll, .scroll table')]
+      .filter(one => one.scrollWidth > one.clientWidth + 1 || one.getBoundingClientRect().right
+        > document.documentElement.clientWidth + 1)
+      .map(one => [one.ariaLabel, one.scrollWidth, one.clientWidth]),
     alerts: document.querySelectorAll('script').length,
   }
 })()"""
+
+
+def scene(name, truth, label):
+    return {"name": name, "against": {"truth": {"accuracy": truth}, "label": {"accuracy": label}}}
+
+
+@pytest.mark.parametrize(
+    ("scenes", "expected"),
+    [
+        ([("a", 0.5, 0.9), ("b", 0.6, 0.9), ("c", 0.7, 0.4), ("d", 0.8, 0.9)], ["a", "c", "b"]),
+        ([("a", 0.5, 0.4), ("b", 0.6, 0.9), ("c", 0.7, 0.9), ("d", 0.8, 0.9)], ["a", "b", "d"]),
+        ([("a", 0.5, 0.4), ("b", 0.6, 0.9), ("c", 0.7, 0.9)], ["a", "b", "c"]),
+        ([("a", 0.5, 0.4), ("b", 0.6, 0.9)], ["a", "b"]),
+        ([("a", 0.5, 0.4)], ["a"]),
+        ([("a", None, None), ("b", None, None)], ["a", "b"]),
+        ([], []),
+    ],
+)
+def test_telling_scenes_are_the_worst_the_most_differing_and_the_middle_one(scenes, expected):
+    ordered = [scene(*one) for one in scenes]
+    found = highlights.choose(NAMES, ordered, "truth")
+    assert [ordered[place - 1]["name"] for place in found] == expected[: len(found)]
+    assert len(found) == min(3, len(scenes)) or expected == ["a", "b"]
+    if scenes and scenes[0][2] == 0.4 and len(scenes) > 1:
+        most = "network and Bayesian mask differ most here too, on 60.0 % of the pixels"
+        assert found[1] == f"The worst scene; {most}"
+
+
+def test_pictures_come_before_the_tables(page):
+    text = page.read_text()
+    assert text.index('class="verdict"') < text.index('class="few"') < text.index("<table>")
+    few = text[text.index('class="few"') : text.index("<table>")]
+    assert few.count('<img class="look"') == 3 * 4
+    words = plain(few)
+    assert "3 telling scenes" in words
+    assert "The worst scene; network and Bayesian mask (any bit) differ most here too" in words
+
+
+@pytest.mark.parametrize("changes", [{"scenes": []}, {"scenes": [], "pooled": {}, "regions": {}}])
+def test_empty_evaluation_makes_a_page(masks, tmp_path, changes):
+    found = json.loads((masks / "evaluation.json").read_text())
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "evaluation.json").write_text(json.dumps(found | changes))
+    report(tmp_path / "masks", "--out", tmp_path / "report.html")
+    words = plain((tmp_path / "report.html").read_text())
+    assert "No scene has been evaluated." in words
+    assert "telling scene" not in words
 
 
 @pytest.mark.parametrize(("width", "media"), [(1200, "screen"), (390, "screen"), (794, "print")])
@@ -526,7 +581,8 @@ def test_page_in_a_browser(page, width, media):
     assert seen["images"] > 17
     assert (seen["blank"], seen["unnamed"], seen["doubled"], seen["headers"]) == (0, 0, 0, 0)
     assert seen["broken"] == []
-    assert len(seen["files"]) == 17
+    assert len(set(seen["files"])) == 20
+    assert seen["cut"] == []
     for address in seen["files"]:
         assert Path(unquote(address.removeprefix("file://"))).is_file()
     assert seen["language"] == "en"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cloudmask.report import curves
-from cloudmask.report.curves import Picture
+from cloudmask.report import charts
+from cloudmask.report.charts import Chart
+from cloudmask.report.sentences import title_of
 from cloudmask.report.sources import Part, Run
-from cloudmask.report.verdict import title_of
 from cloudmask.text import NONE, commit, count, date, fingerprint, plural
 
 Facts = tuple[tuple[str, str], ...]
@@ -16,11 +16,11 @@ Facts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Training:
-    """A run: what it was, and its curves."""
+    """A run: what it was, and its charts."""
 
     name: str
     facts: Facts
-    pictures: tuple[Picture, ...]
+    charts: tuple[Chart, ...]
     options: str
     remark: str = ""
 
@@ -51,7 +51,7 @@ def of_run(run: Run, key: str) -> Training:
     """A training with its curves; `key` makes the ids in these unique."""
     summary = run.summary
     if not summary:
-        remark = "This run has no summary.json: it was not finished, so there are no curves."
+        remark = "This run has no summary.json: it was not finished, so there are no charts."
         return Training(run.name, (), (), run.options, remark)
     remark = ""
     if summary.get("status") != "finished":
@@ -86,8 +86,8 @@ def of_run(run: Run, key: str) -> Training:
     )
     history = [record for record in summary.get("history") or [] if isinstance(record, dict)]
     if not history:
-        remark = f"{remark} No epoch was finished, so there are no curves.".strip()
-    pictures = curves.training(history, key=key) if history else []
+        remark = f"{remark} No epoch was finished, so there are no charts.".strip()
+    pictures = charts.training(history, key=key) if history else []
     return Training(run.name, facts, tuple(pictures), run.options, remark)
 
 

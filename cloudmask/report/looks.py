@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cloudmask.files import write_whole
-from cloudmask.report import patterns, quicklook
+from cloudmask.report import patterns, pixels
 from cloudmask.report.patterns import Style
 from cloudmask.text import percent
 
@@ -30,11 +30,13 @@ class Legend:
 
 
 @dataclass(frozen=True)
-class Quicklook:
+class Look:
     """One picture, or without an address the reason why there is none."""
 
     title: str
     caption: str
+    kind: str = ""
+    """what it shows: colour, temperature, label, truth, network, probability or difference"""
     address: str = ""
     """data address of the small picture"""
     file: str = ""
@@ -49,11 +51,21 @@ class Place:
     folder: Path
     stem: str
 
-    def write(self, name: str, picture: np.ndarray) -> str:
-        """Write a PNG, whole or not at all; its path relative to the page. Raises OSError."""
-        path = self.folder / f"{self.stem}-{name}.png"
-        write_whole(path, quicklook.encode(picture))
-        return f"{self.folder.name}/{path.name}"
+    def look(
+        self,
+        title: str,
+        caption: str,
+        kind: str,
+        small: np.ndarray,
+        full: np.ndarray,
+        legend: Legend,
+        encoding: str = "PNG",
+    ) -> Look:
+        """Two (H, W, 3) uint8: one to go into the page, one into a PNG here. Raises OSError."""
+        path = self.folder / f"{self.stem}-{kind}.png"
+        write_whole(path, pixels.encode(full))
+        address = pixels.data_address(pixels.encode(small, encoding))
+        return Look(title, caption, kind, address, f"{self.folder.name}/{path.name}", legend)
 
 
 def safe_stem(number: int, name: str) -> str:
@@ -63,20 +75,15 @@ def safe_stem(number: int, name: str) -> str:
 
 
 def colours(
-    title: str, caption: str, planes: Sequence[np.ndarray], place: Place, name: str
-) -> Quicklook:
+    title: str, caption: str, planes: Sequence[np.ndarray], place: Place, kind: str
+) -> Look:
     """Three (H, W) with NaN as red, green and blue, each stretched over its robust range."""
-    ranges = [quicklook.limits(plane) for plane in planes]
-    factor = quicklook.shrink_factor(planes[0].shape, THUMBNAIL)
-    small = quicklook.rgb([quicklook.box_mean(plane, factor) for plane in planes], ranges)
+    ranges = [pixels.limits(plane) for plane in planes]
+    factor = pixels.shrink_factor(planes[0].shape, THUMBNAIL)
+    small = pixels.rgb([pixels.box_mean(plane, factor) for plane in planes], ranges)
     missing = any(bool(np.isnan(plane).any()) for plane in planes)
-    return Quicklook(
-        title,
-        caption,
-        quicklook.data_address(quicklook.encode(small, "JPEG")),
-        place.write(name, quicklook.rgb(planes, ranges)),
-        Legend(_nothing_measured(missing)),
-    )
+    legend = Legend(_nothing_measured(missing))
+    return place.look(title, caption, kind, small, pixels.rgb(planes, ranges), legend, "JPEG")
 
 
 def values(
@@ -84,23 +91,19 @@ def values(
     caption: str,
     array: np.ndarray,
     place: Place,
-    name: str,
+    kind: str,
     *,
     span: tuple[float, float],
     table: np.ndarray,
     ticks: tuple[str, ...],
-) -> Quicklook:
+) -> Look:
     """(H, W) with NaN through a (256, 3) table of colours, with a colour bar."""
-    factor = quicklook.shrink_factor(array.shape, THUMBNAIL)
-    small = quicklook.mapped(quicklook.box_mean(array, factor), *span, table)
-    bar = quicklook.data_address(quicklook.encode(quicklook.bar(table)))
-    return Quicklook(
-        title,
-        caption,
-        quicklook.data_address(quicklook.encode(small, "JPEG")),
-        place.write(name, quicklook.mapped(array, *span, table)),
-        Legend(_nothing_measured(bool(np.isnan(array).any())), bar, ticks),
-    )
+    factor = pixels.shrink_factor(array.shape, THUMBNAIL)
+    small = pixels.mapped(pixels.box_mean(array, factor), *span, table)
+    bar = pixels.data_address(pixels.encode(pixels.bar(table)))
+    legend = Legend(_nothing_measured(bool(np.isnan(array).any())), bar, ticks)
+    full = pixels.mapped(array, *span, table)
+    return place.look(title, caption, kind, small, full, legend, "JPEG")
 
 
 def categories(
@@ -108,14 +111,14 @@ def categories(
     caption: str,
     array: np.ndarray,
     place: Place,
-    name: str,
+    kind: str,
     *,
     styles: Mapping[int, Style],
     names: Mapping[int, str],
     shares: bool = False,
-) -> Quicklook:
+) -> Look:
     """(H, W) categories in their styles; with `shares` of the measured pixels in the legend."""
-    factor = quicklook.shrink_factor(array.shape, THUMBNAIL)
+    factor = pixels.shrink_factor(array.shape, THUMBNAIL)
     small = patterns.paint(patterns.shrink_categories(array, factor), styles)
     if factor > 1:
         caption = f"{caption} Small: the commonest of each {factor} x {factor} pixels.".strip()
@@ -127,13 +130,8 @@ def categories(
         if counts[value] or value in names:
             share = f", {percent(counts[value] / measured)}" if shares and measured else ""
             meanings.append((styles[value], text + share * (value != patterns.MISSING)))
-    return Quicklook(
-        title,
-        caption,
-        quicklook.data_address(quicklook.encode(small)),
-        place.write(name, patterns.paint(array, styles)),
-        Legend(tuple((_swatch(style), text) for style, text in meanings)),
-    )
+    legend = Legend(tuple((_swatch(style), text) for style, text in meanings))
+    return place.look(title, caption, kind, small, patterns.paint(array, styles), legend)
 
 
 def _nothing_measured(missing: bool) -> tuple[tuple[str, str], ...]:
@@ -141,4 +139,4 @@ def _nothing_measured(missing: bool) -> tuple[tuple[str, str], ...]:
 
 
 def _swatch(style: Style) -> str:
-    return quicklook.data_address(quicklook.encode(patterns.swatch(style)))
+    return pixels.data_address(pixels.encode(patterns.swatch(style)))

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudmask.report import curves, tables
-from cloudmask.report.curves import Picture
+from cloudmask.report import charts, highlights, sentences, tables
+from cloudmask.report.charts import Chart
 from cloudmask.report.facts import Facts, Training, of_evaluation, of_run
 from cloudmask.report.sources import Part
 from cloudmask.report.tables import Table
-from cloudmask.report.verdict import REFERENCES, best_reference, title_of, verdict
-from cloudmask.text import NONE, count, is_number, number, percent, plural
+from cloudmask.text import NONE, plural
 
 
 @dataclass(frozen=True)
@@ -28,23 +27,39 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Highlight:
+    """One of the most telling scenes."""
+
+    gallery: Gallery
+    reason: str
+    agreement: str
+
+
+@dataclass(frozen=True)
 class Chapter:
     """One part of the page."""
 
     key: str
     title: str
+    trained: str
     verdict: tuple[str, ...]
     remarks: tuple[str, ...]
-    facts: Facts
     trainings: tuple[Training, ...]
     tables: tuple[Table, ...]
-    calibration: Table | None
-    figures: tuple[Picture, ...]
-    failed: Facts
-    scenes: Table | None
-    by_scene: Picture | None
-    galleries: tuple[Gallery, ...]
-    shown: str
+    reference: str = ""
+    """title of what the scores are held against"""
+    scores: tuple[tuple[str, float], ...] = ()
+    failings: tuple[str, ...] = ()
+    rule: str = ""
+    highlights: tuple[Highlight, ...] = ()
+    facts: Facts = ()
+    calibration: Table | None = None
+    charts: tuple[Chart, ...] = ()
+    failed: Facts = ()
+    scenes: Table | None = None
+    by_scene: Chart | None = None
+    galleries: tuple[Gallery, ...] = ()
+    shown: str = ""
     """a sentence on how many scenes have pictures"""
 
 
@@ -53,19 +68,12 @@ def chapter(part: Part, *, key: str, show: int) -> Chapter:
     found = part.evaluation
     trainings = tuple(of_run(run, f"{key}-run{n}") for n, run in enumerate(part.runs))
     patches = tables.patches(part.runs)
+    words = (part.name, sentences.trained(part), tuple(sentences.verdict(part)))
     if not found:
-        return Chapter(
-            key,
-            part.name,
-            tuple(verdict(part)),
-            part.remarks,
-            (),
-            trainings,
-            (patches,) if patches else (),
-            *(None, (), (), None, None, (), ""),
-        )
-    reference = best_reference(found)
-    ordered = worst_first(found["scenes"], reference)
+        return Chapter(key, *words, part.remarks, trainings, (patches,) if patches else ())
+    reference = sentences.best_reference(found)
+    title = sentences.title_of(found, reference) if reference else ""
+    ordered = highlights.worst_first(found["scenes"], reference)
     made = (
         tables.pooled(found) if reference else None,
         tables.regions(found),
@@ -74,89 +82,61 @@ def chapter(part: Part, *, key: str, show: int) -> Chapter:
         tables.legacy(found),
         patches,
     )
-    by_scene = None
-    if reference and len(ordered) > 1:
-        by_scene = curves.by_scene(
-            ordered, reference, title_of(found, reference), key=f"{key}-scenes"
+    chosen = dict(list(highlights.choose(found, ordered, reference).items())[:show])
+    galleries = {
+        place: Gallery(
+            f"{key}-scene-{place}",
+            place,
+            str(scene.get("name", NONE)),
+            sentences.of_scene(found, scene),
+            scene,
         )
+        for place, scene in enumerate(ordered, start=1)
+        if place <= show or place in chosen
+    }
     return Chapter(
-        key=key,
-        title=part.name,
-        verdict=tuple(verdict(part)),
-        remarks=(*part.remarks, *_remarks(found)),
-        facts=of_evaluation(part),
+        key,
+        *words,
+        remarks=(*part.remarks, *sentences.lacks(found)),
         trainings=trainings,
         tables=tuple(table for table in made if table),
+        reference=title,
+        scores=tuple(sentences.scores(found)),
+        failings=tuple(sentences.failings(found)),
+        rule=highlights.rule(found, reference) if len(ordered) > highlights.MOST else "",
+        highlights=tuple(
+            Highlight(galleries[place], reason, _agreement(found, ordered[place - 1], reference))
+            for place, reason in chosen.items()
+        ),
+        facts=of_evaluation(part),
         calibration=tables.calibration(found),
-        figures=tuple(curves.calibration(found, key=f"{key}-cal")),
+        charts=tuple(charts.calibration(found, key=f"{key}-cal")),
         failed=tuple((str(k), str(v)) for k, v in (found.get("failed") or {}).items()),
         scenes=tables.scenes(found, ordered, reference) if ordered else None,
-        by_scene=by_scene,
-        galleries=tuple(
-            _gallery(scene, place, f"{key}-scene-{place}", found)
-            for place, scene in enumerate(ordered[:show], start=1)
-        ),
-        shown=_shown(len(ordered), show),
+        by_scene=charts.by_scene(ordered, reference, title, key=f"{key}-scenes")
+        if reference and len(ordered) > 1
+        else None,
+        galleries=tuple(galleries.values()),
+        shown=_shown(len(ordered), len(galleries)),
     )
 
 
-def worst_first(scenes: list[dict[str, Any]], reference: str | None) -> list[dict[str, Any]]:
-    """By accuracy against the reference; those without a figure last, else by name."""
-
-    def key(scene: Mapping[str, Any]) -> tuple[bool, float, str]:
-        accuracy = ((scene.get("against") or {}).get(reference or "") or {}).get("accuracy")
-        name = str(scene.get("name"))
-        return (False, accuracy, name) if is_number(accuracy) else (True, 0.0, name)
-
-    return sorted(scenes, key=key)
+def _agreement(
+    evaluation: Mapping[str, Any], scene: Mapping[str, Any], reference: str | None
+) -> str:
+    figures = (scene.get("against") or {}).get(reference) or {}
+    told = sentences.agreement(evaluation, figures, reference) if reference else ""
+    return told[:1].upper() + told[1:]
 
 
-def _shown(scenes: int, show: int) -> str:
+def _shown(scenes: int, shown: int) -> str:
     if not scenes:
         return "No scene has been evaluated."
-    if show >= scenes:
+    if shown == scenes:
         return f"All {plural(scenes, 'scene')}, worst first." if scenes > 1 else "The one scene."
-    if show == 0:
+    if shown == 0:
         return f"Pictures were not asked for; all {plural(scenes, 'scene')} are in the table above."
     return (
-        f"The worst {show} of {plural(scenes, 'scene')} are shown; all are in the table above, and "
-        "--show N shows more."
+        f"{shown} of {plural(scenes, 'scene')} are shown, worst first; all are in the table above, "
+        "and --show N shows more."
     )
-
-
-def _gallery(
-    scene: Mapping[str, Any], place: int, anchor: str, evaluation: Mapping[str, Any]
-) -> Gallery:
-    against = scene.get("against") or {}
-    parts = [
-        f"{title_of(evaluation, name)}: accuracy {number(against[name].get('accuracy'))} "
-        f"(majority {number(against[name].get('majority'))}), "
-        f"mean IoU {number(against[name].get('mean_iou'))}"
-        for name in REFERENCES
-        if against.get(name)
-    ]
-    figures = "Against the " + "; ".join(parts) if parts else "No figures: there is no reference"
-    measured = f"{count(scene.get('pixels'))} pixels measured, {count(scene.get('missing'))} not"
-    day = _light(scene.get("day"))
-    name = str(scene.get("name", NONE))
-    return Gallery(anchor, place, name, f"{figures}. {measured}{day}.", scene)
-
-
-def _light(day: Any) -> str:
-    if not is_number(day):
-        return ""
-    if day in (0, 1):
-        return "; a day scene" if day else "; a night scene"
-    return f"; {percent(day, 0)} by day"
-
-
-def _remarks(evaluation: Mapping[str, Any]) -> list[str]:
-    """What an evaluation lacks, a sentence each."""
-    told = []
-    if not evaluation["pooled"].get("truth"):
-        told.append("No scene has a truth: the masks can only be held against other masks.")
-    if not evaluation.get("regions"):
-        told.append("The scenes do not tell day from night or sea from land.")
-    if not evaluation.get("calibration"):
-        told.append("No probabilities were measured: there is no reliability diagram and no ROC.")
-    return told

@@ -1,8 +1,8 @@
-"""Quicklooks of one scene: read it and its mask, and show what there is to see."""
+"""Looks of one scene: read it and its mask, and show what there is to see."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,35 +13,44 @@ from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, missing_pixels
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks import SceneMask, classify, read_mask
-from cloudmask.report import looks, patterns, quicklook
-from cloudmask.report.looks import Place, Quicklook
+from cloudmask.report import looks, patterns, pixels
+from cloudmask.report.looks import Look, Place
+from cloudmask.report.sentences import REFERENCES, title_of
 from cloudmask.report.sources import locate
-from cloudmask.report.verdict import REFERENCES, title_of
 from cloudmask.text import is_number
 
 
 def of_scene(
     record: Mapping[str, Any], evaluation: Mapping[str, Any], folder: Path, place: Place
-) -> list[Quicklook]:
+) -> list[Look]:
     """The pictures of one scene; what cannot be read is said in its place. Raises OSError."""
     mask, problem = _read_mask(record, evaluation, folder)
     if mask is None:
-        return [Quicklook("No pictures", problem)]
+        return [Look("No pictures", problem)]
     scene, problem = _read_scene(record, evaluation, folder)
     if scene is not None and scene.image.shape[:2] != mask.mask.shape:
         has, had = ("{} x {}".format(*size) for size in (scene.image.shape, mask.mask.shape))
         problem = f"The scene has {has} pixels and its mask {had}: it is another one by now."
         scene = None
     if scene is None:
-        return [Quicklook("No scene", problem), *_network(mask, place)]
+        return [Look("No scene", problem), _network(mask, place), _probability(mask, place)]
     return [
         _false_colour(scene, place),
-        *_temperature(scene, place),
         _reference("label", scene, evaluation, place),
-        *([_reference("truth", scene, evaluation, place)] if scene.truth is not None else []),
-        *_network(mask, place),
+        _network(mask, place),
         _difference(scene, mask, evaluation, place),
+        *_temperature(scene, place),
+        *([_reference("truth", scene, evaluation, place)] if scene.truth is not None else []),
+        _probability(mask, place),
     ]
+
+
+def telling(found: Sequence[Look]) -> list[Look]:
+    """The four to begin with: what the sensor saw, the label, the network's mask, the errors."""
+    shown = {look.kind: look for look in found if look.address}
+    saw = shown.get("colour") or shown.get("temperature")
+    four = [saw, *(shown.get(kind) for kind in ("label", "network", "difference"))]
+    return [look for look in four if look] or list(found)
 
 
 def _read_mask(
@@ -77,89 +86,75 @@ def _read_scene(
         return None, f"The scene cannot be read any more: {error}."
 
 
-def _false_colour(scene: Scene, place: Place) -> Quicklook:
-    chosen = quicklook.colour_channels(scene.channels)
+def _false_colour(scene: Scene, place: Place) -> Look:
+    chosen = pixels.colour_channels(scene.channels)
     names = ", ".join(scene.channels[number] for number in chosen)
     planes = [scene.image[..., number] for number in chosen]
-    title = "False colour"
+    title = "What the sensor saw"
     if any(not np.isfinite(plane).any() for plane in planes):
-        return Quicklook(title, f"No daylight: nothing was measured in {names}.")
+        return Look(title, f"No daylight: nothing was measured in {names}.")
     caption = f"{names} as red, green and blue, stretched from the 1st to the 99th percentile."
     return looks.colours(title, caption, planes, place, "colour")
 
 
-def _temperature(scene: Scene, place: Place) -> list[Quicklook]:
-    if quicklook.THERMAL not in scene.channels:
+def _temperature(scene: Scene, place: Place) -> list[Look]:
+    if pixels.THERMAL not in scene.channels:
         return []
-    kelvin = scene.image[..., scene.channels.index(quicklook.THERMAL)]
+    kelvin = scene.image[..., scene.channels.index(pixels.THERMAL)]
     title = "Brightness temperature"
     if not np.isfinite(kelvin).any():
-        return [Quicklook(title, f"Nothing was measured in {quicklook.THERMAL}.")]
-    low, high = quicklook.limits(kelvin)
+        return [Look(title, f"Nothing was measured in {pixels.THERMAL}.")]
+    span = pixels.limits(kelvin)
+    caption = f"{pixels.THERMAL} in K; cold is bright, as high cloud is."
+    ticks = tuple(f"{value:.0f} K" for value in (span[0], sum(span) / 2, span[1]))
+    table = pixels.grey_cold_is_bright()
     return [
         looks.values(
-            title,
-            f"{quicklook.THERMAL} in K; cold is bright, as high cloud is.",
-            kelvin,
-            place,
-            "temperature",
-            span=(low, high),
-            table=quicklook.grey_cold_is_bright(),
-            ticks=tuple(f"{value:.0f} K" for value in (low, (low + high) / 2, high)),
+            title, caption, kelvin, place, "temperature", span=span, table=table, ticks=ticks
         )
     ]
 
 
-def _reference(member: str, scene: Scene, evaluation: Mapping[str, Any], place: Place) -> Quicklook:
+def _classes(
+    title: str, caption: str, found: np.ndarray, classes: Sequence[str], place: Place, kind: str
+) -> Look:
+    """(H, W) categories below 254 are classes."""
+    styles, names = patterns.class_styles(len(classes)), dict(enumerate(classes))
+    return looks.categories(title, caption, found, place, kind, styles=styles, names=names)
+
+
+def _reference(member: str, scene: Scene, evaluation: Mapping[str, Any], place: Place) -> Look:
     """The label or the truth, as it is."""
     found = scene.label if member == "label" else scene.truth
     title = title_of(evaluation, member)
     title = title[:1].upper() + title[1:]
     if found is None:
-        return Quicklook(title, "This scene has no such mask.")
-    return looks.categories(
-        title,
-        "What the network was taught." if member == "label" else "What is really there.",
-        patterns.classes_of(found, missing_pixels(scene.image)),
-        place,
-        member,
-        styles=patterns.class_styles(len(scene.classes)),
-        names=dict(enumerate(scene.classes)),
-    )
+        return Look(title, "This scene has no such mask.")
+    caption = "What the network was taught." if member == "label" else "What is really there."
+    found = patterns.classes_of(found, missing_pixels(scene.image))
+    return _classes(title, caption, found, scene.classes, place, member)
 
 
-def _network(mask: SceneMask, place: Place) -> list[Quicklook]:
-    """Two classes: the probability of the second; more: the map, and how sure it is."""
-    two = len(mask.classes) == 2
-    probability = looks.values(
-        f"Probability of {mask.classes[1]}" if two else "How sure the network is",
-        "What the network says; dark is 0, bright is 1."
-        if two
-        else "Probability of the class it gives; bright is sure.",
-        mask.probability.max(axis=-1),
-        place,
-        "probability",
+def _network(mask: SceneMask, place: Place) -> Look:
+    found = np.where(mask.mask == UNKNOWN, patterns.MISSING, mask.mask).astype(np.uint8)
+    return _classes("Network", "The class of each pixel.", found, mask.classes, place, "network")
+
+
+def _probability(mask: SceneMask, place: Place) -> Look:
+    """Of the second class of two; of more classes how sure the network is of the one it gives."""
+    title, caption = "How sure the network is", "Probability of the class it gives; bright is sure."
+    if len(mask.classes) == 2:
+        title = f"Probability of {mask.classes[1]}"
+        caption = "What the network says; dark is 0, bright is 1."
+    return looks.values(
+        *(title, caption, mask.probability.max(axis=-1), place, "probability"),
         span=(0, 1),
-        table=quicklook.cividis(),
+        table=pixels.cividis(),
         ticks=("0", "0.5", "1"),
     )
-    if two:
-        return [probability]
-    classes = looks.categories(
-        "Network",
-        "The class of each pixel.",
-        np.where(mask.mask == UNKNOWN, patterns.MISSING, mask.mask).astype(np.uint8),
-        place,
-        "network",
-        styles=patterns.class_styles(len(mask.classes)),
-        names=dict(enumerate(mask.classes)),
-    )
-    return [classes, probability]
 
 
-def _difference(
-    scene: Scene, mask: SceneMask, evaluation: Mapping[str, Any], place: Place
-) -> Quicklook:
+def _difference(scene: Scene, mask: SceneMask, evaluation: Mapping[str, Any], place: Place) -> Look:
     held = {"truth": scene.truth, "label": scene.label, "summary": scene.summary}
     for reference in REFERENCES:
         against = held[reference]
@@ -186,4 +181,4 @@ def _difference(
             names=names,
             shares=True,
         )
-    return Quicklook("Difference", "The scene has no mask to compare the network with.")
+    return Look("Difference", "The scene has no mask to compare the network with.")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cloudmask.report.sentences import REFERENCES, mcnemar, title_of
 from cloudmask.report.sources import Run
-from cloudmask.report.verdict import REFERENCES, mcnemar_sentence, title_of
 from cloudmask.text import NONE, count, number, p_value, percent, points
 
 Figures = Mapping[str, Any]
@@ -110,9 +110,7 @@ def comparisons(evaluation: Figures) -> Table | None:
                 f"{number(found.get('clustered_chi2'), 2)} (p {_p(found.get('clustered_p'))})",
             )
         )
-        meanings.append(
-            f"{a[:1].upper()}{a[1:]} or {b}, by the {reference}: {mcnemar_sentence(found)}"
-        )
+        meanings.append(f"{a[:1].upper()}{a[1:]} or {b}, by the {reference}: {mcnemar(found)}")
     if not rows:
         return None
     return Table(
@@ -192,6 +190,7 @@ def scenes(evaluation: Figures, ordered: Sequence[Figures], reference: str | Non
     references = [name for name in REFERENCES if evaluation["pooled"].get(name)]
     classes = [str(name) for name in evaluation["classes"]]
     shown = classes[1:] if len(classes) == 2 else classes
+    members = ("network", *references) if len(classes) == 2 else ("network", *references[:1])
     rows = []
     for place, scene in enumerate(ordered, start=1):
         against = scene.get("against") or {}
@@ -203,9 +202,12 @@ def scenes(evaluation: Figures, ordered: Sequence[Figures], reference: str | Non
                 number((against.get(reference or "") or {}).get("majority")),
                 number((against.get(reference or "") or {}).get("mean_iou")),
                 *(
-                    percent((fractions.get(member) or {}).get(name))
-                    for name in shown
-                    for member in ("network", *references)
+                    ", ".join(
+                        f"{name} {share}" if len(shown) > 1 else share
+                        for name in shown
+                        for share in [percent((fractions.get(member) or {}).get(name))]
+                    )
+                    for member in members
                 ),
                 count(scene.get("pixels")),
                 percent(scene.get("day"), 0),
@@ -219,7 +221,7 @@ def scenes(evaluation: Figures, ordered: Sequence[Figures], reference: str | Non
             *(f"accuracy against {titles[name]}" for name in references),
             "majority",
             "mean IoU",
-            *(f"{name}: {titles[m]}" for name in shown for m in ("network", *references)),
+            *(f"{shown[0] if len(shown) == 1 else 'shares'}: {titles[m]}" for m in members),
             "measured pixels",
             "day",
         ),

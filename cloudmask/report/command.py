@@ -14,10 +14,10 @@ from cloudmask.cli.options import ReportConfig
 from cloudmask.files import write_whole
 from cloudmask.record import now
 from cloudmask.report import looks, page, pictures, sources
-from cloudmask.report.looks import Place, Quicklook
+from cloudmask.report.looks import Look, Place
 from cloudmask.report.page import Chapter
 
-Shown = dict[str, list[Quicklook]]
+Shown = dict[str, list[Look]]
 """the pictures of a scene by its anchor on the page"""
 
 
@@ -85,12 +85,14 @@ def render(chapters: list[Chapter], shown: Shown) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["svg"] = Markup  # made by curves.py, which escapes what it is given
+    environment.filters["breakable"] = lambda text: re.sub(r"(\S{16})(?=\S)", "\\1\u200b", text)
+    environment.filters["svg"] = Markup  # made by charts.py, which escapes what it is given
     names = ", ".join(chapter.title for chapter in chapters)
     return environment.get_template("template.html").render(
         title=f"Cloud masks: {names}" if _is_cloud(chapters) else f"Masks: {names}",
         chapters=chapters,
         shown=shown,
+        telling=pictures.telling,
         made=f"cloudmask {__version__}, {now()[:16].replace('T', ' ')} UTC",
     )
 

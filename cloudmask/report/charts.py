@@ -1,4 +1,4 @@
-"""Figures as SVG that stands inside the page: curves told apart by markers and dashes too."""
+"""Charts as SVG that stands inside the page: curves told apart by markers and dashes too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cloudmask.report.verdict import REFERENCES, title_of
+from cloudmask.report.sentences import REFERENCES, title_of
 from cloudmask.text import is_number, number
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -37,8 +37,8 @@ _STYLE: dict[Any, Any] = {  # of matplotlib
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One figure of the page."""
+class Chart:
+    """One chart of the page."""
 
     title: str
     caption: str
@@ -93,7 +93,7 @@ def _line(axes: Axes, place: int, points: Sequence[tuple[Any, Any]], label: str)
     )
 
 
-def training(history: Sequence[Mapping[str, Any]], *, key: str) -> list[Picture]:
+def training(history: Sequence[Mapping[str, Any]], *, key: str) -> list[Chart]:
     """Loss, accuracy beside the majority baseline, and speed, by epoch."""
     valid = [(record.get("epoch"), record.get("valid") or {}) for record in history]
 
@@ -118,14 +118,14 @@ def training(history: Sequence[Mapping[str, Any]], *, key: str) -> list[Picture]
         _epochs(axes, "patches/s")
         axes.set_ylim(bottom=0)
 
-    found = [Picture("Loss", "By epoch.", svg(loss, key=f"{key}-loss", title="Loss by epoch"))]
+    found = [Chart("Loss", "By epoch.", svg(loss, key=f"{key}-loss", title="Loss by epoch"))]
     if any(is_number(record.get("accuracy")) for _, record in valid):
         caption = "Of the validation patches against their labels."
         picture = svg(accuracy, key=f"{key}-accuracy", title="Validation accuracy by epoch")
-        found.append(Picture("Validation accuracy", caption, picture))
+        found.append(Chart("Validation accuracy", caption, picture))
     caption = "Patches per second of all ranks together; the first epoch holds the start-up."
     picture = svg(speed, key=f"{key}-speed", title="Patches per second by epoch")
-    return [*found, Picture("Throughput", caption, picture)]
+    return [*found, Chart("Throughput", caption, picture)]
 
 
 def _epochs(axes: Axes, what: str) -> None:
@@ -134,7 +134,7 @@ def _epochs(axes: Axes, what: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def calibration(evaluation: Mapping[str, Any], *, key: str) -> list[Picture]:
+def calibration(evaluation: Mapping[str, Any], *, key: str) -> list[Chart]:
     """Reliability, ROC and threshold sweep of each class whose probability was stored."""
     found = evaluation.get("calibration") or {}
     names = list(dict.fromkeys(str(name) for by in found.values() for name in by))
@@ -154,7 +154,7 @@ def _of_class(
     kinds: Sequence[tuple[str, Mapping[str, Any]]],
     evaluation: Mapping[str, Any],
     key: str,
-) -> list[Picture]:
+) -> list[Chart]:
     chosen = evaluation.get("threshold")  # of the evaluation, else of the masks
     if chosen is None:
         chosen = (evaluation.get("options") or {}).get("threshold")
@@ -180,15 +180,10 @@ def _of_class(
     def sweep(axes: Axes) -> None:
         title, figures = kinds[0]
         rows = figures.get("sweep") or []
-        measures = ("accuracy", "balanced_accuracy", "iou", "f1")
-        for place, measure in enumerate(measures):
-            line = [(row.get("threshold"), row.get(measure)) for row in rows]
-            _line(
-                axes,
-                place,
-                line,
-                {"iou": "IoU", "f1": "F1"}.get(measure, measure).replace("_", " "),
-            )
+        measures = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+        measures |= {"iou": "IoU", "f1": "F1"}
+        for place, (measure, label) in enumerate(measures.items()):
+            _line(axes, place, [(row.get("threshold"), row.get(measure)) for row in rows], label)
         if is_number(chosen):
             axes.axvline(chosen, color="#333333", linewidth=1)
             axes.annotate(f" used: {chosen:g}", (chosen, 0.02), fontsize=9)
@@ -196,18 +191,18 @@ def _of_class(
 
     best = kinds[0][0]
     return [
-        Picture(
+        Chart(
             f"Reliability: {name}",
             "How often a pixel was what the probability said. On the dotted line the network is "
             "right as often as it claims; below it, it claims too much.",
             svg(reliability, key=f"{key}-reliability", title=f"Reliability of {name}"),
         ),
-        Picture(
+        Chart(
             f"ROC: {name}",
             "Hits against false alarms at every threshold; the dotted line is chance.",
             svg(roc, key=f"{key}-roc", title=f"Receiver operating characteristic of {name}"),
         ),
-        Picture(
+        Chart(
             f"Thresholds: {name}",
             f"Figures against the {best} by threshold; the upright line is the one used.",
             svg(sweep, key=f"{key}-sweep", title=f"Threshold sweep of {name}"),
@@ -217,7 +212,7 @@ def _of_class(
 
 def by_scene(
     ordered: Sequence[Mapping[str, Any]], reference: str, title: str, *, key: str
-) -> Picture:
+) -> Chart:
     """Accuracy of each scene beside its majority baseline, worst first."""
     figures = [(scene.get("against") or {}).get(reference) or {} for scene in ordered]
 
@@ -236,4 +231,4 @@ def by_scene(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     caption = f"Against the {title}; numbers as in the table of all scenes."
-    return Picture("Scene by scene", caption, svg(draw, key=key, title="Accuracy of each scene"))
+    return Chart("Scene by scene", caption, svg(draw, key=key, title="Accuracy of each scene"))

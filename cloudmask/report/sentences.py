@@ -1,0 +1,262 @@
+"""The figures in plain words: what can be said of a network, and what cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloudmask.report.sources import Part, Run
+from cloudmask.text import NONE, count, is_number, number, p_value, percent, plural, points
+
+Figures = Mapping[str, Any]
+
+REFERENCES = ("truth", "label", "summary")
+"""the best one first"""
+_REGIONS = {"day": "by day", "night": "by night", "twilight": "in twilight"}
+_REGIONS |= {"sea": "over sea", "land": "over land"}
+
+
+def trained(part: Part) -> str:
+    """What the network is, what it learned from and what it was tried on."""
+    found = part.evaluation
+    run = next((run.summary for run in part.runs if run.summary), {})
+    classes = [str(name) for name in found.get("classes") or run.get("classes") or []]
+    what = (
+        f"tells {' from '.join(classes)}" if len(classes) == 2 else f"knows {len(classes)} classes"
+    )
+    told = [f"A network that {what}." if classes else "A network."]
+    if run:
+        size = run.get("patch_size", NONE)
+        told.append(
+            f"It was trained on {count(run.get('training_patches'))} patches of {size} x {size} "
+            f"pixels; epochs: {count(run.get('epochs_run'))}."
+        )
+    if "label" in found.get("members", {}):
+        told.append(f"Its teacher was the {title_of(found, 'label')}.")
+    if found:
+        told.append(f"It was tried on {plural(len(found['scenes']), 'whole scene')}.")
+    return " ".join(told)
+
+
+def verdict(part: Part) -> list[str]:
+    """Sentences, the most important first."""
+    if part.evaluation:
+        return _of_scenes(part.evaluation)
+    for run in part.runs:
+        if run.patch_evaluations or run.summary.get("best") or run.summary.get("final"):
+            return _of_patches(run)
+    return ["Nothing has been measured yet, so nothing can be said about how good the masks are."]
+
+
+def best_reference(evaluation: Figures) -> str | None:
+    """The best reference that any scene has."""
+    pooled = evaluation["pooled"]
+    return next((name for name in REFERENCES if pooled.get(name)), None)
+
+
+def title_of(evaluation: Figures, member: str) -> str:
+    return str(evaluation["members"].get(member, member))
+
+
+def main_comparison(evaluation: Figures) -> Figures | None:
+    """Network and label, the mask it learned from, against truth."""
+    wanted = ("truth", "network", "label")
+    for found in evaluation.get("comparisons") or []:
+        if tuple(found.get(key) for key in ("reference", "a", "b")) == wanted:
+            return found
+    return None
+
+
+def _of_scenes(evaluation: Figures) -> list[str]:
+    reference, scenes = best_reference(evaluation), plural(len(evaluation["scenes"]), "scene")
+    if reference is None:
+        return [
+            f"No mask of the {scenes} has a reference to be compared with, so "
+            "nothing can be said about how good the masks are."
+        ]
+    baseline = f"Over {scenes}: {agreement(evaluation, evaluation['pooled'][reference], reference)}"
+    compared = main_comparison(evaluation)
+    told = [*(comparison(evaluation, compared) if compared else ()), baseline]
+    if not compared and reference != "truth":
+        told.append(
+            "Whether the network is better than the mask it learned from cannot be said: "
+            "no scene has a truth to hold both against."
+        )
+    failed = len(evaluation.get("failed") or {})
+    if failed:
+        is_ = "is" if failed == 1 else "are"
+        told.append(f"{plural(failed, 'scene')} could not be evaluated and {is_} left out.")
+    return told
+
+
+def agreement(evaluation: Figures, figures: Figures, reference: str) -> str:
+    """How often the network is right, beside an answer without looking."""
+    accuracy, majority = figures.get("accuracy"), figures.get("majority")
+    against = title_of(evaluation, reference)
+    if not (is_number(accuracy) and is_number(majority)):
+        return f"no pixel could be compared with the {against}."
+    text = (
+        f"the network agrees with the {against} on {percent(accuracy)} of the pixels; "
+        f"{commonest(figures, evaluation['classes'])} would reach {percent(majority)}"
+    )
+    return f"{text}." if accuracy > majority else f"{text}, so it has learned nothing useful here."
+
+
+def commonest(figures: Figures, classes: list[Any]) -> str:
+    """The answer without looking that agrees most often."""
+    rows = figures.get("confusion") or []
+    sums = [sum(row) for row in rows]
+    if len(sums) != len(classes):
+        return "always giving the commonest answer"
+    return f"always saying {classes[sums.index(max(sums))]}"
+
+
+def scores(evaluation: Figures) -> list[tuple[str, float]]:
+    """Masks, and the share of pixels that each has right: the network first, no looking last."""
+    reference = best_reference(evaluation)
+    if reference is None:
+        return []
+    pooled = evaluation["pooled"][reference]
+    found = [("network", pooled.get("accuracy"))]
+    found += [
+        (title_of(evaluation, str(pair.get("of"))), pair.get("accuracy"))
+        for pair in evaluation.get("pairs") or []
+        if pair.get("against") == reference and pair.get("of") != "network"
+    ]
+    found.append((commonest(pooled, evaluation["classes"]), pooled.get("majority")))
+    return [(name, share) for name, share in found if is_number(share)]
+
+
+def failings(evaluation: Figures) -> list[str]:
+    """Where the network fails: which class it takes for another, and in which region."""
+    reference = best_reference(evaluation)
+    recall = (evaluation["pooled"].get(reference) or {}).get("recall") or {}
+    missed = {name: 1 - share for name, share in recall.items() if is_number(share)}
+    told = [
+        f"{percent(share)} of the {name} pixels are given as something else"
+        for name, share in sorted(missed.items(), key=lambda one: -one[1])[:2]
+    ]
+    told = [f"{'; '.join(told)}."] if told else []
+    regions = {
+        _REGIONS.get(region, f"in {region}"): found[reference]["accuracy"]
+        for region, found in (evaluation.get("regions") or {}).items()
+        if is_number((found.get(reference) or {}).get("accuracy"))
+    }
+    if len(regions) > 1:
+        worst, best = (choose(regions, key=lambda name: regions[name]) for choose in (min, max))
+        told.append(
+            f"It is weakest {worst}, with {percent(regions[worst])} of the pixels right, and best "
+            f"{best}, with {percent(regions[best])}."
+        )
+    return told
+
+
+def comparison(evaluation: Figures, found: Figures) -> tuple[str, str]:
+    """Is a better than b? Decided by the interval over scenes, not by the number of pixels.
+
+    The answer, and the figures behind it.
+    """
+    a, b = (title_of(evaluation, str(found.get(side))) for side in "ab")
+    learned = " it learned from" if found.get("b") == "label" else ""
+    figures = (
+        f"By the {title_of(evaluation, str(found.get('reference')))}, the {a} is right on "
+        f"{percent(found.get('accuracy_a'), 2)} of the pixels and the {b} on "
+        f"{percent(found.get('accuracy_b'), 2)}"
+    )
+    interval = found.get("interval")
+    scenes = plural(found.get("scenes") or 0, "scene")
+    if not (isinstance(interval, list) and len(interval) == 2 and all(map(is_number, interval))):
+        return (
+            f"Whether the {a} is better than the {b}{learned} cannot be told from {scenes}.",
+            f"{figures}; no interval can be given, so the difference may be chance.",
+        )
+    low, high = interval
+    which = "better" if low > 0 else "worse" if high < 0 else ""
+    p = found.get("clustered_p")
+    doubt = bool(which) and is_number(p) and p >= 0.05
+    verb = "seems" if doubt else "is"
+    outcome = f"{verb} {which} than" if which else "cannot be told from"
+    caution = (
+        f" McNemar's test with scenes as units leaves room for chance (p = {p_value(p)})."
+        if doubt
+        else ""
+    )
+    return (
+        f"The {a} {outcome} the {b}{learned}.",
+        f"{figures}: a difference of {points(found.get('difference'))} percentage points "
+        f"(95 % interval over scenes {points(low)} to {points(high)}). It is the better one in "
+        f"{found.get('scenes_a_better', NONE)} of {scenes}, the worse one in "
+        f"{found.get('scenes_b_better', NONE)}.{caution}",
+    )
+
+
+def _of_patches(run: Run) -> list[str]:
+    """A run without scenes: its patches, measured after training or by the validation within."""
+    if run.patch_evaluations:
+        found = run.patch_evaluations[0]
+        what = f"On the patches of the split {found.get('split', NONE)}"
+    else:
+        found = run.summary.get("best") or (run.summary.get("final") or {}).get("valid") or {}
+        what = "On the validation patches"
+    return [
+        f"{what} the network agrees with its labels on {percent(found.get('accuracy'))} of the "
+        f"pixels; always giving the commonest answer would reach {percent(found.get('majority'))}.",
+        "Whether it is better than the mask it learned from cannot be said from patches: that "
+        "takes scenes with a truth.",
+    ]
+
+
+def mcnemar(found: Figures) -> str:
+    """What the two tests mean, to follow a colon: pixels of one scene are not independent."""
+    p, clustered = found.get("p"), found.get("clustered_p")
+    if not is_number(clustered):
+        return "with so few scenes there is no test that takes whole scenes as its units."
+    naive = is_number(p) and p < 0.05
+    if clustered < 0.05:
+        return (
+            f"the difference holds when whole scenes are the units (p = {p_value(clustered)}), "
+            "which is the test to go by: pixels of one scene are not independent."
+        )
+    if naive:
+        return (
+            f"counted by pixels the difference looks certain (p {p_value(p)}), but pixels of one "
+            f"scene are not independent: with scenes as units it may be chance "
+            f"(p = {p_value(clustered)})."
+        )
+    return f"the difference may be chance (p = {p_value(clustered)} with scenes as units)."
+
+
+def of_scene(evaluation: Figures, scene: Figures) -> str:
+    """The figures of one scene."""
+    against = scene.get("against") or {}
+    parts = [
+        f"{title_of(evaluation, name)}: accuracy {number(against[name].get('accuracy'))} "
+        f"(majority {number(against[name].get('majority'))}), "
+        f"mean IoU {number(against[name].get('mean_iou'))}"
+        for name in REFERENCES
+        if against.get(name)
+    ]
+    figures = "Against the " + "; ".join(parts) if parts else "No figures: there is no reference"
+    measured = f"{count(scene.get('pixels'))} pixels measured, {count(scene.get('missing'))} not"
+    return f"{figures}. {measured}{light(scene)}."
+
+
+def light(scene: Figures) -> str:
+    day = scene.get("day")
+    if not is_number(day):
+        return ""
+    if day in (0, 1):
+        return "; a day scene" if day else "; a night scene"
+    return f"; {percent(day, 0)} by day"
+
+
+def lacks(evaluation: Figures) -> list[str]:
+    """What an evaluation lacks, a sentence each."""
+    told = []
+    if not evaluation["pooled"].get("truth"):
+        told.append("No scene has a truth: the masks can only be held against other masks.")
+    if not evaluation.get("regions"):
+        told.append("The scenes do not tell day from night or sea from land.")
+    if not evaluation.get("calibration"):
+        told.append("No probabilities were measured: there is no reliability diagram and no ROC.")
+    return told
