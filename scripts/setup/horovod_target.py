@@ -105,8 +105,7 @@ CPU_EDITS = (
     Edit(
         TENSORFLOW_CMAKE,
         TF_LIBRARY_LINE,
-        TF_LIBRARY_LINE
-        + "set_target_properties(${TF_TARGET_LIB} PROPERTIES "
+        TF_LIBRARY_LINE + "set_target_properties(${TF_TARGET_LIB} PROPERTIES "
         "UNITY_BUILD TRUE UNITY_BUILD_BATCH_SIZE 10)\n"
         "set_source_files_properties(${TF_SOURCES} "
         '"${PROJECT_SOURCE_DIR}/horovod/common/optim/gaussian_process.cc" '
