@@ -253,11 +253,17 @@ def test_interrupt_beside_the_other_packages_stops_their_installation(tmp_path: 
     made = fake_environment(tmp_path / ".venv")
     os.mkfifo(pid_file := tmp_path / "pid")
     pip_stub(made, f"echo $$ > {pid_file}; exec sleep 60")
-    with pytest.raises(KeyboardInterrupt), environment.installing(made, "a==1\n", os.environ):
-        pid = pid_file.read_text().strip()
-        assert is_running(pid)
-        raise KeyboardInterrupt
-    assert not is_running(pid)
+    pids = []
+
+    def interrupted() -> None:
+        with environment.installing(made, "a==1\n", os.environ):
+            pids.append(pid_file.read_text().strip())
+            assert is_running(pids[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not is_running(pids[0])
 
 
 def test_project_metadata_ignores_the_settings_of_linters() -> None:
