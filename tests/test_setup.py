@@ -78,7 +78,7 @@ def test_edit_refuses_text_that_does_not_hold_it_exactly_once(text: str) -> None
 
 
 def test_edits_of_both_devices_leave_out_xla_and_only_gpu_changes_the_stream() -> None:
-    assert [edit.path for edit in CPU.edits()] == [horovod_target.TENSORFLOW_CMAKE] * 2
+    assert set(CPU.edits()) & set(GPU.edits()) == set(horovod_target.EDITS)
     assert set(GPU.edits()) - set(CPU.edits()) == set(horovod_target.GPU_EDITS)
     assert "xla_mpi_ops.cc" in CPU.edits()[0].old
     assert CPU.edits()[0].new == ""
@@ -152,6 +152,13 @@ def test_openmpi_is_that_of_the_environment_whatever_another_mpirun_says(tmp_pat
     assert others == [prefix, prefix]
 
 
+def test_setup_run_by_another_environments_python_does_not_inherit_its_openmpi() -> None:
+    inherited = {"OPAL_PREFIX": "/another", "PMIX_INSTALL_PREFIX": "/another", "LANG": "C"}
+    variables = environment.child_variables(inherited, Environment(Path("/env")))
+    assert not {"OPAL_PREFIX", "PMIX_INSTALL_PREFIX"} & variables.keys()
+    assert variables["LANG"] == "C"
+
+
 @pytest.mark.parametrize(("cuda", "expected"), [("12.9", "70,80,90"), ("13.0", "80,90")])
 def test_cuda_architectures_are_those_the_toolkit_still_knows(cuda: str, expected: str) -> None:
     assert horovod_target.cuda_architectures(cuda) == expected
@@ -200,6 +207,77 @@ def test_packages_of_the_other_device_and_the_former_name_are_strays() -> None:
     ]
     lock = "tensorflow==2.21.0 \\\ntyping-extensions==4.16.0 ; python_version < '3.12' \\\n"
     assert environment.strays(lock, installed) == ["cloudmask", "tensorflow-cpu"]
+
+
+@pytest.mark.parametrize("device", horovod_target.DEVICES)
+def test_what_horovod_is_built_against_and_the_others_are_the_whole_lock(device: str) -> None:
+    lock = (ROOT / f"requirements-{device}.lock").read_text()
+    names = horovod_target.locked_versions(lock).keys()
+    first = environment.needed_by(lock, environment.BUILT_AGAINST)
+    assert {"openmpi", "keras", "h5py", "numpy", "packaging"} < first < names
+    assert not first & {"pyspark", "satpy", "opencv-python-headless", "scipy"}
+    parts = [environment.without(lock, names - first), environment.without(lock, first)]
+    assert sum(part.count("==") for part in parts) == lock.count("==")
+    assert sum(part.count("--hash") for part in parts) == lock.count("--hash")
+
+
+def test_needed_packages_are_found_through_others_and_each_version() -> None:
+    lock = (
+        "a==1 \\\n    --hash=sha256:aa\n    # via project (pyproject.toml)\n"
+        "b==1 ; x \\\n    --hash=sha256:bb\n    # via d\n"
+        "b==2 ; y \\\n    --hash=sha256:bb\n    # via\n    #   a\n    #   d\n"
+        "c==1 \\\n    --hash=sha256:cc\n    # via b\nd==1 \\\n    --hash=sha256:dd\n"
+    )
+    assert environment.needed_by(lock, {"a"}) == {"a", "b", "c"}
+
+
+def pip_stub(made: Environment, second: str) -> None:
+    """A python whose first command ends well at once and whose second is a shell script."""
+    made.python.unlink()
+    made.site_packages.mkdir(parents=True)
+    (made.folder / "etc").mkdir()
+    first = made.folder / "first"
+    script = f"#!/bin/sh\nif mkdir {first} 2>/dev/null; then exit 0; fi\n{second}\n"
+    made.python.write_text(script)
+    made.python.chmod(0o755)
+
+
+def test_other_packages_are_there_when_the_block_has_ended(tmp_path: Path) -> None:
+    made = fake_environment(tmp_path / ".venv")
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    os.mkfifo(begun)
+    pip_stub(made, f"read line < {begun}; touch {ended}")
+    with environment.installing(made, "a==1\n", os.environ):
+        assert (made.folder / "first").exists()
+        assert not ended.exists()
+        begun.write_text("go on\n")
+    assert ended.exists()
+
+
+def test_other_packages_that_fail_are_a_failure(tmp_path: Path) -> None:
+    pip_stub(made := fake_environment(tmp_path / ".venv"), "echo the reason; exit 3")
+    with (
+        pytest.raises(Failure, match=r"(?s)installing packages failed.*the reason"),
+        environment.installing(made, "a==1\n", os.environ),
+    ):
+        pass
+
+
+def test_interrupt_beside_the_other_packages_stops_their_installation(tmp_path: Path) -> None:
+    made = fake_environment(tmp_path / ".venv")
+    os.mkfifo(pid_file := tmp_path / "pid")
+    pip_stub(made, f"echo $$ > {pid_file}; exec sleep 60")
+    pids = []
+
+    def interrupted() -> None:
+        with environment.installing(made, "a==1\n", os.environ):
+            pids.append(pid_file.read_text().strip())
+            assert is_running(pids[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not is_running(pids[0])
 
 
 def test_project_metadata_ignores_the_settings_of_linters() -> None:

