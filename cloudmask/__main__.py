@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cloudmask import __version__
 from cloudmask.cli import commands, errors, options
+from cloudmask.version import __version__
 
 USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lists its options)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def imports(path):
-    """Names that a file imports: 'numpy', 'cloudmask.files.write_whole'; not for types alone."""
+def imports(path, *, types=False):
+    """Names that a file imports: 'numpy', 'cloudmask.files.write_whole'; with those for `types`."""
     names, nodes = set(), [ast.parse(path.read_text())]
     while nodes:
         node = nodes.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        if not types and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cloudmask import __version__
 from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data import parallel
@@ -22,6 +21,7 @@ from cloudmask.predict.masks import SceneMask, write_hdf5, write_netcdf
 from cloudmask.predict.model import Model, load
 from cloudmask.record import now, warn
 from cloudmask.text import plural
+from cloudmask.version import __version__
 
 SUFFIX = {"netcdf": ".nc", "hdf5": ".h5"}
 

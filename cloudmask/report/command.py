@@ -9,13 +9,13 @@ import jinja2
 from markupsafe import Markup
 from tqdm import tqdm
 
-from cloudmask import __version__
 from cloudmask.cli.options import ReportConfig
 from cloudmask.files import write_whole
 from cloudmask.record import now
 from cloudmask.report import looks, page, pictures, sources
 from cloudmask.report.looks import Look, Place
 from cloudmask.report.page import Chapter
+from cloudmask.version import __version__
 
 Shown = dict[str, list[Look]]
 """the pictures of a scene by its anchor on the page"""
