@@ -89,9 +89,9 @@ def strays(lock: str, installed: Sequence[str]) -> list[str]:
 
 def child_variables(inherited: Mapping[str, str], environment: Environment) -> dict[str, str]:
     """The variables of every child: the environment first, other Pythons' packages out of sight."""
-    foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "MAKEFLAGS")
+    foreign = {"PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "MAKEFLAGS"}
     # Set when another environment's python runs setup; see point_to_openmpi.
-    foreign += OPENMPI_PREFIXES
+    foreign.update(OPENMPI_PREFIXES)
     return {k: v for k, v in inherited.items() if k not in foreign} | {
         "PATH": f"{environment.folder / 'bin'}:{inherited.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(environment.folder),
