@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "scaling"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-GROUND = {"cli.errors", "cli.flags", "files", "host", "record", "text"}
+GROUND = {"cli.commands", "cli.errors", "cli.flags", "files", "host", "record", "text"}
 """what may be had of cloudmask"""
 FLOORS = {
     "options": set(),
