@@ -402,8 +402,6 @@ def test_real_landsat_scenes_become_a_patch_set(real_data, tmp_path):
     assert patchset.channels == ("blue", "green", "red", "nir", "swir16", "swir22")
     shares = patchset.splits["train"].class_fractions
     assert shares[1] == pytest.approx((0.328 + 0.360) / 2, abs=1e-3)
-        (0.328 + 0.360) / 2, abs=1e-3
-    )
     batch = PatchReader(patchset, "train").read([0])
     with np.load(real_data / "landsat/landsat5.npz") as file:
         image = file["image"]
