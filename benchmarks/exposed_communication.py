@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import bench
 from scaling.laws import exposed, fits
-from scaling.options import ReportOptions
+from scaling.options import ReportConfig
 from scaling.record import store
 from scaling.report import command, tables
 
@@ -82,7 +82,7 @@ def study_words(study: Any, data: str, options: tuple[str, ...], hosts: list[str
 def compare(folder: Any) -> dict[str, Any]:
     """What the study's report, which is written too, says of measured and modelled time."""
     study = store.read(folder)
-    command.run(ReportOptions((folder,), folder / "report"))
+    command.report(ReportConfig((folder,), folder / "report"))
     law = next(one.fit for one in fits.fit_study(study) if one.key == "allreduce")
     (one,) = exposed.compare(study, law)
     (row,) = tables.exposed_table([one]).rows

@@ -24,7 +24,7 @@ from benchmarks import bench
 from scaling.measure import launch, plan_points, watch
 from scaling.measure.point import Conditions, run_point, start_environment
 from scaling.measure.points import Point
-from scaling.options import RunOptions
+from scaling.options import RunConfig
 from scaling.record import store
 
 STEPS, BATCH, REPEATS = 16, 2, 3
@@ -47,7 +47,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     program = [*bench.TRAIN, "--data", str(data), "--no-tensorboard", "--max-steps", str(STEPS)]
-    options = RunOptions(
+    options = RunConfig(
         out, ranks="2", modes="weak", batch_per_rank=BATCH, launcher="mpirun", alone=""
     )
     order, conditions = plan_points.prepare(options, program)

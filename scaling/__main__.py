@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cloudmask.cli import errors, flags
-from cloudmask.cli.errors import UsageError
-from scaling.options import CheckOptions, FitOptions, ReportOptions, RunOptions
+from cloudmask.cli import commands, errors, flags
+from scaling.options import CheckConfig, FitConfig, ReportConfig, RunConfig
 
 USAGE = """usage: python -m scaling COMMAND [OPTIONS]     (COMMAND --help lists its options)
 
@@ -17,45 +16,21 @@ USAGE = """usage: python -m scaling COMMAND [OPTIONS]     (COMMAND --help lists 
   check    hold a study or a run against a published figure"""
 
 
+COMMANDS: commands.Commands = {
+    "run": (RunConfig, "scaling.measure.study"),
+    "fit": (FitConfig, "scaling.laws.command"),
+    "report": (ReportConfig, "scaling.report.command"),
+    "check": (CheckConfig, "scaling.check.command"),
+}
+
+
 def main(words: Sequence[str]) -> int:
-    name, rest = (words[0] if words else "--help"), list(words[1:])
-    if name in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    if name not in COMMANDS:
-        raise UsageError(f"there is no command '{name}'; there are: {', '.join(COMMANDS)}")
-    return COMMANDS[name](rest)
-
-
-def run(words: Sequence[str]) -> int:
-    options, program = flags.parse_with_program(RunOptions, words, prog="scaling run")
+    if list(words[:1]) != ["run"]:
+        return commands.call("scaling", COMMANDS, words, usage=USAGE)
+    config, program = flags.parse_with_program(RunConfig, words[1:], prog="scaling run")
     from scaling.measure import study
 
-    return study.run(options, program)
-
-
-def fit(words: Sequence[str]) -> int:
-    options, _ = flags.parse_with_program(FitOptions, words, prog="scaling fit")
-    from scaling.laws import command
-
-    return command.run(options)
-
-
-def report(words: Sequence[str]) -> int:
-    options, _ = flags.parse_with_program(ReportOptions, words, prog="scaling report")
-    from scaling.report import command
-
-    return command.run(options)
-
-
-def check(words: Sequence[str]) -> int:
-    options, _ = flags.parse_with_program(CheckOptions, words, prog="scaling check")
-    from scaling.check import command
-
-    return command.run(options)
-
-
-COMMANDS = {"run": run, "fit": fit, "report": report, "check": check}
+    return study.run(config, program)
 
 
 def console() -> int:

@@ -14,7 +14,7 @@ Studies = Annotated[tuple[Path, ...], tyro.conf.Positional]
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
+class RunConfig:
     """Run a program at several rank counts, each point afresh and watched: ... -- PROGRAM WORDS.
 
     Of train_hvd.py the study fills in --out, --seed and --batch-size or --global-batch. Of any
@@ -78,7 +78,7 @@ class RunOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class FitOptions:
+class FitConfig:
     """Fit the laws of scaling to a study: Amdahl, Gustafson, USL and the allreduce model."""
 
     study: Annotated[Path, tyro.conf.Positional]
@@ -90,7 +90,7 @@ class FitOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class ReportOptions:
+class ReportConfig:
     """Write report.md, report.html, the curves, results.csv and Extra-P lines of a study."""
 
     studies: Studies
@@ -104,7 +104,7 @@ class ReportOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckOptions:
+class CheckConfig:
     """Hold a study or a run against a published figure. Exit code 0 met, 1 missed, 2 neither."""
 
     path: Annotated[Path, tyro.conf.Positional]

@@ -11,7 +11,7 @@ from cloudmask.cli.errors import UsageError
 from scaling.check import command, reference
 from scaling.check.verdict import MET, MISSED, NOT_COMPARABLE, check
 from scaling.laws import projection
-from scaling.options import CheckOptions
+from scaling.options import CheckConfig
 from scaling.record import store, summaries
 from scaling.record.store import Study
 
@@ -189,12 +189,12 @@ def test_broken_reference_files_are_refused(tmp_path, text, says):
 
 def test_check_prints_verdict_and_weak_points(made, capsys):
     study = made(**_full(3000.0))
-    assert command.run(CheckOptions(study.folder)) == MET
+    assert command.check(CheckConfig(study.folder)) == MET
     told = capsys.readouterr().out
     assert "verdict: met: " in told
     assert "epochs are not stated" in told
     with pytest.raises(UsageError, match=r"--ranks 3 was not measured; there are 1, 2, 4, 8"):
-        command.run(CheckOptions(study.folder, ranks=3))
+        command.check(CheckConfig(study.folder, ranks=3))
 
 
 def test_one_run_can_be_checked_and_other_folders_cannot(tmp_path, capsys):
@@ -204,10 +204,10 @@ def test_one_run_can_be_checked_and_other_folders_cannot(tmp_path, capsys):
     path = tmp_path / "run" / "summary.json"
     path.write_text(json.dumps(summary))
     assert isinstance(command.open_path(path.parent, mixed=False), Study)
-    assert command.run(CheckOptions(path.parent)) == NOT_COMPARABLE
+    assert command.check(CheckConfig(path.parent)) == NOT_COMPARABLE
     assert "2 epochs instead of 30" in capsys.readouterr().out
     path.write_text(json.dumps(summary | {"version": 2}))
     with pytest.raises(UsageError, match="version 2"):
-        command.run(CheckOptions(path.parent))
+        command.check(CheckConfig(path.parent))
     with pytest.raises(UsageError, match="neither a study"):
-        command.run(CheckOptions(tmp_path))
+        command.check(CheckConfig(tmp_path))

@@ -8,13 +8,13 @@ import pytest
 import scaling_fake
 
 from scaling.check import command, reference, verdict
-from scaling.laws import command as fit
+from scaling.laws.command import fit
 from scaling.measure.study import _check_hardware, told
-from scaling.options import FitOptions, ReportOptions
+from scaling.options import FitConfig, ReportConfig
 from scaling.record import conditions, store
 from scaling.record.store import StudyError
-from scaling.report import command as report
 from scaling.report import figures, panels
+from scaling.report.command import report
 
 EMULATED = "emulated device (0.5 s a step)"
 COLUMNS = {
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("emulated-page") / "report"
-    report.run(ReportOptions((folder,), out, hold_out="8"))
+    report(ReportConfig((folder,), out, hold_out="8"))
     return out
 
 
@@ -84,7 +84,7 @@ def test_emulated_study_beside_a_real_one_is_told_from_it(folder, tmp_path):
 
 
 def test_fits_say_so(folder, capsys):
-    fit.run(FitOptions(folder))
+    fit(FitConfig(folder))
     assert EMULATED.upper() in capsys.readouterr().out
     assert json.loads((folder / "fits.json").read_text())["device"] == EMULATED
 

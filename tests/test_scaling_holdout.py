@@ -8,11 +8,11 @@ import pytest
 import scaling_fake
 
 from cloudmask.cli.errors import UsageError
-from scaling.laws import command as fit
 from scaling.laws import fits, holdout, laws
-from scaling.options import FitOptions, ReportOptions
+from scaling.laws.command import fit
+from scaling.options import FitConfig, ReportConfig
 from scaling.record import store
-from scaling.report import command as report
+from scaling.report.command import report
 
 RANKS = (1, 2, 4, 8, 16)
 RATES = {
@@ -106,16 +106,16 @@ def test_rank_counts_that_cannot_be_held_out(tmp_path, text, told):
 
 def test_fit_and_report_say_what_was_predicted_and_measured(tmp_path, capsys):
     path = study_of(tmp_path / "study", RATES["weak_usl"]).folder
-    fit.run(FitOptions(path, hold_out="16"))
+    fit(FitConfig(path, hold_out="16"))
     told = capsys.readouterr().out
     assert "held out, weak scaling, patches/s, 16 ranks: Gustafson of 1, 2, 4, 8 ranks" in told
     record = json.loads((path / "fits.json").read_text())
     assert {one["ranks"] for one in record["held_out"]} == {16}
     weak = [one for one in record["fits"] if one["key"].startswith("weak")]
     assert [one["ranks"] for one in weak] == [[1, 2, 4, 8]] * 2
-    report.run(ReportOptions((path,), tmp_path / "report", hold_out="16"))
+    report(ReportConfig((path,), tmp_path / "report", hold_out="16"))
     text = (tmp_path / "report" / "report.md").read_text()
     assert "## Rank counts held out" in text
     assert "the laws were fitted without the runs on 16 ranks" in text
-    fit.run(FitOptions(path))
+    fit(FitConfig(path))
     assert json.loads((path / "fits.json").read_text())["held_out"] == []

@@ -5,8 +5,7 @@ import json
 import pytest
 import scaling_fake
 
-from scaling.laws import command as fit
-from scaling.laws import fits, intervals, ratios
+from scaling.laws import command, fits, intervals, ratios
 from scaling.record import conditions, store
 from scaling.report import sentences
 
@@ -136,8 +135,8 @@ def test_fit_of_two_rank_counts_refuses_usl_and_says_what_amdahl_is_worth(tmp_pa
 
 def test_fits_are_written_with_residuals_and_intervals(study):
     found = fits.fit_study(study)
-    fit.write(study, found, ())
-    record = json.loads(fit.path_of(study).read_text())
+    command.write(study, found, ())
+    record = json.loads(command.path_of(study).read_text())
     step = next(one for one in record["fits"] if one["key"] == "strong_step")
     assert len(step["residuals"]) == step["points"] == 6 * len(RANKS)
     assert step["parameters"]["serial"]["low"] < step["parameters"]["serial"]["high"]

@@ -9,11 +9,11 @@ import pytest
 import scaling_fake
 
 from cloudmask.cli.errors import UsageError
-from scaling.options import ReportOptions
+from scaling.options import ReportConfig
 from scaling.record import store
 from scaling.record.store import StudyError
-from scaling.report import command as report
 from scaling.report import panels
+from scaling.report.command import report
 
 MARKUP = "<script>alert(1)</script>"
 
@@ -36,7 +36,7 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(study, tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "report"
-    report.run(ReportOptions((study,), out))
+    report(ReportConfig((study,), out))
     return out
 
 
@@ -108,20 +108,20 @@ def test_pictures_are_pictures(page):
 
 def test_two_studies_lie_over_each_other(study, tmp_path):
     other = scaling_fake.write_study(tmp_path / "sixteen", ranks=(1, 4, 16), repeats=2)
-    report.run(ReportOptions((study, other), tmp_path / "out"))
+    report(ReportConfig((study, other), tmp_path / "out"))
     text = (tmp_path / "out" / "report.html").read_text()
     assert "Scaling study two cores and sixteen" in text
     assert "sixteen: python; A processor" in text
     assert (tmp_path / "out" / "extrap-sixteen-weak.jsonl").exists()
     with pytest.raises(UsageError, match="one study, or two"):
-        report.run(ReportOptions((study,) * 3, tmp_path / "out"))
+        report(ReportConfig((study,) * 3, tmp_path / "out"))
 
 
 def test_study_of_one_mode_without_copies_or_allreduce_has_a_report(tmp_path):
     folder = scaling_fake.write_study(
         tmp_path / "s", modes=("weak",), ranks=(1,), repeats=1, copies=False
     )
-    report.run(ReportOptions((folder,), tmp_path / "out"))
+    report(ReportConfig((folder,), tmp_path / "out"))
     keys = [panel.key for panel in panels.panels([store.read(folder)])]
     assert keys == ["weak", "throughput", "step", "balance"]
 
@@ -129,7 +129,7 @@ def test_study_of_one_mode_without_copies_or_allreduce_has_a_report(tmp_path):
 def test_report_into_a_file_is_refused(study, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(StudyError, match="is a file"):
-        report.run(ReportOptions((study,), tmp_path / "out"))
+        report(ReportConfig((study,), tmp_path / "out"))
 
 
 SEEN = """({

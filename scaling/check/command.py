@@ -8,19 +8,19 @@ from cloudmask.cli.errors import UsageError
 from cloudmask.text import plural
 from scaling.check import verdict
 from scaling.check.reference import load
-from scaling.options import CheckOptions
+from scaling.options import CheckConfig
 from scaling.record import conditions, store, summaries
 from scaling.record.store import Row, Study, StudyError
 
 
-def run(options: CheckOptions) -> int:
+def check(config: CheckConfig) -> int:
     """Print the verdict; returns 0 met, 1 missed, 2 not comparable (or nothing to compare)."""
-    reference = load(options.reference)
+    reference = load(config.reference)
     try:
-        study = open_path(options.path, mixed=options.mixed)
+        study = open_path(config.path, mixed=config.mixed)
     except (StudyError, OSError) as error:
         raise UsageError(str(error)) from None
-    found = verdict.check(study, reference, ranks=options.ranks)
+    found = verdict.check(study, reference, ranks=config.ranks)
     print(f"{reference.name}: {reference.title}")
     print(f"  {reference.claim} ({reference.source})")
     print(f"this: {conditions.sentence(study)}")

@@ -11,17 +11,17 @@ from cloudmask.files import write_json
 from scaling.laws import fits, holdout, laws, ratios
 from scaling.laws.fits import Fitted
 from scaling.laws.holdout import Prediction
-from scaling.options import FitOptions
+from scaling.options import FitConfig
 from scaling.record import conditions, store
 from scaling.record.store import Study, StudyError
 
 VERSION = 1
 
 
-def run(options: FitOptions) -> int:
+def fit(config: FitConfig) -> int:
     """Fit, print, and write fits.json into the study. Raises StudyError if no law can be fitted."""
-    study = store.read(options.study, mixed=options.mixed)
-    held = holdout.parse(options.hold_out, study)
+    study = store.read(config.study, mixed=config.mixed)
+    held = holdout.parse(config.hold_out, study)
     found = fits.fit_study(holdout.without(study, held))
     lines = [line for fitted in found for line in fits.lines_of(fitted)]
     lines += statistical_lines(study)

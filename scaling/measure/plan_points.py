@@ -13,50 +13,50 @@ from scaling.measure import launch, machine, points
 from scaling.measure.launch import Layout
 from scaling.measure.point import Conditions
 from scaling.measure.points import Point
-from scaling.options import RunOptions, rank_counts
+from scaling.options import RunConfig, rank_counts
 from scaling.record import store
 
 
-def prepare(options: RunOptions, program: Sequence[str]) -> tuple[list[Point], Conditions]:
+def prepare(config: RunConfig, program: Sequence[str]) -> tuple[list[Point], Conditions]:
     """The points in their order, and the conditions they share. Raises UsageError."""
-    counts = rank_counts(options.ranks, option="--ranks")
-    modes = points.parse_modes(options.modes)
-    _check_numbers(options)
-    points.check_program(program, dataset=options.dataset)
-    alone = points.alone_words(options.alone, program)
-    global_batch = options.global_batch or options.batch_per_rank * max(counts)
+    counts = rank_counts(config.ranks, option="--ranks")
+    modes = points.parse_modes(config.modes)
+    _check_numbers(config)
+    points.check_program(program, dataset=config.dataset)
+    alone = points.alone_words(config.alone, program)
+    global_batch = config.global_batch or config.batch_per_rank * max(counts)
     order = points.plan(
         counts,
         modes,
-        repeats=options.repeats,
-        batch_per_rank=options.batch_per_rank,
+        repeats=config.repeats,
+        batch_per_rank=config.batch_per_rank,
         global_batch=global_batch,
-        seed=options.seed,
-        copies=options.copies,
+        seed=config.seed,
+        copies=config.copies,
         alone=bool(alone),
-        allreduce=options.allreduce,
+        allreduce=config.allreduce,
     )
     launcher, executable = machine.find_launcher(
-        options.launcher, controller=options.controller, ranks=max(counts)
+        config.launcher, controller=config.controller, ranks=max(counts)
     )
     found = machine.hardware()
-    gpus = options.gpus_per_rank
+    gpus = config.gpus_per_rank
     layout = Layout(
         max(counts),
-        options.cores_per_rank,
+        config.cores_per_rank,
         (1 if found.gpus else 0) if gpus is None else gpus,
-        points.parse_hosts(options.hosts),
-        options.ranks_per_node,
-        options.oversubscribe,
+        points.parse_hosts(config.hosts),
+        config.ranks_per_node,
+        config.oversubscribe,
         root=os.geteuid() == 0,
     )
     machine.check_room(layout, found, os.environ)
-    if options.copies and layout.hosts:
+    if config.copies and layout.hosts:
         raise UsageError("--copies runs them on this host alone; leave out --hosts, or --copies")
-    if options.copies:
+    if config.copies:
         machine.check_room(layout, found, {})
     defaults = launch.default_environment(
-        cores_per_rank=options.cores_per_rank, gpus=layout.gpus_per_rank > 0
+        cores_per_rank=config.cores_per_rank, gpus=layout.gpus_per_rank > 0
     )
     # What is set in this shell already was set on purpose.
     defaults |= {name: os.environ[name] for name in defaults if name in os.environ}
@@ -65,10 +65,10 @@ def prepare(options: RunOptions, program: Sequence[str]) -> tuple[list[Point], C
         launcher=launcher,
         executable=executable,
         layout=layout,
-        environment=points.parse_environment(defaults, options.env),
+        environment=points.parse_environment(defaults, config.env),
         hardware=found,
         alone=alone,
-        options=options,
+        config=config,
     )
     try:
         for count in counts:
@@ -81,20 +81,20 @@ def prepare(options: RunOptions, program: Sequence[str]) -> tuple[list[Point], C
     return order, conditions
 
 
-def _check_numbers(options: RunOptions) -> None:
+def _check_numbers(config: RunConfig) -> None:
     for name in ("repeats", "batch_per_rank", "global_batch", "cores_per_rank", "ranks_per_node"):
-        value = getattr(options, name)
+        value = getattr(config, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} {value} must be 1 or more")
     for name in ("stall_seconds", "timeout"):
-        if getattr(options, name) <= 0:
+        if getattr(config, name) <= 0:
             raise UsageError(f"--{name.replace('_', '-')} must be above 0")
 
 
 def header(order: Sequence[Point], conditions: Conditions) -> dict[str, Any]:
     """study.json. All but FREE must stay as it is for a study to go on."""
     strong = [point.global_batch for point in order if point.mode == "strong"]
-    layout, options = conditions.layout, conditions.options
+    layout, config = conditions.layout, conditions.config
     return {
         "format": store.FORMAT,
         "version": store.VERSION,
@@ -107,17 +107,17 @@ def header(order: Sequence[Point], conditions: Conditions) -> dict[str, Any]:
         "ranks_per_node": layout.ranks_per_node,
         "oversubscribe": layout.oversubscribe,
         "environment": dict(conditions.environment),
-        "batch_per_rank": options.batch_per_rank,
+        "batch_per_rank": config.batch_per_rank,
         "global_batch": max(strong, default=None),
-        "dataset": options.dataset,
-        "page_cache": options.page_cache,
+        "dataset": config.dataset,
+        "page_cache": config.page_cache,
         "alone": list(conditions.alone),
-        "seed": options.seed,
+        "seed": config.seed,
         "hardware": conditions.hardware.as_dict(),
         "plan": {
             "ranks": sorted({point.ranks for point in order}),
             "modes": sorted({point.mode for point in order} - {"any"}),
-            "repeats": options.repeats,
+            "repeats": config.repeats,
             "points": len(order),
         },
     }

@@ -18,7 +18,7 @@ from cloudmask.files import write_json
 from scaling.measure import binding, launch, machine, watch
 from scaling.measure.launch import Layout
 from scaling.measure.points import Point, fill_in
-from scaling.options import RunOptions
+from scaling.options import RunConfig
 from scaling.record import summaries
 from scaling.record.store import OK, Row
 from scaling.record.summaries import RunError
@@ -50,11 +50,11 @@ class Conditions:
     hardware: machine.Hardware
     alone: tuple[str, ...]
     """words that make the program run without Horovod"""
-    options: RunOptions
+    config: RunConfig
 
     @property
     def limits(self) -> watch.Limits:
-        return watch.Limits(self.options.stall_seconds, self.options.timeout)
+        return watch.Limits(self.config.stall_seconds, self.config.timeout)
 
     def layout_of(self, point: Point) -> Layout:
         """Sharing cores is allowed only where there are more ranks than cores."""
@@ -87,10 +87,10 @@ def run_point(
     recorded = {k: v for k, v in sorted(environment.items()) if k.startswith(RECORDED)}
     record = {"set_by_the_study": dict(conditions.environment), "found": recorded}
     write_json(folder / "environment.json", record)
-    if conditions.options.page_cache == "dropped":
+    if conditions.config.page_cache == "dropped":
         machine.drop_page_cache()
 
-    heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.options.heartbeat
+    heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.config.heartbeat
     outcome = watch.watch(
         commands,
         folder,
@@ -120,8 +120,8 @@ def run_point(
         "binding": layout.binding,
         "cores_per_rank": layout.cores_per_rank,
         "oversubscribed": layout.oversubscribe,
-        "dataset": conditions.options.dataset if point.mode == "weak" else "fixed",
-        "page_cache": conditions.options.page_cache,
+        "dataset": conditions.config.dataset if point.mode == "weak" else "fixed",
+        "page_cache": conditions.config.page_cache,
         "seed": point.seed,
         "global_batch": point.global_batch,
         "batch_per_rank": point.batch_per_rank,
@@ -154,7 +154,7 @@ def run_point(
     if row["status"] != OK:
         row["rank_hours"] = round(point.ranks * outcome.seconds / 3600, 6)
         row["last_lines"] = outcome.last_lines
-    elif not conditions.options.keep_files:
+    elif not conditions.config.keep_files:
         _drop_large_files(folder)
     return row
 

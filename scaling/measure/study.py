@@ -17,7 +17,7 @@ from cloudmask.files import write_json
 from scaling.measure.plan_points import header, prepare
 from scaling.measure.point import Conditions, run_point
 from scaling.measure.points import Point
-from scaling.options import RunOptions
+from scaling.options import RunConfig
 from scaling.record import store
 from scaling.record.store import OK, Row, StudyError
 
@@ -25,10 +25,10 @@ FREE = ("created", "plan", "hardware")
 """what may change when a study goes on; the hardware is compared by itself"""
 
 
-def run(options: RunOptions, program: Sequence[str]) -> int:
+def run(config: RunConfig, program: Sequence[str]) -> int:
     """The command `run`. Raises UsageError and StudyError before anything is started."""
-    order, conditions = prepare(options, program)
-    folder = options.out.resolve()
+    order, conditions = prepare(config, program)
+    folder = config.out.resolve()
     if folder.exists() and not folder.is_dir():
         raise StudyError(f"{folder} is a file; choose another --out")
     content = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -36,12 +36,12 @@ def run(options: RunOptions, program: Sequence[str]) -> int:
         raise StudyError(f"{folder} exists and holds no study; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     with store.lock(folder), _ended_like_ctrl_c():
-        _claim(folder, header(order, conditions), mixed=options.mixed)
+        _claim(folder, header(order, conditions), mixed=config.mixed)
         rows = store.read_rows(folder)
-        todo = missing(order, rows, retry_failed=options.retry_failed)
+        todo = missing(order, rows, retry_failed=config.retry_failed)
         for line in opening_lines(order, todo, conditions):
             print(line, flush=True)
-        rows += _run_points(todo, rows, conditions, folder, mixed=options.mixed)
+        rows += _run_points(todo, rows, conditions, folder, mixed=config.mixed)
     print("\n".join(closing_lines(order, rows, folder)), flush=True)
     measured = {row["point"] for row in rows if row["status"] == OK}
     return 0 if all(point.name in measured for point in order) else 1
@@ -209,7 +209,7 @@ def opening_lines(
     if layout.oversubscribe:
         lines.append("oversubscribed: ranks may share cores, so what computes gets no faster")
     if any(point.mode == "weak" for point in order):
-        lines.append(f"weak scaling with a {conditions.options.dataset} dataset")
+        lines.append(f"weak scaling with a {conditions.config.dataset} dataset")
     return lines
 
 

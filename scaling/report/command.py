@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cloudmask.cli.errors import UsageError
 from cloudmask.files import write_whole
 from scaling.laws import exposed, fits, holdout
-from scaling.options import ReportOptions
+from scaling.options import ReportConfig
 from scaling.record import conditions, export, store
 from scaling.record.store import Study, StudyError
 from scaling.report import figures, page, panels, sentences, tables
@@ -24,25 +24,25 @@ HELD_OUT = (
 )
 
 
-def run(options: ReportOptions) -> int:
+def report(config: ReportConfig) -> int:
     """Write report.md, report.html, curves.png, curves.svg, results.csv and extrap-MODE.jsonl."""
-    if not 1 <= len(options.studies) <= 2:
+    if not 1 <= len(config.studies) <= 2:
         raise UsageError("report takes one study, or two to lay over each other")
-    if options.out.exists() and not options.out.is_dir():
-        raise StudyError(f"{options.out} is a file; choose another --out")
-    studies = [store.read(folder, mixed=options.mixed) for folder in options.studies]
-    held = [holdout.parse(options.hold_out, study) for study in studies]
-    options.out.mkdir(parents=True, exist_ok=True)
+    if config.out.exists() and not config.out.is_dir():
+        raise StudyError(f"{config.out} is a file; choose another --out")
+    studies = [store.read(folder, mixed=config.mixed) for folder in config.studies]
+    held = [holdout.parse(config.hold_out, study) for study in studies]
+    config.out.mkdir(parents=True, exist_ok=True)
     fitted = [fits.fit_study(holdout.without(*pair)) for pair in zip(studies, held, strict=True)]
     tested = [holdout.predictions(*each) for each in zip(studies, fitted, held, strict=True)]
     names = [figures.named(study) if len(studies) > 1 else "" for study in studies]
     both = list(zip((f"{name}: " if name else "" for name in names), studies, strict=True))
     measured_under = [f"{name}{conditions.sentence(study)}" for name, study in both]
-    notes = [HELD_OUT.format(options.hold_out)] if options.hold_out else []
+    notes = [HELD_OUT.format(config.hold_out)] if config.hold_out else []
     notes = [PROJECTED, *notes, *(f"{name}{sentences.bars_note(study)}" for name, study in both)]
     views = figures.views(studies, fitted)
     chosen = panels.panels(studies)
-    figures.draw_all(chosen, views, [*notes, *measured_under], options.out)
+    figures.draw_all(chosen, views, [*notes, *measured_under], config.out)
     parts = [
         Part(name, sentences.headlines(study), sentences.warnings(study), _tables(study, *laws))
         for name, study, laws in zip(names, studies, zip(fitted, tested, strict=True), strict=True)
@@ -65,11 +65,11 @@ def run(options: ReportOptions) -> int:
         for mode in study.modes:
             texts[f"extrap{kind}-{mode}.jsonl"] = export.extrap_lines(study, mode)
     for name, text in texts.items():
-        write_whole(options.out / name, text.encode())
+        write_whole(config.out / name, text.encode())
     for part, predicted in zip(parts, tested, strict=True):
         for line in (*part.headlines, *part.warnings, *map(holdout.sentence, predicted)):
             print(line)
-    print(f"report: {options.out / 'report.html'}")
+    print(f"report: {config.out / 'report.html'}")
     return 0
 
 
