@@ -65,10 +65,10 @@ def derive(counts: np.ndarray, classes: Sequence[str]) -> Metrics:
     hits = np.diag(counts)
     labelled, predicted = counts.sum(axis=1), counts.sum(axis=0)
     union = labelled + predicted - hits
-    recalls = [_ratio(h, n) for h, n in zip(hits, labelled, strict=True)]
-    ious = [_ratio(h, n) for h, n in zip(hits, union, strict=True)]
-    accuracy = _ratio(hits.sum(), total)
-    chance = _ratio(float(labelled.astype(float) @ predicted.astype(float)), float(total) ** 2)
+    recalls = [ratio(h, n) for h, n in zip(hits, labelled, strict=True)]
+    ious = [ratio(h, n) for h, n in zip(hits, union, strict=True)]
+    accuracy = ratio(hits.sum(), total)
+    chance = ratio(float(labelled.astype(float) @ predicted.astype(float)), float(total) ** 2)
     kappa = None
     if accuracy is not None and chance is not None and chance < 1:
         kappa = (accuracy - chance) / (1 - chance)
@@ -76,22 +76,24 @@ def derive(counts: np.ndarray, classes: Sequence[str]) -> Metrics:
     return Metrics(
         pixels=total,
         accuracy=accuracy,
-        majority=_ratio(labelled.max(), total),
-        balanced_accuracy=_mean(recalls),
-        mean_iou=_mean(ious),
+        majority=ratio(labelled.max(), total),
+        balanced_accuracy=mean(recalls),
+        mean_iou=mean(ious),
         kappa=kappa,
         iou={name: ious[i] for name, i in by_class.items()},
-        f1={n: _ratio(2 * hits[i], labelled[i] + predicted[i]) for n, i in by_class.items()},
-        precision={n: _ratio(hits[i], predicted[i]) for n, i in by_class.items()},
+        f1={n: ratio(2 * hits[i], labelled[i] + predicted[i]) for n, i in by_class.items()},
+        precision={n: ratio(hits[i], predicted[i]) for n, i in by_class.items()},
         recall={name: recalls[i] for name, i in by_class.items()},
         confusion=counts.tolist(),
     )
 
 
-def _ratio(part: float, whole: float) -> float | None:
+def ratio(part: float, whole: float) -> float | None:
+    """None where there is nothing to divide by."""
     return float(part) / float(whole) if whole else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean(values: Sequence[float | None]) -> float | None:
+    """Of the values that there are."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -29,7 +29,7 @@ def test_every_pair_is_the_confusion_of_what_both_know(of, against):
     known = (four[of] != 255) & (four[against] != 255)
     expected = metrics.confusion(four[against][known], four[of][known], num_classes=3)
     joint = agreement.joint_counts(four, num_classes=3)
-    np.testing.assert_array_equal(agreement.pair(joint, of=of, against=against), expected)
+    np.testing.assert_array_equal(agreement.known(joint, against, of), expected)
 
 
 @pytest.mark.parametrize(("a", "b", "reference"), [(0, 1, 3), (3, 0, 2), (2, 1, 0)])
@@ -53,9 +53,9 @@ def test_a_part_and_a_mask_that_is_not_there():
     part[:10] = True
     joint = agreement.joint_counts([four[0], None, four[2], None], num_classes=3, where=part)
     assert joint.sum() == part.sum()
-    assert not agreement.pair(joint, of=0, against=1).any()
+    assert not agreement.known(joint, 1, 0).any()
     known = part & (four[0] != 255) & (four[2] != 255)
-    assert agreement.pair(joint, of=0, against=2).sum() == known.sum()
+    assert agreement.known(joint, 2, 0).sum() == known.sum()
 
 
 def test_masks_that_do_not_fit_are_refused():

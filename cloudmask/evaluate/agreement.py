@@ -46,12 +46,10 @@ def joint_counts(
     return np.bincount(picked, minlength=math.prod(sizes)).reshape(sizes)
 
 
-def pair(joint: np.ndarray, *, of: int, against: int) -> np.ndarray:
-    """(K, K) counts [against, of] of the pixels that both masks know."""
-    others = tuple(axis for axis in range(joint.ndim) if axis not in (of, against))
-    table = joint.sum(axis=others)
-    known = table[:-1, :-1]
-    return known.T if of < against else known
+def known(joint: np.ndarray, *masks: int) -> np.ndarray:
+    """(K,) * len(masks) counts, an axis for each in their order, of the pixels that all know."""
+    table = np.einsum(joint, range(joint.ndim), masks)
+    return table[(slice(-1),) * len(masks)]
 
 
 @dataclass(frozen=True)
@@ -68,24 +66,13 @@ class Duel:
         return self.both_right + self.a_only + self.b_only + self.both_wrong
 
 
-def triple(joint: np.ndarray, *, a: int, b: int, reference: int) -> np.ndarray:
-    """(K, K, K) counts [a, b, reference] of the pixels that all three know."""
-    others = tuple(axis for axis in range(joint.ndim) if axis not in (a, b, reference))
-    table = joint.sum(axis=others)
-    left = sorted((a, b, reference))
-    order = [left.index(axis) for axis in (a, b, reference)]
-    return table.transpose(order)[:-1, :-1, :-1]
-
-
 def duel(joint: np.ndarray, *, a: int, b: int, reference: int) -> Duel:
     """How often a and b are right where the reference is known."""
-    table = triple(joint, a=a, b=b, reference=reference)
-    classes = range(table.shape[0])
-    both = sum(int(table[k, k, k]) for k in classes)
-    a_right = sum(int(table[k, :, k].sum()) for k in classes)
-    b_right = sum(int(table[:, k, k].sum()) for k in classes)
-    neither = int(table.sum()) - a_right - b_right + both
-    return Duel(both, a_right - both, b_right - both, neither)
+    table = known(joint, a, b, reference)
+    every, a_right, b_right, both = (
+        int(np.einsum(right, table)) for right in ("abr->", "kbk->", "akk->", "kkk->")
+    )
+    return Duel(both, a_right - both, b_right - both, every - a_right - b_right + both)
 
 
 def mcnemar(a_only: int, b_only: int) -> tuple[float, float] | None:

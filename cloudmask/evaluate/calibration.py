@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cloudmask.metrics import mean, ratio
+
 STEPS = 10_000
 BINS = 10
 SWEEP = 50
@@ -48,14 +50,14 @@ def figures(counts: np.ndarray) -> dict[str, Any]:
     sweep = [round(index * STEPS / SWEEP) for index in range(SWEEP + 1)]
     return {
         "pixels": int(total),
-        "brier": _ratio(squares.sum(), total),
-        "expected_calibration_error": _ratio(error, total),
-        "auc": _ratio(np.trapezoid(hits, alarms), hits[-1] * alarms[-1]),
+        "brier": ratio(squares.sum(), total),
+        "expected_calibration_error": ratio(error, total),
+        "auc": ratio(np.trapezoid(hits, alarms), hits[-1] * alarms[-1]),
         "reliability": rows,
         "sweep": [_at(hits, alarms, step) for step in sweep],
         "best": {
             "threshold": (STEPS + 1 - best) / STEPS,
-            "accuracy": _ratio(right[best], total),
+            "accuracy": ratio(right[best], total),
         },
     }
 
@@ -72,8 +74,8 @@ def _reliability(
             "low": index / BINS,
             "high": (index + 1) / BINS,
             "pixels": int(pixels[index]),
-            "mean_probability": _ratio(said[index], pixels[index]),
-            "frequency": _ratio(found[index], pixels[index]),
+            "mean_probability": ratio(said[index], pixels[index]),
+            "frequency": ratio(found[index], pixels[index]),
         }
         for index in range(BINS)
     ]
@@ -83,21 +85,14 @@ def _at(hits: np.ndarray, alarms: np.ndarray, step: int) -> dict[str, Any]:
     """Figures where a pixel counts as the class from the probability `step` / STEPS on."""
     hit, alarm = hits[STEPS + 1 - step], alarms[STEPS + 1 - step]
     there, absent = hits[-1], alarms[-1]
-    rates = _ratio(hit, there), _ratio(alarm, absent)
-    known = [
-        rate for rate in (rates[0], None if rates[1] is None else 1 - rates[1]) if rate is not None
-    ]
+    rates = ratio(hit, there), ratio(alarm, absent)
     return {
         "threshold": step / STEPS,
         "true_positive_rate": rates[0],
         "false_positive_rate": rates[1],
-        "accuracy": _ratio(hit + absent - alarm, there + absent),
-        "iou": _ratio(hit, there + alarm),
-        "precision": _ratio(hit, hit + alarm),
-        "f1": _ratio(2 * hit, hit + there + alarm),
-        "balanced_accuracy": sum(known) / len(known) if known else None,
+        "accuracy": ratio(hit + absent - alarm, there + absent),
+        "iou": ratio(hit, there + alarm),
+        "precision": ratio(hit, hit + alarm),
+        "f1": ratio(2 * hit, hit + there + alarm),
+        "balanced_accuracy": mean([rates[0], None if rates[1] is None else 1 - rates[1]]),
     }
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return float(part) / float(whole) if whole else None

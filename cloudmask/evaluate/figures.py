@@ -58,22 +58,17 @@ def derive(
 def _known(joint: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Every mask that knows anything, with the (K,) pixels of each class."""
     for axis, member in enumerate(MEMBERS):
-        others = tuple(other for other in range(joint.ndim) if other != axis)
-        pixels = joint.sum(axis=others)[:-1]
+        pixels = agreement.known(joint, axis)
         if pixels.any():
             yield member, pixels
 
 
 def _against(joint: np.ndarray, classes: Sequence[str], *, of: int = 0) -> dict[str, Any]:
     """One mask, the network if no other is named, against each behind it that knows anything."""
-    tables = {
-        MEMBERS[against]: agreement.pair(joint, of=of, against=against)
-        for against in range(of + 1, len(MEMBERS))
-    }
     return {
-        reference: metrics.derive(table, classes).as_dict()
-        for reference, table in tables.items()
-        if table.any()
+        MEMBERS[against]: metrics.derive(table, classes).as_dict()
+        for against in range(of + 1, len(MEMBERS))
+        if (table := agreement.known(joint, against, of)).any()
     }
 
 
@@ -87,7 +82,7 @@ def _comparisons(
             pooled = agreement.duel(total, **axes)
             if not pooled.pixels:
                 continue
-            table = agreement.triple(total, **axes)
+            table = agreement.known(total, 0, other, reference)
             duels = [agreement.duel(count.joint, **axes) for count in counts]
             sides = {"a": table.sum(axis=1).T, "b": table.sum(axis=0).T}
             derived = {side: metrics.derive(right, classes) for side, right in sides.items()}

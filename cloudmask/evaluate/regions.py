@@ -15,13 +15,13 @@ def regions(scene: Scene) -> dict[str, np.ndarray]:
     and inland water count as land). The benchmark's files have no flags: day is there where a
     reflectance was measured, and nothing says what is sea.
     """
+    found = {}
     if scene.confidence is not None:
-        return {name: part for name, part in _flagged(scene.confidence).items() if part.any()}
-    if scene.channels != CHANNELS:
-        return {}
-    lit = ~np.isnan(scene.image[..., :NUM_REFS]).all(axis=-1)
-    warm = ~np.isnan(scene.image[..., NUM_REFS:]).all(axis=-1)
-    found = {"day": lit, "night": warm & ~lit}
+        found = _flagged(scene.confidence)
+    elif scene.channels == CHANNELS:
+        lit = ~np.isnan(scene.image[..., :NUM_REFS]).all(axis=-1)
+        warm = ~np.isnan(scene.image[..., NUM_REFS:]).all(axis=-1)
+        found = {"day": lit, "night": warm & ~lit}
     return {name: part for name, part in found.items() if part.any()}
 
 

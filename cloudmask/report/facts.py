@@ -29,7 +29,7 @@ def of_evaluation(part: Part) -> Facts:
     """Of which masks the figures are, and what measured them."""
     found = part.evaluation
     models = ", ".join(map(str, found.get("models") or [])) or NONE
-    facts = [
+    return (
         ("Masks", str(found.get("masks") or part.masks)),
         ("Model" if len(found.get("models") or []) < 2 else "Models (mean)", models),
         ("Patch set it was trained on", fingerprint(found.get("training_patchset"))),
@@ -43,8 +43,7 @@ def of_evaluation(part: Part) -> Facts:
         ),
         ("Commit", commit(found.get("commit"))),
         ("Versions", _pairs(found.get("versions"))),
-    ]
-    return tuple(facts)
+    )
 
 
 def of_run(run: Run, key: str) -> Training:

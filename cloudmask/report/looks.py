@@ -100,7 +100,7 @@ def values(
     """(H, W) with NaN through a (256, 3) table of colours, with a colour bar."""
     factor = pixels.shrink_factor(array.shape, THUMBNAIL)
     small = pixels.mapped(pixels.box_mean(array, factor), *span, table)
-    bar = pixels.data_address(pixels.encode(pixels.bar(table)))
+    bar = pixels.data_address(pixels.encode(np.repeat(table[None], 12, axis=0)))
     legend = Legend(_nothing_measured(bool(np.isnan(array).any())), bar, ticks)
     full = pixels.mapped(array, *span, table)
     return place.look(title, caption, kind, small, full, legend, "JPEG")

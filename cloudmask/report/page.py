@@ -10,7 +10,7 @@ from cloudmask.report import charts, highlights, sentences, tables
 from cloudmask.report.charts import Chart
 from cloudmask.report.facts import Facts, Training, of_evaluation, of_run
 from cloudmask.report.sources import Part
-from cloudmask.report.tables import Table
+from cloudmask.report.tables import NOTHING, Table
 from cloudmask.text import NONE, plural
 
 
@@ -53,10 +53,10 @@ class Chapter:
     rule: str = ""
     highlights: tuple[Highlight, ...] = ()
     facts: Facts = ()
-    calibration: Table | None = None
+    calibration: Table = NOTHING
     charts: tuple[Chart, ...] = ()
     failed: Facts = ()
-    scenes: Table | None = None
+    scenes: Table = NOTHING
     by_scene: Chart | None = None
     galleries: tuple[Gallery, ...] = ()
     shown: str = ""
@@ -70,12 +70,12 @@ def chapter(part: Part, *, key: str, show: int) -> Chapter:
     patches = tables.patches(part.runs)
     words = (part.name, sentences.trained(part), tuple(sentences.verdict(part)))
     if not found:
-        return Chapter(key, *words, part.remarks, trainings, (patches,) if patches else ())
+        return Chapter(key, *words, part.remarks, trainings, (patches,) if patches.rows else ())
     reference = sentences.best_reference(found)
     title = sentences.title_of(found, reference) if reference else ""
     ordered = highlights.worst_first(found["scenes"], reference)
     made = (
-        tables.pooled(found) if reference else None,
+        tables.pooled(found),
         tables.regions(found),
         tables.pairs(found),
         tables.comparisons(found),
@@ -99,7 +99,7 @@ def chapter(part: Part, *, key: str, show: int) -> Chapter:
         *words,
         remarks=(*part.remarks, *sentences.lacks(found)),
         trainings=trainings,
-        tables=tuple(table for table in made if table),
+        tables=tuple(table for table in made if table.rows),
         reference=title,
         scores=tuple(sentences.scores(found)),
         failings=tuple(sentences.failings(found)),
@@ -112,7 +112,7 @@ def chapter(part: Part, *, key: str, show: int) -> Chapter:
         calibration=tables.calibration(found),
         charts=tuple(charts.calibration(found, key=f"{key}-cal")),
         failed=tuple((str(k), str(v)) for k, v in (found.get("failed") or {}).items()),
-        scenes=tables.scenes(found, ordered, reference) if ordered else None,
+        scenes=tables.scenes(found, ordered, reference),
         by_scene=charts.by_scene(ordered, reference, title, key=f"{key}-scenes")
         if reference and len(ordered) > 1
         else None,

@@ -30,7 +30,7 @@ def colour_channels(channels: Sequence[str]) -> tuple[int, int, int]:
     return 0, min(1, last), min(2, last)
 
 
-def limits(values: np.ndarray, percentiles: tuple[float, float] = ROBUST) -> tuple[float, float]:
+def limits(values: np.ndarray) -> tuple[float, float]:
     """(H, W) with NaN -> a low and a higher value; every fourth row and column is looked at."""
     seen = values[::4, ::4]
     seen = seen[np.isfinite(seen)]
@@ -38,7 +38,7 @@ def limits(values: np.ndarray, percentiles: tuple[float, float] = ROBUST) -> tup
         seen = values[np.isfinite(values)]
     if not seen.size:
         return 0.0, 1.0
-    low, high = np.percentile(seen, percentiles)
+    low, high = np.percentile(seen, ROBUST)
     return float(low), float(high if high > low else low + 1)
 
 
@@ -71,10 +71,9 @@ def rgb(planes: Sequence[np.ndarray], ranges: Sequence[tuple[float, float]]) -> 
     """
     picture = np.empty((*planes[0].shape, 3), np.uint8)
     missing = np.zeros(planes[0].shape, bool)
-    for channel, (plane, (low, high)) in enumerate(zip(planes, ranges, strict=True)):
-        gone = ~np.isfinite(plane)
+    for channel, (plane, span) in enumerate(zip(planes, ranges, strict=True)):
+        scaled, gone = _scaled(plane, *span)
         missing |= gone
-        scaled = np.clip((np.where(gone, low, plane) - low) / (high - low), 0, 1)
         picture[..., channel] = np.rint(255 * scaled**GAMMA)
     picture[missing] = BACKGROUND
     return picture
@@ -82,11 +81,16 @@ def rgb(planes: Sequence[np.ndarray], ranges: Sequence[tuple[float, float]]) -> 
 
 def mapped(values: np.ndarray, low: float, high: float, table: np.ndarray) -> np.ndarray:
     """(H, W) and a (256, 3) table of colours -> (H, W, 3) uint8; background where NaN."""
-    gone = ~np.isfinite(values)
-    scaled = np.clip((np.where(gone, low, values) - low) / (high - low), 0, 1)
+    scaled, gone = _scaled(values, low, high)
     picture = table[np.rint(255 * scaled).astype(np.uint8)]
     picture[gone] = BACKGROUND
     return picture
+
+
+def _scaled(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) -> 0 to 1 between low and high, and where nothing was measured."""
+    gone = ~np.isfinite(values)
+    return np.clip((np.where(gone, low, values) - low) / (high - low), 0, 1), gone
 
 
 def grey_cold_is_bright() -> np.ndarray:
@@ -99,11 +103,6 @@ def cividis() -> np.ndarray:
     import matplotlib
 
     return matplotlib.colormaps["cividis"](np.arange(256), bytes=True)[:, :3]
-
-
-def bar(table: np.ndarray) -> np.ndarray:
-    """(256, 3) -> (12, 256, 3): a colour bar, low values left."""
-    return np.repeat(table[None], 12, axis=0)
 
 
 def encode(picture: np.ndarray, kind: str = "PNG") -> bytes:

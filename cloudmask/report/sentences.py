@@ -176,17 +176,13 @@ def comparison(evaluation: Figures, found: Figures) -> tuple[str, str]:
     doubt = bool(which) and is_number(p) and p >= 0.05
     verb = "seems" if doubt else "is"
     outcome = f"{verb} {which} than" if which else "cannot be told from"
-    caution = (
-        f" McNemar's test with scenes as units leaves room for chance (p = {p_value(p)})."
-        if doubt
-        else ""
-    )
+    caution = f" McNemar's test with scenes as units leaves room for chance (p = {p_value(p)})."
     return (
         f"The {a} {outcome} the {b}{learned}.",
         f"{figures}: a difference of {points(found.get('difference'))} percentage points "
         f"(95 % interval over scenes {points(low)} to {points(high)}). It is the better one in "
         f"{found.get('scenes_a_better', NONE)} of {scenes}, the worse one in "
-        f"{found.get('scenes_b_better', NONE)}.{caution}",
+        f"{found.get('scenes_b_better', NONE)}.{caution if doubt else ''}",
     )
 
 
@@ -211,13 +207,12 @@ def mcnemar(found: Figures) -> str:
     p, clustered = found.get("p"), found.get("clustered_p")
     if not is_number(clustered):
         return "with so few scenes there is no test that takes whole scenes as its units."
-    naive = is_number(p) and p < 0.05
     if clustered < 0.05:
         return (
             f"the difference holds when whole scenes are the units (p = {p_value(clustered)}), "
             "which is the test to go by: pixels of one scene are not independent."
         )
-    if naive:
+    if is_number(p) and p < 0.05:
         return (
             f"counted by pixels the difference looks certain (p {p_value(p)}), but pixels of one "
             f"scene are not independent: with scenes as units it may be chance "

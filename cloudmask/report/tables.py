@@ -13,12 +13,13 @@ from cloudmask.text import NONE, count, number, p_value, percent, points
 Figures = Mapping[str, Any]
 
 MEASURES = ("accuracy", "majority", "balanced_accuracy", "mean_iou", "kappa")
+CALIBRATION = ("brier", "expected_calibration_error", "auc")
 HEADER = ("pixels", "accuracy", "majority", "balanced accuracy", "mean IoU", "kappa")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the first cell of a row names it."""
+    """Rows of text under a header; the first cell of a row names it. Shown if it has rows."""
 
     title: str
     header: tuple[str, ...]
@@ -30,32 +31,31 @@ class Table:
     """what the rows mean"""
 
 
+NOTHING = Table("", (), ())
+
+
 def _measures(figures: Figures) -> tuple[str, ...]:
     return (count(figures.get("pixels")), *(number(figures.get(name)) for name in MEASURES))
 
 
-def _iou(figures: Figures, classes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(number((figures.get("iou") or {}).get(name)) for name in classes)
-
-
 def pooled(evaluation: Figures) -> Table:
     classes = [str(name) for name in evaluation["classes"]]
-    found = evaluation["pooled"]
+    rows = []
+    for name in REFERENCES:
+        if found := evaluation["pooled"].get(name):
+            iou = (number((found.get("iou") or {}).get(one)) for one in classes)
+            rows.append((title_of(evaluation, name), *_measures(found), *iou))
     return Table(
         "Network against each reference",
         ("reference", *HEADER, *(f"IoU {name}" for name in classes)),
-        tuple(
-            (title_of(evaluation, name), *_measures(found[name]), *_iou(found[name], classes))
-            for name in REFERENCES
-            if found.get(name)
-        ),
+        tuple(rows),
         "All pixels of all scenes that were measured and that the reference knows, added up and "
         "divided once. Majority is the accuracy of always giving the reference's commonest class: "
         "what an answer without looking would reach.",
     )
 
 
-def regions(evaluation: Figures) -> Table | None:
+def regions(evaluation: Figures) -> Table:
     rows = [
         (str(region), title_of(evaluation, name), *_measures(found[name]))
         for region, found in (evaluation.get("regions") or {}).items()
@@ -64,30 +64,23 @@ def regions(evaluation: Figures) -> Table | None:
     ]
     note = "Day and night by the reflectances or flags, sea and land where flags tell."
     header = ("region", "reference", *HEADER)
-    return Table("By region", header, tuple(rows), note, text_columns=2) if rows else None
+    return Table("By region", header, tuple(rows), note, text_columns=2)
 
 
-def pairs(evaluation: Figures) -> Table | None:
+def pairs(evaluation: Figures) -> Table:
     rows = [
         (
-            title_of(evaluation, str(found.get("of"))),
-            title_of(evaluation, str(found.get("against"))),
+            *(title_of(evaluation, str(found.get(key))) for key in ("of", "against")),
             *_measures(found),
         )
         for found in evaluation.get("pairs") or []
     ]
-    if not rows:
-        return None
-    return Table(
-        "Each mask against each",
-        ("mask", "held against", *HEADER),
-        tuple(rows),
-        "Two masks that agree are not both right: only a truth, where there is one, can tell.",
-        text_columns=2,
-    )
+    note = "Two masks that agree are not both right: only a truth, where there is one, can tell."
+    header = ("mask", "held against", *HEADER)
+    return Table("Each mask against each", header, tuple(rows), note, text_columns=2)
 
 
-def comparisons(evaluation: Figures) -> Table | None:
+def comparisons(evaluation: Figures) -> Table:
     rows, meanings = [], []
     for found in evaluation.get("comparisons") or []:
         a, b, reference = (
@@ -111,8 +104,6 @@ def comparisons(evaluation: Figures) -> Table | None:
             )
         )
         meanings.append(f"{a[:1].upper()}{a[1:]} or {b}, by the {reference}: {mcnemar(found)}")
-    if not rows:
-        return None
     return Table(
         "Which is nearer? McNemar's test",
         (
@@ -133,30 +124,25 @@ def _p(value: Any) -> str:
     return text if text.startswith("<") or text == NONE else f"= {text}"
 
 
-def legacy(evaluation: Figures) -> Table | None:
+def legacy(evaluation: Figures) -> Table:
     """The figure that papers give beside the one to go by."""
     found, honest = evaluation.get("legacy") or {}, evaluation["pooled"].get("label") or {}
-    if not found:
-        return None
+    accuracy, majority = (number(honest.get(name)) for name in ("accuracy", "majority"))
     rows = (
-        (
-            "honest: measured pixels with a label, pooled",
-            number(honest.get("accuracy")),
-            number(honest.get("majority")),
-        ),
+        ("honest: measured pixels with a label, pooled", accuracy, majority),
         ("legacy: whole frames, mean over scenes", number(found.get("accuracy")), NONE),
     )
     meaning = str(found.get("meaning") or "")
     return Table(
         "The honest and the legacy figure",
         (f"against the {title_of(evaluation, 'label')}", "accuracy", "majority"),
-        rows,
+        rows if found else (),
         f"The legacy figure is given to be compared with published ones: {meaning}".rstrip(": ")
         + ("" if meaning.endswith(".") else "."),
     )
 
 
-def calibration(evaluation: Figures) -> Table | None:
+def calibration(evaluation: Figures) -> Table:
     rows = []
     for reference in REFERENCES:
         for name, found in ((evaluation.get("calibration") or {}).get(reference) or {}).items():
@@ -165,14 +151,10 @@ def calibration(evaluation: Figures) -> Table | None:
                 (
                     f"{name}, by the {title_of(evaluation, reference)}",
                     count(found.get("pixels")),
-                    number(found.get("brier")),
-                    number(found.get("expected_calibration_error")),
-                    number(found.get("auc")),
+                    *(number(found.get(name)) for name in CALIBRATION),
                     f"{number(best.get('threshold'), 2)} ({number(best.get('accuracy'))})",
                 )
             )
-    if not rows:
-        return None
     return Table(
         "How far the probabilities can be trusted",
         (
@@ -193,14 +175,13 @@ def scenes(evaluation: Figures, ordered: Sequence[Figures], reference: str | Non
     members = ("network", *references) if len(classes) == 2 else ("network", *references[:1])
     rows = []
     for place, scene in enumerate(ordered, start=1):
-        against = scene.get("against") or {}
-        fractions = scene.get("fraction") or {}
+        against, fractions = scene.get("against") or {}, scene.get("fraction") or {}
+        figures = against.get(reference or "") or {}
         rows.append(
             (
                 f"{place}.\N{NO-BREAK SPACE}{scene.get('name', NONE)}",
                 *(number((against.get(name) or {}).get("accuracy")) for name in references),
-                number((against.get(reference or "") or {}).get("majority")),
-                number((against.get(reference or "") or {}).get("mean_iou")),
+                *(number(figures.get(name)) for name in ("majority", "mean_iou")),
                 *(
                     ", ".join(
                         f"{name} {share}" if len(shown) > 1 else share
@@ -232,7 +213,7 @@ def scenes(evaluation: Figures, ordered: Sequence[Figures], reference: str | Non
     )
 
 
-def patches(runs: Sequence[Run]) -> Table | None:
+def patches(runs: Sequence[Run]) -> Table:
     rows = [
         (f"{run.name}: {found.get('split', NONE)}", count(found.get("patches")), *_measures(found))
         for run in runs
@@ -240,4 +221,4 @@ def patches(runs: Sequence[Run]) -> Table | None:
     ]
     note = "Of patches, against their labels: not whole scenes, and no truth."
     header = ("run and split", "patches", *HEADER)
-    return Table("Patches", header, tuple(rows), note) if rows else None
+    return Table("Patches", header, tuple(rows), note)
