@@ -8,7 +8,8 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,6 @@ WORK = ROOT / "runs" / "bench"
 RESULTS = ROOT / "benchmarks" / "results"
 MPIRUN = str(Path(sys.executable).with_name("mpirun"))
 TRAIN = [sys.executable, str(ROOT / "train_hvd.py")]
-
-
 CLOUDMASK = [sys.executable, "-m", "cloudmask"]
 
 
@@ -35,15 +34,21 @@ def scenes(count: int = 4) -> list[Path]:
     return found
 
 
-def linked_scenes(count: int) -> Path:
+def linked(originals: Sequence[Path], count: int) -> Path:
     """A folder of links to a few scenes under many names, which thus come from the page cache."""
-    originals = scenes()
-    folder = WORK / f"linked-{count}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = fresh(WORK / f"{originals[0].parent.name}-linked-{count}")
+    for source in originals:
+        source.read_bytes()
     for number in range(count):
         source = originals[number % len(originals)]
-        (folder / f"{source.stem}_{number:03d}.hdf").symlink_to(source)
+        (folder / f"{source.stem}_{number:03d}{source.suffix}").symlink_to(source)
+    return folder
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     return folder
 
 
@@ -108,10 +113,34 @@ def wait(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
     return outputs
 
 
-def rate(folder: Path) -> float:
-    """Patches per second of a training run, over its steps after the warm-up."""
-    summary = json.loads((folder / "summary.json").read_text())
-    return summary["patches_per_second"]["overall"]
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def one_and_two_ranks(
+    words: Sequence[object], out: Path, *, repeats: int
+) -> Iterator[tuple[int, float]]:
+    """(ranks, seconds) of a command on one rank and on two, by turns, each rank on a core.
+
+    The command writes into `out`, which is removed before every run.
+    """
+    first = min(os.sched_getaffinity(0))
+    for _ in range(repeats):
+        for ranks in (1, 2):
+            shutil.rmtree(out, ignore_errors=True)
+            os.sync()
+            line, cores = (words, [first]) if ranks == 1 else ([MPIRUN, "-n", 2, *words], [])
+            began = time.perf_counter()
+            wait([start(line, cores=cores)])
+            yield ranks, time.perf_counter() - began
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """What a run says of itself."""
+    return json.loads((folder / "summary.json").read_text())
 
 
 def spread(values: Sequence[float]) -> str:

@@ -46,7 +46,3 @@ def main() -> None:
             cells.append(f"{at_one:.3f} ({min(row[way] for row in mine):.3f})")
         print(f"{kind:<18}" + "".join(f"{cell:>18}" for cell in cells))
     bench.keep("degenerate_seaice", rows=rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -23,10 +23,7 @@ from scaling.report import command, tables
 RATES = ("1gbit", "100mbit")
 REPEATS, STEPS, BATCH, PATCH = 3, 30, 2, 128
 TARGET = exposed.AGREED
-DEVICES: dict[str, tuple[str, ...]] = {
-    "emulated": ("--emulate", "0.5"),
-    "real": (),
-}
+DEVICES: dict[str, tuple[str, ...]] = {"emulated": ("--emulate", "0.5"), "real": ()}
 
 
 def main() -> None:
@@ -106,7 +103,3 @@ def told(one: dict[str, Any]) -> str:
         f"model {1e3 * one['model_seconds']:.1f} ms ({100 * one['difference']:+.0f} %): "
         f"{one['verdict']}"
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -97,10 +97,7 @@ def run_directly(program: list[str], out: Path) -> float:
     binding = ["--map-by", "slot:PE=1", "--bind-to", "core", "--mca", "mpi_yield_when_idle", "1"]
     words = [bench.MPIRUN, "-n", 2, *binding, "-x", "HOROVOD_CYCLE_TIME=10", "-x"]
     words += ["OMP_NUM_THREADS=1", *program, "--out", out, "--batch-size", BATCH]
-    began = time.perf_counter()
-    bench.run(words)
-    wall = time.perf_counter() - began
-    return wall - json.loads((out / "summary.json").read_text())["seconds"]["startup"]
+    return bench.seconds(lambda: bench.run(words)) - bench.summary(out)["seconds"]["startup"]
 
 
 def run_as_point(point: Point, conditions: Conditions, out: Path) -> tuple[float, float]:
@@ -127,10 +124,9 @@ def idle_seconds(conditions: Conditions, folder: Path) -> float:
     plain = [bench.MPIRUN, "-n", 2, "--map-by", "slot:PE=1", "--bind-to", "core", "true"]
     watched, alone = [], []
     for _ in range(IDLE_REPEATS):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        watched.append(_seconds(lambda: _watch(words, folder, folder / "none")))
-        alone.append(_seconds(lambda: bench.run(plain)))
+        bench.fresh(folder)
+        watched.append(bench.seconds(lambda: _watch(words, folder, folder / "none")))
+        alone.append(bench.seconds(lambda: bench.run(plain)))
     return statistics.median(watched) - statistics.median(alone)
 
 
@@ -146,12 +142,10 @@ def _watch(words: list[str], folder: Path, heartbeat: Path) -> None:
 
 def watching_share(folder: Path) -> float:
     """Cores that the watching process and its guard keep busy while a program makes steps."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    heartbeat, count = folder / "events.jsonl", WATCHED_SECONDS * STEPS_PER_SECOND
+    heartbeat, count = bench.fresh(folder) / "events.jsonl", WATCHED_SECONDS * STEPS_PER_SECOND
     words = [sys.executable, "-c", STEPPING, str(heartbeat), str(count), str(1 / STEPS_PER_SECOND)]
     before = _cpu_seconds()
-    seconds = _seconds(lambda: _watch(words, folder, heartbeat))
+    seconds = bench.seconds(lambda: _watch(words, folder, heartbeat))
     program = json.loads((folder / "guard.json").read_text())["cpu_seconds"]
     return (_cpu_seconds() - before - program) / seconds
 
@@ -177,7 +171,7 @@ def host_seconds() -> float:
                 times.add(0, BATCH, (clock, 0.0, 0.0, 0.0))
                 log.write("step", step=number, loss=0.5, seconds=time.perf_counter() - clock)
 
-        seconds = _median_seconds(step, 5) / CALLS
+        seconds = statistics.median(bench.seconds(step) for _ in range(5)) / CALLS
         log.close()
     return seconds
 
@@ -214,20 +208,6 @@ def graph_seconds() -> float:
     with_clocks(gradients, sums), without(gradients, sums)  # traces them
     clocked, plain = [], []
     for _ in range(GRAPH_REPEATS):
-        clocked.append(_seconds(lambda: calls(with_clocks)))
-        plain.append(_seconds(lambda: calls(without)))
+        clocked.append(bench.seconds(lambda: calls(with_clocks)))
+        plain.append(bench.seconds(lambda: calls(without)))
     return (statistics.median(clocked) - statistics.median(plain)) / GRAPH_CALLS
-
-
-def _median_seconds(work: Callable[[], object], repeats: int) -> float:
-    return statistics.median(_seconds(work) for _ in range(repeats))
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-if __name__ == "__main__":
-    main()

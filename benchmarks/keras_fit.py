@@ -30,7 +30,7 @@ def main() -> None:
         words = [*bench.TRAIN, "--data", data, "--out", out, "--no-tensorboard"]
         words += ["--max-steps", 30, "--batch-size", BATCH]
         bench.run([bench.MPIRUN, "-n", 2, *words])
-        ours.append(bench.rate(out))
+        ours.append(bench.summary(out)["patches_per_second"]["overall"])
         (text,) = bench.wait([bench.start([sys.executable, "-m", "benchmarks.keras_fit", data])])
         baseline.append(float(text.split()[-1]))
         print(f"  {repeat + 1}/{REPEATS}: ours {ours[-1]:.2f}, fit {baseline[-1]:.2f} patches/s")
@@ -39,18 +39,12 @@ def main() -> None:
     print(f"Keras fit, float32          {bench.spread(baseline)} patches/s")
     print(f"ratio                       {ratio:.2f} (target 2.1)")
     reached = statistics.median(ours) * GFLOP_PER_PATCH / 2
-    limit = ceiling.gflops_per_core()["bfloat16"]
-    print(
-        f"limit: convolutions; {reached:.0f} of the {limit:.0f} GFLOP/s that a core reaches in one "
-        f"large 3x3 layer in bfloat16 ({reached / limit:.0%})"
-    )
     bench.keep(
         "keras_fit",
         ours_patches_per_second=ours,
         fit_patches_per_second=baseline,
         ratio=ratio,
-        gflops_per_core=reached,
-        ceiling_gflops_per_core=limit,
+        **ceiling.compare(reached),
         batch_per_rank=BATCH,
     )
 

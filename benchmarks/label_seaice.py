@@ -6,12 +6,10 @@ as always: aside, flushed to this disk, renamed.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import statistics
 import sys
-import time
 from pathlib import Path
 
 from benchmarks import bench
@@ -22,7 +20,7 @@ SIZE, ORIGINALS, SCENES, REPEATS = 2048, 4, 64, 3
 def main() -> None:
     originals = synthetic_scenes()
     core = one_core(originals[0])
-    folder = linked(originals, SCENES)
+    folder = bench.linked(originals, SCENES)
     seconds: dict[str, list[float]] = {"serial": [], "processes": []}
     share = []
     for _ in range(REPEATS):
@@ -61,28 +59,14 @@ def synthetic_scenes() -> list[Path]:
     return sorted((out / "scenes").glob("*.png"))[:ORIGINALS]
 
 
-def linked(originals: list[Path], number: int) -> Path:
-    """A folder of so many links to the scenes."""
-    folder = bench.WORK / f"ice-linked-{number}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for index in range(number):
-        source = originals[index % len(originals)]
-        (folder / f"{source.stem}_{index:03d}.png").symlink_to(source)
-    for source in originals:
-        source.read_bytes()
-    return folder
-
-
 def label(folder: Path, *words: object) -> dict:
     """summary.json of a fresh labelling, and its wall time in seconds."""
     out = bench.WORK / "ice-labels"
     shutil.rmtree(out, ignore_errors=True)
     os.sync()
-    began = time.perf_counter()
-    bench.run([sys.executable, "-m", "seaice", "label", folder, "--out", out, *words])
-    wall = time.perf_counter() - began
-    return json.loads((out / "summary.json").read_text()) | {"wall": wall}
+    line = [sys.executable, "-m", "seaice", "label", folder, "--out", out, *words]
+    wall = bench.seconds(lambda: bench.run(line))
+    return bench.summary(out) | {"wall": wall}
 
 
 def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
@@ -106,13 +90,5 @@ def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {}
     for name, step in steps.items():
         step()
-        seconds[name] = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - began)
+        seconds[name] = [bench.seconds(step) for _ in range(repeats)]
     return seconds
-
-
-if __name__ == "__main__":
-    main()

@@ -7,12 +7,9 @@ flushed after every file, and to memory, which shows what the disk's share is.
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ SCENES, REPEATS = 96, 3
 
 
 def main() -> None:
-    folder = bench.linked_scenes(SCENES)
+    folder = bench.linked(bench.scenes(), SCENES)
     disk = measure(folder, bench.WORK / "prepared", "this disk")
     figures = {"disk": disk}
     if Path("/dev/shm").is_dir():
@@ -33,19 +30,10 @@ def main() -> None:
 
 def measure(scenes: Path, out: Path, place: str) -> dict[str, Any]:
     """Seconds on one and two ranks, taken in turns."""
-    first = min(os.sched_getaffinity(0))
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(REPEATS):
-        for ranks in (1, 2):
-            shutil.rmtree(out, ignore_errors=True)
-            os.sync()
-            words = [sys.executable, "-m", "cloudmask", "prepare", scenes, "--out", out]
-            began = time.perf_counter()
-            if ranks == 1:
-                bench.wait([bench.start(words, cores=[first])])
-            else:
-                bench.run([bench.MPIRUN, "-n", ranks, *words])
-            seconds[ranks].append(time.perf_counter() - began)
+    words = [*bench.CLOUDMASK, "prepare", scenes, "--out", out]
+    for ranks, spent in bench.one_and_two_ranks(words, out, repeats=REPEATS):
+        seconds[ranks].append(spent)
     size = sum(file.stat().st_size for file in out.rglob("*.h5"))
     shutil.rmtree(out)
     one, two = (statistics.median(values) for values in seconds.values())
@@ -59,7 +47,3 @@ def measure(scenes: Path, out: Path, place: str) -> dict[str, Any]:
         "ratio": one / two,
         "bytes_written": size,
     }
-
-
-if __name__ == "__main__":
-    main()

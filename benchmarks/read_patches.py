@@ -1,4 +1,4 @@
-"""How fast one core reads patches from the page cache: `python -m benchmarks.read_patches`.
+"""How fast one core reads patches from the page cache: `python -m benchmarks read_patches`.
 
 A patch set of 200 nine-channel patches of 256x256 pixels in ten files is written to a temporary
 folder and read in random order, in batches of eight. The limit is the speed at which the same core
@@ -11,7 +11,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +57,14 @@ def write_patchset(folder: Path) -> None:
     write_manifest(folder, text)
 
 
-def batches(count: int, seed: int) -> Iterator[np.ndarray]:
-    order = np.random.default_rng(seed).permutation(count)
-    return (order[first : first + BATCH] for first in range(0, count, BATCH))
-
-
 def patches_per_second(work: Callable[[np.ndarray], object], count: int) -> list[float]:
     """One figure per pass over all patches; a first pass warms up and does not count."""
     rates = []
     for repeat in range(REPEATS + 1):
         start = time.perf_counter()
-        for indices in batches(count, repeat):
-            work(indices)
+        order = np.random.default_rng(repeat).permutation(count)
+        for first in range(0, count, BATCH):
+            work(order[first : first + BATCH])
         rates.append(count / (time.perf_counter() - start))
     return rates[1:]
 
@@ -125,7 +121,3 @@ def main() -> None:
         f"{TARGET_PATCHES_PER_SECOND} patches/s are {'reached' if reached else 'NOT reached'}"
     )
     bench.keep("read_patches", **result)
-
-
-if __name__ == "__main__":
-    main()

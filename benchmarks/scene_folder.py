@@ -5,36 +5,25 @@ From the first line to the last mask: start of Python, loading of the network, t
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
-import time
 
 from benchmarks import bench
+from cloudmask.text import plural
 
 SCENES, REPEATS = 100, 1
 
 
 def main() -> None:
-    folder = bench.linked_scenes(SCENES)
+    folder = bench.linked(bench.scenes(), SCENES)
     model = bench.save_random_model(bench.WORK / "random.keras")
     out = bench.WORK / "folder-masks"
-    first = min(os.sched_getaffinity(0))
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(REPEATS):
-        for ranks in (1, 2):
-            shutil.rmtree(out, ignore_errors=True)
-            words = [*bench.CLOUDMASK, "predict", model, folder, "--out", out]
-            began = time.perf_counter()
-            if ranks == 1:
-                bench.wait([bench.start(words, cores=[first])])
-            else:
-                bench.run([bench.MPIRUN, "-n", ranks, *words])
-            seconds[ranks].append(time.perf_counter() - began)
-            assert len(list(out.glob("*.nc"))) == SCENES
-            print(
-                f"  {ranks} rank{'s' if ranks > 1 else ''}: {seconds[ranks][-1]:.1f} s", flush=True
-            )
+    words = [*bench.CLOUDMASK, "predict", model, folder, "--out", out]
+    for ranks, spent in bench.one_and_two_ranks(words, out, repeats=REPEATS):
+        seconds[ranks].append(spent)
+        assert len(list(out.glob("*.nc"))) == SCENES
+        print(f"  {plural(ranks, 'rank')}: {spent:.1f} s", flush=True)
     shutil.rmtree(out)
     ratio = statistics.median(seconds[1]) / statistics.median(seconds[2])
     print(f"one rank   {bench.spread(seconds[1])} s for {SCENES} scenes")
@@ -47,7 +36,3 @@ def main() -> None:
         two_ranks_seconds=seconds[2],
         ratio=ratio,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ import os
 import statistics
 
 from benchmarks import bench
-from benchmarks.label_seaice import SIZE, label, linked, synthetic_scenes
+from benchmarks.label_seaice import SIZE, label, synthetic_scenes
 
 SCENES, REPEATS, MEGABYTES = 32, 1, 1024
 SHAPES = ((1, 1), (1, 2), (2, 1), (2, 2))
@@ -18,7 +18,7 @@ PHASES = ("start_up", "load", "map_reduce")
 
 
 def main() -> None:
-    folder = linked(synthetic_scenes(), SCENES)
+    folder = bench.linked(synthetic_scenes(), SCENES)
     rows = []
     for executors, cores in SHAPES:
         master = f"local-cluster[{executors},{cores},{MEGABYTES}]"
@@ -38,7 +38,3 @@ def main() -> None:
             f"{row['load']:>6.1f}  {row['map_reduce']:>12.1f}  {gain:>10.2f}"
         )
     bench.keep("spark_seaice", scenes=SCENES, size=SIZE, rows=rows)
-
-
-if __name__ == "__main__":
-    main()

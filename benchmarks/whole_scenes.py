@@ -62,18 +62,12 @@ def main() -> None:
             f"published way, peak {memory[name]:.2f} GiB per process"
         )
     reached = MEGAPIXELS * GFLOP_PER_MEGAPIXEL / median["bfloat16, 2 ranks"] / 2
-    limit = ceiling.gflops_per_core()["bfloat16"]
-    print(
-        f"limit: convolutions; {reached:.0f} of the {limit:.0f} GFLOP/s that a core reaches in one "
-        f"large 3x3 layer in bfloat16 ({reached / limit:.0%}), reading and writing included"
-    )
     bench.keep(
         "whole_scenes",
         seconds_per_scene=seconds,
         ratio_to_published=ratio,
         peak_gib=memory,
-        gflops_per_core=reached,
-        ceiling_gflops_per_core=limit,
+        **ceiling.compare(reached, ", reading and writing included"),
         scene="1200 x 1500 x 9",
     )
 
