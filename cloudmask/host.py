@@ -84,11 +84,8 @@ def peak_memory_bytes() -> int:
 
 
 def cpu_model(proc: Path = PROC) -> str:
-    try:
-        lines = (proc / "cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    lines = [line for line in _lines(proc / "cpuinfo") if line.startswith("model name")]
+    names = [line.partition(":")[2].strip() for line in lines]
     return names[0] if names else platform.processor() or platform.machine()
 
 
@@ -96,11 +93,8 @@ def physical_cores(allowed: Sequence[int]) -> list[list[int]]:
     """The allowed processors of the kernel, those of one core together."""
     cores: dict[str, list[int]] = {}
     for cpu in sorted(allowed):
-        try:
-            siblings = (TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
-        except OSError:
-            siblings = str(cpu)
-        cores.setdefault(siblings, []).append(cpu)
+        siblings = _words(TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list")
+        cores.setdefault(" ".join(siblings) or str(cpu), []).append(cpu)
     return list(cores.values())
 
 

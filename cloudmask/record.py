@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -124,13 +125,10 @@ def commit() -> str | None:
 
     Outside git it is CLOUDMASK_COMMIT, which an image carries, or None.
     """
-    folder = Path(__file__).resolve().parent
-    git = ["git", "-C", str(folder)]
-    try:
+    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    with contextlib.suppress(OSError):
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        if head.returncode:
-            return os.environ.get("CLOUDMASK_COMMIT") or None
         state = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
-    except OSError:
-        return os.environ.get("CLOUDMASK_COMMIT") or None
-    return head.stdout.strip() + ("+" if state.stdout.strip() else "")
+        if head.returncode == 0:
+            return head.stdout.strip() + ("+" if state.stdout.strip() else "")
+    return os.environ.get("CLOUDMASK_COMMIT") or None

@@ -7,73 +7,45 @@ taken from here and changed. A second run reuses what the first has left in demo
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from cloudmask import host
+from run_stages import CLOUDMASK, ON_RANKS, TRAIN, Stage, run
 
-BIN = Path(sys.executable).parent
 START = Path("models/synthetic.keras")
 DEMO = Path("demo")
 SCENES, PATCHES, RUN = DEMO / "scenes", DEMO / "patches", DEMO / "run"
 UNSEEN, MASKS, REPORT = DEMO / "unseen", DEMO / "masks", DEMO / "report.html"
 RESULT = MASKS / "evaluation.json"
-RANKS, NUM_SCENES, EPOCHS = 2, 24, 3
+NUM_SCENES, EPOCHS = 24, 3
 
 
-def stages() -> list[tuple[str, list[object]]]:
+def stages() -> list[Stage]:
     """Name and command line of each stage."""
-    cloudmask: list[object] = [sys.executable, "-m", "cloudmask"]
-    ranks: list[object] = [BIN / "mpirun", "-n", RANKS]
-    if host.num_cores() < RANKS:
-        ranks.append("--oversubscribe")
     size = ("--height", "600", "--width", "750")
-    train = [sys.executable, "train_hvd.py", "--data", PATCHES, "--out", RUN, "--resume"]
+    cut = ("--patch-size", "128", "--split", "train=0.85,valid=0.15")
+    start = ("--init", START, "--epochs", EPOCHS, "--lr", "3e-4")
+    network = ("--no-augment", "--widths", "16", "32", "64", "128")
+    train = [*ON_RANKS, *TRAIN, "--data", PATCHES, "--out", RUN, "--resume", *start, *network]
     return [
-        ("scenes", [*cloudmask, "synth", "--out", SCENES, "--scenes", NUM_SCENES, *size]),
-        (
-            "patches",
-            [
-                *(*ranks, *cloudmask, "prepare", SCENES, "--out", PATCHES),
-                *("--patch-size", "128", "--split", "train=0.85,valid=0.15"),
-            ],
-        ),
-        (
-            "training",
-            [
-                *(*ranks, *train, "--init", START, "--epochs", EPOCHS, "--lr", "3e-4"),
-                *("--no-augment", "--widths", "16", "32", "64", "128"),
-            ],
-        ),
+        ("scenes", [*CLOUDMASK, "synth", "--out", SCENES, "--scenes", NUM_SCENES, *size]),
+        ("patches", [*ON_RANKS, *CLOUDMASK, "prepare", SCENES, "--out", PATCHES, *cut]),
+        ("training", train),
         (
             "new scenes",
-            [*cloudmask, "synth", "--out", UNSEEN, "--scenes", "8", "--seed", "4", *size],
+            [*CLOUDMASK, "synth", "--out", UNSEEN, "--scenes", "8", "--seed", "4", *size],
         ),
-        ("masks", [*ranks, *cloudmask, "predict", RUN, UNSEEN, "--out", MASKS]),
-        ("evaluation", [*ranks, *cloudmask, "evaluate", MASKS, UNSEEN]),
-        ("report", [*cloudmask, "report", RUN, MASKS, "--out", REPORT]),
+        ("masks", [*ON_RANKS, *CLOUDMASK, "predict", RUN, UNSEEN, "--out", MASKS]),
+        ("evaluation", [*ON_RANKS, *CLOUDMASK, "evaluate", MASKS, UNSEEN]),
+        ("report", [*CLOUDMASK, "report", RUN, MASKS, "--out", REPORT]),
     ]
 
 
-def main() -> int:
-    seconds = {}
-    for name, words in stages():
-        line = [str(word) for word in words]
-        shown = [Path(word).name if word.startswith(str(BIN)) else word for word in line]
-        print(f"\n[{name}] {' '.join(shown)}", flush=True)
-        began = time.monotonic()
-        code = subprocess.run(line).returncode
-        seconds[name] = time.monotonic() - began
-        if code:
-            print(f"demo: {name} failed (exit code {code}); see above", file=sys.stderr)
-            return code
+def main() -> None:
+    seconds = run(stages(), program="demo")
     result = json.loads(RESULT.read_text())
     summary = json.loads((RUN / "summary.json").read_text())
     print("\n".join(closing_lines(result, summary, seconds)))
-    return 0
 
 
 def closing_lines(
@@ -112,4 +84,4 @@ def closing_lines(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,39 +8,29 @@ from __future__ import annotations
 
 import filecmp
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from cloudmask import host
+from run_stages import CLOUDMASK, ON_RANKS, TRAIN, Stage, Words, run
 
-BIN = Path(sys.executable).parent
 DEMO = Path("demo") / "seaice"
 ICE, PATCHES, RUN = DEMO / "ice", DEMO / "patches", DEMO / "run"
 SCENES, MASKS, REPORT = ICE / "scenes", DEMO / "masks", DEMO / "report"
 ENGINES = ("serial", "processes", "mpi", "spark")
-RANKS = 2
-
-Words = list[object]
 
 
-def stages(engines: tuple[str, ...]) -> list[tuple[str, Words]]:
+def stages(engines: tuple[str, ...]) -> list[Stage]:
     """Name and command line of each stage."""
     seaice: Words = [sys.executable, "-m", "seaice"]
-    cloudmask: Words = [sys.executable, "-m", "cloudmask"]
-    ranks: Words = [BIN / "mpirun", "-n", RANKS]
-    if host.num_cores() < RANKS:
-        ranks.append("--oversubscribe")
     size: Words = ["--height", 512, "--width", 512]
     synth = [*seaice, "synth", "--out", ICE, "--scenes", 12, *size, "--engine", "processes"]
-    found: list[tuple[str, Words]] = [("scenes", synth)]
+    found: list[Stage] = [("scenes", synth)]
     for engine in engines:
         words = [*seaice, "label", SCENES, "--out", DEMO / f"labels-{engine}", "--engine", engine]
-        found.append((f"labels, {engine}", [*ranks, *words] if engine == "mpi" else words))
+        found.append((f"labels, {engine}", [*ON_RANKS, *words] if engine == "mpi" else words))
     filtered, raw = DEMO / "labels-serial", DEMO / "labels-raw"
     split: Words = ["--patch-size", 128, "--split", "train=0.6,valid=0.15,test=0.25"]
-    train: Words = [sys.executable, "train_hvd.py", "--data", PATCHES, "--out", RUN, "--resume"]
+    train: Words = [*TRAIN, "--data", PATCHES, "--out", RUN, "--resume"]
     smaller: Words = ["--widths", 16, 32, 64, "--dropout", 0.1, 0.1, 0.2]
     shorter: Words = ["--batch-size", 4, "--epochs", 10]
     references: Words = [f"filtered={filtered}", f"raw={raw}", f"truth={ICE / 'truth'}"]
@@ -49,8 +39,8 @@ def stages(engines: tuple[str, ...]) -> list[tuple[str, Words]]:
         *found,
         ("raw labels", [*seaice, "label", SCENES, "--out", raw, "--filter", "none"]),
         ("patches", [*seaice, "prepare", SCENES, "--labels", filtered, "--out", PATCHES, *split]),
-        ("training", [*ranks, *train, "--preset", "seaice", *smaller, *shorter]),
-        ("masks", [*ranks, *cloudmask, "predict", RUN, f"{PATCHES}-scenes", "--out", MASKS]),
+        ("training", [*ON_RANKS, *train, "--preset", "seaice", *smaller, *shorter]),
+        ("masks", [*ON_RANKS, *CLOUDMASK, "predict", RUN, f"{PATCHES}-scenes", "--out", MASKS]),
         (
             "page",
             [
@@ -66,17 +56,7 @@ def main() -> int:
     engines = ENGINES if shutil.which("java") else ENGINES[:-1]
     if engines != ENGINES:
         print("demo: no Java here, so Spark is left out")
-    seconds = {}
-    for name, words in stages(engines):
-        line = [str(word) for word in words]
-        shown = [Path(word).name if word.startswith(str(BIN)) else word for word in line]
-        print(f"\n[{name}] {' '.join(shown)}", flush=True)
-        began = time.monotonic()
-        code = subprocess.run(line).returncode
-        seconds[name] = time.monotonic() - began
-        if code:
-            print(f"demo: {name} failed (exit code {code}); see above", file=sys.stderr)
-            return code
+    seconds = run(stages(engines), program="demo")
     differing = [engine for engine in engines if not same_labels(engine)]
     if differing:
         print(f"demo: other labels on {', '.join(differing)} than serial", file=sys.stderr)

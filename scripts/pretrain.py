@@ -10,50 +10,39 @@ cores with bfloat16 take some fifteen minutes.
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 from pathlib import Path
+
+from run_stages import CLOUDMASK, ON_RANKS, TRAIN, Stage, run
 
 from cloudmask.files import sha256_of, write_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models" / "synthetic.keras"
-RANKS = 2
 SEED, SCENES, HEIGHT, WIDTH = 100, 96, 600, 750
 
 
-def stages(work: Path) -> list[list[str]]:
-    """Command lines, in their order."""
-    cloudmask = [sys.executable, "-m", "cloudmask"]
-    ranks = [str(Path(sys.executable).parent / "mpirun"), "-n", str(RANKS)]
-    scenes, patches, run = (str(work / name) for name in ("scenes", "patches", "run"))
-    size = ["--height", str(HEIGHT), "--width", str(WIDTH)]
-    prepare = ["--patch-size", "128", "--split", "train=0.9,valid=0.1"]
-    train = ["--epochs", "20", "--no-augment", "--widths", "16", "32", "64", "128"]
+def stages(work: Path) -> list[Stage]:
+    """Name and command line of each stage."""
+    scenes, patches, run_folder = (work / name for name in ("scenes", "patches", "run"))
+    made = ("--scenes", SCENES, "--seed", SEED, "--height", HEIGHT, "--width", WIDTH)
+    cut = ("--patch-size", "128", "--split", "train=0.9,valid=0.1")
+    train = ("--epochs", "20", "--no-augment", "--widths", "16", "32", "64", "128")
     return [
-        [*cloudmask, "synth", "--out", scenes, "--scenes", f"{SCENES}", "--seed", f"{SEED}", *size],
-        [*ranks, *cloudmask, "prepare", scenes, "--out", patches, *prepare],
-        [
-            *ranks,
-            sys.executable,
-            "train_hvd.py",
-            "--data",
-            patches,
-            "--out",
-            run,
-            "--resume",
-            *train,
-        ],
+        ("scenes", [*CLOUDMASK, "synth", "--out", scenes, *made]),
+        ("patches", [*ON_RANKS, *CLOUDMASK, "prepare", scenes, "--out", patches, *cut]),
+        (
+            "training",
+            [*ON_RANKS, *TRAIN, "--data", patches, "--out", run_folder, "--resume", *train],
+        ),
     ]
 
 
-def main(words: list[str]) -> int:
+def main(words: list[str]) -> None:
     work = Path(words[0] if words else "runs/pretrain").absolute()
-    for line in stages(work):
-        print(f"\n{' '.join(line)}", flush=True)
-        code = subprocess.run(line, cwd=ROOT).returncode
-        if code:
-            return code
+    os.chdir(ROOT)
+    run(stages(work), program="pretrain")
     summary = json.loads((work / "run" / "summary.json").read_text())
     write_whole(MODEL, (work / "run" / "model.keras").read_bytes())
     card = {
@@ -70,8 +59,7 @@ def main(words: list[str]) -> int:
     }
     write_json(MODEL.with_suffix(".json"), card)
     print(f"\n{MODEL}: {MODEL.stat().st_size / 1e6:.1f} MB")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

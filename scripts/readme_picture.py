@@ -28,12 +28,6 @@ WINDOW, SHRINK = 576, 2
 GAP, TITLE, LEGEND = 16, 40, 40
 """pixels between panels, above them and below them"""
 INK, PAPER = (27, 31, 36), (255, 255, 255)
-LEGENDS = {
-    "Bayesian mask": {0: "clear", 1: "cloud"},
-    "Network": {0: "clear", 1: "cloud"},
-    "Where they differ": {patterns.FALSE_ALARM: "only network", patterns.MISS: "only mask"},
-}
-"""of the panels whose colours need words"""
 
 
 def main() -> int:
@@ -79,32 +73,30 @@ def compose(scene: Scene, mask: np.ndarray) -> Image.Image:
         [pixels.box_mean(plane[window], SHRINK) for plane in planes],
         [pixels.limits(plane) for plane in planes],
     )
-    label, missing = scene.label[window], missing_pixels(scene.image)[window]
-    classes = patterns.class_styles(2)
-    panels = {"What the sensor saw": seen}
-    for title, found, styles in (
-        ("Bayesian mask", patterns.classes_of(label, missing), classes),
-        ("Network", patterns.classes_of(mask[window], missing), classes),
-        (
-            "Where they differ",
-            patterns.difference(mask[window], label, num_classes=2),
-            patterns.DIFFERENCE,
-        ),
-    ):
-        panels[title] = patterns.paint(patterns.shrink_categories(found, SHRINK), styles)
-    height, width = seen.shape[:2]
-    step = width + GAP
-    size = (len(panels) * step - GAP, TITLE + height + LEGEND)
-    picture = Image.new("RGB", size, PAPER)
+    label, network = scene.label[window], mask[window]
+    missing = missing_pixels(scene.image)[window]
+    classes, clear_and_cloud = patterns.class_styles(2), {0: "clear", 1: "cloud"}
+    differing = {patterns.FALSE_ALARM: "only network", patterns.MISS: "only mask"}
+    difference = patterns.difference(network, label, num_classes=2)
+    painted = (
+        ("Bayesian mask", patterns.classes_of(label, missing), classes, clear_and_cloud),
+        ("Network", patterns.classes_of(network, missing), classes, clear_and_cloud),
+        ("Where they differ", difference, patterns.DIFFERENCE, differing),
+    )
+    height, step = len(seen), seen.shape[1] + GAP
+    picture = Image.new("RGB", (4 * step - GAP, TITLE + height + LEGEND), PAPER)
     draw = ImageDraw.Draw(picture)
-    for place, (title, panel) in enumerate(panels.items()):
+    draw.text((0, 4), "What the sensor saw", INK, ImageFont.load_default(24))
+    picture.paste(Image.fromarray(seen), (0, TITLE))
+    for place, (title, found, styles, legend) in enumerate(painted, 1):
+        panel = patterns.paint(patterns.shrink_categories(found, SHRINK), styles)
         draw.text((place * step, 4), title, INK, ImageFont.load_default(24))
         picture.paste(Image.fromarray(panel), (place * step, TITLE))
-        styles = patterns.DIFFERENCE if title == "Where they differ" else classes
         x = float(place * step)
-        for value, word in LEGENDS.get(title, {}).items():
-            picture.paste(Image.fromarray(patterns.swatch(styles[value])), (int(x), size[1] - 24))
-            draw.text((x + 36, size[1] - 26), word, INK, ImageFont.load_default(18))
+        for value, word in legend.items():
+            swatch = Image.fromarray(patterns.swatch(styles[value]))
+            picture.paste(swatch, (int(x), picture.height - 24))
+            draw.text((x + 36, picture.height - 26), word, INK, ImageFont.load_default(18))
             x += 48 + draw.textlength(word, ImageFont.load_default(18))
     return picture
 

@@ -55,8 +55,7 @@ def classify(value: np.ndarray, thresholds: Thresholds = PAPER) -> np.ndarray:
 def picture(label: np.ndarray) -> np.ndarray:
     """(H, W) uint8 classes -> (H, W, 3) uint8 red, green, blue."""
     table = np.zeros((256, 3), np.uint8)
-    for index, colour in COLOURS.items():
-        table[index] = colour
+    table[list(COLOURS)] = list(COLOURS.values())
     return table[label]
 
 

@@ -6,6 +6,8 @@ rule. So every prediction is scored against every reference: raw labels, filtere
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,13 +103,12 @@ def measure(
                 found = score(reference, predicted)
                 for group in groups:
                     totals.setdefault((label, key, group), Score()).add(found)
-    orders = [list(predictions), list(references), ["all", "clear", "cloudy"]]
+    rows = itertools.product(predictions, references, ("all", "clear", "cloudy"))
     return {
         "scores": [
-            {"prediction": label, "against": key, "scenes_of": group, **total.as_dict()}
-            for (label, key, group), total in sorted(
-                totals.items(), key=lambda item: (*map(list.index, orders, item[0]),)
-            )
+            {"prediction": row[0], "against": row[1], "scenes_of": row[2], **totals[row].as_dict()}
+            for row in rows
+            if row in totals
         ],
         "classes": list(colour.CLASSES),
         "ssim_shades": {colour.CLASSES[index]: shade for index, shade in SHADES.items()},
@@ -121,19 +122,13 @@ def cloud_cover(places: Sequence[Path], name: str) -> float | None:
 
     The filter's share of changed pixels is a stand-in: it sees shadow on snow, and little else.
     """
-    known = [(place / f"{name}.json", ("cloud_cover",)) for place in places]
-    seen = ("done", "filter", "share_of_pixels_changed")
-    for path, keys in [
-        *known,
-        *((place / maps.RECORDS / f"{name}.json", seen) for place in places),
-    ]:
-        try:
-            value: Any = json.loads(path.read_bytes())
-            for key in keys:
-                value = value[key]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        return float(value)
+    for place in places:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return float(json.loads((place / f"{name}.json").read_bytes())["cloud_cover"])
+    for place in places:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            record = json.loads((place / maps.RECORDS / f"{name}.json").read_bytes())
+            return float(record["done"]["filter"]["share_of_pixels_changed"])
     return None
 
 

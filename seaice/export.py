@@ -7,8 +7,6 @@ import functools
 import hashlib
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +25,11 @@ from seaice.io.sources import Source
 from seaice.options import PrepareConfig, ScenesConfig
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """What a scene is made of beside its picture."""
-
-    out: str
-    labels: str | None
-    stretch: Stretch | None
-
-
 def scenes(config: ScenesConfig) -> int:
     """Write a scene for every picture; exit code 1 if one failed. ValueError, OSError."""
     engine = Engine(config.engine, config.workers, config.master)
-    world = engine.world()
-    written, failed = convert(
-        config.scenes, config.out, config.labels, config.stretch, engine=engine
-    )
-    if world.is_root:
+    written, failed = convert(config, config.out, engine)
+    if engine.world().is_root:
         print(f"{plural(written, 'scene')} written, {failed} failed, in {config.out}")
     return 1 if failed else 0
 
@@ -52,49 +38,37 @@ def prepare(config: PrepareConfig) -> int:
     """Scenes, then patches; exit code 1 if a scene failed. ValueError, OSError."""
     engine = Engine(config.engine, config.workers, config.master)
     folder = config.out.with_name(f"{config.out.name}-scenes")
-    _, failed = convert(config.scenes, folder, config.labels, config.stretch, engine=engine)
-    patches = PatchConfig(
-        scenes=(folder,),
-        out=config.out,
-        patch_size=config.patch_size,
-        stride=config.stride,
-        split=config.split,
-        seed=config.seed,
-        strict=config.strict,
-    )
+    _, failed = convert(config, folder, engine)
+    names = ("out", "patch_size", "stride", "split", "seed", "strict")
+    patches = PatchConfig(scenes=(folder,), **{name: getattr(config, name) for name in names})
     code = prepare_patches(patches, map_items=engine.map_items)
     return 1 if failed else code
 
 
-def convert(
-    places: Sequence[str],
-    out: Path,
-    labels: Path | None,
-    stretch: Stretch | None,
-    *,
-    engine: Engine,
-) -> tuple[int, int]:
+def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> tuple[int, int]:
     """Scenes written now, and failed ones. Those that are there and up to date stay."""
-    world = engine.world()
+    world, labels = engine.world(), config.labels
 
     def plan() -> list[Source]:
         opencv.load()
-        if not places:
+        if not config.scenes:
             raise ValueError("give pictures, or folders of them")
         if labels is not None and not labels.is_dir():
             raise ValueError(f"--labels {labels} is not a folder")
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out} is a file; choose another --out")
-        found = sources.find(places, apart_from=out)
+        found = sources.find(config.scenes, apart_from=out)
         out.mkdir(parents=True, exist_ok=True)
         return found
 
     found = world.on_root(plan)
-    conversion = Conversion(
-        str(out.absolute()), str(labels.absolute()) if labels else None, stretch
-    )
     outcomes = engine.map_items(
-        functools.partial(write_scene, conversion=conversion),
+        functools.partial(
+            write_scene,
+            folder=out.absolute(),
+            labels=labels.absolute() if labels else None,
+            stretch=config.stretch,
+        ),
         found,
         world=world,
         weights=[float(source.size_bytes) for source in found],
@@ -104,20 +78,22 @@ def convert(
     return sum(1 for o in outcomes if o is not None and o.value), failed
 
 
-def write_scene(source: Source, conversion: Conversion) -> bool:
+def write_scene(
+    source: Source, *, folder: Path, labels: Path | None, stretch: Stretch | None
+) -> bool:
     """Write one scene; False if it is there already. ValueError: it cannot be made."""
-    out = Path(conversion.out) / f"{source.name}.npz"
+    out = folder / f"{source.name}.npz"
     path = None
-    facts: list[object] = [source.name, source.size_bytes, source.modified, conversion.stretch]
-    if conversion.labels is not None:
-        path = maps.find(Path(conversion.labels), source.name)
+    facts: list[object] = [source.name, source.size_bytes, source.modified, stretch]
+    if labels is not None:
+        path = maps.find(labels, source.name)
         if path is None:
-            raise ValueError(f"{source.place} has no label in {conversion.labels}; label it first")
+            raise ValueError(f"{source.place} has no label in {labels}; label it first")
         facts.append(sha256_of(path))
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     if _key_of(out) == key:
         return False
-    picture = read(source.fetch(), source.place, stretch=conversion.stretch)
+    picture = read(source.fetch(), source.place, stretch=stretch)
     arrays: dict[str, Any] = {"image": _image(picture.image, picture.missing)}
     if path is not None:
         label = maps.read(path)

@@ -24,8 +24,7 @@ def similarity(reference: np.ndarray, predicted: np.ndarray) -> tuple[float, int
     black in both, and does not count. Class ids or other shades would give other values.
     """
     table = np.zeros(256, np.uint8)
-    for index, shade in SHADES.items():
-        table[index] = shade
+    table[list(SHADES)] = list(SHADES.values())
     known = (reference != UNKNOWN) & (predicted != UNKNOWN)
     if min(known.shape) < WINDOW or not known.any():
         return 0.0, 0

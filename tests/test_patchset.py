@@ -177,7 +177,7 @@ def test_the_same_scenes_give_the_same_bytes_at_another_time_and_place(tmp_path,
 
 def test_entry_survives_json(folder):
     entry = open_patchset(folder).splits["train"].files[0]
-    assert FileEntry.from_json(json.loads(json.dumps(entry.to_json()))) == entry
+    assert FileEntry.from_json(json.loads(json.dumps(dataclasses.asdict(entry)))) == entry
 
 
 # Reading

@@ -7,9 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
+from cloudmask.cli.options import SynthConfig
 from cloudmask.data.synthetic import nature, sensor
 from cloudmask.data.synthetic import scenes as synthetic
-from cloudmask.data.synthetic.command import synthesize
+from cloudmask.data.synthetic.command import synth
 from cloudmask.data.synthetic.fractal import fractal_field, quantile
 from cloudmask.data.synthetic.scenes import (
     DATASETS,
@@ -296,15 +297,15 @@ def test_a_stretched_field_varies_slowly_along_its_angle() -> None:
     assert down < 0.6 * right
 
 
-def test_synthesize_makes_only_what_is_missing(tmp_path: Path) -> None:
+def test_synth_makes_only_what_is_missing(tmp_path: Path) -> None:
     out = tmp_path / "new" / "scenes"
-    paths = synthesize(out, num_scenes=3, height=64, width=72, seed=2)
-    assert paths == sorted(out.iterdir())
+    assert synth(SynthConfig(out, scenes=3, height=64, width=72, seed=2)) == 0
+    paths = sorted(out.iterdir())
     assert [path.name for path in paths] == [scene_name(index, seed=2) for index in range(3)]
     paths[1].unlink()
     kept = [path.stat().st_mtime_ns for path in (paths[0], paths[2])]
-    again = synthesize(out, num_scenes=3, height=64, width=72, seed=2)
-    assert again == paths == sorted(out.iterdir())
+    synth(SynthConfig(out, scenes=3, height=64, width=72, seed=2))
+    assert paths == sorted(out.iterdir())
     assert [path.stat().st_mtime_ns for path in (paths[0], paths[2])] == kept
     with h5py.File(paths[1]) as file:
         scene = make_scene(1, height=64, width=72, seed=2)
@@ -312,19 +313,20 @@ def test_synthesize_makes_only_what_is_missing(tmp_path: Path) -> None:
             np.testing.assert_array_equal(file[name][...], getattr(scene, name))
 
 
-def test_synthesize_refuses_scenes_of_another_size_and_files_that_are_none(tmp_path: Path) -> None:
-    (path,) = synthesize(tmp_path, num_scenes=1, height=64, width=72)
+def test_synth_refuses_scenes_of_another_size_and_files_that_are_none(tmp_path: Path) -> None:
+    synth(SynthConfig(tmp_path, scenes=1, height=64, width=72))
+    (path,) = tmp_path.iterdir()
     with pytest.raises(ValueError, match=r"S3A.*hdf is 64 x 72, not 64 x 80; delete it or write"):
-        synthesize(tmp_path, num_scenes=1, height=64, width=80)
+        synth(SynthConfig(tmp_path, scenes=1, height=64, width=80))
     path.write_bytes(b"not HDF5")
     with pytest.raises(ValueError, match=r"S3A.*hdf is not a scene that can be read; delete it"):
-        synthesize(tmp_path, num_scenes=1, height=64, width=72)
+        synth(SynthConfig(tmp_path, scenes=1, height=64, width=72))
 
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"num_scenes": 0}, "num_scenes 0 is too small for synthetic scenes; use 1 or more"),
+        ({"scenes": 0}, "num_scenes 0 is too small for synthetic scenes; use 1 or more"),
         ({"height": 63}, "height 63 is too small for synthetic scenes; use 64 or more"),
         ({"width": 8}, "width 8 is too small for synthetic scenes; use 64 or more"),
         ({"seed": -1}, "seed -1 is too small for synthetic scenes; use 0 or more"),
@@ -333,9 +335,9 @@ def test_synthesize_refuses_scenes_of_another_size_and_files_that_are_none(tmp_p
 def test_numbers_that_are_too_small_are_named_and_nothing_is_written(
     tmp_path: Path, numbers: dict[str, int], message: str
 ) -> None:
-    good = {"num_scenes": 1, "height": 64, "width": 64, "seed": 0}
+    good = {"scenes": 1, "height": 64, "width": 64, "seed": 0}
     with pytest.raises(ValueError, match=message):
-        synthesize(tmp_path / "out", **(good | numbers))
+        synth(SynthConfig(tmp_path / "out", **(good | numbers)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -343,4 +345,4 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "scenes"
     out.write_text("")
     with pytest.raises(ValueError, match="scenes is a file, but scenes are written into a folder"):
-        synthesize(out, num_scenes=1, height=64, width=64)
+        synth(SynthConfig(out, scenes=1, height=64, width=64))

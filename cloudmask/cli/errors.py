@@ -55,19 +55,15 @@ def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: 
     rank = launched_rank()
     try:
         return main(words)
-    except UsageError as error:
-        return _say(program, error, code=2, rank=rank, everywhere=False)
-    except StoppedError as error:
-        return _say(program, error, code=STOPPED, rank=rank, everywhere=False)
-    except AgreedError as error:
-        return _say(program, error, code=1, rank=rank, everywhere=False)
+    except (UsageError, AgreedError) as error:
+        code = {UsageError: 2, StoppedError: STOPPED}.get(type(error), 1)
+        return _say(program, error, code=code, rank=rank, everywhere=False)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        return _say(program, describe(error), code=1, rank=rank, everywhere=True)
-    except ValueError as error:
-        return _say(program, error, code=1, rank=rank, everywhere=True)
+    except (OSError, ValueError) as error:
+        line = describe(error) if isinstance(error, OSError) else str(error)
+        return _say(program, line, code=1, rank=rank, everywhere=True)
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library in ("", *OUR_OWN):

@@ -41,8 +41,8 @@ def parse(config_class: type[Config], words: Sequence[str], *, prog: str) -> Con
         if name not in PRESETS:
             raise UsageError(f"no preset '{name}'; there are: {', '.join(PRESETS)}")
         text = resources.files("cloudmask").joinpath(f"presets/{name}.yaml").read_text()
-        values = _mapping(text, f"preset {name}")
-        written += _words_of(values, f"preset {name}", config_class)
+        source = f"preset {name}"
+        written += _words_of(_mapping(text, source), source, config_class)
     for file in files:
         written += _words_of(_read_yaml(file), file, config_class)
     return _parse_words(config_class, written + rest, prog=prog)

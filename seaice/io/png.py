@@ -25,8 +25,7 @@ def encode_palette(label: np.ndarray, colours: Mapping[int, tuple[int, int, int]
     """(H, W) uint8 and the colour of each value -> PNG of 8-bit indices; others are black."""
     height, width = label.shape
     palette = np.zeros((256, 3), np.uint8)
-    for index, colour in colours.items():
-        palette[index] = colour
+    palette[list(colours)] = list(colours.values())
     rows = np.zeros((height, width + 1), np.uint8)  # each row opens with its filter: none
     rows[:, 1:] = label
     head = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -74,7 +75,7 @@ def _split_values(files: Sequence[FileEntry], classes: int) -> dict[str, Any]:
         "unknown_pixels": sum(entry.unknown_pixels for entry in files),
         "left_out_no_measurement": sum(entry.left_out_no_measurement for entry in files),
         "left_out_no_label": sum(entry.left_out_no_label for entry in files),
-        "files": [entry.to_json() for entry in files],
+        "files": [asdict(entry) for entry in files],
     }
 
 

@@ -39,33 +39,26 @@ def open_patchset(folder: str | os.PathLike[str]) -> PatchSet:
     """
     patchset = read_manifest(Path(folder))
     for entry in patchset.files:
-        problem = _size_problem(patchset.folder, entry)
+        problem = _problem(patchset.folder / entry.path, entry, contents=False)
         if problem:
             raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
     return patchset
 
 
-def _size_problem(folder: Path, entry: FileEntry) -> str | None:
-    path = folder / entry.path
+def verify_files(patchset: PatchSet, files: Sequence[FileEntry]) -> list[str]:
+    """Problems of some files, found by their checksums, so that ranks can share the work."""
+    found = (_problem(patchset.folder / entry.path, entry, contents=True) for entry in files)
+    return [problem for problem in found if problem]
+
+
+def _problem(path: Path, entry: FileEntry, *, contents: bool) -> str | None:
     if not path.is_file():
         return f"{path} is missing"
     size = path.stat().st_size
-    return None if size == entry.bytes else f"{path} has {size} bytes instead of {entry.bytes}"
-
-
-def verify_files(patchset: PatchSet, files: Sequence[FileEntry]) -> list[str]:
-    """Problems of some files, found by their checksums, so that ranks can share the work."""
-    problems = []
-    for entry in files:
-        problem = _size_problem(patchset.folder, entry)
-        if problem is None:
-            try:
-                found = sha256_of(patchset.folder / entry.path)
-            except OSError as error:
-                problem = f"{patchset.folder / entry.path} cannot be read ({error.strerror})"
-            else:
-                if found != entry.sha256:
-                    problem = f"{patchset.folder / entry.path} has changed: its sha256 differs"
-        if problem:
-            problems.append(problem)
-    return problems
+    if size != entry.bytes:
+        return f"{path} has {size} bytes instead of {entry.bytes}"
+    try:
+        changed = contents and sha256_of(path) != entry.sha256
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    return f"{path} has changed: its sha256 differs" if changed else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -18,7 +17,8 @@ from cloudmask.data.scene import SceneError, reason
 
 MANIFEST = "xfdumanifest.xml"
 
-_KIND = re.compile(r"S3[A-Z_]_(?P<instrument>[A-Z]{2})_(?P<level>\d)_(?P<kind>.{6})_")
+# Instrument, level, kind of a product.
+_KIND = re.compile(r"S3[A-Z_]_([A-Z]{2})_(\d)_(.{6})_")
 _NAME = re.compile(
     r"S3[A-D]_SL_1_RBT___(_\d{8}T\d{6}){3}_\d{4}_\d{3}_\d{3}_.{4}_.{3}_._.{2}_(?P<collection>\d{3})"
     r"\.SEN3"
@@ -29,32 +29,24 @@ _AGAIN = "download the product again, or skip this check with --no-verify"
 def baseline_collection(product: Path) -> int:
     """The collection that a SLSTR level 1 product belongs to, from its name. SceneError."""
     if not product.is_dir():
-        raise SceneError(
-            product, "is no folder", "give the folder of a product, S3A_SL_1_RBT*.SEN3"
-        )
+        advice = "give the folder of a product, S3A_SL_1_RBT*.SEN3"
+        raise SceneError(product, "is no folder", advice)
     kind = _KIND.match(product.name)
     if kind is None:
-        raise SceneError(
-            product, "is not named like a Sentinel-3 product", "give it its original name again"
-        )
-    if kind["instrument"] != "SL":
-        raise SceneError(
-            product,
-            f"is of the wrong instrument: {kind['instrument']}, not SL (SLSTR)",
-            "give SLSTR level 1 products, S3A_SL_1_RBT*.SEN3",
-        )
-    if (kind["level"], kind["kind"]) != ("1", "RBT___"):
-        raise SceneError(
-            product,
-            f"is SLSTR data of the wrong level: level {kind['level']} {kind['kind'].strip('_')}, "
-            "not level 1 RBT",
-            "give SLSTR level 1 products, S3A_SL_1_RBT*.SEN3",
-        )
+        problem = "is not named like a Sentinel-3 product"
+        raise SceneError(product, problem, "give it its original name again")
+    wanted = "give SLSTR level 1 products, S3A_SL_1_RBT*.SEN3"
+    instrument, level, what = kind.groups()
+    if instrument != "SL":
+        problem = f"is of the wrong instrument: {instrument}, not SL (SLSTR)"
+        raise SceneError(product, problem, wanted)
+    if (level, what) != ("1", "RBT___"):
+        problem = f"is SLSTR data of the wrong level: level {level} {what.strip('_')}"
+        raise SceneError(product, f"{problem}, not level 1 RBT", wanted)
     name = _NAME.fullmatch(product.name)
     if name is None:  # satpy finds its files by the name of their folder
-        raise SceneError(
-            product, "has a shortened or changed name", "give the folder its original name again"
-        )
+        problem = "has a shortened or changed name"
+        raise SceneError(product, problem, "give the folder its original name again")
     return int(name["collection"])
 
 
@@ -66,35 +58,24 @@ def check_files(product: Path, files: Sequence[str], *, verify: bool) -> None:
         raise SceneError(product, problem, "download the whole product")
     if verify:
         listed = _read_manifest(product)
-        for check in (_check_size, _check_md5):  # all sizes before any content
-            for file in files:
-                if file not in listed:
-                    raise SceneError(product, f"{MANIFEST} does not list {file}", _AGAIN)
-                check(product, file, listed[file])
+        for file in files:
+            if file not in listed:
+                raise SceneError(product, f"{MANIFEST} does not list {file}", _AGAIN)
+            found, expected = (product / file).stat().st_size, listed[file][0]
+            if found != expected:
+                problem = f"{file} has {found} bytes, {expected} by the manifest"
+                raise SceneError(product, problem, _AGAIN)
+        for file in files:  # all sizes before any content
+            _check_md5(product, file, listed[file][1])
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """What the manifest says of a file."""
-
-    bytes: int
-    md5: str
-
-
-def _check_size(product: Path, file: str, listed: _Listed) -> None:
-    found = (product / file).stat().st_size
-    if found != listed.bytes:
-        problem = f"{file} has {found} bytes, {listed.bytes} by the manifest"
-        raise SceneError(product, problem, _AGAIN)
-
-
-def _check_md5(product: Path, file: str, listed: _Listed) -> None:
+def _check_md5(product: Path, file: str, md5: str) -> None:
     try:
         with (product / file).open("rb") as stream:
             found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
     except OSError as error:
         raise SceneError(product, f"{file} cannot be read ({error.strerror})", _AGAIN) from None
-    if found.hexdigest() != listed.md5:
+    if found.hexdigest() != md5:
         problem = f"{file} is damaged: its MD5 is not the one in the manifest"
         raise SceneError(product, problem, _AGAIN)
 
@@ -110,7 +91,7 @@ class _NoDoctype(ElementTree.TreeBuilder):
         raise _Refused("it declares a document type")
 
 
-def _read_manifest(product: Path) -> dict[str, _Listed]:
+def _read_manifest(product: Path) -> dict[str, tuple[int, str]]:
     """Size and MD5 by file name. SceneError."""
     path = product / MANIFEST
     if not path.is_file():
@@ -123,9 +104,7 @@ def _read_manifest(product: Path) -> dict[str, _Listed]:
             if location is None or checksum is None or checksum.get("checksumName") != "MD5":
                 raise _Refused("a file in it has no location or no MD5")
             name = _name_inside(location.get("href", ""))
-            listed[name] = _Listed(
-                int(stream.get("size", "")), (checksum.text or "").strip().lower()
-            )
+            listed[name] = int(stream.get("size", "")), (checksum.text or "").strip().lower()
     except (_Refused, OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise SceneError(product, f"{MANIFEST} cannot be used ({reason(error)})", _AGAIN) from None
     return listed
