@@ -112,7 +112,7 @@ def run_as_point(point: Point, conditions: Conditions, out: Path) -> tuple[float
 
 
 def idle_seconds(conditions: Conditions, folder: Path) -> float:
-    """Seconds that a study adds to two ranks of `true`: its guard, its rank.py, its files."""
+    """Seconds that a study adds to two ranks of `true`: its reaper, its rank.py, its files."""
     words = launch.command(
         conditions.launcher,
         conditions.layout,
@@ -141,12 +141,12 @@ def _watch(words: list[str], folder: Path, heartbeat: Path) -> None:
 
 
 def watching_share(folder: Path) -> float:
-    """Cores that the watching process and its guard keep busy while a program makes steps."""
+    """Cores that the watching process and its reaper keep busy while a program makes steps."""
     heartbeat, count = bench.fresh(folder) / "events.jsonl", WATCHED_SECONDS * STEPS_PER_SECOND
     words = [sys.executable, "-c", STEPPING, str(heartbeat), str(count), str(1 / STEPS_PER_SECOND)]
     before = _cpu_seconds()
     seconds = bench.seconds(lambda: _watch(words, folder, heartbeat))
-    program = json.loads((folder / "guard.json").read_text())["cpu_seconds"]
+    program = json.loads((folder / "reaper.json").read_text())["cpu_seconds"]
     return (_cpu_seconds() - before - program) / seconds
 
 

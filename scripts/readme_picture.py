@@ -21,7 +21,7 @@ from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, missing_pixels
 from cloudmask.files import write_whole
 from cloudmask.predict import masks
-from cloudmask.report import patterns, pixels
+from cloudmask.report import colours, pixels
 
 WINDOW, SHRINK = 576, 2
 """pixels of the scene on each side, and how many of these make one of the picture"""
@@ -75,13 +75,13 @@ def compose(scene: Scene, mask: np.ndarray) -> Image.Image:
     )
     label, network = scene.label[window], mask[window]
     missing = missing_pixels(scene.image)[window]
-    classes, clear_and_cloud = patterns.class_styles(2), {0: "clear", 1: "cloud"}
-    differing = {patterns.FALSE_ALARM: "only network", patterns.MISS: "only mask"}
-    difference = patterns.difference(network, label, num_classes=2)
+    classes, clear_and_cloud = colours.class_styles(2), {0: "clear", 1: "cloud"}
+    differing = {colours.FALSE_ALARM: "only network", colours.MISS: "only mask"}
+    difference = colours.difference(network, label, num_classes=2)
     painted = (
-        ("Bayesian mask", patterns.classes_of(label, missing), classes, clear_and_cloud),
-        ("Network", patterns.classes_of(network, missing), classes, clear_and_cloud),
-        ("Where they differ", difference, patterns.DIFFERENCE, differing),
+        ("Bayesian mask", colours.classes_of(label, missing), classes, clear_and_cloud),
+        ("Network", colours.classes_of(network, missing), classes, clear_and_cloud),
+        ("Where they differ", difference, colours.DIFFERENCE, differing),
     )
     height, step = len(seen), seen.shape[1] + GAP
     picture = Image.new("RGB", (4 * step - GAP, TITLE + height + LEGEND), PAPER)
@@ -89,12 +89,12 @@ def compose(scene: Scene, mask: np.ndarray) -> Image.Image:
     draw.text((0, 4), "What the sensor saw", INK, ImageFont.load_default(24))
     picture.paste(Image.fromarray(seen), (0, TITLE))
     for place, (title, found, styles, legend) in enumerate(painted, 1):
-        panel = patterns.paint(patterns.shrink_categories(found, SHRINK), styles)
+        panel = colours.paint(colours.shrink_categories(found, SHRINK), styles)
         draw.text((place * step, 4), title, INK, ImageFont.load_default(24))
         picture.paste(Image.fromarray(panel), (place * step, TITLE))
         x = float(place * step)
         for value, word in legend.items():
-            swatch = Image.fromarray(patterns.swatch(styles[value]))
+            swatch = Image.fromarray(colours.swatch(styles[value]))
             picture.paste(swatch, (int(x), picture.height - 24))
             draw.text((x + 36, picture.height - 26), word, INK, ImageFont.load_default(18))
             x += 48 + draw.textlength(word, ImageFont.load_default(18))

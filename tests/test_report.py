@@ -16,7 +16,7 @@ from PIL import Image
 
 from cloudmask import __main__ as cli
 from cloudmask.predict.masks import SceneMask, classify, write_netcdf
-from cloudmask.report import highlights, patterns, pixels
+from cloudmask.report import colours, highlights, pixels
 from cloudmask.report.highlights import worst_first
 from cloudmask.report.sentences import comparison, mcnemar
 
@@ -216,12 +216,12 @@ def test_full_size_difference_is_the_plain_computation(page, masks):
     (path,) = page.with_name("a page_files").glob("*-plain-difference.png")
     with Image.open(path) as image:
         shown = np.array(image.convert("RGB"))
-    colours = {(0, 0): (36, 62, 96), (1, 1): (250, 250, 250)}
-    colours |= {(1, 0): ((196, 80, 24), (255, 200, 130)), (0, 1): ((250, 214, 70), (0, 0, 0))}
+    wanted = {(0, 0): (36, 62, 96), (1, 1): (250, 250, 250)}
+    wanted |= {(1, 0): ((196, 80, 24), (255, 200, 130)), (0, 1): ((250, 214, 70), (0, 0, 0))}
     for row in range(70):
         for col in range(90):
             key = (int(truth[row, col]), int(given[row, col]))
-            expected = colours.get(key, patterns.BACKGROUND)
+            expected = wanted.get(key, colours.BACKGROUND)
             allowed = expected if isinstance(expected[0], tuple) else (expected,)
             assert tuple(shown[row, col].tolist()) in allowed, (row, col, key)
 
@@ -229,18 +229,18 @@ def test_full_size_difference_is_the_plain_computation(page, masks):
 def test_difference_tells_hit_miss_false_alarm_and_unknown():
     predicted = np.array([[1, 0, 0, 1, 1, 255]])
     reference = np.array([[1, 0, 1, 0, 255, 1]])
-    found = patterns.difference(predicted, reference, num_classes=2)
+    found = colours.difference(predicted, reference, num_classes=2)
     hit, clear, miss, alarm = (
-        *(patterns.HIT, patterns.CORRECT_CLEAR),
-        *(patterns.MISS, patterns.FALSE_ALARM),
+        *(colours.HIT, colours.CORRECT_CLEAR),
+        *(colours.MISS, colours.FALSE_ALARM),
     )
-    expected = [[hit, clear, miss, alarm, patterns.UNKNOWN, patterns.MISSING]]
+    expected = [[hit, clear, miss, alarm, colours.UNKNOWN, colours.MISSING]]
     np.testing.assert_array_equal(found, expected)
-    many = patterns.difference(np.array([[2, 1, 1]]), np.array([[2, 2, 255]]), num_classes=3)
-    np.testing.assert_array_equal(many, [[patterns.AGREE, patterns.DIFFER, patterns.UNKNOWN]])
+    many = colours.difference(np.array([[2, 1, 1]]), np.array([[2, 2, 255]]), num_classes=3)
+    np.testing.assert_array_equal(many, [[colours.AGREE, colours.DIFFER, colours.UNKNOWN]])
 
 
-@pytest.mark.parametrize("styles", [patterns.DIFFERENCE, patterns.AGREEMENT])
+@pytest.mark.parametrize("styles", [colours.DIFFERENCE, colours.AGREEMENT])
 def test_categories_differ_without_colour(styles):
     """In greys: each pair differs in lightness, or one has a pattern that the other has not."""
 
@@ -254,7 +254,7 @@ def test_categories_differ_without_colour(styles):
     assert len({style.pattern for style in errors}) == len(errors)
     for style in errors:
         assert abs(lightness(style.colour) - lightness(style.ink)) > 25
-        tile = patterns.paint(np.zeros((16, 16), np.uint8), {0: style})
+        tile = colours.paint(np.zeros((16, 16), np.uint8), {0: style})
         inked = (tile == style.ink).all(axis=-1).mean()
         assert 0.1 < inked < 0.5
 
@@ -262,7 +262,7 @@ def test_categories_differ_without_colour(styles):
 def test_small_map_holds_the_commonest_of_each_block():
     rng = np.random.default_rng(3)
     array = rng.choice([0, 1, 2, 255], (23, 31)).astype(np.uint8)
-    small = patterns.shrink_categories(array, 4)
+    small = colours.shrink_categories(array, 4)
     assert small.shape == (6, 8)
     for row in range(6):
         for col in range(8):
@@ -299,7 +299,7 @@ def test_false_colour_is_stretched_and_leaves_missing_pixels_plain():
     picture = pixels.rgb([plane] * 3, [(0, 1)] * 3)
     expected = [0, round(255 * 0.5**pixels.GAMMA), 255, 255]
     assert picture[0, :4, 0].tolist() == expected
-    assert tuple(picture[0, 4]) == patterns.BACKGROUND
+    assert tuple(picture[0, 4]) == colours.BACKGROUND
 
 
 def test_more_than_two_classes_agree_or_differ(tmp_path):

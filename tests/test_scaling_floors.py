@@ -7,9 +7,9 @@ import pytest
 from imports import ROOT
 
 
-@pytest.mark.parametrize("name", ["guard", "rank", "allreduce"])
+@pytest.mark.parametrize("name", ["reaper", "inside/rank", "inside/allreduce"])
 def test_what_starts_inside_a_rank_needs_the_standard_library_alone_to_begin(name):
-    code = f"import runpy; runpy.run_path({str(ROOT / 'scaling/measure/inside' / name)!r} + '.py')"
+    code = f"import runpy; runpy.run_path({str(ROOT / 'scaling/measure' / name)!r} + '.py')"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cloudmask.files import write_whole
-from cloudmask.report import patterns, pixels
-from cloudmask.report.patterns import Style
+from cloudmask.report import colours, pixels
+from cloudmask.report.colours import Style
 from cloudmask.text import percent
 
 THUMBNAIL = 480
@@ -74,7 +74,7 @@ def safe_stem(number: int, name: str) -> str:
     return f"{number:04d}-{plain or 'scene'}"
 
 
-def colours(
+def channels(
     title: str, caption: str, planes: Sequence[np.ndarray], place: Place, kind: str
 ) -> Look:
     """Three (H, W) with NaN as red, green and blue, each stretched over its robust range."""
@@ -119,24 +119,24 @@ def categories(
 ) -> Look:
     """(H, W) categories in their styles; with `shares` of the measured pixels in the legend."""
     factor = pixels.shrink_factor(array.shape, THUMBNAIL)
-    small = patterns.paint(patterns.shrink_categories(array, factor), styles)
+    small = colours.paint(colours.shrink_categories(array, factor), styles)
     if factor > 1:
         caption = f"{caption} Small: the commonest of each {factor} x {factor} pixels.".strip()
     counts = np.bincount(array.ravel(), minlength=256)
-    measured = int(counts.sum() - counts[patterns.MISSING])
-    full = {**names, patterns.UNKNOWN: "unknown", patterns.MISSING: "not measured"}
+    measured = int(counts.sum() - counts[colours.MISSING])
+    full = {**names, colours.UNKNOWN: "unknown", colours.MISSING: "not measured"}
     meanings = []
     for value, text in full.items():
         if counts[value] or value in names:
             share = f", {percent(counts[value] / measured)}" if shares and measured else ""
-            meanings.append((styles[value], text + share * (value != patterns.MISSING)))
+            meanings.append((styles[value], text + share * (value != colours.MISSING)))
     legend = Legend(tuple((_swatch(style), text) for style, text in meanings))
-    return place.look(title, caption, kind, small, patterns.paint(array, styles), legend)
+    return place.look(title, caption, kind, small, colours.paint(array, styles), legend)
 
 
 def _nothing_measured(missing: bool) -> tuple[tuple[str, str], ...]:
-    return ((_swatch(Style(patterns.BACKGROUND)), "not measured"),) if missing else ()
+    return ((_swatch(Style(colours.BACKGROUND)), "not measured"),) if missing else ()
 
 
 def _swatch(style: Style) -> str:
-    return pixels.data_address(pixels.encode(patterns.swatch(style)))
+    return pixels.data_address(pixels.encode(colours.swatch(style)))

@@ -13,7 +13,7 @@ from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, missing_pixels
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks import SceneMask, classify, read_mask
-from cloudmask.report import looks, patterns, pixels
+from cloudmask.report import colours, looks, pixels
 from cloudmask.report.looks import Look, Place
 from cloudmask.report.sentences import REFERENCES, title_of
 from cloudmask.report.sources import locate
@@ -94,7 +94,7 @@ def _false_colour(scene: Scene, place: Place) -> Look:
     if any(not np.isfinite(plane).any() for plane in planes):
         return Look(title, f"No daylight: nothing was measured in {names}.")
     caption = f"{names} as red, green and blue, stretched from the 1st to the 99th percentile."
-    return looks.colours(title, caption, planes, place, "colour")
+    return looks.channels(title, caption, planes, place, "colour")
 
 
 def _temperature(scene: Scene, place: Place) -> list[Look]:
@@ -119,7 +119,7 @@ def _classes(
     title: str, caption: str, found: np.ndarray, classes: Sequence[str], place: Place, kind: str
 ) -> Look:
     """(H, W) categories below 254 are classes."""
-    styles, names = patterns.class_styles(len(classes)), dict(enumerate(classes))
+    styles, names = colours.class_styles(len(classes)), dict(enumerate(classes))
     return looks.categories(title, caption, found, place, kind, styles=styles, names=names)
 
 
@@ -131,12 +131,12 @@ def _reference(member: str, scene: Scene, evaluation: Mapping[str, Any], place: 
     if found is None:
         return Look(title, "This scene has no such mask.")
     caption = "What the network was taught." if member == "label" else "What is really there."
-    found = patterns.classes_of(found, missing_pixels(scene.image))
+    found = colours.classes_of(found, missing_pixels(scene.image))
     return _classes(title, caption, found, scene.classes, place, member)
 
 
 def _network(mask: SceneMask, place: Place) -> Look:
-    found = np.where(mask.mask == UNKNOWN, patterns.MISSING, mask.mask).astype(np.uint8)
+    found = np.where(mask.mask == UNKNOWN, colours.MISSING, mask.mask).astype(np.uint8)
     return _classes("Network", "The class of each pixel.", found, mask.classes, place, "network")
 
 
@@ -160,21 +160,21 @@ def _difference(scene: Scene, mask: SceneMask, evaluation: Mapping[str, Any], pl
         against = held[reference]
         if against is None:
             continue
-        names = {patterns.AGREE: "agree", patterns.DIFFER: "differ"}
-        styles = patterns.AGREEMENT
+        names = {colours.AGREE: "agree", colours.DIFFER: "differ"}
+        styles = colours.AGREEMENT
         if len(mask.classes) == 2:
             clear, cloud = mask.classes
             names = {
-                patterns.HIT: f"hit: {cloud} in both",
-                patterns.CORRECT_CLEAR: f"correct: {clear} in both",
-                patterns.MISS: f"miss: {cloud} taken for {clear}",
-                patterns.FALSE_ALARM: f"false alarm: {clear} taken for {cloud}",
+                colours.HIT: f"hit: {cloud} in both",
+                colours.CORRECT_CLEAR: f"correct: {clear} in both",
+                colours.MISS: f"miss: {cloud} taken for {clear}",
+                colours.FALSE_ALARM: f"false alarm: {clear} taken for {cloud}",
             }
-            styles = patterns.DIFFERENCE
+            styles = colours.DIFFERENCE
         return looks.categories(
             f"Network against the {title_of(evaluation, reference)}",
             "",
-            patterns.difference(mask.mask, against, num_classes=len(mask.classes)),
+            colours.difference(mask.mask, against, num_classes=len(mask.classes)),
             place,
             "difference",
             styles=styles,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cloudmask.report.patterns import BACKGROUND
+from cloudmask.report.colours import BACKGROUND
 
 FALSE_COLOUR = (("S5", "S3", "S1"), ("red", "green", "blue"))
 """channels of a picture's red, green and blue, for the sensors whose names are known"""

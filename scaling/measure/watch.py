@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scaling.measure.launch import INSIDE
-
+REAPER = Path(__file__).resolve().parent / "reaper.py"
 POLL_SECONDS = 0.5
-GUARD_SECONDS = 25.0
-"""what the guard may take to end everything; see guard.py"""
+REAPER_SECONDS = 25.0
+"""what the reaper may take to end everything; see reaper.py"""
 TAIL_BYTES = 4096
 
 
@@ -65,11 +64,11 @@ def watch(
     happens here, an exception included, no process of theirs is left on this host.
     """
     (folder / "commands.json").write_text(json.dumps([list(words) for words in commands]))
-    guard = [sys.executable, "-I", "-S", str(INSIDE / "guard.py"), str(folder / "commands.json")]
+    reaper = [sys.executable, "-I", "-S", str(REAPER), str(folder / "commands.json")]
     began, busy = time.monotonic(), _busy_seconds()
     with (folder / "launcher.log").open("ab") as log:
         process = subprocess.Popen(
-            guard,
+            reaper,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -82,7 +81,7 @@ def watch(
         step, lines = last_step(heartbeats), last_lines(folder)
     finally:
         _end(process)
-    seconds, note = time.monotonic() - began, _guard_note(folder)
+    seconds, note = time.monotonic() - began, _reaper_note(folder)
     other = None
     if busy is not None and "cpu_seconds" in note:
         other = max(0.0, ((_busy_seconds() or busy) - busy - note["cpu_seconds"]) / seconds)
@@ -132,19 +131,19 @@ def _wait(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Closing the pipe tells the guard to end everything below it."""
+    """Closing the pipe tells the reaper to end everything below it."""
     assert process.stdin is not None
     process.stdin.close()
     try:
-        process.wait(GUARD_SECONDS)
+        process.wait(REAPER_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
-def _guard_note(folder: Path) -> dict[str, Any]:
+def _reaper_note(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "guard.json").read_text())
+        return json.loads((folder / "reaper.json").read_text())
     except (OSError, ValueError):
         return {}
 

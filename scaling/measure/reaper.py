@@ -1,12 +1,12 @@
 """Starts the processes of a point and leaves none of them behind, whoever dies first.
 
-    python guard.py COMMANDS.json < a pipe that the study holds open
+    python reaper.py COMMANDS.json < a pipe that the study holds open
 
 Launchers put ranks into process groups and sessions of their own, so no signal to a group reaches
 them all. This process adopts every orphan below it (a Linux "subreaper"): whatever the program
 starts stays among its descendants and can be found and ended. It does so when the program has
 ended, when one of several has failed, when it is told to (SIGTERM), and when the pipe closes
-because the study itself is gone. What it did goes to guard.json beside COMMANDS.json. Standard
+because the study itself is gone. What it did goes to reaper.json beside COMMANDS.json. Standard
 library only.
 """
 
@@ -69,7 +69,7 @@ def main(path: Path) -> int:
         "killed": left,
         "cpu_seconds": used.ru_utime + used.ru_stime,
     }
-    path.with_name("guard.json").write_text(json.dumps(note) + "\n")
+    path.with_name("reaper.json").write_text(json.dumps(note) + "\n")
     return code
 
 
