@@ -18,7 +18,8 @@ from cloudmask import __main__ as cli
 from cloudmask.predict.masks import SceneMask, classify, write_netcdf
 from cloudmask.report import colours, highlights, pixels
 from cloudmask.report.highlights import worst_first
-from cloudmask.report.sentences import comparison, mcnemar
+from cloudmask.report.sentences import comparison, mcnemar, trained
+from cloudmask.report.sources import Part, Run
 
 MARKUP = "<script>alert(1)</script>"
 CHANNELS = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9")
@@ -440,7 +441,7 @@ NAMES = {"members": {"network": "network", "label": "Bayesian mask", "truth": "t
     [
         ({}, "The network is better than the Bayesian mask it learned from"),
         ({"interval": [-0.08, -0.02]}, "The network is worse than the Bayesian mask"),
-        ({"interval": [-0.01, 0.02]}, "The network cannot be told from the Bayesian mask"),
+        ({"interval": [-0.01, 0.02]}, "The network cannot be told apart from the Bayesian mask"),
         ({"clustered_p": 0.2}, "The network seems better than"),
         ({"interval": None, "scenes": 1}, "Whether the network is better than the Bayesian mask"),
     ],
@@ -588,3 +589,11 @@ def test_page_in_a_browser(page, width, media):
     assert seen["language"] == "en"
     assert seen["wide"] <= width
     assert seen["alerts"] == 0
+
+
+def test_the_page_says_from_which_model_a_training_started():
+    run = Run("run", {"training_patches": 400, "patch_size": 128, "init": None}, {}, "", ())
+    part = Part("run", (run,))
+    assert "It was trained on 400 patches of 128 x 128" in trained(part)
+    run.summary["init"] = {"path": "models/synthetic.keras", "sha256": "ab"}
+    assert "It started from the weights of models/synthetic.keras and was" in trained(part)

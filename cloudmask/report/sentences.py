@@ -26,10 +26,11 @@ def trained(part: Part) -> str:
     )
     told = [f"A network that {what}." if classes else "A network."]
     if run:
-        size = run.get("patch_size", NONE)
+        size, init = run.get("patch_size", NONE), run.get("init") or {}
+        start = f"started from the weights of {init['path']} and " if init.get("path") else ""
         told.append(
-            f"It was trained on {count(run.get('training_patches'))} patches of {size} x {size} "
-            f"pixels; epochs: {count(run.get('epochs_run'))}."
+            f"It {start}was trained on {count(run.get('training_patches'))} patches of "
+            f"{size} x {size} pixels; epochs: {count(run.get('epochs_run'))}."
         )
     if "label" in found.get("members", {}):
         told.append(f"Its teacher was the {title_of(found, 'label')}.")
@@ -175,7 +176,7 @@ def comparison(evaluation: Figures, found: Figures) -> tuple[str, str]:
     p = found.get("clustered_p")
     doubt = bool(which) and is_number(p) and p >= 0.05
     verb = "seems" if doubt else "is"
-    outcome = f"{verb} {which} than" if which else "cannot be told from"
+    outcome = f"{verb} {which} than" if which else "cannot be told apart from"
     caution = f" McNemar's test with scenes as units leaves room for chance (p = {p_value(p)})."
     return (
         f"The {a} {outcome} the {b}{learned}.",
