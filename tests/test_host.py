@@ -76,8 +76,10 @@ def test_half_a_core_counts_as_one_and_no_quota_as_all(monkeypatch):
         ),
         (
             "4:memory:/x\n",
-            {"memory/x/memory.limit_in_bytes": f"{GIB}", "memory/x/memory.usage_in_bytes": "0"},
-            GIB,
+            {"memory/x/memory.limit_in_bytes": f"{GIB}"}
+            | {"memory/x/memory.usage_in_bytes": f"{GIB // 2}"}
+            | {"memory/x/memory.stat": f"inactive_file 7\ntotal_inactive_file {GIB // 4}\n"},
+            GIB - GIB // 2 + GIB // 4,
         ),
         (
             "4:memory:/\n",
