@@ -31,7 +31,11 @@ def run(stages: Sequence[Stage], *, program: str) -> dict[str, float]:
         shown = [Path(word).name if word.startswith(str(BIN)) else word for word in line]
         print(f"\n[{name}] {' '.join(shown)}", flush=True)
         began = time.monotonic()
-        code = subprocess.run(line).returncode
+        try:
+            code = subprocess.run(line).returncode
+        except KeyboardInterrupt:
+            print(f"\n{program}: broken off; the same command goes on", file=sys.stderr)
+            sys.exit(130)
         seconds[name] = time.monotonic() - began
         if code:
             print(f"{program}: {name} failed (exit code {code}); see above", file=sys.stderr)

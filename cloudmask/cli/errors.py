@@ -56,7 +56,8 @@ def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: 
     try:
         return main(words)
     except (UsageError, AgreedError) as error:
-        code = {UsageError: 2, StoppedError: STOPPED}.get(type(error), 1)
+        code = 2 if isinstance(error, UsageError) else 1
+        code = STOPPED if isinstance(error, StoppedError) else code
         return _say(program, error, code=code, rank=rank, everywhere=False)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
