@@ -159,16 +159,16 @@ def _cpu_seconds() -> float:
 def host_seconds() -> float:
     """Seconds per step of what the loop does only to measure, outside the graph."""
     from cloudmask.record import EventLog
-    from cloudmask.train.journal import StepTimes
+    from cloudmask.train.timing import StepTimes
 
-    times = StepTimes()
     with tempfile.TemporaryDirectory() as folder:
+        times = StepTimes(Path(folder) / "rank.jsonl", device="CPU")
         log = EventLog(Path(folder) / "events.jsonl")
 
         def step() -> None:
             for number in range(CALLS):
                 clock = time.perf_counter()
-                times.add(0, BATCH, (clock, 0.0, 0.0, 0.0))
+                times.add(0, BATCH, BATCH, (clock, 0.0, 0.0, 0.0))
                 log.write("step", step=number, loss=0.5, seconds=time.perf_counter() - clock)
 
         seconds = statistics.median(bench.seconds(step) for _ in range(5)) / CALLS

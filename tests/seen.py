@@ -27,11 +27,14 @@ def noting(path: Path) -> Callable[..., Generator[Any, None, None]]:
     """read_ahead that adds a line for each batch it hands out."""
     calls = itertools.count(1)
 
-    def noted(source: Any, rows: Any, *, epoch: int) -> Generator[Any, None, None]:
-        call = next(calls)
-        batches = read_ahead(source, rows, epoch=epoch)
+    def noted(source: Any, rows: Any, **options: Any) -> Generator[Any, None, None]:
+        upcoming, rows = itertools.tee(rows)
+        batches = read_ahead(source, rows, **options)
+        before = None
         try:
-            for row, batch in zip(rows, batches, strict=True):
+            for (epoch, row), batch in zip(upcoming, batches, strict=True):
+                if epoch != before:
+                    before, call = epoch, next(calls)
                 with path.open("a") as file:
                     file.write(json.dumps([epoch, call, *row[row >= 0].tolist()]) + "\n")
                 yield batch

@@ -8,7 +8,8 @@ import tiny
 from cloudmask.data.patchset.encoding import FILL, decode
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
-from cloudmask.train.batches import Augmentation, Source, read_ahead
+from cloudmask.train.augmentation import Augmentation
+from cloudmask.train.batches import Source, read_ahead
 from cloudmask.train.schedule import PAD, epoch_plan
 
 CHANNELS = len(tiny.CHANNELS)
@@ -46,22 +47,22 @@ def one_patch(random, size=16):
 
 def test_without_augmentation_a_batch_is_what_the_reader_gives(reader):
     row = np.array([7, 0, 29, 7])
-    batch, expected = Source(reader).batch(row, epoch=0), reader.read(row)
+    batch, expected = Source(reader).arrays(row, epoch=0), reader.read(row)
     assert equal(batch, (expected.image, expected.scale, expected.offset, expected.label))
 
 
 def test_augmentation_depends_on_seed_epoch_and_patch_alone(patchset, reader):
     source = Source(reader, augmentation=augmentation(patchset))
-    alone = {patch: source.batch(np.array([patch]), epoch=3) for patch in range(6)}
+    alone = {patch: source.arrays(np.array([patch]), epoch=3) for patch in range(6)}
     other = Source(reader, augmentation=augmentation(patchset))
-    other.batch(np.array([9, 4]), epoch=0)
-    batch = other.batch(np.array([5, 3, 1, 0, 2, 4]), epoch=3)
+    other.arrays(np.array([9, 4]), epoch=0)
+    batch = other.arrays(np.array([5, 3, 1, 0, 2, 4]), epoch=3)
     for place, patch in enumerate((5, 3, 1, 0, 2, 4)):
         assert equal([part[place : place + 1] for part in batch], alone[patch])
     row = np.array([2])
-    assert not equal(source.batch(row, epoch=3), source.batch(row, epoch=4))
+    assert not equal(source.arrays(row, epoch=3), source.arrays(row, epoch=4))
     another = Source(reader, augmentation=augmentation(patchset, seed=1))
-    assert not equal(another.batch(row, epoch=3), source.batch(row, epoch=3))
+    assert not equal(another.arrays(row, epoch=3), source.arrays(row, epoch=3))
 
 
 def test_label_and_image_turn_and_flip_together(patchset):
@@ -146,13 +147,13 @@ def test_stored_values_change_only_their_place(patchset):
 def test_places_without_a_patch_are_missing_and_unknown(patchset, reader, cache, augmented):
     change = augmentation(patchset) if augmented else None
     source = Source(reader, cache=cache, augmentation=change)
-    whole = source.batch(np.array([4, 8]), epoch=1)
-    image, scale, offset, label = source.batch(np.array([4, 8, PAD, PAD]), epoch=1)
+    whole = source.arrays(np.array([4, 8]), epoch=1)
+    image, scale, offset, label = source.arrays(np.array([4, 8, PAD, PAD]), epoch=1)
     assert equal((image[:2], scale[:2], offset[:2], label[:2]), whole)
     assert (image[2:] == FILL).all()
     assert (label[2:] == 255).all()
     assert np.isnan(decode(image[2:], scale[2:], offset[2:])).all()
-    image, _, _, label = source.batch(np.array([PAD, PAD]), epoch=1)
+    image, _, _, label = source.arrays(np.array([PAD, PAD]), epoch=1)
     assert image.shape == (2, 32, 32, CHANNELS)
     assert (image == FILL).all()
     assert (label == 255).all()
@@ -164,7 +165,7 @@ def test_cached_patches_are_those_on_disk(patchset, reader, augmented):
     plain, cached = (Source(reader, cache=cache, augmentation=change) for cache in (False, True))
     for epoch in range(3):
         for row in plan(epoch):
-            assert equal(plain.batch(row, epoch=epoch), cached.batch(row, epoch=epoch))
+            assert equal(plain.arrays(row, epoch=epoch), cached.arrays(row, epoch=epoch))
 
 
 def plan(epoch):
@@ -176,26 +177,30 @@ def test_a_cached_patch_is_read_from_disk_only_once(tmp_path):
     folder = tiny.make_patchset(tmp_path / "set", patches=2)
     with PatchReader(open_patchset(folder), "train") as reader:
         source = Source(reader, cache=True)
-        first = source.batch(np.arange(6), epoch=0)
+        first = source.arrays(np.arange(6), epoch=0)
         reader.close()
         for path in (folder / "train").iterdir():
             path.unlink()
-        assert equal(source.batch(np.arange(6), epoch=0), first)
+        assert equal(source.arrays(np.arange(6), epoch=0), first)
 
 
 def test_batches_come_in_the_order_of_the_plan_and_are_counted(patchset, reader):
     source = Source(reader, augmentation=augmentation(patchset))
-    batches = list(read_ahead(source, plan(2), epoch=2))
+    batches = list(read_ahead(source, of(2, plan(2))))
     assert [batch.num_patches for batch in batches] == [4] * 7 + [2]
     for batch, row in zip(batches, plan(2), strict=True):
         parts = (batch.image, batch.scale, batch.offset, batch.label)
-        assert equal(parts, source.batch(row, epoch=2))
+        assert equal(parts, source.arrays(row, epoch=2))
         assert batch.wait_seconds >= 0
-    assert list(read_ahead(source, plan(2)[:0], epoch=2)) == []
+    assert list(read_ahead(source, of(2, plan(2)[:0]))) == []
+
+
+def of(epoch, rows):
+    return ((epoch, row) for row in rows)
 
 
 def readers():
-    return [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
 def test_reading_goes_on_ahead_but_not_without_end(reader):
@@ -208,7 +213,7 @@ def test_reading_goes_on_ahead_but_not_without_end(reader):
         return real(row, epoch=epoch)
 
     source.batch = batch
-    batches = read_ahead(source, plan(0), epoch=0, depth=2)
+    batches = read_ahead(source, of(0, plan(0)), depth=2)
     next(batches)
     tiny.wait_until(lambda: len(rows) == 4)  # one taken, two ready, one in hand
     time.sleep(0.05)
@@ -217,7 +222,7 @@ def test_reading_goes_on_ahead_but_not_without_end(reader):
 
 
 def test_a_generator_closed_early_leaves_no_thread(reader):
-    batches = read_ahead(Source(reader), plan(0), epoch=0)
+    batches = read_ahead(Source(reader), of(0, plan(0)))
     next(batches)
     assert len(readers()) == 1
     batches.close()
@@ -225,7 +230,7 @@ def test_a_generator_closed_early_leaves_no_thread(reader):
 
 
 def test_a_generator_read_to_its_end_leaves_no_thread(reader):
-    assert len(list(read_ahead(Source(reader), plan(0), epoch=0))) == 8
+    assert len(list(read_ahead(Source(reader), of(0, plan(0))))) == 8
     assert readers() == []
 
 
@@ -240,7 +245,7 @@ def test_an_error_of_the_reading_thread_is_raised_where_its_batch_would_come(tmp
     seen = []
 
     def read_all():
-        for batch in read_ahead(Source(reader), np.arange(30).reshape(10, 3), epoch=0):
+        for batch in read_ahead(Source(reader), of(0, np.arange(30).reshape(10, 3))):
             seen.append(batch.num_patches)
 
     with pytest.raises(ValueError, match="is cut short"):

@@ -9,7 +9,8 @@ from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.train import device_cache, gpus
-from cloudmask.train.batches import Augmentation, Source, read_ahead
+from cloudmask.train.augmentation import Augmentation
+from cloudmask.train.batches import Source, read_ahead
 from cloudmask.train.device_cache import DeviceSource, check_room, symmetries
 from cloudmask.train.plan import make_plan
 from cloudmask.train.schedule import PAD
@@ -146,8 +147,8 @@ def test_a_network_can_take_batches_while_another_thread_makes_them(patchset, re
     device = DeviceSource(reader, found.training_patches(0), augmentation=change)
     disk = Source(reader, augmentation=change)
     add = tf.function(lambda image: tf.reduce_sum(tf.cast(image, tf.int64)))
-    for batch, row in zip(
-        read_ahead(device, found.rows(0, 1), epoch=1), found.rows(0, 1), strict=True
-    ):
+    rows = found.rows(0, 1)
+    batches = read_ahead(device, ((1, row) for row in rows), workers=2)
+    for batch, row in zip(batches, rows, strict=True):
         image, *_ = disk.batch(row, epoch=1)
-        assert int(add(batch.image)) == int(image.astype(np.int64).sum())
+        assert int(add(batch.image)) == int(np.asarray(image).astype(np.int64).sum())

@@ -92,11 +92,11 @@ def test_step_takes_at_least_its_wait_and_tells_no_loss(model):
     ranks, device = one_rank(), Device(SECONDS, 0.5, seed=0, rank=0)
     step = emulate.make_train_step(model, ranks, device, first_step=3)
     for number in range(3, 7):
-        found = step(NO_PATCHES, 1e-3, stop=True)
+        found = step(NO_PATCHES, 1e-3, stop=True).result()
         assert found[:4] == (0, 0, 1, 0)
         assert found.compute_seconds >= device.training(number)
         assert found.exposed_seconds >= 0
-    assert step(NO_PATCHES, 1e-3, hosts_changed=True)[:4] == (0, 0, 0, 1)
+    assert step(NO_PATCHES, 1e-3, hosts_changed=True).result()[:4] == (0, 0, 0, 1)
 
 
 def test_every_gradient_is_summed_beside_loss_and_flags(model):
@@ -111,7 +111,7 @@ def test_every_gradient_is_summed_beside_loss_and_flags(model):
 
     ranks = one_rank(Tape)
     step = emulate.make_train_step(model, ranks, Device(SECONDS, 0, 0, 0), first_step=0)
-    step(NO_PATCHES, 1e-3)
+    step(NO_PATCHES, 1e-3).result()
     assert SUMMED == [("loss", (4,), "float64")]
     values = [variable.value for variable in model.trainable_variables]
     gradients = reduced[0].gradient(tf.constant(1.0), values)
@@ -124,13 +124,13 @@ def test_gradients_that_were_not_reduced_are_an_error(model):
     ranks = one_rank(Unreduced, size=2)
     step = emulate.make_train_step(model, ranks, Device(SECONDS, 0, 0, 0), first_step=0)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        step(NO_PATCHES, 1e-3)
+        step(NO_PATCHES, 1e-3).result()
 
 
 def test_weights_stay_as_they_were_drawn(model):
     before = [np.array(variable.value) for variable in model.trainable_variables]
     step = emulate.make_train_step(model, one_rank(), Device(SECONDS, 0, 0, 0), first_step=0)
-    step(NO_PATCHES, 1e-3)
+    step(NO_PATCHES, 1e-3).result()
     for variable, value in zip(model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable.value, value)
 

@@ -46,7 +46,7 @@ def train(optimizer, *, arithmetic="float32", steps=1, xla=False, dropout=()):
         model, optimizer, ALONE, class_weights=(), clip_offset=0, pixels=pixels, xla=xla
     )
     before = flat(model)
-    numbers = [step(patches(seed=seed), 0.5) for seed in range(steps)]
+    numbers = [step(patches(seed=seed), 0.5).result() for seed in range(steps)]
     return before, flat(model), np.array(numbers)
 
 
@@ -152,7 +152,7 @@ def make(arithmetic, optimizer, xla):
         pixels=4 * SIZE * SIZE, xla=xla,
     )
     def run(batch, *flags):
-        found["flags"] = step(batch, 0.01, *flags)[2:4]
+        found["flags"] = step(batch, 0.01, *flags).result()[2:4]
         return flat(model).astype(float).tolist()
     return model, run
 
@@ -213,7 +213,8 @@ def test_requests_to_stop_and_changes_of_hosts_are_summed_apart(plain, flags):
     optimizer = keras.optimizers.SGD(0.5)
     optimizer.build(model.trainable_variables)
     settings = {"class_weights": (), "clip_offset": 0, "pixels": 2 * SIZE * SIZE}
-    found = make_train_step(model, optimizer, ALONE, **settings)(patches(), 0.5, *flags)
+    step = make_train_step(model, optimizer, ALONE, **settings)
+    found = step(patches(), 0.5, *flags).result()
     assert (found.stop_requests, found.hosts_changed) == flags
     np.testing.assert_array_equal(found[:2], plain[2][0][:2])
 

@@ -19,7 +19,7 @@ from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.files import sha256_of
 from cloudmask.model import keras_file
-from cloudmask.train import checkpoint, journal, schedule, summary
+from cloudmask.train import checkpoint, journal, schedule
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.plan import make_plan
 from cloudmask.train.state import State, patches_to_read, rest_of_epoch
@@ -344,44 +344,7 @@ def test_a_run_can_be_repeated_from_its_configuration(tmp_path):
     assert parse(TrainConfig, words, prog="train_hvd.py") == config
 
 
-# --- Times ----------------------------------------------------------------------------------------
-
-
-def test_the_rate_is_that_of_the_slowest_rank():
-    times = []
-    for rank in range(2):
-        steps = journal.StepTimes()
-        for number in range(25):
-            slow = 9.0 if number < summary.WARMUP_STEPS else 0.1 + 0.1 * rank
-            steps.add(0, 4 - rank, (slow, 0.01, slow / 2, 0.02 * rank))
-        times.append(steps.array())
-    found = summary.summarise(times)
-    assert (found["warmup_steps"], found["steps"]) == (summary.WARMUP_STEPS, 20)
-    assert found["patches_per_second"]["overall"] == pytest.approx(7 / 0.2)
-    assert found["patches_per_second"]["median"] == pytest.approx(7 / 0.2)
-    step = found["per_step"]["step_seconds"]
-    assert (step["slowest_rank"], step["mean_rank"]) == pytest.approx((0.2, 0.15))
-    waits = found["per_step"]["exposed_communication_seconds"]
-    assert (waits["slowest_rank"], waits["mean_rank"]) == pytest.approx((0.02, 0.01))
-
-
-def test_a_run_of_a_few_steps_or_none_has_times_too():
-    one = journal.StepTimes()
-    assert summary.summarise([one.array()])["patches_per_second"] is None
-    one.add(0, 4, (2.0, 0, 0, 0))
-    assert summary.summarise([one.array()])["patches_per_second"]["overall"] == 2
-
-
-def test_each_epoch_leaves_a_line_of_its_own_steps(tmp_path):
-    steps = journal.StepTimes()
-    for number, seconds in ((0, 0.1), (0, 0.2), (1, 0.3)):
-        steps.add(number, 4, (seconds, 0, 0, 0))
-    for number in (0, 1):
-        steps.append_to(tmp_path / "rank.jsonl", number, device="CPU")
-    lines = [json.loads(line) for line in (tmp_path / "rank.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2]
-    assert [line["step_seconds"] for line in lines] == [[0.1, 0.2], [0.3]]
-    assert lines[0]["patches"] == [4, 4]
+# --- What people read ------------------------------------------------------------------------------
 
 
 def test_people_read_one_line_per_epoch():

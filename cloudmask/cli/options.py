@@ -245,6 +245,9 @@ class TrainConfig:
     """seed of weights, order and augmentation"""
     threads: int | None = None
     """threads per rank (default: the cores the rank may use, and its share of a CPU quota)"""
+    timing_every: int | None = None
+    """steps from one whose computing and communication is clocked to the next (default: 1 on CPUs;
+    10 on GPUs, which a clock holds up)"""
     xla: bool = False
     """compile the forward and backward pass; no gradient travels before all are there"""
     horovod: bool = True

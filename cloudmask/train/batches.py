@@ -1,120 +1,61 @@
-"""Patches of one rank, read ahead of the network by a thread, and augmented on the way.
+"""Patches of one rank as tensors of its device, read ahead of the network by threads.
 
-A patch stays int16 as on disk until the device decodes it; gain and offset of the augmentation are
-folded into the decoding, so they cost nothing. Augmentation of a patch depends on (seed, epoch,
-patch) alone: it is the same at every number of ranks and after a resumption.
+A patch stays int16 as on disk until the device decodes it. The threads read, augment and hand the
+device what it needs, through all epochs and without a stop between them.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
+import itertools
+import math
 import time
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+import tensorflow as tf
 
 from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
-from cloudmask.train.plan import Plan
+from cloudmask.train import gpus
+from cloudmask.train.augmentation import Augmentation
 from cloudmask.train.schedule import PAD
+
+ALIGNMENT = 64
+"""bytes: arrays that start at a multiple of it become tensors without being copied"""
+MOST_WORKERS = 4
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Tensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+Rows = Iterable[tuple[int, np.ndarray]]
+"""an epoch, and (B,) patch indices or PAD of one of its steps"""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One rank's part of a batch: physical = image * scale + offset, except where it is FILL.
+    """One rank's part of a batch: physical = image * scale + offset, except where it is FILL."""
 
-    Image and label are tensors if they come from the device's memory (device_cache.py).
-    """
-
-    image: np.ndarray
+    image: tf.Tensor
     """(B, S, S, C) int16"""
-    scale: np.ndarray
+    scale: tf.Tensor
     """(B, C) float32"""
-    offset: np.ndarray
+    offset: tf.Tensor
     """(B, C) float32"""
-    label: np.ndarray
+    label: tf.Tensor
     """(B, S, S) uint8, 255 = unknown, everywhere so where the plan has no patch"""
     num_patches: int
     wait_seconds: float
     """how long the network stood still for it"""
 
 
-@dataclass(frozen=True)
-class Change:
-    """What augmentation makes of one patch: quarter turns, then a flip, and another decoding."""
-
-    turns: int
-    flip: bool
-    gain: np.ndarray
-    shift: np.ndarray
-    """(C,) float32; shift in physical units"""
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Flips, quarter turns, and x -> mean + g (x - mean) + o std: other sensors and calibrations.
-
-    For each channel g = (1 + s)(1 + c) and o = t + d, with c and d drawn for the channel, uniform
-    in +- gain, and s and t drawn once for the patch, uniform in +- shared. `mean` and `std` are
-    (C,), of the training pixels.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    gain: float
-    shared: float
-    seed: int
-
-    def change(self, patch: int, epoch: int) -> Change:
-        """What is drawn for a patch in an epoch: the same wherever it is read."""
-        random = np.random.default_rng([self.seed, epoch, 2, patch])
-        turns, flip = int(random.integers(4)), bool(random.integers(2))
-        both = self.shared * random.uniform(-1, 1, 2)
-        each = self.gain * random.uniform(-1, 1, (2, len(self.mean)))
-        gain = ((1 + both[0]) * (1 + each[0])).astype(np.float32)
-        shift = self.std * (both[1] + each[1]).astype(np.float32)
-        return Change(turns, flip, gain, shift)
-
-    def decoding(
-        self, change: Change, scale: np.ndarray, offset: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(C,) scale and offset of a patch -> the same, changed."""
-        return scale * change.gain, change.gain * (offset - self.mean) + self.mean + change.shift
-
-    def apply(
-        self,
-        patch: int,
-        epoch: int,
-        image: np.ndarray,
-        scale: np.ndarray,
-        offset: np.ndarray,
-        label: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(S, S, C), (C,), (C,), (S, S) of one patch -> the same, changed."""
-        change = self.change(patch, epoch)
-        image, label = np.rot90(image, change.turns), np.rot90(label, change.turns)
-        if change.flip:
-            image, label = image[:, ::-1], label[:, ::-1]
-        return image, *self.decoding(change, scale, offset), label
-
-
-def augmentation(plan: Plan) -> Augmentation | None:
-    """What the options ask for; None with --no-augment."""
-    config, info = plan.config, plan.info
-    if not config.augment:
-        return None
-    mean, std = (np.asarray(values, np.float32) for values in (info.mean, info.std))
-    return Augmentation(mean, std, config.augment_gain, config.augment_shared, config.seed)
-
-
 class Batches(Protocol):
-    """Where the batches of one rank come from."""
+    """Where the batches of one rank come from; asked by several threads at once."""
 
-    def batch(self, row: np.ndarray, *, epoch: int) -> tuple[Any, ...]:
+    def batch(self, row: np.ndarray, *, epoch: int) -> Tensors:
         """(B,) patch indices or PAD -> image, scale, offset, label of an Input."""
 
 
@@ -125,84 +66,101 @@ class Source:
         self, reader: PatchReader, *, cache: bool = False, augmentation: Augmentation | None = None
     ) -> None:
         self._reader = reader
-        self._cache: dict[int, tuple[np.ndarray, ...]] | None = {} if cache else None
+        self._cache: dict[int, Arrays] | None = {} if cache else None
         self._augmentation = augmentation
 
-    def batch(self, row: np.ndarray, *, epoch: int) -> tuple[np.ndarray, ...]:
+    def batch(self, row: np.ndarray, *, epoch: int) -> Tensors:
         """(B,) patch indices or PAD -> image, scale, offset, label of an Input."""
+        return to_device(*self.arrays(row, epoch=epoch))
+
+    def arrays(self, row: np.ndarray, *, epoch: int) -> Arrays:
+        """The same in the host's memory."""
+        size, channels = self._reader.patchset.patch_size, len(self._reader.patchset.channels)
+        image = aligned((len(row), size, size, channels), np.int16)
+        label = aligned((len(row), size, size), np.uint8)
+        scale, offset = (aligned((len(row), channels), np.float32) for _ in range(2))
         patches = [int(patch) for patch in row if patch != PAD]
-        found = self._read(patches)
-        if self._augmentation is None and len(patches) == len(row):
-            return found
-        image, scale, offset, label = (
-            np.empty((len(row), *array.shape[1:]), array.dtype) for array in found
-        )
-        for place, patch in enumerate(patches):
-            parts = tuple(array[place] for array in found)
+        for place, (patch, stored) in enumerate(zip(patches, self._read(patches), strict=True)):
             if self._augmentation is not None:
-                parts = self._augmentation.apply(patch, epoch, *parts)
-            image[place], scale[place], offset[place], label[place] = parts
+                stored = self._augmentation.apply(patch, epoch, *stored)
+            pixels, scale[place], offset[place], label[place] = stored
+            _as_pixels(image[place])[...] = _as_pixels(pixels)
         free = slice(len(patches), None)
         image[free], scale[free], offset[free], label[free] = FILL, 1, 0, UNKNOWN
         return image, scale, offset, label
 
-    def _read(self, patches: list[int]) -> tuple[np.ndarray, ...]:
-        if self._cache is None:
-            batch = self._reader.read(patches)
-            return batch.image, batch.scale, batch.offset, batch.label
-        missing = [patch for patch in patches if patch not in self._cache]
+    def _read(self, patches: list[int]) -> list[Arrays]:
+        """Image, scale, offset and label of each patch as it is stored."""
+        cache = self._cache
+        missing = [p for p in patches if p not in cache] if cache is not None else patches
+        found = self._reader.read(missing)
+        new = list(zip(found.image, found.scale, found.offset, found.label, strict=True))
+        if cache is None:
+            return new
         if missing:
-            batch = self._reader.read(missing)
-            for place, patch in enumerate(missing):
-                arrays = (batch.image, batch.scale, batch.offset, batch.label)
-                self._cache[patch] = tuple(array[place].copy() for array in arrays)
-        found = [self._cache[patch] for patch in patches]
-        if not found:
-            batch = self._reader.read([])
-            return batch.image, batch.scale, batch.offset, batch.label
-        return tuple(np.stack(arrays) for arrays in zip(*found, strict=True))
+            # A copy, so that each patch's memory is its own.
+            cache.update(
+                (patch, tuple(part.copy() for part in parts))
+                for patch, parts in zip(missing, new, strict=True)
+            )
+        return [cache[patch] for patch in patches]
+
+
+def aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    """An array, not filled, that a tensor can share."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def _as_pixels(image: np.ndarray) -> np.ndarray:
+    """(H, W, C) -> (H, W): turned and flipped by whole pixels, which is twice as fast."""
+    return image.view(f"V{image.itemsize * image.shape[-1]}")[..., 0]
+
+
+def to_device(*arrays: np.ndarray) -> Tensors:
+    """Arrays of `aligned` memory, which must not change any more, as tensors of the device.
+
+    The CPU shares their memory; a copy of each batch costs more than all its augmentation.
+    """
+    tensors = [tf.experimental.dlpack.from_dlpack(array.__dlpack__()) for array in arrays]
+    if gpus.in_use():
+        with tf.device("GPU:0"):
+            tensors = [tf.identity(tensor) for tensor in tensors]
+    image, scale, offset, label = tensors
+    return image, scale, offset, label
+
+
+def num_workers(device: str, cores: int) -> int:
+    """Threads that read ahead: a CPU computes on the cores that they would take."""
+    return 1 if device == "CPU" else min(MOST_WORKERS, cores)
 
 
 def read_ahead(
-    source: Batches, plan: np.ndarray, *, epoch: int, depth: int = 2
+    source: Batches, rows: Rows, *, workers: int = 1, depth: int = 2
 ) -> Generator[Input, None, None]:
-    """The rows of a (steps, batch) plan as Inputs, up to `depth` of them read in advance.
+    """The rows as Inputs, in their order, up to `depth` of them ready in advance.
 
-    An error of the reading thread is raised where its batch would have come.
+    An error of a reading thread is raised where its batch would have come.
     """
-    ready: queue.Queue = queue.Queue(maxsize=depth)
-    stop = threading.Event()
+    upcoming = iter(rows)
+    ready: deque[tuple[Future[Tensors], int]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="read-ahead")
 
-    def put(item: object) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+    def ask(count: int) -> None:
+        for epoch, row in itertools.islice(upcoming, count):
+            future = pool.submit(source.batch, row, epoch=epoch)
+            ready.append((future, int((row != PAD).sum())))
 
-    def work() -> None:
-        try:
-            for row in plan:
-                arrays = source.batch(row, epoch=epoch)
-                if not put((arrays, int((row != PAD).sum()))):
-                    return
-        except Exception as error:  # handed to the thread that can raise it
-            put(error)
-
-    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
-    thread.start()
     try:
-        for _ in range(len(plan)):
+        ask(depth + workers)
+        while ready:
+            future, num_patches = ready.popleft()
             began = time.perf_counter()
-            item = ready.get()
+            tensors = future.result()
             waited = time.perf_counter() - began
-            if isinstance(item, Exception):
-                raise item
-            arrays, num_patches = item
-            image, scale, offset, label = arrays
-            yield Input(image, scale, offset, label, num_patches, waited)
+            ask(1)
+            yield Input(*tensors, num_patches, waited)
     finally:
-        stop.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)

@@ -20,7 +20,7 @@ from cloudmask.data.patchset.open import verify_files
 from cloudmask.files import sha256_of
 from cloudmask.model import keras_file, precision
 from cloudmask.record import say
-from cloudmask.train import checkpoint, device_cache, emulate, staging
+from cloudmask.train import checkpoint, device_cache, dropout, emulate, staging
 from cloudmask.train.elastic import Elastic
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.plan import Plan, make_plan
@@ -63,6 +63,15 @@ class Run:
         """
         while self.state.end(self.config) is None or self.state.step_in_epoch:
             yield rest_of_epoch(self.plan, self.ranks.rank, self.state)
+
+    @property
+    def lag(self) -> int:
+        """How many steps late a result is read: a CPU has taken a step when it is launched."""
+        return 0 if self.ranks.device == "CPU" else 1
+
+    def pauses_after(self, step: int) -> bool:
+        """Whether something is done before the next step that needs the weights of this one."""
+        return self.plan.saves_after(step) or self.elastic.commits_after(step)
 
     def elapsed_seconds(self) -> float:
         """Since the run's first part was started."""
@@ -156,6 +165,7 @@ def begin(
     state = ranks.on_all(take_over, name="restore")
     variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
     ranks.broadcast_variables(variables)
+    dropout.apart(model, ranks.rank)
     state = ranks.broadcast(state, name="state")
     elastic.begin(plan, ranks, variables, state)
     ended = state.end(config) is not None

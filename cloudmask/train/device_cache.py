@@ -15,7 +15,8 @@ from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train import gpus
-from cloudmask.train.batches import Augmentation, Batches, Source, augmentation
+from cloudmask.train.augmentation import Augmentation, augmentation
+from cloudmask.train.batches import Batches, Source, Tensors
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.schedule import PAD
@@ -64,15 +65,13 @@ class DeviceSource:
         self._images[count:].assign(_as_words(np.full((*pixels, self._channels), FILL, "<i2")))
         self._labels[count:].assign(_as_words(np.full(pixels, UNKNOWN, np.uint8)))
 
-    def batch(
-        self, row: np.ndarray, *, epoch: int
-    ) -> tuple[tf.Tensor, np.ndarray, np.ndarray, tf.Tensor]:
+    def batch(self, row: np.ndarray, *, epoch: int) -> Tensors:
         """(B,) patch indices or PAD -> image, scale, offset, label of an Input."""
         slots = self._slots(row)
         scale, offset = self._scale[slots], self._offset[slots]
         if self._augmentation is None:
             image, label = self._take(tf.constant(slots))
-            return image, scale, offset, label
+            return image, tf.constant(scale), tf.constant(offset), label
         symmetry = np.zeros(len(row), np.int64)
         for place, patch in enumerate(row.tolist()):
             if patch != PAD:
@@ -82,7 +81,7 @@ class DeviceSource:
                     change, scale[place], offset[place]
                 )
         image, label = self._take_turned(tf.constant(slots), tf.constant(symmetry))
-        return image, scale, offset, label
+        return image, tf.constant(scale), tf.constant(offset), label
 
     def _slots(self, row: np.ndarray) -> np.ndarray:
         """(B,) patch indices or PAD -> where they lie on the device."""

@@ -1,10 +1,11 @@
 """An emulated device: a wait instead of the computation of a step, and everything else for real.
 
-So many ranks can be run on few cores, and what surrounds the device can be seen at 16 or 32 of
-them: reading, augmentation, Horovod's allreduce of gradients of the true sizes, the sums of losses
-and counts, checkpoints, logs. A wait stands for all that the device does in a step, forward and
-backward pass and the optimizer's update. After it every gradient is there at once, so nothing of
-the allreduce hides behind the backward pass: the hard case.
+Like a GPU it works by itself while the host goes on. So many ranks can be run on few cores, and
+what surrounds the device can be seen at 16 or 32 of them: reading, augmentation, Horovod's
+allreduce of gradients of the true sizes, the sums of losses and counts, checkpoints, logs. A wait
+stands for all that the device does in a step, forward and backward pass and the optimizer's update.
+After it every gradient is there at once, so nothing of the allreduce hides behind the backward
+pass: the hard case.
 
 Nothing is learned, and nothing is made up: losses are sums over no pixel, weights stay as they
 were drawn, and of the metrics only those that follow from the labels alone are given.
@@ -16,6 +17,7 @@ import dataclasses
 import itertools
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,15 +120,23 @@ def make_train_step(model: keras.Model, ranks: Ranks, emulated: Device, *, first
         return tf.concat([total, exposed[None]], axis=0)
 
     numbers = itertools.count(first_step)
+    device = ThreadPoolExecutor(1, thread_name_prefix="emulated")
 
-    def step(
-        batch: Input, learning_rate: float, stop: bool = False, hosts_changed: bool = False
-    ) -> StepResult:
+    def work(stop: bool, hosts_changed: bool) -> StepResult:
         waited = _wait(emulated.training(next(numbers)))
         loss, count, stops, changes, exposed = (
             communicate(as_flags(stop, hosts_changed), mine).numpy().tolist()
         )
         return StepResult(loss, count, stops, changes, waited, exposed)
+
+    def step(
+        batch: Input,
+        learning_rate: float,
+        stop: bool = False,
+        hosts_changed: bool = False,
+        clocked: bool = True,
+    ) -> Future[StepResult]:
+        return device.submit(work, stop, hosts_changed)
 
     return step
 
@@ -143,7 +153,8 @@ def make_validate(plan: Plan, ranks: Ranks, emulated: Device, watch: Watch) -> V
     def step(image, scale, offset, label):
         _wait(emulated.validation(next(numbers)))
         counts = np.zeros((classes, classes), np.int64)
-        counts[:, 0] = np.bincount(label[label != UNKNOWN], minlength=classes)
+        known = label.numpy()
+        counts[:, 0] = np.bincount(known[known != UNKNOWN], minlength=classes)
         return tf.zeros(2, tf.float64), tf.constant(counts)
 
     measure = validation_by(step, plan, ranks, watch)

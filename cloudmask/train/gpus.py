@@ -46,6 +46,11 @@ def use(gpu: tf.config.PhysicalDevice) -> str:
     return str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
 
 
+def in_use() -> bool:
+    """Whether this process computes on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def free_bytes() -> int | None:
     """Memory that is free on this rank's GPU; None where nvidia-smi cannot say."""
     (gpu,) = tf.config.get_visible_devices("GPU")

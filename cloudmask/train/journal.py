@@ -6,60 +6,30 @@ Off the root all are silent but the times, which each rank writes to a file of i
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from cloudmask.cli.options import TrainConfig
 from cloudmask.record import EventLog
 from cloudmask.text import plural
-from cloudmask.train.batches import Input
 from cloudmask.train.folder import RunFolder
+from cloudmask.train.pipeline import Taken
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.state import Rest, State
-from cloudmask.train.step import StepResult
-
-COLUMNS = ("step_seconds", "data_wait_seconds", "compute_seconds", "exposed_communication_seconds")
-
-
-class StepTimes:
-    """Seconds of each step on this rank."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[float, ...]] = []
-        """epoch, patches, and the COLUMNS"""
-
-    def add(self, epoch: int, patches: int, row: tuple[float, float, float, float]) -> None:
-        self._rows.append((epoch, patches, *row))
-
-    def array(self) -> np.ndarray:
-        """(steps, 1 + len(COLUMNS)) float64: patches, then the columns."""
-        return np.array(self._rows, np.float64).reshape(-1, 2 + len(COLUMNS))[:, 1:]
-
-    def append_to(self, path: Path, epoch: int, *, device: str) -> None:
-        """One JSON line with an epoch's steps, and on which device they ran."""
-        rows = [row for row in self._rows if row[0] == epoch]
-        record: dict[str, object] = {"epoch": epoch + 1, "device": device}
-        record["patches"] = [row[1] for row in rows]
-        for column, name in enumerate(COLUMNS, start=2):
-            record[name] = [round(row[column], 6) for row in rows]
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+from cloudmask.train.timing import StepTimes
 
 
 class Journal:
     """To be closed at the end."""
 
     def __init__(self, config: TrainConfig, ranks: Ranks, folder: RunFolder) -> None:
-        self.times = StepTimes()
-        self._config, self._ranks, self._folder = config, ranks, folder
+        self.times = StepTimes(folder.rank_file(ranks.rank), device=ranks.device)
+        self._config, self._ranks = config, ranks
         self._clock = time.perf_counter()
         self._events = EventLog(folder.events) if ranks.is_root else None
         curves = folder.tensorboard / "emulated" if config.emulate else folder.tensorboard
@@ -88,17 +58,17 @@ class Journal:
         ) as self._bar:
             self._clock = time.perf_counter()
             yield
-        path = self._folder.rank_file(self._ranks.rank)
-        self.times.append_to(path, rest.epoch, device=self._ranks.device)
+        self.times.write()
 
     def lap(self) -> float:
         """Seconds since the last lap, or since the epoch's steps began."""
         before, self._clock = self._clock, time.perf_counter()
         return self._clock - before
 
-    def step(self, state: State, batch: Input, result: StepResult, seconds: float) -> None:
+    def step(self, state: State, taken: Taken, seconds: float) -> None:
+        batch, result = taken.batch, taken.result
         row = (seconds, batch.wait_seconds, result.compute_seconds, result.exposed_seconds)
-        self.times.add(state.epoch, batch.num_patches, row)
+        self.times.add(state.epoch, batch.num_patches, taken.patches, row)
         self.event("step", step=state.step, loss=state.last_loss, seconds=seconds)
         self._bar.set_postfix_str(loss_text(state.last_loss), refresh=False)
         self._bar.update()

@@ -16,13 +16,23 @@ from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.files import write_json
 from cloudmask.model import keras_file
-from cloudmask.train import batches, begin, checkpoint, device_cache, emulate, ranks, summary
+from cloudmask.train import (
+    batches,
+    begin,
+    checkpoint,
+    device_cache,
+    emulate,
+    pipeline,
+    ranks,
+    summary,
+)
 from cloudmask.train.begin import Network, Run
 from cloudmask.train.elastic import Elastic
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.journal import Journal
 from cloudmask.train.plan import Plan
 from cloudmask.train.stall import Watch
+from cloudmask.train.state import rows_to_come
 from cloudmask.train.step import Step, make_train_step
 from cloudmask.train.stop import StopRequest
 from cloudmask.train.validation import Validate, make_validation
@@ -111,25 +121,30 @@ def _train(run: Run, functions: Functions) -> dict[str, Any]:
     with (
         contextlib.closing(Journal(run.config, run.ranks, run.folder)) as journal,
         PatchReader(run.plan.patchset, "train") as reader,
+        contextlib.closing(_ahead(run, _source(run, reader, journal), functions)) as ahead,
     ):
-        source = _source(run, reader, journal)
         for rest in run.epochs_left():
-            ahead = functions.read_ahead(source, rest.rows, epoch=rest.epoch)
-            steps = zip(ahead, rest.patches, rest.learning_rates, strict=False)
-            with contextlib.closing(ahead), journal.steps(rest, state):
-                for batch, patches, learning_rate in steps:
-                    run.watch.at("step", state.step + 1)
-                    result = step(batch, learning_rate, bool(run.stop), run.elastic.hosts_changed)
-                    seconds = journal.lap()
-                    state.add_step(result.loss_sum, result.loss_count, patches, seconds)
+            with journal.steps(rest, state):
+                for taken in pipeline.take(run, step, ahead, rest):
+                    result, seconds = taken.result, journal.lap()
+                    state.add_step(result.loss_sum, result.loss_count, taken.patches, seconds)
                     run.check_finite(result)
-                    journal.step(state, batch, result, seconds)
+                    journal.step(state, taken, seconds)
                     if run.obey(result, rest):
                         journal.lap()  # which is no part of the next step
             run.end_epoch(rest, validate)
             journal.epoch(state)
             run.elastic.commit(state)
         return _finish(run, journal)
+
+
+def _ahead(
+    run: Run, source: batches.Batches, functions: Functions
+) -> Generator[batches.Input, None, None]:
+    """All batches of this rank to the end of the run, one for each step."""
+    rows = rows_to_come(run.plan, run.ranks.rank, run.state)
+    workers = batches.num_workers(run.ranks.device, len(run.ranks.cores))
+    return functions.read_ahead(source, rows, workers=workers)
 
 
 def _source(run: Run, reader: PatchReader, journal: Journal) -> batches.Batches:
@@ -150,7 +165,7 @@ def _finish(run: Run, journal: Journal) -> dict[str, Any]:
     """The model and the summary, by rank 0, of what all ranks have seen."""
     if run.config.emulate is None:
         run.ranks.on_all(lambda: _save_model(run), name="save")
-    times = run.ranks.gather(journal.times.array(), name="times")
+    times = journal.times.over_all(run.ranks)
     placement = run.ranks.gather(_placement(run.ranks), name="placement")
     seconds = run.elastic.seconds
     seconds["total"] = time.time() - run.elastic.started

@@ -18,6 +18,9 @@ from cloudmask.model import keras_file, precision
 from cloudmask.train import schedule
 from cloudmask.train.ranks import Ranks
 
+GPU_TIMING_EVERY = 10
+"""a clock makes a GPU wait for its host"""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -33,6 +36,8 @@ class Plan:
     class_weights: tuple[float, ...]
     precision: str
     num_ranks: int
+    timing_every: int
+    """steps from one that is clocked to the next"""
     config: TrainConfig
 
     def learning_rate(self, step: int) -> float:
@@ -192,6 +197,7 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
         class_weights=_class_weights(config, len(patchset.classes)),
         precision=precision.best(ranks.device) if config.precision == "auto" else config.precision,
         num_ranks=ranks.size,
+        timing_every=config.timing_every or (1 if ranks.device == "CPU" else GPU_TIMING_EVERY),
         config=config,
     )
 
@@ -199,7 +205,7 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
 def _check_numbers(config: TrainConfig) -> None:
     positive = ("epochs", "batch_size", "global_batch", "max_steps", "validate_every", "keep")
     for least, names in (
-        (1, (*positive, "commit_steps")),
+        (1, (*positive, "commit_steps", "timing_every")),
         (0, ("warmup_epochs", "checkpoint_steps", "patience")),
     ):
         for name in names:
@@ -213,8 +219,8 @@ def _check_numbers(config: TrainConfig) -> None:
 
 
 def _check_emulation(config: TrainConfig, seconds: float) -> None:
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"--emulate {seconds:g} must be above zero and finite")
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"--emulate {seconds:g} must be zero or more, and finite")
     if not 0 <= config.emulate_spread < 1:
         raise ValueError(f"--emulate-spread {config.emulate_spread:g} must be from 0 to below 1")
     if config.patience or config.target_accuracy is not None or config.stop_at_target:

@@ -70,6 +70,11 @@ class Ranks:
     def sum_array(self, values: np.ndarray, *, name: str) -> np.ndarray:
         return self.sum(tf.convert_to_tensor(values), name=name).numpy()
 
+    def max_array(self, values: np.ndarray, *, name: str) -> np.ndarray:
+        """Element by element, the largest of any rank."""
+        hvd = _horovod()
+        return hvd.allreduce(tf.convert_to_tensor(values), op=hvd.Max, name=name).numpy()
+
     def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
         """Every rank takes the values of rank 0."""
         _horovod().broadcast_variables(list(variables), root_rank=0)
@@ -117,6 +122,9 @@ class OneRank(Ranks):
 
     def sum(self, tensor: tf.Tensor, *, name: str) -> tf.Tensor:
         return tf.identity(tensor)
+
+    def max_array(self, values: np.ndarray, *, name: str) -> np.ndarray:
+        return values
 
     def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
         pass

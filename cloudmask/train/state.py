@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -173,6 +175,24 @@ def rest_of_epoch(plan: Plan, rank: int, state: State) -> Rest:
         patches_before=plan.num_patches - num_left + sum(patches[:done]),
         last=last,
     )
+
+
+def rows_to_come(plan: Plan, rank: int, state: State) -> Iterator[tuple[int, np.ndarray]]:
+    """For each step of a rank, from where a run stands to its end: the epoch, and (batch,) patches.
+
+    The run may end before, at its target for one.
+    """
+    rest = rest_of_epoch(plan, rank, state)
+
+    def rows() -> Iterator[tuple[int, np.ndarray]]:
+        for row in rest.rows:
+            yield rest.epoch, row
+        for epoch in range(rest.epoch + 1, plan.config.epochs):
+            for row in plan.rows(rank, epoch):
+                yield epoch, row
+
+    steps = None if plan.config.max_steps is None else plan.config.max_steps - state.step
+    return itertools.islice(rows(), steps)
 
 
 def patches_to_read(plan: Plan, rank: int, state: State) -> np.ndarray:

@@ -2,12 +2,15 @@
 
 The clock is read inside the graph: at the start, when this rank's own gradients are all there, and
 when the sums over ranks have come. The time between the last two is communication that computing
-did not hide, waiting for slower ranks included.
+did not hide, waiting for slower ranks included. A GPU runs ahead of its host, which the clocks must
+wait for, so there only some steps have them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import keras
@@ -16,6 +19,7 @@ import tensorflow as tf
 from cloudmask.data.patchset.encoding import FILL
 from cloudmask.model.decode import decode
 from cloudmask.model.losses import cross_entropy
+from cloudmask.train import gpus
 from cloudmask.train.batches import Input
 from cloudmask.train.ranks import Ranks
 
@@ -32,12 +36,14 @@ class StepResult(NamedTuple):
     hosts_changed: float
     """ranks that know of hosts that came or shall go"""
     compute_seconds: float
+    """NaN in a step without clocks"""
     exposed_seconds: float
-    """of communication that this rank's computing did not hide"""
+    """of communication that this rank's computing did not hide; NaN in a step without clocks"""
 
 
-Step = Callable[[Input, float, bool, bool], StepResult]
-"""(batch, learning rate, asked to stop, hosts changed): one step of all ranks; collective"""
+Step = Callable[[Input, float, bool, bool, bool], Future[StepResult]]
+"""(batch, learning rate, asked to stop, hosts changed, with clocks): one step of all ranks, whose
+result is there when the device has taken it; collective"""
 
 
 class _TimedTape(tf.GradientTape):
@@ -55,6 +61,10 @@ def _clock(after: Sequence[tf.Tensor]) -> tf.Tensor:
         seen = [tf.identity(tf.reshape(tensor, [-1])[0]) for tensor in after]
         with tf.control_dependencies(seen):
             return tf.timestamp()
+
+
+def _no_time() -> tf.Tensor:
+    return tf.constant(math.nan, tf.float64)
 
 
 def make_train_step(
@@ -80,14 +90,14 @@ def make_train_step(
         loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
         return loss, count, optimizer.scale_loss(loss / pixels)
 
-    def overlapping(*patches):
+    def overlapping(image, scale, offset, label, clocked):
         """Loss, count, summed gradients, when this rank had its own."""
-        tape = _TimedTape()
+        tape = _TimedTape() if clocked else tf.GradientTape()
         with tape:
-            loss, count, objective = forward(*patches)
+            loss, count, objective = forward(image, scale, offset, label)
         reduced = ranks.tape(tape)
         gradients = reduced.gradient(objective, values)
-        return loss, count, gradients, reduced.local_seconds
+        return loss, count, gradients, reduced.local_seconds if clocked else _no_time()
 
     @tf.function(jit_compile=True)
     def compiled(*patches):
@@ -95,23 +105,23 @@ def make_train_step(
             loss, count, objective = forward(*patches)
         return loss, count, tape.gradient(objective, values)
 
-    def one_after_the_other(*patches):
+    def one_after_the_other(image, scale, offset, label, clocked):
         """The same, but nothing is summed before everything is computed."""
-        loss, count, gradients = compiled(*patches)
-        local_seconds = _clock(gradients)
+        loss, count, gradients = compiled(image, scale, offset, label)
+        local_seconds = _clock(gradients) if clocked else _no_time()
         return loss, count, ranks.sum_gradients(gradients), local_seconds
 
     compute = one_after_the_other if xla else overlapping
 
     @tf.function(reduce_retracing=True)
-    def graph(image, scale, offset, label, learning_rate, flags):
+    def graph(image, scale, offset, label, learning_rate, flags, clocked):
         began = tf.timestamp()
         with tf.control_dependencies([began]):
             image = tf.identity(image)
-        loss, count, gradients, local_seconds = compute(image, scale, offset, label)
+        loss, count, gradients, local_seconds = compute(image, scale, offset, label, clocked)
         mine = tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)])
         total = ranks.sum(tf.concat([mine, flags], axis=0), name="loss")
-        arrived = _clock(gradients)
+        arrived = _clock(gradients) if clocked else _no_time()
         share = tf.cast(pixels / tf.maximum(total[1], 1.0), tf.float32)
         optimizer.learning_rate.assign(learning_rate)
         optimizer.apply_gradients(
@@ -121,16 +131,40 @@ def make_train_step(
             seconds = tf.stack([local_seconds - began, arrived - local_seconds])
         return tf.concat([total, seconds], axis=0)
 
+    read = _reading()
+
     def step(
-        batch: Input, learning_rate: float, stop: bool = False, hosts_changed: bool = False
-    ) -> StepResult:
+        batch: Input,
+        learning_rate: float,
+        stop: bool = False,
+        hosts_changed: bool = False,
+        clocked: bool = True,
+    ) -> Future[StepResult]:
         numbers = graph(
             *(batch.image, batch.scale, batch.offset, batch.label),
-            *(tf.constant(learning_rate, tf.float32), as_flags(stop, hosts_changed)),
+            *(tf.constant(learning_rate, tf.float32), as_flags(stop, hosts_changed), clocked),
         )
-        return StepResult(*numbers.numpy().tolist())
+        return read(lambda: StepResult(*numbers.numpy().tolist()))
 
     return step
+
+
+def _reading() -> Callable[[Callable[[], StepResult]], Future[StepResult]]:
+    """How results come to the host: at once from a CPU, which has them when the graph returns.
+
+    A copy from a GPU waits for all that the GPU was given before. So it is asked for by a thread at
+    once, before the next step is launched behind it.
+    """
+    if gpus.in_use():
+        return ThreadPoolExecutor(1, thread_name_prefix="results").submit
+    return done
+
+
+def done(work: Callable[[], StepResult]) -> Future[StepResult]:
+    """The result of work that is done here and now."""
+    future: Future[StepResult] = Future()
+    future.set_result(work())
+    return future
 
 
 def as_flags(stop: bool, hosts_changed: bool) -> tf.Tensor:

@@ -13,13 +13,11 @@ import numpy as np
 
 from cloudmask.record import commit, now, settings, versions
 from cloudmask.text import plural
-from cloudmask.train.journal import COLUMNS
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.state import State
 
 VERSION = 1
-WARMUP_STEPS = 5
 
 
 def opening_lines(plan: Plan, ranks: Ranks) -> str:
@@ -45,11 +43,12 @@ def make(
     state: State,
     *,
     seconds: dict[str, float],
-    times: Sequence[np.ndarray],
+    times: dict[str, object],
     placement: Sequence[dict[str, Any]],
     size: dict[str, int],
 ) -> dict[str, Any]:
-    """Everything `scaling` and people read; `times` and `placement` have one entry per rank."""
+    """Everything `scaling` and people read; `times` are StepTimes.over_all(), and
+    `placement` has one entry per rank."""
     config = plan.config
     epoch_seconds = [record["train_seconds"] for record in state.history]
     return {
@@ -84,7 +83,7 @@ def make(
             "first_epoch": epoch_seconds[0] if epoch_seconds else None,
             "steady_epoch": statistics.median(epoch_seconds[1:]) if epoch_seconds[1:] else None,
         },
-        **summarise(times),
+        **times,
         "final": state.history[-1] if state.history else None,
         "best": state.best,
         "target": state.target,
@@ -116,43 +115,6 @@ def size(model: keras.Model) -> dict[str, int]:
     return {
         "parameters": sum(int(np.prod(value.shape)) for value in values),
         "gradient_bytes": sum(int(np.prod(v.shape)) * v.dtype.size for v in values),
-    }
-
-
-def summarise(times: Sequence[np.ndarray]) -> dict[str, object]:
-    """StepTimes.array() of every rank -> rates and times per step.
-
-    A step takes as long as its slowest rank; the rate is total patches over total time, beside
-    the median and percentiles of the single steps. The first steps, which trace the graph and fill
-    caches, are left out; of a very short run at most half.
-    """
-    every = np.stack(times)
-    warmup = min(WARMUP_STEPS, every.shape[1] // 2)
-    steady = every[:, warmup:]
-    if steady.shape[1] == 0:
-        return {"warmup_steps": warmup, "steps": 0, "patches_per_second": None, "per_step": None}
-    step_seconds = steady[:, :, 1].max(axis=0)
-    patches = steady[:, :, 0].sum(axis=0)
-    rates = patches / step_seconds
-    per_step = {}
-    for column, name in enumerate(COLUMNS, start=1):
-        values = steady[:, :, column]
-        per_step[name] = {
-            "median": float(np.median(values)),
-            "mean": float(values.mean()),
-            "slowest_rank": float(values.mean(axis=1).max()),
-            "mean_rank": float(values.mean(axis=1).mean()),
-        }
-    return {
-        "warmup_steps": warmup,
-        "steps": int(steady.shape[1]),
-        "patches_per_second": {
-            "overall": float(patches.sum() / step_seconds.sum()),
-            "median": float(np.median(rates)),
-            "p05": float(np.percentile(rates, 5)),
-            "p95": float(np.percentile(rates, 95)),
-        },
-        "per_step": per_step,
     }
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from cloudmask import metrics
@@ -49,16 +48,15 @@ def validation_by(
     rows = plan.validation_rows(ranks.rank)
 
     def validate() -> dict[str, Any]:
-        loss = np.zeros(2)
-        counts = np.zeros((len(classes), len(classes)), np.int64)
+        total = tf.zeros(2, tf.float64)
+        confusion = tf.zeros((len(classes), len(classes)), tf.int64)
         with PatchReader(plan.patchset, "valid") as reader:
-            for inputs in read_ahead(Source(reader), rows, epoch=0):
+            for inputs in read_ahead(Source(reader), ((0, row) for row in rows)):
                 watch.at("validation")
-                sums, confusion = step(inputs.image, inputs.scale, inputs.offset, inputs.label)
-                loss += sums.numpy()
-                counts += confusion.numpy()
-        loss = ranks.sum_array(loss, name="validation_loss")
-        counts = ranks.sum_array(counts, name="validation_counts")
+                sums, counts = step(inputs.image, inputs.scale, inputs.offset, inputs.label)
+                total, confusion = total + sums, confusion + counts  # which no host waits for
+        loss = ranks.sum(total, name="validation_loss").numpy()
+        counts = ranks.sum(confusion, name="validation_counts").numpy()
         figures = metrics.derive(counts, classes).as_dict()
         return {"loss": float(loss[0] / loss[1]) if loss[1] else math.nan, **figures}
 

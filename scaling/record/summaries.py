@@ -135,8 +135,9 @@ def read_epochs(folder: Path) -> list[list[Epoch]]:
 
 
 def _steps(epochs: Sequence[Epoch], name: str, *, warmup: int) -> list[float]:
-    """A figure of a rank's steps after the warm-up."""
-    return [value for epoch in epochs for value in epoch.get(name, [])][warmup:]
+    """A figure of a rank's steps after the warm-up, of those that were clocked."""
+    steps = [value for epoch in epochs for value in epoch.get(name, [])][warmup:]
+    return [value for value in steps if value is not None]
 
 
 def rank_times(ranks: Sequence[Sequence[Epoch]], *, warmup: int) -> dict[str, list[float]] | None:
@@ -197,7 +198,11 @@ def step_times(
 
 def first_epoch_patches(summary: dict[str, Any], ranks: Sequence[Sequence[Epoch]]) -> int | None:
     """Patches of all ranks in the first epoch, which may have been cut short."""
-    counts = [sum(epochs[0].get("patches", [])) for epochs in ranks if epochs]
+    counts = [
+        sum(sum(epoch.get("patches", [])) for epoch in epochs if epoch["epoch"] == 1)
+        for epochs in ranks
+        if epochs
+    ]
     if len(counts) == summary["ranks"]:
         return sum(counts)
     training, batch = summary.get("training_patches"), summary.get("global_batch")
