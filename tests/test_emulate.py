@@ -152,8 +152,8 @@ def test_validation_reads_every_label_and_tells_nothing_of_predictions(config, p
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"emulate": 0.0}, "--emulate 0 must be above zero"),
-        ({"emulate": math.inf}, "--emulate inf must be above zero and finite"),
+        ({"emulate": -1.0}, "--emulate -1 must be zero or more"),
+        ({"emulate": math.inf}, "--emulate inf must be zero or more, and finite"),
         ({"emulate_spread": 1.0}, "--emulate-spread 1 must be from 0 to below 1"),
         ({"patience": 2}, "leave out --patience, --target-accuracy and --stop-at-target"),
         ({"target_accuracy": 0.9}, "--emulate computes no loss and no accuracy"),

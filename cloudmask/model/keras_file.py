@@ -74,7 +74,7 @@ def refuse_emulated(run: Path) -> None:
         summary = json.loads((run / "summary.json").read_text())
     except (OSError, ValueError):  # no finished run, which is for the caller to tell
         return
-    if isinstance(summary, dict) and summary.get("emulated_step_seconds"):
+    if isinstance(summary, dict) and summary.get("emulated_step_seconds") is not None:
         raise ValueError(
             f"{run} ran on an emulated device: nothing was learned, so there is no model and no "
             "accuracy; train without --emulate (python -m scaling reads such runs)"

@@ -32,7 +32,8 @@ class Journal:
         self._config, self._ranks = config, ranks
         self._clock = time.perf_counter()
         self._events = EventLog(folder.events) if ranks.is_root else None
-        curves = folder.tensorboard / "emulated" if config.emulate else folder.tensorboard
+        emulated = config.emulate is not None
+        curves = folder.tensorboard / "emulated" if emulated else folder.tensorboard
         drawn = config.tensorboard and ranks.is_root
         self._curves = tf.summary.create_file_writer(str(curves)) if drawn else None
 
@@ -82,7 +83,7 @@ class Journal:
                 for name, value in scalars(record).items():
                     tf.summary.scalar(name, value, step=record["epoch"])
             self._curves.flush()
-        device = f"device {self._ranks.device}" if self._config.emulate else None
+        device = f"device {self._ranks.device}" if self._config.emulate is not None else None
         epochs, size = self._config.epochs, self._ranks.size
         self._ranks.say(epoch_line(record, epochs=epochs, num_ranks=size, emulated=device))
 

@@ -67,7 +67,7 @@ def make(
         "horovod": config.horovod,
         "device": ranks.device,
         "emulated_step_seconds": config.emulate,
-        "emulated_spread": config.emulate_spread if config.emulate else None,
+        "emulated_spread": config.emulate_spread if config.emulate is not None else None,
         "threads_per_rank": ranks.threads,
         "placement": list(placement),
         "seed": config.seed,
@@ -135,7 +135,7 @@ def closing_lines(summary: dict[str, Any], out: Path) -> str:
             f"accuracy {best['accuracy']:.4f} (majority {best['majority']:.4f})"
         )
     model = f"model: {out / 'model.keras'}"
-    if summary.get("emulated_step_seconds"):
+    if summary.get("emulated_step_seconds") is not None:
         model = f"device {summary['device']}: nothing was learned, so there is no model"
     lines.append(f"{model}; figures: {out / 'summary.json'}")
     return "\n".join(lines)

@@ -65,7 +65,7 @@ def compare(study: Study, fit: Fit | None) -> list[Exposed]:
                         size,
                         intervals.median(waits),
                         float(fit.predict([ranks], [size])[0]),
-                        emulated=bool(rows[0].get("emulated_step_seconds")),
+                        emulated=rows[0].get("emulated_step_seconds") is not None,
                     )
                 )
     return found

@@ -188,7 +188,7 @@ def told(row: Row) -> str:
     if row["kind"] == "allreduce":
         largest = row["allreduce"][-1]
         return f"{largest['bytes'] / 2**20:.0f} MiB in {1e3 * largest['seconds']:.1f} ms"
-    emulated = f", {store.device_of(row)}" if row.get("emulated_step_seconds") else ""
+    emulated = f", {store.device_of(row)}" if row.get("emulated_step_seconds") is not None else ""
     return f"{row['patches_per_second']:.2f} patches/s, {row['wall_seconds']:.0f} s{emulated}"
 
 

@@ -138,7 +138,7 @@ def read(folder: Path, *, mixed: bool = False) -> Study:
 def device_of(row: Row) -> str:
     """'emulated device (0.5 s a step)' of a run whose device was emulated, else REAL."""
     seconds = row.get("emulated_step_seconds")
-    return f"emulated device ({seconds:g} s a step)" if seconds else REAL
+    return REAL if seconds is None else f"emulated device ({seconds:g} s a step)"
 
 
 def check_hardware(study: Study, *, mixed: bool) -> None:
