@@ -8,6 +8,7 @@ Bookkeeping is the processor time of the thread that launches the steps.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -28,26 +29,23 @@ TARGET_PATCHES_PER_SECOND, TARGET_MILLISECONDS = 2500, 0.5
 def main() -> None:
     data = bench.patch_set(16)
     allowed = sorted(os.sched_getaffinity(0))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for cores in (allowed[:1], allowed[:2]):
         for cache, batch in CELLS:
             found = [feed(data, cache, batch, cores) for _ in range(REPEATS)]
             rates = [one["patches_per_second"] for one in found]
-            bookkeeping = statistics.median(one["bookkeeping_ms"] for one in found)
+            milliseconds = statistics.median(one["bookkeeping_ms"] for one in found)
             print(
                 f"  {len(cores)} core(s), --cache {cache:6}, batch {batch:2}: "
-                f"{bench.spread(rates)} patches/s, bookkeeping {bookkeeping:.2f} ms a step"
+                f"{bench.spread(rates)} patches/s, bookkeeping {milliseconds:.2f} ms a step"
             )
             row = {"cores": len(cores), "cache": cache, "batch": batch}
-            rows.append(row | {"patches_per_second": rates, "bookkeeping_ms": bookkeeping})
-    best = statistics.median(
-        next(r for r in rows if (r["cores"], r["cache"], r["batch"]) == (1, "memory", 32))[
-            "patches_per_second"
-        ]
-    )
+            rows.append(row | {"patches_per_second": rates, "bookkeeping_ms": milliseconds})
+    one_core = [r for r in rows if (r["cores"], r["cache"], r["batch"]) == (1, "memory", 32)]
+    reached = statistics.median(one_core[0]["patches_per_second"])
     most = max(row["bookkeeping_ms"] for row in rows)
-    print(f"one core from memory: {best:.0f} (target {TARGET_PATCHES_PER_SECOND}) patches/s;")
-    print(f"bookkeeping: at most {most:.2f} (target {TARGET_MILLISECONDS}) ms a step")
+    print(f"one core from memory: {reached:.0f} patches/s (target {TARGET_PATCHES_PER_SECOND})")
+    print(f"bookkeeping: {most:.2f} ms a step at most (target {TARGET_MILLISECONDS})")
     bench.keep("feed", rows=rows, patch="256 x 256 x 9 int16, augmented", epochs=EPOCHS)
 
 
@@ -84,7 +82,7 @@ def run(words: list[str]) -> int:
     out = Path(words[words.index("--out") + 1])
     first = len(clock) // EPOCHS  # the first epoch fills the cache in memory
     began, ended = clock[first], clock[-1]
-    each = [after[1] - before[1] for before, after in zip(clock[first:], clock[first + 1 :])]
+    each = [after[1] - before[1] for before, after in itertools.pairwise(clock[first:])]
     record = {
         "patches_per_second": (ended[2] - began[2]) / (ended[0] - began[0]),
         "bookkeeping_ms": 1000 * statistics.median(each),

@@ -344,7 +344,7 @@ def test_a_run_can_be_repeated_from_its_configuration(tmp_path):
     assert parse(TrainConfig, words, prog="train_hvd.py") == config
 
 
-# --- What people read ------------------------------------------------------------------------------
+# --- What people read -----------------------------------------------------------------------------
 
 
 def test_people_read_one_line_per_epoch():
