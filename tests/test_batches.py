@@ -9,7 +9,7 @@ from cloudmask.data.patchset.encoding import FILL, decode
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.train.augmentation import Augmentation
-from cloudmask.train.batches import Source, read_ahead
+from cloudmask.train.batches import ALIGNMENT, Memory, Source, read_ahead, to_device
 from cloudmask.train.schedule import PAD, epoch_plan
 
 CHANNELS = len(tiny.CHANNELS)
@@ -253,3 +253,49 @@ def test_an_error_of_the_reading_thread_is_raised_where_its_batch_would_come(tmp
     reader.close()
     assert seen == [3, 3, 3], "the fourth batch has a patch of the second file"
     assert readers() == []
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+def test_memory_is_taken_again_once_nobody_holds_it():
+    memory = Memory()
+    one = memory.take((2, 8), np.int16)
+    other = memory.take((2, 8), np.int16)
+    assert one.ctypes.data % ALIGNMENT == other.ctypes.data % ALIGNMENT == 0
+    place = one.ctypes.data
+    assert other.ctypes.data != place
+    del one
+    assert memory.take((4, 8), np.uint8).ctypes.data == place, "as many bytes"
+
+
+def test_memory_that_a_tensor_shares_is_not_taken_again():
+    memory = Memory()
+    array = memory.take((2, 8), np.int16)
+    array[...] = 7
+    place = array.ctypes.data
+    (tensor,) = (to_device(array, array, array, array)[0],)
+    del array
+    other = memory.take((2, 8), np.int16)
+    other[...] = 1
+    assert other.ctypes.data != place
+    assert (tensor.numpy() == 7).all()
+    del tensor
+    assert memory.take((2, 8), np.int16).ctypes.data == place
+
+
+def test_reading_an_epoch_needs_the_memory_of_a_few_batches(reader, monkeypatch):
+    made = []
+    real = np.empty
+
+    def empty(size, dtype):
+        made.append(size)
+        return real(size, dtype)
+
+    monkeypatch.setattr(np, "empty", empty)
+    for _ in read_ahead(
+        Source(reader), (pair for epoch in range(9) for pair in of(epoch, plan(0)))
+    ):
+        pass
+    batches = 2 + 1 + 1 + 1  # ready, in hand, with the network, on its way
+    assert len(made) <= 4 * 2 * batches, "four arrays, as stored and as handed out"

@@ -125,3 +125,21 @@ def test_run_that_is_stopped_at_an_awkward_moment_goes_on_to_the_same_bits(
     ended = tiny.finish(tiny.start(tiny.ROOT / "tests" / "stopped.py", when, *words, ranks=ranks))
     assert ended.code == errors.STOPPED, ended.err
     check_stopped_and_resumed(tmp_path, patchset, whole, err=ended.err, ranks=ranks, step=step)
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_a_device_that_works_by_itself_stops_one_step_later_and_loses_none(tmp_path, patchset):
+    """Its next step is under way when a request is seen; all ranks take that one too."""
+    words = ("--data", patchset, *FAST, "--emulate", 0.01, "--out", tmp_path)
+    script = tiny.ROOT / "tests" / "stopped.py"
+    ended = tiny.finish(tiny.start(script, "step:3", *words, ranks=2))
+    assert ended.code == errors.STOPPED, ended.err
+    assert "stopped by a signal after step 5" in ended.err
+    assert tiny.newest_weights(tmp_path)[0] == 5
+    assert [event["step"] for event in tiny.events(tmp_path, "step")] == [1, 2, 3, 4, 5]
+    ended = tiny.train(*words, "--resume", ranks=2)
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert (found["steps_run"], found["patches_trained"]) == (24, 90)
+    assert found["steps"] == 24 - 5 - found["warmup_steps"]

@@ -22,7 +22,7 @@ from cloudmask.model import keras_file
 from cloudmask.train import checkpoint, journal, schedule
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.plan import make_plan
-from cloudmask.train.state import State, patches_to_read, rest_of_epoch
+from cloudmask.train.state import State, patches_to_read, rest_of_epoch, rows_to_come
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,7 @@ def test_what_is_left_of_an_unbroken_epoch_is_the_end_of_its_plan(patchset, shuf
     found = plan(patchset, ranks=3, batch_size=2, epochs=4, shuffle=shuffle, max_steps=max_steps)
     assert (found.steps_per_epoch, found.total_steps) == (5, max_steps or 20)
     state = State()
+    whole = [(epoch, row.tolist()) for epoch in range(4) for row in found.rows(1, epoch)]
     for step in range(found.total_steps):
         rest = rest_of_epoch(found, 1, state)
         end = min(5, found.total_steps - step + state.step_in_epoch)
@@ -164,6 +165,8 @@ def test_what_is_left_of_an_unbroken_epoch_is_the_end_of_its_plan(patchset, shuf
         ahead = range(step, step + len(rest.rows) + 1)
         assert rest.learning_rates == [found.learning_rate(other) for other in ahead]
         assert (rest.last, rest.begun_at) == (5, state.step_in_epoch)
+        to_come = [(epoch, row.tolist()) for epoch, row in rows_to_come(found, 1, state)]
+        assert to_come == whole[step : found.total_steps], "to be read through all epochs"
         assert rest.patches_up_to(5) == (30 if end == 5 else sum(found.patches_per_step()[:end]))
         state.add_step(1, 1, rest.patches[0], 1)
         if state.step_in_epoch == 5:

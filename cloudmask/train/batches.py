@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import weakref
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -68,6 +69,7 @@ class Source:
         self._reader = reader
         self._cache: dict[int, Arrays] | None = {} if cache else None
         self._augmentation = augmentation
+        self._memory = Memory()
 
     def batch(self, row: np.ndarray, *, epoch: int) -> Tensors:
         """(B,) patch indices or PAD -> image, scale, offset, label of an Input."""
@@ -75,10 +77,7 @@ class Source:
 
     def arrays(self, row: np.ndarray, *, epoch: int) -> Arrays:
         """The same in the host's memory."""
-        size, channels = self._reader.patchset.patch_size, len(self._reader.patchset.channels)
-        image = aligned((len(row), size, size, channels), np.int16)
-        label = aligned((len(row), size, size), np.uint8)
-        scale, offset = (aligned((len(row), channels), np.float32) for _ in range(2))
+        image, scale, offset, label = self._room(len(row))
         patches = [int(patch) for patch in row if patch != PAD]
         for place, (patch, stored) in enumerate(zip(patches, self._read(patches), strict=True)):
             if self._augmentation is not None:
@@ -89,12 +88,20 @@ class Source:
         image[free], scale[free], offset[free], label[free] = FILL, 1, 0, UNKNOWN
         return image, scale, offset, label
 
+    def _room(self, count: int) -> Arrays:
+        size, channels = self._reader.patchset.patch_size, len(self._reader.patchset.channels)
+        image = self._memory.take((count, size, size, channels), np.int16)
+        label = self._memory.take((count, size, size), np.uint8)
+        scale, offset = (self._memory.take((count, channels), np.float32) for _ in range(2))
+        return image, scale, offset, label
+
     def _read(self, patches: list[int]) -> list[Arrays]:
         """Image, scale, offset and label of each patch as it is stored."""
         cache = self._cache
         missing = [p for p in patches if p not in cache] if cache is not None else patches
-        found = self._reader.read(missing)
-        new = list(zip(found.image, found.scale, found.offset, found.label, strict=True))
+        stored = self._room(len(missing))
+        self._reader.read_into(missing, *stored)
+        new = list(zip(*stored, strict=True))
         if cache is None:
             return new
         if missing:
@@ -106,12 +113,27 @@ class Source:
         return [cache[patch] for patch in patches]
 
 
-def aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-    """An array, not filled, that a tensor can share."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+class Memory:
+    """Arrays that tensors can share, made from memory that earlier ones have left.
+
+    Fresh memory costs more than what is written there: the kernel clears every page of it.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[np.ndarray]] = {}
+
+    def take(self, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+        """An array, not filled; its memory is taken again when nobody holds the array any more."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        free = self._free.setdefault(size, [])
+        try:
+            memory = free.pop()
+        except IndexError:
+            memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        array = memory[start : start + size].view(dtype).reshape(shape)
+        weakref.finalize(array, free.append, memory).atexit = False
+        return array
 
 
 def _as_pixels(image: np.ndarray) -> np.ndarray:
@@ -120,7 +142,7 @@ def _as_pixels(image: np.ndarray) -> np.ndarray:
 
 
 def to_device(*arrays: np.ndarray) -> Tensors:
-    """Arrays of `aligned` memory, which must not change any more, as tensors of the device.
+    """Arrays of a `Memory`, which must not change any more, as tensors of the device.
 
     The CPU shares their memory; a copy of each batch costs more than all its augmentation.
     """

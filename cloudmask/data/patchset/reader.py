@@ -93,6 +93,19 @@ class PatchReader:
         label = np.empty((count, *self._label_shape), np.uint8)
         scale = np.empty((count, self._image_shape[2]), np.float32)
         offset = np.empty_like(scale)
+        self.read_into(indices, image, scale, offset, label)
+        return Batch(image, scale, offset, label)
+
+    def read_into(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        image: np.ndarray,
+        scale: np.ndarray,
+        offset: np.ndarray,
+        label: np.ndarray,
+    ) -> None:
+        """The same into contiguous arrays of a Batch's shapes and types."""
+        count = len(indices)
         places = [self._locate(index) for index in indices]
         # In the order of the disk, which matters wherever the page cache does not hold the files.
         for row in sorted(range(count), key=places.__getitem__):
@@ -103,7 +116,6 @@ class PatchReader:
             self._fill(number, file.descriptor, image[row], image_at)
             self._fill(number, file.descriptor, label[row], label_at)
             scale[row], offset[row] = layout.scale, layout.offset
-        return Batch(image, scale, offset, label)
 
     def _locate(self, index: int) -> tuple[int, int]:
         """Patch number -> number of the file, position in the file."""
