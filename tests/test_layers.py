@@ -18,7 +18,10 @@ C, D = "cloudmask", "cloudmask/data"
 # room: files and folders, rooms that it imports from
 ROOMS = {
     "ground": (
-        [f"{C}/{name}.py" for name in ("files", "host", "metrics", "record", "text", "version")]
+        [
+            f"{C}/{name}.py"
+            for name in ("files", "host", "launcher", "metrics", "record", "text", "version")
+        ]
         + [f"{C}/cli/{name}.py" for name in ("__init__", "commands", "errors", "flags")],
         (),
     ),

@@ -26,7 +26,8 @@ def opening_lines(plan: Plan, ranks: Ranks) -> str:
     """What is about to run, with every derived value."""
     lines = [
         f"{plural(ranks.size, 'rank')} ({ranks.controller}, "
-        f"{ranks.threads} threads each) on {ranks.device}, {plan.precision}",
+        f"{plural(ranks.threads, 'thread')} each) on {ranks.device}, {plan.precision}; "
+        f"{ranks.cores_line()}",
         f"{plan.num_patches} training and {plan.num_valid} validation patches of "
         f"{plan.patchset.patch_size} x {plan.patchset.patch_size} x {len(plan.info.channels)}; "
         f"global batch {plan.global_batch}, {plan.batch_per_rank} per rank, "
@@ -70,6 +71,8 @@ def make(
         "emulated_step_seconds": config.emulate,
         "emulated_spread": config.emulate_spread if config.emulate else None,
         "threads_per_rank": ranks.threads,
+        "allowed_cores": ranks.allowed_cores,
+        "bound_by_launcher": ranks.bound,
         "placement": list(placement),
         "seed": config.seed,
         "config": asdict(config),
