@@ -106,6 +106,12 @@ class Ranks:
         if self.is_root:
             say(text)
 
+    def on_root(self, work: Callable[[], Any], *, name: str) -> Any:
+        """Do work on rank 0 alone, for its result on every rank; its failure is one of all."""
+        return self.broadcast(
+            self.on_all(work if self.is_root else lambda: None, name=name), name=f"{name}_of_root"
+        )
+
     def on_all(self, work: Callable[[], Any], *, name: str) -> Any:
         """Do local work on every rank; if it fails on any, all raise AgreedError of the first."""
         error, result = None, None
