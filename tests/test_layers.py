@@ -22,7 +22,7 @@ ROOMS = {
             f"{C}/{name}.py"
             for name in ("files", "host", "launcher", "metrics", "record", "text", "version")
         ]
-        + [f"{C}/cli/{name}.py" for name in ("__init__", "commands", "errors", "flags")],
+        + [f"{C}/cli/{name}.py" for name in ("__init__", "absent", "commands", "errors", "flags")],
         (),
     ),
     "values": (

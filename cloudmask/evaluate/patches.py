@@ -91,7 +91,7 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         "pos_weight": POS_WEIGHT if weights else None,
         "ranks": world.size,
         "date": now(),
-        "versions": versions(),
+        "versions": versions() if world.is_root else {},
         **figures,
     }
 

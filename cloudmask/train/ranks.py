@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from cloudmask import host
-from cloudmask.cli.errors import AgreedError, describe
+from cloudmask.cli.errors import AgreedError, describe, launched_rank
 from cloudmask.data import parallel
-from cloudmask.record import say
+from cloudmask.record import commit, say
 from cloudmask.text import plural
 from cloudmask.train import gpus
 
@@ -170,6 +170,8 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
     if not found:
         for name, value in SETTINGS_CPU.items():
             os.environ.setdefault(name, value)
+    if launched_rank() == 0:
+        commit()  # by git, as a process of its own, which is best started before MPI
     world = parallel.world()
     share = parallel.take_cores(world)
     if not horovod:

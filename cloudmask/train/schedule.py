@@ -73,7 +73,7 @@ def batch_sizes(global_batch: int, num_ranks: int) -> np.ndarray:
 
 
 def check_batch(num_patches: int, num_ranks: int, *, global_batch: int) -> None:
-    """Raise ValueError when a rank's batch is larger than all the patches it has, or it has none."""
+    """Raise ValueError when a rank has no patches, or its batch is larger than all it has."""
     shard_bounds(num_patches, num_ranks, global_batch=global_batch)
     if global_batch > num_patches:
         largest, smallest = -(-global_batch // num_ranks), num_patches // num_ranks

@@ -122,7 +122,7 @@ def missing_files(folder: Path, entries: Sequence[PatchFile], watch: Watch) -> l
     for entry in entries:
         watch.at("staged copy of", entry.path)
         found += [] if is_staged(folder, entry) else [entry]
-    watch.at("staging of other ranks")
+    watch.at("staged copies of other ranks")
     return found
 
 
@@ -140,6 +140,8 @@ def copy_all(source: Path, folder: Path, entries: Sequence[PatchFile], watch: Wa
     for entry in entries:
         watch.at("staging of", entry.path)
         copy(source, folder, entry)
+    # Another name than above: what is waited for the first time may take as long as its first time.
+    watch.at("staging of other ranks")
 
 
 def copy(source: Path, folder: Path, entry: PatchFile) -> None:

@@ -59,8 +59,9 @@ def make(
         "status": "finished",
         "stopped_by": state.end(config),
         "date": now(),
-        "commit": commit(),
-        "versions": versions(),
+        # Rank 0 alone writes this down: the others start no git and read no metadata.
+        "commit": commit() if ranks.is_root else None,
+        "versions": versions() if ranks.is_root else {},
         "settings": settings(),
         "ranks": ranks.size,
         "hosts": sorted({str(place["host"]) for place in placement}),
