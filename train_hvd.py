@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cloudmask.cli import errors, flags, options
+from cloudmask.cli.absent import OF_KERAS, absent
 from cloudmask.train.stall import watching
 from cloudmask.train.stop import listening
 
@@ -26,7 +27,7 @@ def main(words: Sequence[str], functions: Functions | None = None) -> int:
     settings = flags.parse(options.TrainConfig, words, prog="train_hvd.py")
 
     with listening() as stop, watching(settings.stall_seconds) as watch:
-        with errors.loading_tensorflow():
+        with errors.loading_tensorflow(), absent(*OF_KERAS):
             from cloudmask.train import loop
 
         functions = functions or loop.Functions()

@@ -10,7 +10,7 @@ import math
 import os
 import platform
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 PROC, CGROUPS, TOPOLOGY = Path("/proc"), Path("/sys/fs/cgroup"), Path("/sys/devices/system/cpu")
@@ -37,9 +37,17 @@ def num_cores() -> int:
 
     So many workers or threads are worth starting.
     """
-    quota = cpu_quota()
+    limit = core_limit()
     allowed = len(allowed_cores())
-    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+    return allowed if limit is None else max(1, min(allowed, math.ceil(limit)))
+
+
+def core_limit(environment: Mapping[str, str] = os.environ) -> float | None:
+    """Processors' worth of time on this host for all ranks of a job: the least of the control
+    groups' quota and what Slurm has granted, which not every site enforces. None for no limit."""
+    granted = environment.get("SLURM_CPUS_ON_NODE", "")
+    limits = [cpu_quota(), int(granted) if granted.isdigit() and int(granted) else None]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def cpu_quota(proc: Path = PROC, cgroups: Path = CGROUPS) -> float | None:
@@ -90,19 +98,40 @@ def cpu_model(proc: Path = PROC) -> str:
 
 
 def physical_cores(allowed: Sequence[int]) -> list[list[int]]:
-    """The allowed processors of the kernel, those of one core together."""
+    """The allowed processors of the kernel, those of one core together, those of a socket in a row.
+
+    Kernels number the processors of a core, and of a socket, one after the other or in turns.
+    """
     cores: dict[str, list[int]] = {}
     for cpu in sorted(allowed):
         siblings = _words(TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list")
         cores.setdefault(" ".join(siblings) or str(cpu), []).append(cpu)
-    return list(cores.values())
+    return sorted(cores.values(), key=lambda core: (_socket(core[0]), core))
 
 
-def own_cores(affinities: Mapping[int, tuple[int, ...]], rank: int) -> tuple[int, ...]:
+def _socket(cpu: int) -> int:
+    number = _words(TOPOLOGY / f"cpu{cpu}/topology/physical_package_id")
+    return int(number[0]) if number else 0
+
+
+def neighbours(cpu: int) -> list[str]:
+    """The processors of its socket and of its part of memory, as the kernel writes sets of them."""
+    place = TOPOLOGY / f"cpu{cpu}"
+    files = [place / "topology/package_cpus_list", *place.glob("node*/cpulist")]
+    return [" ".join(_words(file)) for file in files]
+
+
+def own_cores(
+    affinities: Mapping[int, tuple[int, ...]],
+    rank: int,
+    *,
+    together: Callable[[Sequence[int]], list[list[int]]] = physical_cores,
+) -> tuple[int, ...]:
     """Rank -> allowed cores of every rank on a host: the cores that `rank` shall use.
 
-    Ranks that a launcher bound to cores of their own keep them. Ranks that share one set (no
-    binding) share it out; where there are more ranks than cores, several take the same core.
+    Ranks that a launcher bound to cores of their own keep them. Ranks that share one set share it
+    out evenly: in whole cores, as `together` names them, unless the ranks are more than those.
+    Where there are more ranks than processors, several take the same one.
     """
     mine = affinities[rank]
     sharing = sorted(other for other, cores in affinities.items() if cores == mine)
@@ -111,8 +140,12 @@ def own_cores(affinities: Mapping[int, tuple[int, ...]], rank: int) -> tuple[int
     position = sharing.index(rank)
     if len(sharing) > len(mine):
         return (mine[position % len(mine)],)
-    share = len(mine) // len(sharing)
-    return mine[position * share : (position + 1) * share]
+    cores = together(mine)
+    if len(sharing) > len(cores):
+        cores = [[cpu] for core in cores for cpu in core]
+    share = len(cores) // len(sharing)
+    own = cores[position * share : (position + 1) * share]
+    return tuple(sorted(cpu for core in own for cpu in core))
 
 
 def _physical_bytes() -> int:

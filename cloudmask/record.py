@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -109,6 +110,7 @@ def nvidia_smi(query: str, *words: str) -> list[list[str]]:
     return [row for row in rows if len(row) == columns] if done.returncode == 0 else []
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Of this package, which need not be installed to run, and of those installed that count."""
     found = {"cloudmask": __version__}
@@ -120,8 +122,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def commit() -> str | None:
     """The commit of the source this runs from, with '+' if it was changed.
+
+    Asked once, and first before MPI starts, which wants no processes started after it.
 
     Outside git it is CLOUDMASK_COMMIT, which an image carries, or None.
     """

@@ -12,8 +12,8 @@ from cloudmask.files import sha256_of
 from cloudmask.model import keras_file
 from cloudmask.train import begin, checkpoint
 from cloudmask.train.folder import RunFolder
-from cloudmask.train.plan import make_plan
-from cloudmask.train.schedule import PAD
+from cloudmask.train.plan import Plan, make_plan
+from cloudmask.train.schedule import PAD, epoch_plan
 from cloudmask.train.state import State, rest_of_epoch
 
 RANKS = tiny.pretended_ranks(size=2, local_size=2)
@@ -286,6 +286,25 @@ def test_another_order_goes_on_in_mid_epoch_with_the_patches_left(
     other.state = state
     other.save()
     assert other.restore() == state, "the same order again is no change"
+
+
+def test_an_uneven_batch_begun_with_equal_shards_is_not_mixed_up(
+    patchset, tmp_path, capsys, monkeypatch
+):
+    """Ranks that take 2 and 3 of a batch had 6 patches each once, and have 4 and 8 now."""
+    run = Run(patchset, tmp_path, global_batch=5)
+    order = {name: value for name, value in run.plan.order.items() if name != "equal_shards"}
+    first = [epoch_plan(12, rank=rank, epoch=0, equal_shards=True, **order)[0] for rank in (0, 1)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Plan, "order", property(lambda _: order))
+        run.step(3, step_in_epoch=1)
+    other = Run(patchset, tmp_path, global_batch=5)
+    capsys.readouterr()
+    state = other.restore()
+    assert "resuming with a change: equal_shards was None, is False" in capsys.readouterr().err
+    rests = [rest_of_epoch(other.plan, rank, state).rows for rank in (0, 1)]
+    seen = np.concatenate([*first, *(rows.ravel() for rows in rests)])
+    assert sorted(seen[seen != PAD]) == list(range(12))
 
 
 def test_a_change_of_settings_is_told(patchset, tmp_path, capsys):

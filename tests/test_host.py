@@ -116,3 +116,27 @@ def test_processors_of_one_core_go_together(tmp_path, monkeypatch):
     monkeypatch.setattr(host, "TOPOLOGY", tmp_path)
     assert host.physical_cores([0, 1, 2, 3]) == [[0, 2], [1, 3]]
     assert host.physical_cores([1, 2]) == [[1], [2]]
+
+
+def test_cores_of_a_socket_go_in_a_row(tmp_path, monkeypatch):
+    """Some kernels number the sockets in turns."""
+    for cpu in range(4):
+        place = tmp_path / f"cpu{cpu}/topology"
+        place.mkdir(parents=True)
+        (place / "physical_package_id").write_text(f"{cpu % 2}\n")
+        (place / "package_cpus_list").write_text(f"{cpu % 2},{cpu % 2 + 2}\n")
+    node = tmp_path / "cpu3/node1"
+    node.mkdir()
+    (node / "cpulist").write_text("3\n")
+    monkeypatch.setattr(host, "TOPOLOGY", tmp_path)
+    assert host.physical_cores([0, 1, 2, 3]) == [[0], [2], [1], [3]]
+    assert host.neighbours(3) == ["1,3", "3"]
+
+
+@pytest.mark.parametrize(
+    ("quota", "granted", "limit"),
+    [(None, "", None), (2.5, "", 2.5), (None, "4", 4), (2.5, "4", 2.5), (8.0, "4", 4)],
+)
+def test_slurms_grant_limits_like_a_quota(monkeypatch, quota, granted, limit):
+    monkeypatch.setattr(host, "cpu_quota", lambda: quota)
+    assert host.core_limit({"SLURM_CPUS_ON_NODE": granted}) == limit

@@ -18,8 +18,11 @@ C, D = "cloudmask", "cloudmask/data"
 # room: files and folders, rooms that it imports from
 ROOMS = {
     "ground": (
-        [f"{C}/{name}.py" for name in ("files", "host", "metrics", "record", "text", "version")]
-        + [f"{C}/cli/{name}.py" for name in ("__init__", "commands", "errors", "flags")],
+        [
+            f"{C}/{name}.py"
+            for name in ("files", "host", "launcher", "metrics", "record", "text", "version")
+        ]
+        + [f"{C}/cli/{name}.py" for name in ("__init__", "absent", "commands", "errors", "flags")],
         (),
     ),
     "values": (

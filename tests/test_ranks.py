@@ -54,6 +54,43 @@ def test_ranks_are_told_apart_by_their_place_among_those_of_the_host():
     assert own_cores({12: (0, 1), 13: (0, 1)}, 13) == (1,)
 
 
+def topology(sockets, cores, *, threads=2):
+    """The numbers of a host's processors, core by core: the kernel counts the cores first."""
+    count = sockets * cores
+    return [[core + thread * count for thread in range(threads)] for core in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks", "each"),
+    [(64, 1, 64), (64, 2, 32), (64, 3, 21), (64, 64, 1), (128, 2, 64), (128, 5, 25), (128, 8, 16)],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ranks_get_equally_many_whole_cores_of_a_large_host(cores, ranks, each, threads):
+    machine = topology(2, cores // 2, threads=threads)
+    everything = tuple(sorted(cpu for core in machine for cpu in core))
+    found = [
+        own_cores(dict.fromkeys(range(ranks), everything), rank, together=lambda _: machine)
+        for rank in range(ranks)
+    ]
+    assert {len(mine) for mine in found} == {each * threads}
+    taken = [cpu for mine in found for cpu in mine]
+    assert len(set(taken)) == len(taken)
+    for mine in found:
+        assert all(set(core) <= set(mine) or not set(core) & set(mine) for core in machine)
+    if ranks in (2, 8):
+        half = {cpu for core in machine[: cores // 2] for cpu in core}
+        assert all(set(mine) <= half or not set(mine) & half for mine in found), "one socket each"
+
+
+def test_more_ranks_than_cores_take_a_processor_each():
+    machine = topology(1, 2)
+    found = [
+        own_cores(dict.fromkeys(range(4), (0, 1, 2, 3)), rank, together=lambda _: machine)
+        for rank in range(4)
+    ]
+    assert found == [(0,), (2,), (1,), (3,)]
+
+
 @pytest.mark.parametrize(
     ("cores", "ranks", "quota", "threads"),
     [
@@ -67,7 +104,7 @@ def test_ranks_are_told_apart_by_their_place_among_those_of_the_host():
     ],
 )
 def test_the_ranks_of_a_host_share_a_cpu_quota(cores, ranks, quota, threads):
-    assert num_threads(cores, ranks, quota=quota) == threads
+    assert num_threads(cores, ranks, limit=quota) == threads
 
 
 @pytest.mark.slow

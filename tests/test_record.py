@@ -145,6 +145,7 @@ def test_environment_says_where_a_figure_comes_from(monkeypatch):
 def test_commit_of_an_image_stands_in_where_there_is_no_git(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CLOUDMASK_COMMIT", raising=False)
-    assert commit() is None
+    ask = commit.__wrapped__  # which a process keeps the answer of
+    assert ask() is None
     monkeypatch.setenv("CLOUDMASK_COMMIT", "abc+")
-    assert commit() == "abc+"
+    assert ask() == "abc+"

@@ -61,7 +61,7 @@ def test_every_patch_once_in_equally_many_steps(shuffle, num_patches, batch_per_
 @pytest.mark.parametrize(("num_patches", "batch_per_rank"), SIZES)
 def test_a_rank_reads_only_its_own_contiguous_part(num_patches, batch_per_rank):
     for num_ranks in range(1, 65):
-        bounds = shard_bounds(num_patches, num_ranks)
+        bounds = shard_bounds(num_patches, num_ranks, global_batch=num_ranks * batch_per_rank)
         assert (bounds[0], bounds[-1]) == (0, num_patches)
         assert set(np.diff(bounds)) <= {num_patches // num_ranks, -(-num_patches // num_ranks)}
         for epoch in (0, 1):
@@ -179,6 +179,54 @@ def test_every_patch_once_however_often_the_ranks_change(shuffle):
     assert fewest < 0, "fewer patches than ranks were tried"
 
 
+@pytest.mark.parametrize(
+    ("num_patches", "num_ranks", "global_batch"),
+    [(100_000, 1000, 1500), (15_520, 64, 100), (1009, 7, 24), (97, 5, 9), (90, 4, 89), (64, 8, 12)],
+)
+def test_a_batch_that_ranks_share_unevenly_is_full_until_the_last_step(
+    num_patches, num_ranks, global_batch
+):
+    check_batch(num_patches, num_ranks, global_batch=global_batch)
+    counts = patches_per_step(num_patches, num_ranks, global_batch=global_batch, shuffle="shard")
+    full = num_patches // global_batch
+    assert counts[:full] == [global_batch] * full
+    assert len(counts) == -(-num_patches // global_batch)
+
+
+@pytest.mark.parametrize("shuffle", ["shard", "global"])
+def test_an_epoch_begun_with_equal_shards_is_ended_with_others(shuffle):
+    """As by a checkpoint of the time when all ranks had equal parts."""
+    settings = {"shuffle": shuffle, "seed": 0, "epoch": 0}
+    before = [
+        epoch_plan(97, 5, rank, global_batch=9, equal_shards=True, **settings)[:4]
+        for rank in range(5)
+    ]
+    part = Part(5, 9, shuffle, 0, 4, equal_shards=True)
+    after = plans(97, 5, global_batch=9, parts=[part], **settings)
+    seen = np.concatenate([np.ravel(before), after.ravel()])
+    assert sorted(seen[seen != PAD]) == list(range(97))
+
+
+@pytest.mark.parametrize(("shuffle", "orders"), [("global", 1), ("shard", 64 + 2 * 8)])
+def test_what_is_left_is_worked_out_once_for_all_ranks(monkeypatch, shuffle, orders):
+    """The 8 ranks of a host ask what 64 have left, each of them twice."""
+    shuffled = []
+    real = np.random.default_rng
+
+    def counted(seed):
+        shuffled.append(seed)
+        return real(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", counted)
+    parts = [Part(64, 256, shuffle, seed=11, steps=3)]
+    for rank in range(8):
+        for _ in range(2):
+            assert len(patches_left(5280, parts, epoch=3)) == 5280 - 3 * 256
+            settings = {"global_batch": 32, "shuffle": shuffle, "seed": 11, "epoch": 3}
+            epoch_plan(5280, 8, rank, parts=parts, **settings)
+    assert len(shuffled) == orders
+
+
 def test_a_rank_may_have_nothing_to_do_with_the_last_patches():
     parts = [Part(1, 5, "shard", 0, 5)]
     plan = plans(27, 4, shuffle="shard", global_batch=8, parts=parts)
@@ -220,11 +268,11 @@ def test_validation_covers_every_patch_once_in_order():
 
 
 def test_more_ranks_than_patches_are_refused():
-    assert shard_bounds(8, 8).tolist() == list(range(9))
+    assert shard_bounds(8, 8, global_batch=8).tolist() == list(range(9))
     with pytest.raises(ValueError, match="7 patches cannot feed 8 ranks; use at most 7 ranks"):
-        shard_bounds(7, 8)
+        shard_bounds(7, 8, global_batch=8)
     with pytest.raises(ValueError, match="0 ranks"):
-        shard_bounds(7, 0)
+        shard_bounds(7, 0, global_batch=8)
 
 
 def test_a_global_batch_smaller_than_the_ranks_is_refused():

@@ -1,5 +1,6 @@
 """A host's part of the patch set on its own disk: whole files, copied once, whoever else copies."""
 
+import dataclasses
 import json
 import resource
 import shutil
@@ -16,7 +17,7 @@ from cloudmask.train import staging
 from cloudmask.train.plan import make_plan
 from cloudmask.train.ranks import OneRank
 from cloudmask.train.schedule import PAD
-from cloudmask.train.stall import Watch
+from cloudmask.train.stall import FIRST_TIMES, Watch
 from cloudmask.train.state import State
 
 ALONE = OneRank(0, 1, 0, 1, 1, 1, (0,), "CPU", "none")
@@ -239,13 +240,40 @@ def test_runs_that_stage_at_the_same_time_do_not_harm_each_other(patchset, tmp_p
     assert set(files_below(seen[0].folder)) == names_of(staging.needed_files(found, [0], State()))
 
 
+class Meeting(OneRank):
+    """Notes what the watch is told whenever ranks wait for each other."""
+
+    def gather(self, value, *, name):
+        met.append((name, WATCH[0]._phase))
+        return [value]
+
+
+met, WATCH = [], []
+
+
+def test_a_rank_that_is_done_waits_for_the_others_as_long_as_staging_may_take(patchset, tmp_path):
+    """Ranks stage unequally long: one may copy everything and another nothing."""
+    limit = 600
+    for copied in (True, False):
+        met.clear()
+        WATCH[:] = [Watch(limit)]
+        ranks = Meeting(**dataclasses.asdict(ALONE))
+        _, staged = staging.stage(plan(patchset, stage=tmp_path / "near"), ranks, State(), WATCH[0])
+        assert (staged.copied_bytes > 0) is copied
+        phases = dict(met)
+        for name, others in (("look", "staged copies"), ("copy", "staging")):
+            phase = phases[f"agree_stage_{name}"]
+            assert phase.name == f"{others} of other ranks"
+            assert phase.seconds == FIRST_TIMES * limit
+
+
 RANKS = """
 import dataclasses, json, sys
 from pathlib import Path
 from cloudmask.cli.options import TrainConfig
 from cloudmask.train import ranks, staging
 from cloudmask.train.plan import make_plan
-from cloudmask.train.stall import Watch
+from cloudmask.train.stall import FIRST_TIMES, Watch
 from cloudmask.train.state import State
 
 data, near, out = map(Path, sys.argv[1:4])

@@ -7,6 +7,7 @@ from them does not depend on the number of ranks.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -17,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from cloudmask import host
+from cloudmask import host, launcher
 from cloudmask.cli.errors import AgreedError, describe, missing
 
 Item = TypeVar("Item")
@@ -83,9 +84,9 @@ class World:
 
 def launched_size(environment: Mapping[str, str]) -> tuple[int, str]:
     """How many processes the launcher says it started, and the launcher; (1, "") without one."""
-    for variable, launcher in _LAUNCHERS.items():
+    for variable, program in _LAUNCHERS.items():
         if environment.get(variable, "").isdigit():
-            return int(environment[variable]), launcher
+            return int(environment[variable]), program
     return 1, ""
 
 
@@ -95,7 +96,7 @@ def world() -> World:
     ValueError if the launcher started several processes that MPI does not join: each of them
     would do the whole work, and all of them write to the same files.
     """
-    size, launcher = launched_size(os.environ)
+    size, started_by = launched_size(os.environ)
     if size == 1:
         return World()
     # An idle rank waits inside MPI and would otherwise keep a core busy doing so.
@@ -104,13 +105,13 @@ def world() -> World:
         from mpi4py import MPI
     except ImportError as error:
         raise ValueError(
-            f"{launcher} started {size} processes, but {missing('mpi4py', 'mpi')}, or start a "
+            f"{started_by} started {size} processes, but {missing('mpi4py', 'mpi')}, or start a "
             f"single process ({error})"
         ) from None
     comm = MPI.COMM_WORLD
     if comm.size != size:
         raise ValueError(
-            f"{launcher} started {size} processes but mpi4py sees {comm.size}: it was built for "
+            f"{started_by} started {size} processes but mpi4py sees {comm.size}: it was built for "
             "another MPI; start with the mpirun of the same environment (srun: --mpi=pmix)"
         )
 
@@ -124,15 +125,33 @@ def world() -> World:
     return World(comm.rank, comm.size, comm)
 
 
-def take_cores(world: World) -> tuple[int, ...]:
-    """Bind this process to cores that no other rank of its host computes on, and name them."""
-    cores = host.own_cores(*_neighbours(world, host.allowed_cores()))
-    os.sched_setaffinity(0, cores)
-    return cores
+@dataclass(frozen=True)
+class Share:
+    """The cores of one rank, and of how many it is a share."""
+
+    cores: tuple[int, ...]
+    allowed: int
+    """processors that the ranks of this host may use, as far as this rank knows"""
+    bound: bool
+    """whether the launcher bound this rank to them on purpose"""
+
+
+def take_cores(world: World) -> Share:
+    """Bind this process to its share of what the host allows, where no other rank computes.
+
+    Collective. What Open MPI bound without being told to is set aside (see cloudmask.launcher).
+    """
+    allowed = launcher.allowed_cores()
+    cores = host.own_cores(*_neighbours(world, allowed.cores))
+    # Each thread has its own set; those of MPI and of libraries are there already.
+    for thread in (host.PROC / "self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cores)
+    return Share(cores, len(allowed.cores), allowed.bound)
 
 
 def _neighbours(world: World, cores: tuple[int, ...]) -> tuple[dict[int, tuple[int, ...]], int]:
-    """Rank -> allowed cores of the ranks on this host, and this one's number among them.
+    """Place -> allowed cores of the ranks on this host, and this one's place among them.
 
     Under Gloo there is no MPI to ask; there nothing is bound, and all neighbours share one set.
     """
@@ -140,9 +159,13 @@ def _neighbours(world: World, cores: tuple[int, ...]) -> tuple[dict[int, tuple[i
         local_size = int(os.environ.get("HOROVOD_LOCAL_SIZE", "1"))
         local_rank = int(os.environ.get("HOROVOD_LOCAL_RANK", "0"))
         return dict.fromkeys(range(local_size), cores), local_rank
-    everyone = world.broadcast(world.gather((host.name(), world.rank, cores))) or []
-    here = {rank: theirs for where, rank, theirs in everyone if where == host.name()}
-    return here, world.rank
+    from mpi4py import MPI
+
+    here = world.comm.Split_type(MPI.COMM_TYPE_SHARED, key=world.rank)
+    everyone = dict(enumerate(here.allgather(cores)))
+    place = here.rank
+    here.Free()
+    return everyone, place
 
 
 def deal(weights: Sequence[float], hands: int) -> list[list[int]]:

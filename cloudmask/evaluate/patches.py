@@ -17,8 +17,8 @@ from cloudmask.cli import errors
 from cloudmask.cli.options import EvaluateConfig
 from cloudmask.data import parallel
 from cloudmask.data.patchset.encoding import FILL
+from cloudmask.data.patchset.handed import open_for_all
 from cloudmask.data.patchset.model import PatchSet
-from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.model import keras_file
 from cloudmask.record import now, versions
@@ -31,8 +31,8 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
     """The content of evaluation-SPLIT.json, the same on every rank. ValueError for bad input."""
     folder = config.against[0]
     threshold = 0.5 if config.threshold is None else config.threshold
+    patchset = open_for_all(folder, world.on_root)
     with errors.the_same_on_all_ranks():
-        patchset = open_patchset(folder)
         if config.split not in patchset.splits:
             raise ValueError(
                 f"{folder} has no split '{config.split}'; it has: "
@@ -91,7 +91,7 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         "pos_weight": POS_WEIGHT if weights else None,
         "ranks": world.size,
         "date": now(),
-        "versions": versions(),
+        "versions": versions() if world.is_root else {},
         **figures,
     }
 

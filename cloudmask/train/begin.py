@@ -5,6 +5,7 @@ Each beginning is collective, and an error on any rank ends it on all of them.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import keras
 
 from cloudmask.cli.errors import AgreedError, StoppedError
 from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.handed import open_for_all
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import verify_files
 from cloudmask.files import sha256_of
@@ -140,7 +142,9 @@ def begin(
     build: Callable[[Plan], Network],
 ) -> Run:
     """Plan, claim the folder, check the patches, and take over where a run stood."""
-    plan = ranks.on_all(lambda: make_plan(config, ranks), name="plan")
+    on_root = functools.partial(ranks.on_root, name="patchset")
+    patchset = open_for_all(config.data, on_root)
+    plan = ranks.on_all(lambda: make_plan(config, ranks, patchset), name="plan")
     ranks = emulate.named(ranks, config)
     going_on = elastic.meet(ranks)
     resume = config.resume or going_on

@@ -91,7 +91,7 @@ class DeviceSource:
         assert held[row != PAD].all(), "a patch of the plan is not among this rank's"
         return np.where(row == PAD, count, slots)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _take(self, slots: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(B,) -> (B, S, S, C) int16, (B, S, S) uint8."""
         shape = (-1, self._size, self._size)
@@ -99,7 +99,7 @@ class DeviceSource:
         label = tf.bitcast(tf.gather(self._labels, slots), tf.uint8)
         return tf.reshape(image, (*shape, self._channels)), tf.reshape(label, shape)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _take_turned(self, slots: tf.Tensor, symmetry: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The same, each patch after its own turns and flip."""
         image, label = self._take(slots)

@@ -103,7 +103,7 @@ def make_train_step(model: keras.Model, ranks: Ranks, emulated: Device, *, first
     mine = tf.constant(ranks.rank + 1.0)
     everyone = tf.constant(ranks.size * (ranks.size + 1) / 2)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def communicate(flags, filling):
         began = tf.timestamp()
         with tf.control_dependencies([began]):

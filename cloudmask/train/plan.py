@@ -64,12 +64,15 @@ class Plan:
     @property
     def order(self) -> dict[str, Any]:
         """What the order of an epoch follows from, beside its patches: a Part without steps."""
-        return {
+        order = {
             "num_ranks": self.num_ranks,
             "global_batch": self.global_batch,
             "shuffle": self.config.shuffle,
             "seed": self.config.seed,
         }
+        # Told where it makes a difference, so that all other checkpoints go on as they are.
+        uneven = self.config.shuffle == "shard" and self.global_batch % self.num_ranks
+        return order | ({"equal_shards": False} if uneven else {})
 
     def identity(self, threads: int) -> dict[str, dict[str, Any]]:
         """What must be equal to go on at all, to keep the order, and to end with the same bits."""
@@ -113,7 +116,9 @@ class Plan:
         """(n,) sorted: a rank's own part; with --shuffle global, every patch, as in the end."""
         if self.config.shuffle == "global":
             return np.arange(self.num_patches)
-        bounds = schedule.shard_bounds(self.num_patches, self.num_ranks)
+        bounds = schedule.shard_bounds(
+            self.num_patches, self.num_ranks, global_batch=self.global_batch
+        )
         return np.arange(bounds[rank], bounds[rank + 1])
 
     def validation_rows(self, rank: int) -> np.ndarray:
@@ -141,9 +146,10 @@ class Plan:
         return patch * max(len(self.training_patches(rank)) for rank in range(self.num_ranks))
 
 
-def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
-    """Read the manifest and check that this configuration can be run. Raises ValueError."""
-    patchset = open_patchset(config.data)
+def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = None) -> Plan:
+    """Check that this configuration can be run on a patch set, which is opened unless it is handed
+    in. Raises ValueError."""
+    patchset = patchset or open_patchset(config.data)
     if "train" not in patchset.splits or not patchset.splits["train"].patches:
         raise ValueError(
             f"{config.data} has no training patches; prepare it with --split train=..."
@@ -167,7 +173,6 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
             f"--patience and --target-accuracy need validation patches, {config.data} has none"
         )
     global_batch = config.global_batch or config.batch_size * ranks.size
-    schedule.shard_bounds(num_patches, ranks.size)
     schedule.check_batch(num_patches, ranks.size, global_batch=global_batch)
     mean, std = _normalisation(config, patchset)
     steps = schedule.patches_per_step(
@@ -183,11 +188,7 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
             mean=mean,
             std=std,
             patchset=patchset.fingerprint,
-            always_there=tuple(
-                name
-                for index, name in enumerate(patchset.channels)
-                if all(entry.valid_pixels[index] for entry in patchset.splits["train"].files)
-            ),
+            always_there=patchset.always_there,
         ),
         num_patches=num_patches,
         num_valid=valid.patches if valid else 0,

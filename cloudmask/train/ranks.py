@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from cloudmask import host
-from cloudmask.cli.errors import AgreedError, describe
+from cloudmask.cli.errors import AgreedError, describe, launched_rank
 from cloudmask.data import parallel
-from cloudmask.record import say
+from cloudmask.record import commit, say
+from cloudmask.text import plural
 from cloudmask.train import gpus
 
 SETTINGS_CPU = {
@@ -50,6 +51,10 @@ class Ranks:
     cores: tuple[int, ...]
     device: str
     controller: str
+    allowed_cores: int = 1
+    """that the ranks of this host share out"""
+    bound: bool = False
+    """whether the launcher bound this rank to its cores on purpose"""
 
     @property
     def is_root(self) -> bool:
@@ -94,10 +99,23 @@ class Ranks:
         """
         return _horovod().elastic.TensorFlowState(variables=list(variables), **values)
 
+    def cores_line(self) -> str:
+        """How many cores this rank has, of how many, and why."""
+        mine = f"{plural(len(self.cores), 'core')} of this host's {host.all_cores()} for rank 0"
+        if self.bound:
+            return f"{mine}, as its launcher bound it"
+        return f"{mine}: its share of the {self.allowed_cores} that are allowed"
+
     def say(self, text: str) -> None:
         """For people: rank 0 alone speaks."""
         if self.is_root:
             say(text)
+
+    def on_root(self, work: Callable[[], Any], *, name: str) -> Any:
+        """Do work on rank 0 alone, for its result on every rank; its failure is one of all."""
+        return self.broadcast(
+            self.on_all(work if self.is_root else lambda: None, name=name), name=f"{name}_of_root"
+        )
 
     def on_all(self, work: Callable[[], Any], *, name: str) -> Any:
         """Do local work on every rank; if it fails on any, all raise AgreedError of the first."""
@@ -160,12 +178,15 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
     if not found:
         for name, value in SETTINGS_CPU.items():
             os.environ.setdefault(name, value)
+    if launched_rank() == 0:
+        commit()  # by git, as a process of its own, which is best started before MPI
     world = parallel.world()
-    cores = host.allowed_cores() if found else parallel.take_cores(world)
+    share = parallel.take_cores(world)
     if not horovod:
-        threads = _use_threads(threads or num_threads(len(cores), 1, quota=host.cpu_quota()))
+        threads = _use_threads(threads or num_threads(len(share.cores), 1, limit=host.core_limit()))
         device = gpus.use(found[0]) if found else "CPU"
-        return OneRank(0, 1, 0, 1, 1, threads, cores, device, "none")
+        place = (0, 1, 0, 1, 1, threads, share.cores, device, "none")
+        return OneRank(*place, allowed_cores=share.allowed, bound=share.bound)
     if world.size == 1 and "HOROVOD_RANK" not in os.environ and _knows_own_name():
         os.environ.update(ALONE)
     elif os.environ.get("HOROVOD_CONTROLLER") == "gloo" and not _knows_own_name():
@@ -180,22 +201,24 @@ def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
             f"MPI says rank {world.rank} of {world.size}, Horovod {hvd.rank()} of {hvd.size()}; "
             "start all ranks with one mpirun, srun or horovodrun"
         )
-    share = num_threads(len(cores), hvd.local_size(), quota=host.cpu_quota())
+    possible = num_threads(len(share.cores), hvd.local_size(), limit=host.core_limit())
     return Ranks(
         **_place(),
-        threads=_use_threads(threads or share),
-        cores=cores,
+        threads=_use_threads(threads or possible),
+        cores=share.cores,
         device=gpus.take(found, hvd.local_rank(), hvd.local_size()) if found else "CPU",
         controller="mpi" if hvd.mpi_enabled() else "gloo",
+        allowed_cores=share.allowed,
+        bound=share.bound,
     )
 
 
-def num_threads(cores: int, local_size: int, *, quota: float | None) -> int:
-    """Threads of a rank: one per core of its own, and no more than its share of a CPU quota.
+def num_threads(cores: int, local_size: int, *, limit: float | None) -> int:
+    """Threads of a rank: one per core of its own, and no more than its share of a limit.
 
-    A quota, in processors' worth of time, is of all `local_size` ranks of the host together.
+    A limit, in processors' worth of time, is of all `local_size` ranks of the host together.
     """
-    return cores if quota is None else max(1, min(cores, int(quota // local_size)))
+    return cores if limit is None else max(1, min(cores, int(limit // local_size)))
 
 
 def _use_threads(threads: int) -> int:

@@ -10,6 +10,7 @@ still stands in exactly one plan.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,12 +31,15 @@ class Part:
     shuffle: Shuffle
     seed: int
     steps: int
+    equal_shards: bool = False
+    """with `shard`: all ranks had the same part of the patches, whatever they took of a batch; so
+    it was once, and matters where ranks take unequally much"""
 
 
-def shard_bounds(num_patches: int, num_ranks: int) -> np.ndarray:
-    """(num_ranks + 1,) bounds of contiguous parts whose sizes differ by one at most.
+def shard_bounds(num_patches: int, num_ranks: int, *, global_batch: int) -> np.ndarray:
+    """(num_ranks + 1,) bounds of contiguous parts, each as large as what its rank takes of a batch.
 
-    Raises ValueError when a rank would have none.
+    So all ranks come to their end in the same step. Raises ValueError when a rank would have none.
     """
     if num_ranks < 1:
         raise ValueError(f"{num_ranks} ranks cannot share anything; use 1 or more")
@@ -44,7 +48,14 @@ def shard_bounds(num_patches: int, num_ranks: int) -> np.ndarray:
             f"{num_patches} patches cannot feed {num_ranks} ranks; "
             f"use at most {num_patches} ranks or cut more patches"
         )
-    return _bounds(num_patches, num_ranks)
+    return _bounds_of_shards(num_patches, Part(num_ranks, global_batch, "shard", 0, steps=0))
+
+
+def _bounds_of_shards(num_patches: int, part: Part) -> np.ndarray:
+    if part.equal_shards:
+        return _bounds(num_patches, part.num_ranks)
+    taken = np.cumsum([0, *batch_sizes(part.global_batch, part.num_ranks)])
+    return taken * num_patches // part.global_batch
 
 
 def _bounds(num_patches: int, num_ranks: int) -> np.ndarray:
@@ -62,10 +73,10 @@ def batch_sizes(global_batch: int, num_ranks: int) -> np.ndarray:
 
 
 def check_batch(num_patches: int, num_ranks: int, *, global_batch: int) -> None:
-    """Raise ValueError when a rank's batch is larger than all the patches it has."""
-    smallest = int(np.diff(shard_bounds(num_patches, num_ranks)).min())
-    largest = int(batch_sizes(global_batch, num_ranks).max())
-    if largest > smallest:
+    """Raise ValueError when a rank has no patches, or its batch is larger than all it has."""
+    shard_bounds(num_patches, num_ranks, global_batch=global_batch)
+    if global_batch > num_patches:
+        largest, smallest = -(-global_batch // num_ranks), num_patches // num_ranks
         raise ValueError(
             f"a batch of {largest} per rank is larger than a rank's {smallest} of "
             f"{num_patches} training patches; use --batch-size {smallest} or less, or fewer ranks"
@@ -82,6 +93,7 @@ def epoch_plan(
     seed: int,
     epoch: int,
     parts: Sequence[Part] = (),
+    equal_shards: bool = False,
 ) -> np.ndarray:
     """(steps, batch) int64 patch indices of one rank in one epoch, PAD where there is none.
 
@@ -90,56 +102,90 @@ def epoch_plan(
     `parts` of the epoch, the same of what they left; global keeps to its permutation, and so to
     its batches where the global batch stayed the same.
     """
-    part = Part(num_ranks, global_batch, shuffle, seed, steps=0)
-    left = patches_left(num_patches, parts, epoch=epoch)
-    return _plan(left, num_patches, part, rank, epoch=epoch, number=len(parts))
-
-
-def patches_left(num_patches: int, parts: Sequence[Part], *, epoch: int) -> np.ndarray:
-    """(n,) patches, sorted, that no rank has seen in these parts of an epoch."""
-    left = np.arange(num_patches)
-    for number, part in enumerate(parts):
-        seen = [
-            _plan(left, num_patches, part, rank, epoch=epoch, number=number)[: part.steps]
-            for rank in range(part.num_ranks)
-        ]
-        left = np.setdiff1d(left, np.concatenate(seen))
-    return left
-
-
-def _plan(
-    left: np.ndarray, num_patches: int, part: Part, rank: int, *, epoch: int, number: int
-) -> np.ndarray:
-    """epoch_plan of the sorted patches `left`, as part `number`; a rank may have PAD alone."""
-    sizes = batch_sizes(part.global_batch, part.num_ranks)
-    batch, shuffle, seeds = part.global_batch, part.shuffle, [part.seed, epoch]
-    per_step = patches_per_step(len(left), part.num_ranks, global_batch=batch, shuffle=shuffle)
-    steps = len(per_step)
+    part = Part(num_ranks, global_batch, shuffle, seed, steps=0, equal_shards=equal_shards)
+    left, number = patches_left(num_patches, parts, epoch=epoch), len(parts)
+    sizes = batch_sizes(global_batch, num_ranks)
+    steps = len(_patches_per_step(len(left), part))
     if shuffle == "shard":
-        bounds = _bounds(len(left), part.num_ranks)
-        again = [number] if number else []
-        order = np.random.default_rng([*seeds, 1, rank, *again]).permutation(
-            left[bounds[rank] : bounds[rank + 1]]
-        )
+        order = _order_of_shard(left, part, rank, epoch=epoch, number=number)
         return _rows(order, steps, int(sizes[rank]), int(sizes.max()))
-    order = np.random.default_rng([*seeds, 0]).permutation(num_patches)
-    if number:
-        order = order[np.isin(order, left)]
-    batches = _rows(order, steps, batch, batch)
+    order = _order_of_all(left, num_patches, part, epoch=epoch)
+    batches = _rows(order, steps, global_batch, global_batch)
     first = int(sizes[:rank].sum())
     mine = np.full((steps, int(sizes.max())), PAD, dtype=np.int64)
     mine[:, : sizes[rank]] = batches[:, first : first + sizes[rank]]
     return mine
 
 
+def patches_left(num_patches: int, parts: Sequence[Part], *, epoch: int) -> np.ndarray:
+    """(n,) patches, sorted, that no rank has seen in these parts of an epoch; not to be changed."""
+    return _patches_left(num_patches, tuple(parts), epoch)
+
+
+@functools.lru_cache(maxsize=1)  # asked for each rank of a host, and more than once
+def _patches_left(num_patches: int, parts: tuple[Part, ...], epoch: int) -> np.ndarray:
+    left = np.arange(num_patches)
+    for number, part in enumerate(parts):
+        if part.shuffle == "global":
+            order = _order_of_all(left, num_patches, part, epoch=epoch)
+            left = np.sort(order[part.steps * part.global_batch :])
+        else:
+            taken = part.steps * batch_sizes(part.global_batch, part.num_ranks)
+            shards = (
+                _order_of_shard(left, part, rank, epoch=epoch, number=number)[taken[rank] :]
+                for rank in range(part.num_ranks)
+            )
+            left = np.sort(np.concatenate(list(shards)))
+    left.setflags(write=False)
+    return left
+
+
+def _order_of_shard(
+    left: np.ndarray, part: Part, rank: int, *, epoch: int, number: int
+) -> np.ndarray:
+    """One rank's patches of the sorted ones that are left, as part `number`; maybe none."""
+    bounds = _bounds_of_shards(len(left), part)
+    again = [number] if number else []
+    random = np.random.default_rng([part.seed, epoch, 1, rank, *again])
+    return random.permutation(np.array(left[bounds[rank] : bounds[rank + 1]]))
+
+
+def _order_of_all(left: np.ndarray, num_patches: int, part: Part, *, epoch: int) -> np.ndarray:
+    """All patches that are left, in the order of the epoch's one permutation."""
+    order = _permutation(num_patches, part.seed, epoch)
+    if len(left) == num_patches:
+        return order
+    kept = np.zeros(num_patches, bool)
+    kept[left] = True
+    return order[kept[order]]
+
+
+@functools.lru_cache(maxsize=1)  # the same for all ranks
+def _permutation(num_patches: int, seed: int, epoch: int) -> np.ndarray:
+    order = np.random.default_rng([seed, epoch, 0]).permutation(num_patches)
+    order.setflags(write=False)
+    return order
+
+
 def patches_per_step(
-    num_patches: int, num_ranks: int, *, global_batch: int, shuffle: Shuffle
+    num_patches: int,
+    num_ranks: int,
+    *,
+    global_batch: int,
+    shuffle: Shuffle,
+    equal_shards: bool = False,
 ) -> list[int]:
     """Patches of all ranks together in each step of a plan over so many patches."""
-    if shuffle == "global":
-        have, take = np.array([num_patches]), np.array([global_batch])
+    part = Part(num_ranks, global_batch, shuffle, seed=0, steps=0, equal_shards=equal_shards)
+    return _patches_per_step(num_patches, part)
+
+
+def _patches_per_step(num_patches: int, part: Part) -> list[int]:
+    if part.shuffle == "global":
+        have, take = np.array([num_patches]), np.array([part.global_batch])
     else:
-        have, take = np.diff(_bounds(num_patches, num_ranks)), batch_sizes(global_batch, num_ranks)
+        have = np.diff(_bounds_of_shards(num_patches, part))
+        take = batch_sizes(part.global_batch, part.num_ranks)
     steps = int(np.ceil(have / take).max())
     done = np.arange(steps)[:, None] * take
     return np.clip(have - done, 0, take).sum(axis=1).tolist()

@@ -21,7 +21,7 @@ from typing import Any
 
 from cloudmask import host
 from cloudmask.data.parallel import deal
-from cloudmask.data.patchset.model import FileEntry
+from cloudmask.data.patchset.model import PatchFile
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.files import naming, remove_leftovers, sha256_of, whole_file
 from cloudmask.train.plan import Plan
@@ -88,9 +88,9 @@ def stage(plan: Plan, ranks: Ranks, state: State, watch: Watch) -> tuple[Plan, S
     return dataclasses.replace(plan, patchset=near), staged
 
 
-def needed_files(plan: Plan, here: Sequence[int], state: State) -> list[FileEntry]:
+def needed_files(plan: Plan, here: Sequence[int], state: State) -> list[PatchFile]:
     """The files, for training and validation, that any of these ranks will read; sorted by path."""
-    found: set[FileEntry] = set()
+    found: set[PatchFile] = set()
     wanted = {
         "train": lambda rank: patches_to_read(plan, rank, state),
         "valid": plan.validation_patches,
@@ -103,13 +103,13 @@ def needed_files(plan: Plan, here: Sequence[int], state: State) -> list[FileEntr
     return sorted(found, key=lambda entry: entry.path)
 
 
-def share_of(files: Sequence[FileEntry], rank: int, here: Sequence[int]) -> list[FileEntry]:
+def share_of(files: Sequence[PatchFile], rank: int, here: Sequence[int]) -> list[PatchFile]:
     """A rank's part of the copying: about as many bytes as its neighbours'."""
     parts = deal([entry.bytes for entry in files], len(here))
     return [files[index] for index in parts[list(here).index(rank)]]
 
 
-def is_staged(folder: Path, entry: FileEntry) -> bool:
+def is_staged(folder: Path, entry: PatchFile) -> bool:
     """Whether a file is there with the manifest's bytes; all of them are read."""
     path = _inside(folder, entry)
     if not path.is_file() or path.stat().st_size != entry.bytes:
@@ -117,12 +117,12 @@ def is_staged(folder: Path, entry: FileEntry) -> bool:
     return sha256_of(path) == entry.sha256
 
 
-def missing_files(folder: Path, entries: Sequence[FileEntry], watch: Watch) -> list[FileEntry]:
+def missing_files(folder: Path, entries: Sequence[PatchFile], watch: Watch) -> list[PatchFile]:
     found = []
     for entry in entries:
         watch.at("staged copy of", entry.path)
         found += [] if is_staged(folder, entry) else [entry]
-    watch.at("staging of other ranks")
+    watch.at("staged copies of other ranks")
     return found
 
 
@@ -136,13 +136,15 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def copy_all(source: Path, folder: Path, entries: Sequence[FileEntry], watch: Watch) -> None:
+def copy_all(source: Path, folder: Path, entries: Sequence[PatchFile], watch: Watch) -> None:
     for entry in entries:
         watch.at("staging of", entry.path)
         copy(source, folder, entry)
+    # Another name than above: what is waited for the first time may take as long as its first time.
+    watch.at("staging of other ranks")
 
 
-def copy(source: Path, folder: Path, entry: FileEntry) -> None:
+def copy(source: Path, folder: Path, entry: PatchFile) -> None:
     """One file of the patch set into `folder`, whole and as the manifest says, or not at all.
 
     ValueError if it is not what was prepared; OSError that names the file it could not read or
@@ -172,7 +174,7 @@ def _place(folder: Path) -> tuple[str, int, int]:
     return BOOT.read_text().strip(), found.st_dev, found.st_ino
 
 
-def _inside(folder: Path, entry: FileEntry) -> Path:
+def _inside(folder: Path, entry: PatchFile) -> Path:
     """Where a file is staged. The manifest's paths are checked; links in DIR are others' doing."""
     path = folder / entry.path
     if not path.resolve().is_relative_to(folder.resolve()):

@@ -155,7 +155,8 @@ def rest_of_epoch(plan: Plan, rank: int, state: State) -> Rest:
     The learning rate follows the steps still to come at the present number of ranks, counted
     back from the end of the run: so it falls to its end whatever ran before.
     """
-    parts = [schedule.Part(**part) for part in state.parts]
+    # Checkpoints of the time when all shards were equal do not tell so.
+    parts = [schedule.Part(**{"equal_shards": True} | part) for part in state.parts]
     num_left = len(schedule.patches_left(plan.num_patches, parts, epoch=state.epoch))
     rows, done = plan.rows(rank, state.epoch, parts), state.steps_in_part()
     patches = plan.patches_per_step(num_left)

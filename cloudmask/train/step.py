@@ -99,7 +99,7 @@ def make_train_step(
         gradients = reduced.gradient(objective, values)
         return loss, count, gradients, reduced.local_seconds if clocked else _no_time()
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def compiled(*patches):
         with tf.GradientTape() as tape:
             loss, count, objective = forward(*patches)
@@ -113,7 +113,7 @@ def make_train_step(
 
     compute = one_after_the_other if xla else overlapping
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def graph(image, scale, offset, label, learning_rate, flags, clocked):
         began = tf.timestamp()
         with tf.control_dependencies([began]):

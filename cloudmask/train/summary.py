@@ -24,7 +24,8 @@ def opening_lines(plan: Plan, ranks: Ranks) -> str:
     """What is about to run, with every derived value."""
     lines = [
         f"{plural(ranks.size, 'rank')} ({ranks.controller}, "
-        f"{ranks.threads} threads each) on {ranks.device}, {plan.precision}",
+        f"{plural(ranks.threads, 'thread')} each) on {ranks.device}, {plan.precision}; "
+        f"{ranks.cores_line()}",
         f"{plan.num_patches} training and {plan.num_valid} validation patches of "
         f"{plan.patchset.patch_size} x {plan.patchset.patch_size} x {len(plan.info.channels)}; "
         f"global batch {plan.global_batch}, {plan.batch_per_rank} per rank, "
@@ -57,8 +58,9 @@ def make(
         "status": "finished",
         "stopped_by": state.end(config),
         "date": now(),
-        "commit": commit(),
-        "versions": versions(),
+        # Rank 0 alone writes this down: the others start no git and read no metadata.
+        "commit": commit() if ranks.is_root else None,
+        "versions": versions() if ranks.is_root else {},
         "settings": settings(),
         "ranks": ranks.size,
         "hosts": sorted({str(place["host"]) for place in placement}),
@@ -69,6 +71,8 @@ def make(
         "emulated_step_seconds": config.emulate,
         "emulated_spread": config.emulate_spread if config.emulate is not None else None,
         "threads_per_rank": ranks.threads,
+        "allowed_cores": ranks.allowed_cores,
+        "bound_by_launcher": ranks.bound,
         "placement": list(placement),
         "seed": config.seed,
         "config": asdict(config),

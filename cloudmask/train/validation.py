@@ -27,7 +27,7 @@ def make_validation(plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch) 
     """The measurement of a network. The loss leaves out the clipped frame, the counts do not."""
     weights, clip = plan.class_weights, plan.config.clip_offset
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(image, scale, offset, label):
         logits = model(decode(image, scale, offset, fill=FILL), training=False)
         loss, count = cross_entropy(logits, label, weights=weights, clip_offset=clip)

@@ -5,6 +5,7 @@ It holds nothing of the machine or the day: the same scenes and options give the
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -120,13 +121,15 @@ def read_manifest(folder: Path) -> PatchSet:
         _check_paths(path, patchset)
     except PatchSetError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise PatchSetError(f"{path} is damaged ({error!r}); prepare again") from None
     return patchset
 
 
 def _from_manifest(folder: Path, values: dict[str, Any], fingerprint: str) -> PatchSet:
     std = np.array(values["std"], np.float32)
+    splits = {name: _split(name, split) for name, split in values["splits"].items()}
+    train = splits["train"].files if "train" in splits else ()
     return PatchSet(
         folder=folder,
         channels=tuple(values["channels"]),
@@ -136,34 +139,49 @@ def _from_manifest(folder: Path, values: dict[str, Any], fingerprint: str) -> Pa
         label_source=values["label_source"],
         mean=np.array(values["mean"], np.float32),
         std=np.where(std > 0, std, np.float32(1)),
-        splits={
-            name: Split(
-                name=name,
-                files=tuple(FileEntry.from_json(entry) for entry in split["files"]),
-                patches=int(split["patches"]),
-                class_pixels=tuple(split["class_pixels"]),
-                class_fractions=tuple(split["class_fractions"]),
-            )
-            for name, split in values["splits"].items()
-        },
+        splits=splits,
+        always_there=tuple(
+            name
+            for index, name in enumerate(values["channels"])
+            if all(entry.valid_pixels[index] for entry in train)
+        ),
         fingerprint=fingerprint,
         options=dict(values["options"]),
     )
 
 
+def _split(name: str, values: dict[str, Any]) -> Split[FileEntry]:
+    return Split(
+        name=name,
+        files=tuple(FileEntry.from_json(entry) for entry in values["files"]),
+        patches=int(values["patches"]),
+        class_pixels=tuple(values["class_pixels"]),
+        class_fractions=tuple(values["class_fractions"]),
+    )
+
+
 def _check_paths(manifest: Path, patchset: PatchSet) -> None:
-    """A manifest may come from anywhere: it must not lead out of its folder."""
+    """A manifest may come from anywhere: it must not lead out of its folder.
+
+    Each folder is looked at once; a file that is itself a link is seen when the file is looked at.
+    """
     top = patchset.folder.resolve()
+    inside = functools.cache(lambda folder: (top / folder).resolve().is_relative_to(top))
     seen = set()
     for split in patchset.splits.values():
         if split.patches != sum(entry.patches for entry in split.files):
             raise PatchSetError(f"{manifest} miscounts split '{split.name}'; prepare again")
         for entry in split.files:
             path = PurePosixPath(entry.path)
-            inside = (top / path).resolve().is_relative_to(top)
-            if path.is_absolute() or ".." in path.parts or not inside or entry.path in seen:
-                raise PatchSetError(
-                    f"{manifest} lists {entry.path}, which lies outside of the patch set or is "
-                    "listed twice; prepare again"
-                )
+            leads_out = path.is_absolute() or ".." in path.parts or not inside(path.parent)
+            if leads_out or entry.path in seen:
+                raise PatchSetError(outside(manifest, entry.path))
             seen.add(entry.path)
+
+
+def outside(manifest: Path, path: str) -> str:
+    """The error for a path of the manifest that must not be followed."""
+    return (
+        f"{manifest} lists {path}, which lies outside of the patch set or is listed twice; "
+        "prepare again"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -23,15 +23,21 @@ class PatchSetError(ValueError):
 
 
 @dataclass(frozen=True)
-class FileEntry:
-    """What the manifest knows about a file; a scene without any patch has no file."""
+class PatchFile:
+    """What it takes to read a file, and to check it."""
 
-    scene: str
     path: str
     """relative to the patch set, with forward slashes; empty if there are no patches"""
     patches: int
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class FileEntry(PatchFile):
+    """What the manifest knows about a file; a scene without any patch has no file."""
+
+    scene: str
     scale_factor: tuple[float, ...]
     class_pixels: tuple[int, ...]
     """labelled pixels of each class, in the file's patches as all counts here"""
@@ -60,12 +66,15 @@ class FileEntry:
         return encoding.Moments(*map(np.array, (self.valid_pixels, self.mean, self.m2)))
 
 
+File = TypeVar("File", bound=PatchFile)
+
+
 @dataclass(frozen=True)
-class Split:
+class Split(Generic[File]):
     """The patches for one purpose; patch numbers count through the files in their order."""
 
     name: str
-    files: tuple[FileEntry, ...]
+    files: tuple[File, ...]
     patches: int
     class_pixels: tuple[int, ...]
     """labelled pixels of each class"""
@@ -88,11 +97,14 @@ class PatchSet:
     std: np.ndarray
     """(C,) float32; 1 for a channel that is constant or without any, so that it can divide"""
     splits: dict[str, Split]
+    always_there: tuple[str, ...]
+    """channels that every training file has measured somewhere"""
     fingerprint: str
     """sha256 of the manifest"""
     options: dict[str, Any]
+    """of `prepare`; empty in what was handed on to other ranks (see handed.py)"""
 
     @property
-    def files(self) -> tuple[FileEntry, ...]:
+    def files(self) -> tuple[PatchFile, ...]:
         """Of all splits, one after the other."""
         return tuple(entry for split in self.splits.values() for entry in split.files)

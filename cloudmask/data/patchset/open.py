@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from cloudmask.data.patchset.manifest import read_manifest
+from cloudmask.data.patchset.manifest import outside, read_manifest
 from cloudmask.data.patchset.model import (
     FORMAT,
     MANIFEST,
     WORK_FOLDER,
-    FileEntry,
+    PatchFile,
     PatchSet,
     PatchSetError,
 )
@@ -39,24 +40,35 @@ def open_patchset(folder: str | os.PathLike[str]) -> PatchSet:
     """
     patchset = read_manifest(Path(folder))
     for entry in patchset.files:
-        problem = _problem(patchset.folder / entry.path, entry, contents=False)
+        problem = _problem(patchset, entry, contents=False)
         if problem:
             raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
     return patchset
 
 
-def verify_files(patchset: PatchSet, files: Sequence[FileEntry]) -> list[str]:
+def verify_files(patchset: PatchSet, files: Sequence[PatchFile]) -> list[str]:
     """Problems of some files, found by their checksums, so that ranks can share the work."""
-    found = (_problem(patchset.folder / entry.path, entry, contents=True) for entry in files)
+    found = (_problem(patchset, entry, contents=True) for entry in files)
     return [problem for problem in found if problem]
 
 
-def _problem(path: Path, entry: FileEntry, *, contents: bool) -> str | None:
-    if not path.is_file():
+def _problem(patchset: PatchSet, entry: PatchFile, *, contents: bool) -> str | None:
+    """What is wrong with a file. The file system is asked once, unless the file is a link."""
+    path = patchset.folder / entry.path
+    try:
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            if not path.resolve().is_relative_to(patchset.folder.resolve()):
+                return outside(patchset.folder / MANIFEST, entry.path)
+            found = path.stat()
+    except FileNotFoundError:
         return f"{path} is missing"
-    size = path.stat().st_size
-    if size != entry.bytes:
-        return f"{path} has {size} bytes instead of {entry.bytes}"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path} is missing"
+    if found.st_size != entry.bytes:
+        return f"{path} has {found.st_size} bytes instead of {entry.bytes}"
     try:
         changed = contents and sha256_of(path) != entry.sha256
     except OSError as error:

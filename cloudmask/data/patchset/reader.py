@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cloudmask.data.patchset.files import Layout, read_layout
-from cloudmask.data.patchset.model import FileEntry, PatchSet
+from cloudmask.data.patchset.model import PatchFile, PatchSet
 
 _OPEN_FILES = 32
 
@@ -81,7 +81,7 @@ class PatchReader:
         with self._lock:
             self._open.clear()
 
-    def files_of(self, indices: Iterable[int]) -> tuple[FileEntry, ...]:
+    def files_of(self, indices: Iterable[int]) -> tuple[PatchFile, ...]:
         """The files that hold these patches, each once, in the order of the patch set."""
         return tuple(self.files[i] for i in sorted({self._locate(index)[0] for index in indices}))
 
