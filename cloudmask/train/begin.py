@@ -94,7 +94,7 @@ class Run:
     def end_epoch(self, rest: Rest, validate: Validate) -> None:
         """Validate and close the epoch, with a checkpoint if none of its steps is missing."""
         done, valid = self.state.step_in_epoch, None
-        if self.plan.validates_after(rest.epoch + 1):
+        if self.plan.validates_after(rest.epoch + 1, step=self.state.step):
             began = time.perf_counter()
             valid = validate()
             self.elastic.seconds["validation"] += time.perf_counter() - began

@@ -69,7 +69,9 @@ class Watch:
 
 @contextlib.contextmanager
 def watching(limit_seconds: float) -> Iterator[Watch]:
-    """Watch this process, unless the limit is 0, until the end of the block."""
+    """Watch this process, unless the limit is 0, until the end of the block. AgreedError."""
+    if not limit_seconds >= 0:
+        raise errors.AgreedError(f"--stall-seconds {limit_seconds:g} must be 0 or more")
     watch = Watch(limit_seconds)
     over = threading.Event()
     # Rank 0 speaks first, and mostly alone: its launcher then ends the others.
