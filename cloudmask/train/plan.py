@@ -191,7 +191,7 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
         batch_per_rank=int(schedule.batch_sizes(global_batch, ranks.size).max()),
         steps_per_epoch=len(steps),
         class_weights=_class_weights(config, len(patchset.classes)),
-        precision=precision.best(ranks.device) if config.precision == "auto" else config.precision,
+        precision=precision.resolve(config.precision),
         num_ranks=ranks.size,
         config=config,
     )
