@@ -86,19 +86,30 @@ def train(
         record = elastic.run(with_ranks)
         elastic.ranks.say(summary.closing_lines(record, config.out))
         return record
-    except tf.errors.UnknownError as error:
-        if "Horovod has been shut down" not in str(error):
-            raise
-        # The one that failed has said why, and has written the summary before it left.
-        raise AgreedError("stopped, because another rank has failed") from None
     except BaseException as error:
-        if elastic.ranks.is_root or not isinstance(error, AgreedError):
-            text = describe(error) if isinstance(error, OSError) else str(error)
+        end = _told(error)
+        if elastic.ranks.is_root or not isinstance(end, AgreedError):
             # The disk may be what failed; the first error is the one to tell.
             with contextlib.suppress(OSError):
-                stopped = isinstance(error, StoppedError)
-                fail(text or type(error).__name__, "stopped" if stopped else "failed")
-        raise
+                fail(str(end), "stopped" if isinstance(end, StoppedError) else "failed")
+        if end is error:
+            raise
+        raise end from (None if isinstance(end, ValueError) else error)
+
+
+def _told(error: BaseException) -> BaseException:
+    """What to say of an error: itself, or what it means where people would not find that in it."""
+    if isinstance(error, tf.errors.OpError):
+        line = f"{type(error).__name__}: {error.message.strip().partition(chr(10))[0]}"
+        if isinstance(error, tf.errors.UnknownError) and "Horovod has been shut down" in line:
+            # It has said why, and written the summary, unless it was killed.
+            return AgreedError("stopped, because another rank has failed")
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            return ValueError(f"the device's memory does not suffice ({line}); use a smaller batch")
+        return RuntimeError(line)
+    if isinstance(error, OSError):
+        return OSError(describe(error))
+    return error if str(error) else RuntimeError(type(error).__name__)
 
 
 def _train(run: Run, functions: Functions) -> dict[str, Any]:
