@@ -89,7 +89,7 @@ def test_state_weights_and_optimizer_come_back_bit_for_bit(patchset, tmp_path):
         epoch_seconds=1 / 3,
         last_loss=0.7,
         history=[{"epoch": 1, "loss": 2 / 3, "valid": {"iou": {"a": None}}}],
-        best={"loss": 1e-17, "step": 4, "epoch": 1},
+        best={"loss": 1e-17, "step": 9, "epoch": 1},
         epochs_without_gain=1,
         target={"accuracy": 0.9, "epoch": 1, "seconds": 2.5},
         elapsed_seconds=12.25,

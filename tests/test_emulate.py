@@ -155,8 +155,8 @@ def test_validation_reads_every_label_and_tells_nothing_of_predictions(config, p
         ({"emulate": 0.0}, "--emulate 0 must be above zero"),
         ({"emulate": math.inf}, "--emulate inf must be above zero and finite"),
         ({"emulate_spread": 1.0}, "--emulate-spread 1 must be from 0 to below 1"),
-        ({"patience": 2}, "leave out --patience, --target-accuracy and --stop-at-target"),
-        ({"target_accuracy": 0.9}, "--emulate computes no loss and no accuracy"),
+        ({"patience": 2}, "--patience 2 has no effect with --emulate"),
+        ({"target_accuracy": 0.9}, "with --emulate, which computes no loss and no accuracy"),
     ],
 )
 def test_what_makes_no_sense_is_refused(config, changes, told):
