@@ -87,29 +87,33 @@ def train(
         elastic.ranks.say(summary.closing_lines(record, config.out))
         return record
     except BaseException as error:
-        end = _told(error)
-        if elastic.ranks.is_root or not isinstance(end, AgreedError):
+        meant = _meaning(error)
+        if elastic.ranks.is_root or not isinstance(meant, AgreedError):
             # The disk may be what failed; the first error is the one to tell.
             with contextlib.suppress(OSError):
-                fail(str(end), "stopped" if isinstance(end, StoppedError) else "failed")
-        if end is error:
-            raise
-        raise end from (None if isinstance(end, ValueError) else error)
+                fail(_line(meant), "stopped" if isinstance(meant, StoppedError) else "failed")
+        if meant is not error:
+            raise meant from None
+        raise
 
 
-def _told(error: BaseException) -> BaseException:
-    """What to say of an error: itself, or what it means where people would not find that in it."""
+def _meaning(error: BaseException) -> BaseException:
+    """The same error, or another where TensorFlow's own would not say what to do."""
+    if isinstance(error, tf.errors.UnknownError) and "Horovod has been shut down" in str(error):
+        # That one has said why, and has written the summary before it left, unless it was killed.
+        return AgreedError("stopped, because another rank has failed")
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return ValueError(
+            f"the device's memory does not suffice ({_line(error)}); use a smaller batch"
+        )
+    return error
+
+
+def _line(error: BaseException) -> str:
     if isinstance(error, tf.errors.OpError):
-        line = f"{type(error).__name__}: {error.message.strip().partition(chr(10))[0]}"
-        if isinstance(error, tf.errors.UnknownError) and "Horovod has been shut down" in line:
-            # It has said why, and written the summary, unless it was killed.
-            return AgreedError("stopped, because another rank has failed")
-        if isinstance(error, tf.errors.ResourceExhaustedError):
-            return ValueError(f"the device's memory does not suffice ({line}); use a smaller batch")
-        return RuntimeError(line)
-    if isinstance(error, OSError):
-        return OSError(describe(error))
-    return error if str(error) else RuntimeError(type(error).__name__)
+        return f"{type(error).__name__}: {error.message.strip().partition(chr(10))[0]}"
+    text = describe(error) if isinstance(error, OSError) else str(error)
+    return text or type(error).__name__
 
 
 def _train(run: Run, functions: Functions) -> dict[str, Any]:
