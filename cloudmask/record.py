@@ -26,7 +26,7 @@ PACKAGES = (
 SETTINGS = (
     *("HOROVOD_", "OMPI_MCA_", "OMP_", "NCCL_", "CUDA_", "UCX_", "KMP_", "ONEDNN_", "MALLOC_"),
     *("TF_CPP_", "TF_ENABLE_", "TF_DISABLE_", "TF_FORCE_", "TF_GPU_", "TF_NUM_", "TF_XLA_"),
-    "XLA_FLAGS",
+    *("TF_CUDNN_", "TF_DETERMINISTIC_", "NVIDIA_", "XLA_FLAGS"),
 )
 SMI_SECONDS = 20
 """what nvidia-smi may take: some, where the driver has to be woken; a broken one hangs"""

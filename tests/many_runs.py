@@ -77,17 +77,43 @@ def largest_file(size: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
 
 
-def run(
-    case: dict[str, Any],
-    out: Path,
-    programs: dict[str, Callable[[Sequence[str]], int]],
-    built: list[Any],
-) -> dict[str, Any]:
-    """One command line; `built` has the network and the optimizer, if they came to be."""
+def failing(error: str) -> Callable[[Any], tuple[Any, Any]]:
+    """The programs of a training whose third step ends in this error of TensorFlow."""
+    import tensorflow as tf
+
+    from cloudmask.train import loop
+
+    def programs(run: Any) -> tuple[Any, Any]:
+        step, validate = loop.make_programs(run)
+
+        def failing_step(*words: Any) -> Any:
+            if run.state.step == 2:
+                raise getattr(tf.errors, error)(None, None, "no workspace\n  for this convolution")
+            return step(*words)
+
+        return failing_step, validate
+
+    return programs
+
+
+def run(case: dict[str, Any], out: Path) -> dict[str, Any]:
+    """One command line, through a training that shows which network it has built."""
     import keras
 
+    from cloudmask.train import begin, loop
+
+    built: list[Any] = []
+
+    def build(plan: Any) -> Any:
+        built.append(begin.build_network(plan))
+        return built[-1]
+
+    functions = loop.Functions(build=build)
+    if case["fails_with"]:
+        functions = loop.Functions(build=build, programs=failing(case["fails_with"]))
+    train = functools.partial(train_hvd.main, functions=functions)
+    programs = {"train_hvd.py": train, "cloudmask": cli.main}
     keras.utils.clear_session()  # so that names start afresh, as in a process of its own
-    built.clear()
     texts = [out.with_suffix(f".{kind}") for kind in ("out", "err")]
     program = case["program"]
     if errors.launched_rank() == 0 and case["copy_of"]:
@@ -96,7 +122,8 @@ def run(
             Path(case["folder"], name).unlink()
     with printed_into(*texts), largest_file(case["largest_file"]):
         try:
-            code: Any = errors.run(programs[program], case["words"], program=program)
+            quietly = {"program": program, "wait": lambda seconds: None}
+            code: Any = errors.run(programs[program], case["words"], **quietly)
         except BaseException:
             traceback.print_exc()
             code = "raised"
@@ -113,19 +140,10 @@ def run(
 
 def main(cases: Path, out: Path) -> None:
     with errors.loading_tensorflow():
-        from cloudmask.train import begin, loop
-    errors.QUIET_SECONDS = 0.0
-    built: list[Any] = []
-
-    def build(plan: Any) -> Any:
-        built.append(begin.build_network(plan))
-        return built[-1]
-
-    train = functools.partial(train_hvd.main, functions=loop.Functions(build=build))
-    programs = {"train_hvd.py": train, "cloudmask": cli.main}
+        from cloudmask.train import loop  # noqa: F401
     for case in json.loads(cases.read_text()):
         path = out / f"{case['name']}-{errors.launched_rank()}"
-        path.with_suffix(".json").write_text(json.dumps(run(case, path, programs, built)))
+        path.with_suffix(".json").write_text(json.dumps(run(case, path)))
 
 
 if __name__ == "__main__":

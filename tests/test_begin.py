@@ -1,6 +1,7 @@
 """Starting from models and going on from checkpoints; killed runs are in test_train*.py."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import tiny
 from cloudmask.cli.options import TrainConfig
 from cloudmask.files import sha256_of
 from cloudmask.model import keras_file
-from cloudmask.train import begin, checkpoint
+from cloudmask.train import begin, checkpoint, origin
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.plan import Plan, make_plan
 from cloudmask.train.schedule import PAD, epoch_plan
@@ -58,7 +59,10 @@ class Run:
         checkpoint.take(self.plan, self.ranks, *place)
 
     def restore(self):
-        return begin.start(self.plan, self.ranks, self.folder, self.model, self.optimizer)
+        return self.find().state
+
+    def find(self):
+        return origin.find(self.plan, self.ranks, self.folder, self.model, self.optimizer)
 
     def bits(self):
         return [array.tobytes() for array in checkpoint.arrays(self.model, self.optimizer).values()]
@@ -85,7 +89,7 @@ def test_state_weights_and_optimizer_come_back_bit_for_bit(patchset, tmp_path):
         epoch_seconds=1 / 3,
         last_loss=0.7,
         history=[{"epoch": 1, "loss": 2 / 3, "valid": {"iou": {"a": None}}}],
-        best={"loss": 1e-17, "step": 4, "epoch": 1},
+        best={"loss": 1e-17, "step": 9, "epoch": 1},
         epochs_without_gain=1,
         target={"accuracy": 0.9, "epoch": 1, "seconds": 2.5},
         elapsed_seconds=12.25,
@@ -208,10 +212,82 @@ def test_a_run_goes_on_after_it_has_passed_over_a_damaged_checkpoint(patchset, t
     for step in (2, 4, 6, 8):
         run.step(step, best=2)
     damage(run, 8)
-    assert run.restore().step == 2
-    run.step(3, best=2)
-    assert checkpoint.steps(run.folder.checkpoints) == [2, 3]
-    assert run.restore().step == 3
+    damaged = (run.folder.checkpoints / "step-00000008.h5").read_bytes()
+    found = run.find()
+    assert (found.state.step, found.passed_over) == (2, [8])
+    assert checkpoint.steps(run.folder.checkpoints) == [2, 8], "nothing is touched yet"
+    checkpoint.keep_apart(run.folder.checkpoints, found.passed_over)
+    for step in (3, 8):
+        run.step(step, best=2)
+    assert checkpoint.steps(run.folder.checkpoints) == [2, 8]
+    assert run.restore().step == 8
+    kept = run.folder.checkpoints / checkpoint.APART
+    assert (kept / "step-00000008.h5").read_bytes() == damaged
+    assert {path.name for path in kept.iterdir()} == {f"step-00000008.{kind}" for kind in KINDS}
+
+
+KINDS = ("h5", "json")
+
+
+def of_another_version(folder, step):
+    record = folder / f"step-{step:08d}.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"version": 1}))
+
+
+def without_variables(folder, step):
+    (folder / f"step-{step:08d}.h5").unlink()
+
+
+def unreadable(folder, step):
+    record = folder / f"step-{step:08d}.json"
+    record.unlink()
+    record.mkdir()
+
+
+@pytest.mark.parametrize("harm", [of_another_version, without_variables, unreadable])
+def test_a_run_whose_checkpoints_cannot_be_read_is_refused_and_keeps_them(
+    patchset, tmp_path, capsys, harm
+):
+    run = Run(patchset, tmp_path)
+    for step in (100, 200, 300):
+        run.step(step)
+        harm(run.folder.checkpoints, step)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be read") as caught:
+        run.find()
+    assert "step-00000300." in str(caught.value)
+    assert "or move" in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+    (run.folder.checkpoints / "step-00000400.h5").touch()  # what a killed process leaves
+    with pytest.raises(ValueError, match=r"the newest is step-00000300\."):
+        run.find()
+
+
+def test_a_run_that_was_killed_in_its_first_checkpoint_starts_anew_and_keeps_what_is_there(
+    patchset, tmp_path
+):
+    run = Run(patchset, tmp_path)
+    run.folder.checkpoints.mkdir()
+    (run.folder.checkpoints / "step-00000002.h5").write_bytes(b"begun")
+    found = run.find()
+    assert (found.state, found.passed_over) == (State(), [2])
+
+
+def test_a_finished_run_without_its_checkpoints_is_not_begun_again(patchset, tmp_path):
+    run = Run(patchset, tmp_path)
+    run.folder.summary.write_text(json.dumps({"status": "finished"}))
+    with pytest.raises(ValueError, match="a finished run, but no checkpoint to go on from"):
+        run.find()
+
+
+def test_best_weights_that_are_lost_are_told_at_once_and_not_at_the_end(patchset, tmp_path, capsys):
+    run = Run(patchset, tmp_path, keep=1)
+    run.step(2, best=2)
+    run.step(4, best=2)
+    damage(run, 2)
+    found = run.find()
+    assert (found.state.step, found.state.best, found.passed_over) == (4, None, [2])
+    assert "the best weights so far are lost (step-00000002.h5: " in capsys.readouterr().err
 
 
 def test_without_any_checkpoint_a_run_starts_at_its_beginning(patchset, tmp_path, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cloudmask.train import checkpoint
-from cloudmask.train.checkpoint import load, prune, save, steps
+from cloudmask.train.checkpoint import keep_apart, load, prune, save, steps
 
 STATE = {"epoch": 3, "loss_sum": 0.1 + 0.2, "best": None, "history": [{"loss": 1 / 3}]}
 
@@ -148,16 +148,41 @@ def test_a_write_that_fails_leaves_earlier_checkpoints(saved, monkeypatch, varia
         load(folder, 43)
 
 
-def test_a_checkpoint_written_again_is_never_half_old(saved, monkeypatch, variables):
+def killed(path, content):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("write", ["write_whole", "write_json"])
+def test_writing_a_checkpoint_again_cannot_cost_the_one_that_is_there(
+    saved, monkeypatch, variables, write
+):
+    """As a resumed run does that has an epoch to close: the same variables, and a newer state."""
     folder, *_ = saved
-
-    def killed(path, content):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "write_whole", killed)
+    monkeypatch.setattr(checkpoint, write, killed)
     with pytest.raises(KeyboardInterrupt):
-        save(folder, 42, variables, STATE)
-    refused(folder, "never finished")
+        save(folder, 42, variables, STATE | {"epoch": 4})
+    assert load(folder, 42).state["epoch"] == 3
+
+
+def test_a_checkpoint_written_again_with_other_variables_is_never_half_old(
+    saved, monkeypatch, variables
+):
+    folder, *_ = saved
+    monkeypatch.setattr(checkpoint, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save(folder, 42, variables | {"seed": np.array([5, 6], np.int64)}, STATE)
+    refused(folder, "checksum differs|bytes, should be")
+
+
+def test_the_checksum_is_of_what_was_meant_to_be_written(tmp_path, monkeypatch, variables):
+    """A disk that loses bits in silence is found out, and does not vouch for itself."""
+
+    def lossy(path, content):
+        path.write_bytes(bytes(content)[:-1] + b"?")
+
+    monkeypatch.setattr(checkpoint, "write_whole", lossy)
+    save(tmp_path, 42, variables, STATE)
+    refused(tmp_path, "checksum differs")
 
 
 @pytest.fixture
@@ -179,12 +204,34 @@ def test_pruning_keeps_the_last_ones_and_the_best(ten):
     assert steps(ten) == [10]
 
 
-def test_pruning_counts_none_that_a_resumed_run_has_passed_over(ten):
-    """The run went on from step 5, because later checkpoints were damaged; this is its sixth."""
-    for step in (7, 8, 9, 10):
-        (ten / f"step-{step:08d}.h5").write_bytes(b"damaged")
+def test_pruning_leaves_later_ones_alone(ten):
+    """The run went back to its memory of step 5 when ranks were lost; this is its sixth."""
+    (ten / "step-00000010.h5").write_bytes(b"damaged")
     prune(ten, newest=6, keep=2, best=3)
-    assert steps(ten) == [3, 5, 6]
+    assert steps(ten) == [3, 5, 6, 7, 8, 9, 10]
+
+
+def test_what_is_kept_apart_is_no_checkpoint_and_is_never_deleted(ten):
+    content = {path.name: path.read_bytes() for path in ten.glob("step-*9.*")}
+    for _ in range(2):  # the second time, one of the same step
+        keep_apart(ten, [10, 9])
+        assert steps(ten) == list(range(1, 9))
+        save(ten, 9, {"a": np.float32(-1)}, {})
+        prune(ten, newest=9, keep=1, best=None)
+        assert steps(ten) == [9]
+        for step in range(1, 9):
+            save(ten, step, {"a": np.float32(step)}, {})
+    kept = ten / "passed-over"
+    assert {name: (kept / name).read_bytes() for name in content} == content
+    names = ["step-00000009-2", "step-00000009", "step-00000010"]
+    assert {path.stem for path in kept.iterdir()} == set(names)
+    assert len(list(kept.iterdir())) == 2 * len(names)
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        steps(tmp_path / "file")
 
 
 def test_pruning_removes_what_was_never_finished(ten):

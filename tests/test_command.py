@@ -14,17 +14,16 @@ def alone(monkeypatch):
     """No launcher's variables, whatever started these tests."""
     for name in errors.RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(errors, "QUIET_SECONDS", 0.01)
 
 
-def outcome(error, capsys):
+def outcome(error, capsys, *, wait=lambda seconds: None):
     """Exit code and stderr of a program that raises this error."""
 
     def main(words):
         assert words == ["word"]
         raise error
 
-    code = errors.run(main, ["word"], program="prog")
+    code = errors.run(main, ["word"], program="prog", wait=wait)
     return code, capsys.readouterr().err
 
 
@@ -117,11 +116,10 @@ def test_what_one_rank_knows_is_told_with_its_number(error, capsys, monkeypatch)
 
 def test_a_quiet_rank_gives_rank_0_time_to_speak(capsys, monkeypatch):
     slept = []
-    monkeypatch.setattr(errors.time, "sleep", slept.append)
-    outcome(AgreedError("bad"), capsys)
+    outcome(AgreedError("bad"), capsys, wait=slept.append)
     assert slept == []
     monkeypatch.setenv("PMIX_RANK", "1")
-    outcome(AgreedError("bad"), capsys)
+    outcome(AgreedError("bad"), capsys, wait=slept.append)
     assert slept == [errors.QUIET_SECONDS]
 
 

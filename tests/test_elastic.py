@@ -109,17 +109,23 @@ class Job:
         else:
             self.process = tiny.start_program(line)
 
-    def rank_0(self):
-        """The name of its host, and its process; of those that were started first."""
+    def processes(self):
+        """Its ranks: process -> environment."""
+        found = {}
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it may end while we look
                 words = (path / "cmdline").read_text().split("\0")
                 if words[1:3] != [str(SEEN), str(self.seen)]:
                     continue
                 pairs = (path / "environ").read_text().split("\0")
-                given = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-                if given["HOROVOD_RANK"] == "0":
-                    return given["HOROVOD_HOSTNAME"], int(path.name)
+                found[int(path.name)] = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        return found
+
+    def rank_0(self):
+        """The name of its host, and its process; of those that were started first."""
+        for number, given in self.processes().items():
+            if given["HOROVOD_RANK"] == "0":
+                return given["HOROVOD_HOSTNAME"], number
         raise AssertionError("no rank 0")
 
     def events(self, event):
@@ -254,3 +260,23 @@ def test_a_new_host_joins_and_a_request_to_stop_reaches_all(job, request):
     assert state["identity"]["order"]["num_ranks"] == 2
     assert state["epoch"] > epoch
     check_every_patch_once(made, reset, epochs=state["epoch"])
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_a_request_to_stop_is_told_and_obeyed_after_rank_0_was_lost(job):
+    """Who is rank 0 by then was another rank when it was started."""
+    made = job()
+    made.start("--epochs", 10_000, ranks=2)
+    tiny.wait_for_step(made.run, 5, made.process)
+    _, first = made.rank_0()
+    os.kill(first, signal.SIGKILL)
+    tiny.wait_until(lambda: made.process.poll() is not None or made.events("reset"))
+    after = made.events("reset")[0]["from_step"]
+    tiny.wait_until(lambda: made.events("step")[-1]["step"] > after + 5)
+    (left,) = made.processes()
+    os.kill(left, signal.SIGUSR1)
+    ended = tiny.finish(made.process, seconds=60)
+    assert ended.err.count("train_hvd.py: error: stopped by a signal after step") == 1
+    found = json.loads((made.run / "summary.json").read_text())
+    assert (found["status"], found["rank"], found["ranks"]) == ("stopped", 0, 1)

@@ -58,6 +58,7 @@ def runs(work, clock):
         case("staged", *odd, "--seed", 3, "--stage", work / "near"),
         case("missed", *TINY, "--target-accuracy", 1.0),
         case("short", *TINY, "--max-steps", 6, "--checkpoint-steps", 2),
+        case("single", *TINY, "--global-batch", 30),
         case("failed", *TINY, "--lr", 1e30, "--lr-decay", "none"),
         case(
             "resumed",
@@ -219,6 +220,14 @@ def test_a_run_that_missed_its_target_is_no_success(runs, tmp_path):
     records = parsed(next(tmp_path.rglob("result-0.txt")))
     assert values(records)["result"]["target"] == {"accuracy": 1.0, "reached": False}
     assert records[-1]["metadata"]["status"] == "aborted"
+
+
+def test_a_run_of_one_step_an_epoch_makes_a_result(runs, tmp_path):
+    """The end of its first epoch is of step 1 too."""
+    assert mllog(runs["single"], out=tmp_path) == 0
+    keys = [record["key"] for record in parsed(next(tmp_path.rglob("result-0.txt")))]
+    assert [key for key in keys if key.startswith("epoch_")] == ["epoch_start", "epoch_stop"] * 3
+    assert values(parsed(next(tmp_path.rglob("result-0.txt"))))["trained_samples"] == 90
 
 
 def test_only_the_attempt_that_finished_counts(runs, tmp_path):

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tiny
 
 from cloudmask import metrics
-from cloudmask.model import keras_file
+from cloudmask.model import keras_file, precision
 from cloudmask.model.keras_file import ModelInfo
 from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
 from cloudmask.model.unet import num_logits, unet
@@ -380,3 +380,39 @@ def test_every_level_of_a_deep_network_can_have_dropout():
     model = unet(3, 3, widths=(2, 2, 2, 2, 2, 2), dropout=rates)
     found = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     assert found == [*rates, *reversed(rates[:-1])]
+
+
+# --- Precision ------------------------------------------------------------------------------------
+
+
+def tf32():
+    return tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_float32_is_float32_and_tf32_has_a_name_of_its_own():
+    """TensorFlow by itself takes the one for the other, where the device has it."""
+    for name in precision.POLICIES:
+        precision.use(name)
+        assert tf32() == (name == "tf32")
+    precision.use("float32")
+    with precision.used("tf32"):
+        assert tf32()
+        assert keras.config.dtype_policy().name == "float32"
+        with precision.used("bfloat16"):
+            assert not tf32()
+    assert not tf32()
+
+
+def test_somebody_elses_tf32_comes_back():
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    with precision.used("float32"):
+        assert not tf32()
+    assert tf32()
+
+
+def test_tf32_where_there_is_none_is_refused_in_one_line():
+    assert precision.resolve("float32") == "float32"
+    assert precision.resolve("auto") in ("float32", "bfloat16")
+    if not tf.config.get_visible_devices("GPU"):
+        with pytest.raises(ValueError, match=r"capability 8.0 or more, and here is none; use"):
+            precision.resolve("tf32")

@@ -62,7 +62,7 @@ def advance(process):
 
 def quiet_phase(watch, **patience):
     """What the thread finds when nothing gets on any more."""
-    return watch.wait_for_stall(threading.Event(), **(patience or {"patience": 0.0}))
+    return watch.wait_for_stall(threading.Event(), **(patience or {"patience": lambda: 0.0}))
 
 
 def test_what_is_done_for_the_first_time_may_take_longer():
@@ -78,7 +78,7 @@ def test_what_is_done_for_the_first_time_may_take_longer():
 def test_the_watch_ends_with_the_work():
     over = threading.Event()
     over.set()
-    assert stall.Watch(1e9).wait_for_stall(over, patience=0.0) is None
+    assert stall.Watch(1e9).wait_for_stall(over, patience=lambda: 0.0) is None
 
 
 def test_a_rank_that_waits_for_ever_says_why_and_ends(start, word):
@@ -113,6 +113,29 @@ def test_no_limit_is_no_watch(start, word):
         process.wait(1)
     advance(process)
     assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("limit", [-1, float("nan")])
+def test_a_limit_that_cannot_be_is_refused(start, limit):
+    process = start(limit, 0)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"--stall-seconds {limit:g} must be 0 or more" in err.splitlines()[-1]
+
+
+def test_a_rank_that_has_become_rank_0_speaks_as_rank_0(word):
+    """Where the first one was lost: see ranks.restart. It need not wait for another to speak."""
+    becomes = 'import os\n    os.environ["HOROVOD_RANK"] = "0"\n    threading.Event().wait()\n'
+    program = f"{PROGRAM.partition('    for number')[0]}    {becomes}"
+    process = subprocess.run(
+        [sys.executable, "-c", program, "0.1", "0", str(word)],
+        env=tiny.environment() | {"HOROVOD_RANK": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == stall.CODE
+    assert process.stderr.startswith("train_hvd.py: error: rank 0 on ")
 
 
 def test_a_job_that_was_stopped_and_continued_as_a_whole_has_not_stalled(start, word):

@@ -8,8 +8,10 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
+from cloudmask.data.patchset.encoding import decode
 from cloudmask.model import precision
 from cloudmask.model.unet import unet
 from cloudmask.train.batches import Input
@@ -48,6 +50,16 @@ def train(optimizer, *, arithmetic="float32", steps=1, xla=False, dropout=()):
     before = flat(model)
     numbers = [step(patches(seed=seed), 0.5).result() for seed in range(steps)]
     return before, flat(model), np.array(numbers)
+
+
+WEIGHTS = (1.0, 2.0, 3.0)
+
+
+def three(label):
+    """Labels of two classes as labels of three: every second row of the second one."""
+    changed = label.copy()
+    changed[:, ::2][label[:, ::2] == 1] = 2
+    return changed
 
 
 def arrays(batch):
@@ -139,20 +151,21 @@ from cloudmask.model import precision
 from cloudmask.model.unet import unet
 from cloudmask.train.step import make_train_step
 sys.path.insert(0, sys.argv[2])
-from test_step import SIZE, flat, patches, scaled
+from test_step import SIZE, WEIGHTS, flat, patches, scaled, three
 
 found = {}
 
-def make(arithmetic, optimizer, xla):
+def make(arithmetic, optimizer, xla, *, logits=1, weights=()):
     precision.use(arithmetic)
-    model = unet(3, 1, widths=(4, 8), seed=3)
+    model = unet(3, logits, widths=(4, 8), seed=3)
     optimizer.build(model.trainable_variables)
     step = make_train_step(
-        model, optimizer, world, class_weights=(), clip_offset=0,
+        model, optimizer, world, class_weights=weights, clip_offset=0,
         pixels=4 * SIZE * SIZE, xla=xla,
     )
     def run(batch, *flags):
-        found["flags"] = step(batch, 0.01, *flags).result()[2:4]
+        result = step(batch, 0.01, *flags).result()
+        found["flags"], found["loss"] = result[2:4], result[:2]
         return flat(model).astype(float).tolist()
     return model, run
 
@@ -172,6 +185,11 @@ found["after"], found["state_after"] = run(quiet), state()
 
 model, run = make("float32", keras.optimizers.SGD(0.01), xla=True)
 found["compiled"] = run(mine, not world.is_root, world.is_root)
+
+model, run = make("float32", keras.optimizers.SGD(0.01), False, logits=3, weights=WEIGHTS)
+labels = np.full_like(mine.label, 255) if world.is_root else three(mine.label)
+found["three"] = run(dataclasses.replace(mine, label=labels))
+found["loss of three"] = found["loss"]
 
 Path(sys.argv[1], f"{world.rank}.json").write_text(json.dumps(found))
 """
@@ -232,3 +250,29 @@ def test_compiled_steps_of_two_ranks_sum_their_gradients(pair):
     pairs = zip(arrays(patches(seed=0)), arrays(patches(seed=1)), strict=True)
     step(Input(*map(np.concatenate, pairs), 4, 0.0), 0.01)
     np.testing.assert_allclose(pair[0]["compiled"], flat(model), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_three_classes_on_two_ranks_of_which_one_has_no_label_train_as_one(pair):
+    """The mean over the labelled pixels of all ranks, whichever rank has them."""
+    batch = patches(seed=1)
+    model = unet(3, 3, widths=(4, 8), seed=3)
+    image = decode(*arrays(batch)[:3])
+    label = three(batch.label)
+    with tf.GradientTape() as tape:
+        logits = tf.nn.log_softmax(model(image))
+        known = label != 255
+        truth = np.where(known, label, 0)
+        each = -tf.gather(logits, truth, batch_dims=3) * np.array(WEIGHTS, np.float32)[truth]
+        loss = tf.reduce_sum(tf.boolean_mask(each, known))
+        mean = loss / known.sum()
+    variables = model.trainable_variables
+    gradients = tape.gradient(mean, [v.value for v in variables])
+    for variable, gradient in zip(variables, gradients, strict=True):
+        variable.assign_sub(0.01 * gradient)
+    first, second = pair
+    assert first["three"] == second["three"]
+    np.testing.assert_allclose(first["three"], flat(model), rtol=1e-4, atol=1e-6)
+    assert first["loss of three"] == second["loss of three"]
+    assert first["loss of three"] == pytest.approx([float(loss), known.sum()], rel=1e-5)

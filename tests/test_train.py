@@ -76,6 +76,24 @@ def test_an_epoch_that_was_not_validated_is_no_judgement():
     assert (state.best["epoch"], state.epochs_without_gain) == (1, 0)
 
 
+def test_patience_counts_epochs_whether_or_not_they_were_validated():
+    state = State()
+    for loss in (None, 0.5, None, 0.6, None, None, 0.7):
+        epoch(state, 1.0, valid_loss=loss)
+    assert (state.best["epoch"], state.epochs_without_gain) == (2, 5)
+    assert state.end(settings(patience=5)) == "patience"
+    assert state.end(settings(patience=6)) is None
+    epoch(state, 1.0, valid_loss=0.4)
+    assert state.epochs_without_gain == 0
+
+
+def test_the_last_epoch_is_validated_whatever_ends_the_run(patchset):
+    found = plan(patchset, epochs=5, validate_every=3, batch_size=2, max_steps=10)
+    assert [n for n in range(1, 6) if found.validates_after(n, step=n)] == [3, 5]
+    assert found.validates_after(2, step=10)
+    assert not found.validates_after(2, step=9)
+
+
 def test_a_validation_loss_that_is_not_a_number_is_never_the_best():
     state = State()
     epoch(state, 1.0, valid_loss=math.nan)
@@ -162,11 +180,13 @@ def test_what_is_left_of_an_unbroken_epoch_is_the_end_of_its_plan(patchset, shuf
         end = min(5, found.total_steps - step + state.step_in_epoch)
         assert rest.rows.tolist() == found.rows(1, state.epoch)[state.step_in_epoch : end].tolist()
         assert rest.patches == found.patches_per_step()[state.step_in_epoch : end]
-        ahead = range(step, step + len(rest.rows) + 1)
+        ahead = range(step, step + len(rest.rows))
         assert rest.learning_rates == [found.learning_rate(other) for other in ahead]
         assert (rest.last, rest.begun_at) == (5, state.step_in_epoch)
         to_come = [(epoch, row.tolist()) for epoch, row in rows_to_come(found, 1, state)]
         assert to_come == whole[step : found.total_steps], "to be read through all epochs"
+        assert rest.learning_rate(state.step_in_epoch) == found.learning_rate(max(0, step - 1))
+        assert rest.learning_rate(state.step_in_epoch + 1) == found.learning_rate(step)
         assert rest.patches_up_to(5) == (30 if end == 5 else sum(found.patches_per_step()[:end]))
         state.add_step(1, 1, rest.patches[0], 1)
         if state.step_in_epoch == 5:
@@ -221,13 +241,17 @@ def test_cache_bytes_are_what_a_rank_comes_to_hold(patchset):
 
 
 def test_class_weights_follow_from_the_loss(patchset, tmp_path):
-    assert plan(patchset, loss="bce", pos_weight=0.25).class_weights == ()
+    assert plan(patchset, loss="bce").class_weights == ()
     assert plan(patchset, loss="wbce", pos_weight=0.25).class_weights == (1.0, 0.25)
     three = tiny.make_patchset(tmp_path / "three", classes=3, patches=4)
     weights = (1.0, 2.0, 3.0)
     assert plan(three, loss="wbce", class_weights=weights).class_weights == weights
-    with pytest.raises(ValueError, match="3 classes needs as many --class-weights"):
-        plan(three, loss="wbce")
+    assert plan(three, loss="bce").class_weights == ()
+    for wrong in ((), (1.0, 2.0)):
+        with pytest.raises(ValueError, match="3 classes needs as many --class-weights"):
+            plan(three, loss="wbce", class_weights=wrong)
+    with pytest.raises(ValueError, match=r"--pos-weight 0.25 has no effect with more than two"):
+        plan(three, loss="wbce", class_weights=weights, pos_weight=0.25)
 
 
 @pytest.mark.parametrize(
@@ -266,8 +290,8 @@ def test_without_validation_patches_there_is_nothing_to_wait_for(tmp_path):
     words = ["prepare", raw, "--out", tmp_path / "set", "--patch-size", 32, "--split", "train=1"]
     assert tiny.cli.main([str(word) for word in words]) == 0
     assert plan(tmp_path / "set", batch_size=1).num_valid == 0
-    for changes in ({"patience": 1}, {"target_accuracy": 0.9}):
-        with pytest.raises(ValueError, match="need validation patches"):
+    for changes in ({"patience": 1}, {"target_accuracy": 0.9}, {"validate_every": 2}):
+        with pytest.raises(ValueError, match="has no effect without validation patches"):
             plan(tmp_path / "set", batch_size=1, **changes)
     words[-1] = "test=1"
     words[3] = tmp_path / "untrained"
@@ -368,6 +392,9 @@ TINY = ("--preset", "tiny", "--threads", 1, "--no-tensorboard")
 KILLED = (*TINY, "--batch-size", 1, "--dropout", 0.1, 0.1, "--checkpoint-steps", 2)
 
 
+HALF_STEPS = 24
+HALF = (*TINY, "--max-steps", HALF_STEPS, "--lr", 0.01, "--no-augment")
+
 # All patches in a single batch, so that their order is no matter.
 ONE_STEP = (*TINY, "--precision", "float32", "--no-augment", "--global-batch", 30, "--max-steps", 1)
 ONE_STEP += ("--loss", "wbce", "--pos-weight", 0.25, "--clip-offset", 3, "--lr", 0.01, "--seed", 5)
@@ -419,7 +446,12 @@ def results(work, killed, patchset):
         case("one-step", *ONE_STEP, data=patchset),
         case("tuned", *ONE_STEP, "--init", work / "short", data=patchset),
         case("unfit", *TINY, "--init", work / "short", "--widths", 4, 4, data=patchset),
-        case("half", *TINY, "--precision", "float16", "--max-steps", 12, data=patchset),
+        case("half", *HALF, "--precision", "float16", data=patchset),
+        case("whole", *HALF, "--precision", "float32", data=patchset),
+        *(
+            case(error, *short, "--checkpoint-steps", 1, data=patchset, fails_with=error)
+            for error in ("UnknownError", "ResourceExhaustedError")
+        ),
         case("best", *TINY, "--lr", 0.1, "--lr-decay", "none", "--epochs", 40, "--patience", 2),
         case("target", *TINY, "--target-accuracy", 0.5, "--stop-at-target", "--epochs", 9),
     ]
@@ -468,6 +500,7 @@ def test_a_run_killed_after_its_last_checkpoint_is_closed_as_if_it_were_not(resu
     assert results["closed"].codes == [0]
     assert other["steps_run"] == 10
     assert other["final"]["valid"] == one["final"]["valid"]
+    assert other["final"]["learning_rate"] == one["final"]["learning_rate"]
     assert other["best"] == one["best"]
     assert (work / "closed" / "model.keras").exists()
 
@@ -486,12 +519,36 @@ def test_more_than_two_classes_can_be_trained(results, work):
 
 
 @pytest.mark.slow
-def test_float16_trains(results, work):
-    found = summary_of(work, "half")
-    assert results["half"].codes == [0]
-    losses = [record["loss"] for record in tiny.events(work / "half", "step")]
-    assert losses[-1] < losses[0]
-    assert found["precision"] == "float16"
+def test_float16_trains_as_float32_does(results, work):
+    """Step for step within its rounding, and no step was skipped for an overflow."""
+    assert (results["half"].codes, results["whole"].codes) == ([0], [0])
+    half, whole = (
+        [record["loss"] for record in tiny.events(work / name, "step")]
+        for name in ("half", "whole")
+    )
+    assert half != whole
+    assert half == pytest.approx(whole, rel=0.01)
+    assert whole[-1] < 0.9 * whole[0]
+    assert summary_of(work, "half")["precision"] == "float16"
+    last = checkpoint.load(work / "half" / "checkpoints", HALF_STEPS)
+    values = dict(zip(last.state["variables"], last.variables, strict=True))
+    assert values["loss_scale/step_counter"] == HALF_STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", ["UnknownError", "ResourceExhaustedError"])
+def test_a_device_that_fails_leaves_a_summary(results, work, error):
+    found = summary_of(work, error)
+    assert (found["status"], found["rank"]) == ("failed", 0)
+    assert f"{error}: no workspace" in found["error"]
+    assert "convolution" not in found["error"], "one line"
+    assert checkpoint.steps(work / error / "checkpoints") == [1, 2]
+    if error == "ResourceExhaustedError":
+        (line,) = results[error].error_lines
+        assert line.endswith("use a smaller batch")
+        assert results[error].codes == [1]
+    else:
+        assert results[error].codes == ["raised"], "a fault of ours or of TensorFlow: a traceback"
 
 
 @pytest.mark.slow

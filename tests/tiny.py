@@ -217,6 +217,8 @@ class Case:
     without: Sequence[str] = ()
     largest_file: int | None = None
     """bytes of the largest file that rank 0 can write"""
+    fails_with: str | None = None
+    """name of an error of TensorFlow that the third step ends in, as of a GPU"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,6 +259,7 @@ def run_cases(
             "copy_of": str(case.copy_of) if case.copy_of else None,
             "without": list(case.without),
             "largest_file": case.largest_file,
+            "fails_with": case.fails_with,
         }
         for case in cases
     ]

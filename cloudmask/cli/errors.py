@@ -39,41 +39,50 @@ class StoppedError(AgreedError):
 
 
 def launched_rank() -> int:
-    """This process's rank as its launcher told it, before anything is started; 0 if alone."""
+    """This process's rank as its launcher told it, before anything is started; 0 if alone.
+
+    Where ranks come and go, train/ranks.py keeps HOROVOD_RANK to what it has become.
+    """
     for name in RANK_VARIABLES:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return 0
 
 
-def run(main: Callable[[Sequence[str]], int], words: Sequence[str], *, program: str) -> int:
+def run(
+    main: Callable[[Sequence[str]], int],
+    words: Sequence[str],
+    *,
+    program: str,
+    wait: Callable[[float], object] = time.sleep,
+) -> int:
     """Call main and turn what users can cause into a line on stderr and an exit code.
 
     0 done, 1 failed, 2 the command line is wrong, 75 told to stop and ready to go on, 130
-    interrupted. A fault of our own keeps its traceback.
+    interrupted. A fault of our own keeps its traceback. A rank that leaves the talking to rank 0
+    calls `wait` before it ends.
     """
-    rank = launched_rank()
     try:
         return main(words)
     except (UsageError, AgreedError) as error:
         code = 2 if isinstance(error, UsageError) else 1
         code = STOPPED if isinstance(error, StoppedError) else code
-        return _say(program, error, code=code, rank=rank, everywhere=False)
+        return _say_once(program, error, code, wait)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, ValueError) as error:
         line = describe(error) if isinstance(error, OSError) else str(error)
-        return _say(program, line, code=1, rank=rank, everywhere=True)
+        return _say_everywhere(program, line)
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library in ("", *OUR_OWN):
             raise
         advice = missing(library, EXTRAS.get(library, "all"))
-        return _say(program, advice, code=1, rank=rank, everywhere=True)
+        return _say_everywhere(program, advice)
     except KeyboardInterrupt as error:
         line = str(error) or "interrupted"
-        return _say(program, line, code=130, rank=rank, everywhere=False)
+        return _say_once(program, line, 130, wait)
 
 
 def missing(library: str, extra: str) -> str:
@@ -129,13 +138,22 @@ def describe(error: OSError) -> str:
     return f"{error.filename}: {what}" if error.filename else str(what)
 
 
-def _say(program: str, error: object, *, code: int, rank: int, everywhere: bool) -> int:
-    line = " ".join(str(error).split())
-    if rank == 0:
-        print(f"{program}: error: {line}", file=sys.stderr, flush=True)
-    elif everywhere:
-        print(f"{program}: error on rank {rank}: {line}", file=sys.stderr, flush=True)
+def _say_everywhere(program: str, error: object) -> int:
+    """Of what this rank alone may know, which then is named."""
+    rank = launched_rank()
+    _print(program, f"error on rank {rank}" if rank else "error", error)
+    return 1
+
+
+def _say_once(program: str, error: object, code: int, wait: Callable[[float], object]) -> int:
+    """Of what all ranks know. A launcher ends all of them a moment after the first one fails, and
+    rank 0 may be slower."""
+    if launched_rank() == 0:
+        _print(program, "error", error)
     else:
-        # A launcher ends all ranks a moment after the first one fails, and rank 0 may be slower.
-        time.sleep(QUIET_SECONDS)
+        wait(QUIET_SECONDS)
     return code
+
+
+def _print(program: str, kind: str, error: object) -> None:
+    print(f"{program}: {kind}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)

@@ -83,8 +83,8 @@ class EvaluateConfig:
     """where a run's masks of scenes are written (default: masks in the run folder)"""
     batch_size: int = 8
     """patches per forward pass"""
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """arithmetic of the network"""
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "float32"
+    """arithmetic of the network; tf32: float32 with 10 bits of mantissa, on GPUs that have it"""
     verify: bool = True
     """check the files of a .SEN3 product against the MD5s of its manifest"""
     out: Path | None = None
@@ -140,8 +140,9 @@ class PredictConfig:
     """largest rows and columns computed at once; less takes less memory"""
     overlap: int | None = None
     """pixels dropped at each cut (default: what the network can see, so that no seam exists)"""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """arithmetic of the network; auto: bfloat16 where the device has it"""
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
+    """arithmetic of the network; auto: bfloat16 where the device has it, else float32; tf32:
+    float32 with 10 bits of mantissa, on GPUs that have it"""
     format: Literal["netcdf", "hdf5"] = "netcdf"
     """netcdf: CF NetCDF; hdf5: the benchmark's layout, mask (1, H, W, 1)"""
     verify: bool = True
@@ -188,8 +189,9 @@ class TrainConfig:
     """epochs in which the learning rate rises linearly from zero to its full value"""
     lr_decay: Literal["none", "cosine"] = "cosine"
     """cosine: the learning rate falls to zero over --epochs (or --max-steps)"""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """arithmetic of the network; auto: bfloat16 where the device has it, else float32"""
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
+    """arithmetic of the network; auto: bfloat16 where the device has it, else float32; tf32:
+    float32 with 10 bits of mantissa, on GPUs that have it"""
     loss: Literal["bce", "wbce"] = "bce"
     """cross-entropy, plain or with --pos-weight (two classes) or class weights"""
     pos_weight: float = 0.5
@@ -219,7 +221,8 @@ class TrainConfig:
     cache: Literal["none", "memory", "device"] = "none"
     """where a rank keeps its patches: in memory once read, or in its device's from the start"""
     patience: int = 0
-    """stop after this many epochs without a better validation loss (0: never)"""
+    """stop after this many epochs without a better validation loss, those that were not validated
+    included (0: never)"""
     target_accuracy: float | None = None
     """note when validation accuracy first reaches this, and stop there with --stop-at-target"""
     stop_at_target: bool = False

@@ -45,9 +45,9 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         from cloudmask.model.decode import decode
         from cloudmask.model.losses import confusion_counts, pixel_losses, predicted_class
 
-    arithmetic = precision.best("CPU") if config.precision == "auto" else config.precision
-    precision.use(arithmetic)
     with errors.the_same_on_all_ranks():
+        arithmetic = precision.resolve(config.precision)
+        precision.use(arithmetic)
         model, info = keras_file.load(config.what)
         check_fits(info, patchset, config)
     num_classes = len(info.classes)

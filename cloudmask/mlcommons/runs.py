@@ -82,7 +82,9 @@ def _last_attempt(path: Path, *, steps: int) -> list[dict[str, Any]]:
         events = [json.loads(line) for line in path.read_text().splitlines()]
     except ValueError as error:
         raise ValueError(f"{path} has a line that is not JSON: {error}") from None
-    begins = [n for n, event in enumerate(events) if event.get("step") == 1]
+    begins = [
+        n for n, event in enumerate(events) if (event["event"], event.get("step")) == ("step", 1)
+    ]
     events = events[begins[-1] :] if begins else []
     found = [event["step"] for event in events if event["event"] == "step"]
     if not found or found != list(range(1, steps + 1)):

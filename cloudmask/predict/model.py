@@ -118,17 +118,18 @@ class Model:
 def load(
     path: str | os.PathLike[str],
     *more: str | os.PathLike[str],
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto",
     tile: int = 2048,
     overlap: int | None = None,
 ) -> Model:
     """A trained model from a run folder or its model.keras; of several the probability is averaged.
 
-    `precision` is the arithmetic of the network, auto: bfloat16 where the processor has it. `tile`
-    is the largest number of rows and columns computed at once: less takes less memory. `overlap`
-    is how many pixels are dropped at each cut between tiles (default: as many as the network can
-    see, so that no seam exists). Raises ValueError for what is neither a finished run nor a model,
-    for models that know other channels or classes, and for a tile that cannot be;
+    `precision` is the arithmetic of the network, auto: bfloat16 where the device has it. `tile` is
+    the largest number of rows and columns computed at once: less takes less memory. `overlap` is
+    how many pixels are dropped at each cut between tiles (default: as many as the network can see,
+    so that no seam exists). Raises ValueError for what is neither a finished run nor a model, for
+    models that know other channels or classes, for a precision that the device has not, and for a
+    tile that cannot be;
     ModuleNotFoundError where TensorFlow is not installed.
     """
     if tile < 1 or (overlap is not None and overlap < 0):
@@ -140,7 +141,8 @@ def load(
         advice = errors.missing(error.name or "tensorflow", "train")
         raise ModuleNotFoundError(advice, name=error.name) from None
     paths = [Path(one) for one in (path, *more)]
-    with arithmetic.used(arithmetic.best("CPU") if precision == "auto" else precision):
+    resolved = arithmetic.resolve(precision)
+    with arithmetic.used(resolved):
         loaded = [keras_file.load(one) for one in paths]
     info = loaded[0][1]
     for one, (_, other) in zip(paths, loaded, strict=True):
@@ -149,11 +151,13 @@ def load(
                 f"{one} knows {', '.join(other.channels)} and {', '.join(other.classes)}; "
                 f"{paths[0]} knows {', '.join(info.channels)} and {', '.join(info.classes)}"
             )
-    return Model(info, tuple(_forward(network) for network, _ in loaded), tile, overlap)
+    return Model(info, tuple(_forward(network, resolved) for network, _ in loaded), tile, overlap)
 
 
-def _forward(network: keras.Model) -> Forward:
+def _forward(network: keras.Model, precision: str) -> Forward:
     import tensorflow as tf
+
+    from cloudmask.model.precision import used
 
     @tf.function(reduce_retracing=True)
     def graph(image):
@@ -163,6 +167,7 @@ def _forward(network: keras.Model) -> Forward:
     def forward(image: np.ndarray) -> np.ndarray:
         tensor = tf.constant(image, tf.float32)
         del image  # a padded copy of the scene, which need not outlive this
-        return graph(tensor)[0].numpy()
+        with used(precision):
+            return graph(tensor)[0].numpy()
 
     return forward

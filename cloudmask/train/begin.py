@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 
@@ -19,12 +18,11 @@ from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.handed import open_for_all
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import verify_files
-from cloudmask.files import sha256_of
 from cloudmask.model import keras_file, precision
-from cloudmask.record import say
-from cloudmask.train import checkpoint, device_cache, dropout, emulate, staging
+from cloudmask.train import checkpoint, device_cache, dropout, emulate, origin, staging
 from cloudmask.train.elastic import Elastic
 from cloudmask.train.folder import RunFolder
+from cloudmask.train.origin import Origin
 from cloudmask.train.plan import Plan, make_plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.staging import Staged
@@ -107,7 +105,7 @@ class Run:
     def end_epoch(self, rest: Rest, validate: Validate) -> None:
         """Validate and close the epoch, with a checkpoint if none of its steps is missing."""
         done, valid = self.state.step_in_epoch, None
-        if self.plan.validates_after(rest.epoch + 1):
+        if self.plan.validates_after(rest.epoch + 1, step=self.state.step):
             began = time.perf_counter()
             valid = validate()
             self.elastic.seconds["validation"] += time.perf_counter() - began
@@ -141,19 +139,19 @@ def begin(
     *,
     build: Callable[[Plan], Network],
 ) -> Run:
-    """Plan, claim the folder, check the patches, and take over where a run stood."""
+    """Plan, claim the folder, take over where a run stood, and check the patches.
+
+    All that may refuse to go on with a run comes before its folder is claimed.
+    """
     on_root = functools.partial(ranks.on_root, name="patchset")
     patchset = open_for_all(config.data, on_root)
     plan = ranks.on_all(lambda: make_plan(config, ranks, patchset), name="plan")
-    ranks = emulate.named(ranks, config)
+    real, ranks = ranks, emulate.named(ranks, config)
     going_on = elastic.meet(ranks)
     resume = config.resume or going_on
     ranks.on_all(lambda: folder.check(resume=resume) if ranks.is_root else None, name="folder")
     if not config.resume:
         _claim(folder, config, ranks)
-    ranks.on_all(lambda: device_cache.check_room(plan, ranks), name="cache")
-    if config.verify and not config.stage and not going_on:
-        ranks.on_all(lambda: _verify(plan.patchset, ranks, watch), name="verify")
     ranks.say(opening_lines(plan, ranks))
     watch.at("start of training")
 
@@ -161,25 +159,31 @@ def begin(
     elastic.network = ranks.on_all(lambda: elastic.network or build(plan), name="model")
     model, optimizer = elastic.network
 
-    def take_over() -> State:
+    def take_over() -> Origin:
         if going_on:
-            return elastic.restore(plan, ranks)
-        return start(plan, ranks, folder, model, optimizer)
+            return Origin(elastic.restore(plan, ranks))
+        return origin.find(plan, ranks, folder, model, optimizer)
 
-    state = ranks.on_all(take_over, name="restore")
+    found = ranks.on_all(take_over, name="restore")
     variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
     ranks.broadcast_variables(variables)
     dropout.apart(model, ranks.rank)
-    state = ranks.broadcast(state, name="state")
+    state = ranks.broadcast(found.state, name="state")
     elastic.begin(plan, ranks, variables, state)
     ended = state.end(config) is not None
     finished = ranks.broadcast(ended and folder.finished(), name="finished")
-    if config.resume and not finished:
-        _claim(folder, config, ranks)
     staged = None
-    if config.stage and not finished:
-        plan, staged = staging.stage(plan, ranks, state, watch)
-        ranks.say(staged.line())
+    if not finished:
+        ranks.on_all(lambda: device_cache.check_room(plan, real), name="cache")
+        if config.verify and not config.stage and not going_on:
+            ranks.on_all(lambda: _verify(plan.patchset, ranks, watch), name="verify")
+        if config.resume:
+            _claim(folder, config, ranks)
+            checkpoints = folder.checkpoints, found.passed_over
+            ranks.on_all(lambda: checkpoint.keep_apart(*checkpoints), name="passed_over")
+        if config.stage:
+            plan, staged = staging.stage(plan, ranks, state, watch)
+            ranks.say(staged.line())
     where = (config, ranks, folder, stop, watch, elastic)
     return Run(*where, plan, state, model, optimizer, staged, going_on, finished)
 
@@ -194,44 +198,6 @@ def build_network(plan: Plan) -> Network:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     optimizer.build(model.trainable_variables)
     return model, optimizer
-
-
-def start(
-    plan: Plan,
-    ranks: Ranks,
-    folder: RunFolder,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-) -> State:
-    """On rank 0: from the newest checkpoint, from the weights of --init, or from the beginning."""
-    if not ranks.is_root:
-        return State()
-    init = plan.config.init
-    if plan.config.resume:
-        state = checkpoint.restore(plan, ranks, folder.checkpoints, model, optimizer)
-        if state is not None:
-            if init:
-                say(f"--init {init} is not read: the checkpoint goes before it")
-            return state
-        say(f"no checkpoint in {folder.checkpoints}: starting at the beginning")
-    return State(init=_initialise(init, plan, model) if init else None)
-
-
-def _initialise(run_or_model: Path, plan: Plan, model: keras.Model) -> dict[str, str]:
-    """Take over the weights of a trained model; ValueError if it is of another kind."""
-    path = keras_file.path_of(run_or_model)
-    weights, info = keras_file.read(path)
-    different = [
-        f"{name} {', '.join(map(str, there))} there and {', '.join(map(str, here))} here"
-        for name in ("channels", "classes", "widths")
-        if (there := getattr(info, name)) != (here := getattr(plan.info, name))
-    ]
-    if different:
-        raise ValueError(f"--init {path} does not fit this run: {'; '.join(different)}")
-    keras_file.assign(model, weights)
-    checksum = sha256_of(path)
-    say(f"starting from the weights of {path} (sha256 {checksum[:16]})")
-    return {"path": str(path), "sha256": checksum}
 
 
 def _claim(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:

@@ -3,14 +3,20 @@
 A checkpoint is two files: `step-00000042.h5` (the variables) and `step-00000042.json` (everything
 else, and the checksums of both). The second is written last: without it there is none. Which run
 may go on from it, and with what warning, follows from the plan that is in it (Plan.identity).
+
+Nothing that was ever complete is lost by resuming. What cannot be read, for whatever cause, is
+passed over and kept apart, where no pruning and no later step of the same number reaches it; and
+where nothing else is left, the run is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +25,19 @@ import h5py
 import keras
 import numpy as np
 
-from cloudmask.files import finite, remove_leftovers, sha256_of, write_json, write_whole
+from cloudmask.files import finite, remove_leftovers, write_json, write_whole
 from cloudmask.record import say, warn
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.state import State
 
 VERSION = 2
+APART = "passed-over"
+"""folder, among the checkpoints, of those that a resumed run could not read"""
+
+
+class NeverFinishedError(ValueError):
+    """What is there of a checkpoint was left by a process that was killed while it wrote one."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,8 @@ class Checkpoint:
 def save(folder: Path, step: int, variables: dict[str, np.ndarray], state: dict[str, Any]) -> Path:
     """Write one checkpoint: variables in their order, then the state with their checksum.
 
-    Raises OSError (disk full, not writable) and leaves earlier checkpoints untouched.
+    Raises OSError (disk full, not writable) and leaves earlier checkpoints untouched: also one of
+    the same step, as a run that closes an epoch writes once more, with the same variables.
     """
     folder.mkdir(parents=True, exist_ok=True)
     memory = io.BytesIO()
@@ -49,14 +62,14 @@ def save(folder: Path, step: int, variables: dict[str, np.ndarray], state: dict[
         for index, (name, value) in enumerate(variables.items()):
             data = file.create_dataset(f"{index:04d}", data=value, track_times=False)
             data.attrs["name"] = name
-    path = folder / f"step-{step:08d}.h5"
-    path.with_suffix(".json").unlink(missing_ok=True)
-    write_whole(path, memory.getvalue())
+    path = _path(folder, step)
+    content = memory.getbuffer()
+    write_whole(path, content)
     record = {
         "version": VERSION,
         "step": step,
-        "bytes": memory.getbuffer().nbytes,
-        "sha256": sha256_of(path),
+        "bytes": content.nbytes,
+        "sha256": hashlib.sha256(content).hexdigest(),
         "state_sha256": _sha256_of_state(state),
         "state": state,
     }
@@ -70,18 +83,25 @@ def _sha256_of_state(state: dict[str, Any]) -> str:
 
 
 def steps(folder: Path) -> list[int]:
-    """Steps of the checkpoints in a folder, the newest last; complete or not."""
-    names = (re.fullmatch(r"step-(\d{8,})\.(h5|json)", path.name) for path in folder.glob("step-*"))
+    """Steps of the checkpoints in a folder, the newest last; complete or not.
+
+    Raises OSError for a folder that cannot be read: what is in it may be all there is of a run.
+    """
+    try:
+        found = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    names = (re.fullmatch(r"step-(\d{8,})\.(h5|json)", name) for name in found)
     return sorted({int(name.group(1)) for name in names if name})
 
 
 def load(folder: Path, step: int) -> Checkpoint:
     """Read one checkpoint. Raises ValueError that says what is wrong with it."""
-    path = folder / f"step-{step:08d}.h5"
+    path = _path(folder, step)
     try:
         record = json.loads(path.with_suffix(".json").read_text())
     except FileNotFoundError:
-        raise ValueError(f"{path.name}: never finished (no {path.stem}.json)") from None
+        raise NeverFinishedError(f"{path.name}: never finished (no {path.stem}.json)") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{path.stem}.json: not readable ({error})") from None
     version = record.get("version") if isinstance(record, dict) else None
@@ -111,20 +131,63 @@ def load(folder: Path, step: int) -> Checkpoint:
     return Checkpoint(step=step, path=path, state=state, variables=variables)
 
 
-def prune(folder: Path, *, newest: int, keep: int, best: int | None) -> None:
-    """Delete all but the last `keep` checkpoints up to `newest` and the best one.
+def newest(folder: Path) -> tuple[Checkpoint | None, list[int]]:
+    """The newest checkpoint that can be read, and the steps of those after it that cannot.
 
-    Later ones are what a run passed over when it resumed from an earlier one. State goes before
-    variables, so that what is left of an interrupted deletion is no checkpoint.
+    Nothing is touched yet: see keep_apart. Raises ValueError if none can be read, since starting
+    anew would cost the run. What a process left that was killed while it wrote is no checkpoint.
     """
-    paths = {step: folder / f"step-{step:08d}.h5" for step in steps(folder)}
-    whole = [step for step, path in paths.items() if path.with_suffix(".json").exists()]
-    finished = [step for step in whole if step <= newest]
-    for step, path in paths.items():
-        if step not in (*finished[-keep:], best):
+    passed_over: list[int] = []
+    lost: list[str] = []
+    for step in reversed(steps(folder)):
+        try:
+            return load(folder, step), passed_over
+        except ValueError as error:
+            warn(f"passed over {error}")
+            passed_over.append(step)
+            if not isinstance(error, NeverFinishedError):
+                lost.append(str(error))
+    if lost:
+        raise ValueError(
+            f"no checkpoint in {folder} can be read, so nothing was changed there; the newest is "
+            f"{lost[0]}; mend that, choose another --out, or move {folder} away to start anew"
+        )
+    return None, passed_over
+
+
+def prune(folder: Path, *, newest: int, keep: int, best: int | None) -> None:
+    """Of the checkpoints up to `newest`, delete all but the last `keep` and the best one.
+
+    Later ones are left alone: a run has them that went back to its memory when ranks were lost.
+    State goes before variables, so that what is left of an interrupted deletion is no checkpoint.
+    """
+    past = [step for step in steps(folder) if step <= newest]
+    whole = [step for step in past if _path(folder, step).with_suffix(".json").exists()]
+    for step in past:
+        if step not in (*whole[-keep:], best):
+            path = _path(folder, step)
             path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
     remove_leftovers(folder)
+
+
+def keep_apart(folder: Path, passed_over: Sequence[int]) -> None:
+    """Move checkpoints where nothing of this program reads or deletes them. OSError."""
+    for step in passed_over:
+        for path in (_path(folder, step), _path(folder, step).with_suffix(".json")):
+            if path.exists():
+                place = folder / APART / path.name
+                place.parent.mkdir(exist_ok=True)
+                numbers = itertools.count(2)
+                while place.exists():
+                    place = place.with_name(f"{path.stem}-{next(numbers)}{path.suffix}")
+                path.rename(place)
+    if passed_over:
+        say(f"what was passed over is kept in {folder / APART}")
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.h5"
 
 
 def arrays(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
@@ -159,53 +222,6 @@ def not_finite(what: str, step: int, folder: Path) -> str:
         f"{what} not finite at step {step}; {left}; "
         "try a smaller --lr, --warmup-epochs or --precision float32"
     )
-
-
-def differences(past: dict[str, Any], present: dict[str, Any]) -> list[str]:
-    """What changed between two flat records, as 'name was ..., is ...'."""
-    return [
-        f"{key} was {past.get(key)}, is {value}"
-        for key, value in present.items()
-        if past.get(key) != value
-    ]
-
-
-def restore(
-    plan: Plan,
-    ranks: Ranks,
-    folder: Path,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-) -> State | None:
-    """Take over the newest checkpoint that fits; None where there is none. Rank 0's work.
-
-    Raises ValueError for one of another model or patch set.
-    """
-    present = plan.identity(ranks.threads)
-    for step in reversed(steps(folder)):
-        try:
-            found = load(folder, step)
-        except ValueError as error:
-            warn(f"passed over {error}")
-            continue
-        past, names = found.state.pop("identity"), found.state.pop("variables")
-        other = differences(past["model"], present["model"])
-        variables = [*model.variables, *optimizer.variables]
-        if not other and names != [v.path for v in variables]:
-            other = ["its variables are others (another optimiser or precision)"]
-        if other:
-            raise ValueError(f"{found.path} is of another model or patch set: {'; '.join(other)}")
-        state = State.from_dict(found.state)
-        reorder = differences(past["order"], present["order"])
-        if reorder:
-            state.change_order(past["order"])
-        for change in (*reorder, *differences(past["settings"], present["settings"])):
-            warn(f"resuming with a change: {change}")
-        for variable, value in zip(variables, found.variables, strict=True):
-            variable.assign(value)
-        say(f"resumed from {found.path}: epoch {state.epoch}, step {state.step}")
-        return state
-    return None
 
 
 def best_weights(folder: Path, model: keras.Model, state: State) -> list[np.ndarray]:

@@ -96,19 +96,34 @@ def train(
         record = elastic.run(with_ranks)
         elastic.ranks.say(summary.closing_lines(record, config.out))
         return record
-    except tf.errors.UnknownError as error:
-        if "Horovod has been shut down" not in str(error):
-            raise
-        # The one that failed has said why, and has written the summary before it left.
-        raise AgreedError("stopped, because another rank has failed") from None
     except BaseException as error:
-        if elastic.ranks.is_root or not isinstance(error, AgreedError):
-            text = describe(error) if isinstance(error, OSError) else str(error)
+        meant = _meaning(error)
+        if elastic.ranks.is_root or not isinstance(meant, AgreedError):
             # The disk may be what failed; the first error is the one to tell.
             with contextlib.suppress(OSError):
-                stopped = isinstance(error, StoppedError)
-                fail(text or type(error).__name__, "stopped" if stopped else "failed")
+                fail(_line(meant), "stopped" if isinstance(meant, StoppedError) else "failed")
+        if meant is not error:
+            raise meant from None
         raise
+
+
+def _meaning(error: BaseException) -> BaseException:
+    """The same error, or another where TensorFlow's own would not say what to do."""
+    if isinstance(error, tf.errors.UnknownError) and "Horovod has been shut down" in str(error):
+        # That one has said why, and has written the summary before it left, unless it was killed.
+        return AgreedError("stopped, because another rank has failed")
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return ValueError(
+            f"the device's memory does not suffice ({_line(error)}); use a smaller batch"
+        )
+    return error
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, tf.errors.OpError):
+        return f"{type(error).__name__}: {error.message.strip().partition(chr(10))[0]}"
+    text = describe(error) if isinstance(error, OSError) else str(error)
+    return text or type(error).__name__
 
 
 def _train(run: Run, functions: Functions) -> dict[str, Any]:

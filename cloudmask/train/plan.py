@@ -16,6 +16,7 @@ from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.model import keras_file, precision
 from cloudmask.train import schedule
+from cloudmask.train.checks import Data, check_options
 from cloudmask.train.ranks import Ranks
 
 GPU_TIMING_EVERY = 10
@@ -101,9 +102,12 @@ class Plan:
         every = self.config.checkpoint_steps
         return step == self.config.max_steps or (every > 0 and step % every == 0)
 
-    def validates_after(self, epoch: int) -> bool:
-        """Of epochs counted from 1: after every --validate-every, and after the last."""
-        last = epoch == self.config.epochs
+    def validates_after(self, epoch: int, *, step: int) -> bool:
+        """Of epochs counted from 1: after every --validate-every, and after the last.
+
+        The last one may be that in which the run takes its last step; `step` are taken so far.
+        """
+        last = epoch == self.config.epochs or step == self.config.max_steps
         return self.num_valid > 0 and (last or epoch % self.config.validate_every == 0)
 
     def rows(self, rank: int, epoch: int, parts: Sequence[schedule.Part] = ()) -> np.ndarray:
@@ -165,13 +169,10 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
             f"--clip-offset {config.clip_offset} leaves nothing of patches of "
             f"{patchset.patch_size} pixels"
         )
-    _check_numbers(config)
     num_patches = patchset.splits["train"].patches
     valid = patchset.splits.get("valid")
-    if not (valid and valid.patches) and (config.patience or config.target_accuracy):
-        raise ValueError(
-            f"--patience and --target-accuracy need validation patches, {config.data} has none"
-        )
+    num_valid = valid.patches if valid else 0
+    check_options(config, Data(classes=len(patchset.classes), valid_patches=num_valid))
     global_batch = config.global_batch or config.batch_size * ranks.size
     schedule.check_batch(num_patches, ranks.size, global_batch=global_batch)
     mean, std = _normalisation(config, patchset)
@@ -191,44 +192,16 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
             always_there=patchset.always_there,
         ),
         num_patches=num_patches,
-        num_valid=valid.patches if valid else 0,
+        num_valid=num_valid,
         global_batch=global_batch,
         batch_per_rank=int(schedule.batch_sizes(global_batch, ranks.size).max()),
         steps_per_epoch=len(steps),
         class_weights=_class_weights(config, len(patchset.classes)),
-        precision=precision.best(ranks.device) if config.precision == "auto" else config.precision,
+        precision=precision.resolve(config.precision),
         num_ranks=ranks.size,
         timing_every=config.timing_every or (1 if ranks.device == "CPU" else GPU_TIMING_EVERY),
         config=config,
     )
-
-
-def _check_numbers(config: TrainConfig) -> None:
-    positive = ("epochs", "batch_size", "global_batch", "max_steps", "validate_every", "keep")
-    for least, names in (
-        (1, (*positive, "commit_steps", "timing_every")),
-        (0, ("warmup_epochs", "checkpoint_steps", "patience")),
-    ):
-        for name in names:
-            value = getattr(config, name)
-            if value is not None and value < least:
-                raise ValueError(f"--{name.replace('_', '-')} {value} must be {least} or more")
-    if not 0 < config.lr < float("inf"):
-        raise ValueError(f"--lr {config.lr} must be above zero and finite")
-    if config.emulate is not None:
-        _check_emulation(config, config.emulate)
-
-
-def _check_emulation(config: TrainConfig, seconds: float) -> None:
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"--emulate {seconds:g} must be zero or more, and finite")
-    if not 0 <= config.emulate_spread < 1:
-        raise ValueError(f"--emulate-spread {config.emulate_spread:g} must be from 0 to below 1")
-    if config.patience or config.target_accuracy is not None or config.stop_at_target:
-        raise ValueError(
-            "--emulate computes no loss and no accuracy; leave out --patience, --target-accuracy "
-            "and --stop-at-target"
-        )
 
 
 def _normalisation(
@@ -248,10 +221,7 @@ def _normalisation(
 
 
 def _class_weights(config: TrainConfig, num_classes: int) -> tuple[float, ...]:
+    """One for each class; none for plain cross-entropy, where all are one."""
     if config.loss == "bce":
         return ()
-    if num_classes == 2:
-        return (1.0, config.pos_weight)
-    if len(config.class_weights) != num_classes:
-        raise ValueError(f"--loss wbce with {num_classes} classes needs as many --class-weights")
-    return tuple(config.class_weights)
+    return (1.0, config.pos_weight) if num_classes == 2 else tuple(config.class_weights)

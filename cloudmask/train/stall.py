@@ -54,7 +54,9 @@ class Watch:
         # One new object, whose making cannot be seen half done by the thread that watches.
         self._phase = Phase(f"{kind} {which}".strip(), times * self.limit_seconds)
 
-    def wait_for_stall(self, over: threading.Event, *, patience: float) -> Phase | None:
+    def wait_for_stall(
+        self, over: threading.Event, *, patience: Callable[[], float]
+    ) -> Phase | None:
         """Return the phase that takes `patience` seconds too long; None when it is all over."""
         tick = min(1.0, self.limit_seconds / 10)
         seen, quiet = self._phase, 0.0
@@ -62,18 +64,22 @@ class Watch:
             quiet += tick
             if self._phase is not seen:
                 seen, quiet = self._phase, 0.0
-            elif quiet >= seen.seconds + patience:
+            elif quiet >= seen.seconds + patience():
                 return seen
         return None
 
 
 @contextlib.contextmanager
 def watching(limit_seconds: float) -> Iterator[Watch]:
-    """Watch this process, unless the limit is 0, until the end of the block."""
+    """Watch this process, unless the limit is 0, until the end of the block. AgreedError."""
+    if not limit_seconds >= 0:
+        raise errors.AgreedError(f"--stall-seconds {limit_seconds:g} must be 0 or more")
     watch = Watch(limit_seconds)
     over = threading.Event()
-    # Rank 0 speaks first, and mostly alone: its launcher then ends the others.
-    patience = 0.0 if errors.launched_rank() == 0 else errors.QUIET_SECONDS
+
+    def patience() -> float:
+        """Rank 0, whoever that is by now, speaks first: its launcher then ends the others."""
+        return 0.0 if errors.launched_rank() == 0 else errors.QUIET_SECONDS
 
     def guard() -> None:
         stalled = watch.wait_for_stall(over, patience=patience)

@@ -37,6 +37,7 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
     epochs_without_gain: int = 0
+    """up to the last one that was validated"""
     target: dict[str, Any] | None = None
     elapsed_seconds: float = 0.0
     """from the start of the run's first part up to this checkpoint"""
@@ -75,6 +76,7 @@ class State:
     ) -> None:
         """Close the epoch: its record, and whether it is the best so far (lowest loss)."""
         self.epoch += 1
+        judged = [record["epoch"] for record in self.history if record["valid"] is not None]
         loss = self.loss_sum / self.loss_count if self.loss_count else float("nan")
         self.history.append(
             {
@@ -93,7 +95,7 @@ class State:
                 self.best = {**valid, "epoch": self.epoch, "step": self.step}
                 self.epochs_without_gain = 0
             else:
-                self.epochs_without_gain += 1
+                self.epochs_without_gain += self.epoch - max(judged, default=0)
         self.step_in_epoch, self.loss_sum, self.loss_count = 0, 0.0, 0.0
         self.parts = []
         self.epoch_seconds = 0.0
@@ -133,7 +135,9 @@ class Rest:
     patches: list[int]
     """of all ranks together"""
     learning_rates: list[float]
-    """of each step, and of the one after the last"""
+    """of each step"""
+    learning_rate_before: float
+    """of the step before them"""
     begun_at: int
     """steps of the epoch before"""
     patches_before: int
@@ -145,8 +149,9 @@ class Rest:
         return self.patches_before + sum(self.patches[: step_in_epoch - self.begun_at])
 
     def learning_rate(self, step_in_epoch: int) -> float:
-        """Of that step; of the next one where none was left to take."""
-        return self.learning_rates[max(0, step_in_epoch - self.begun_at - 1)]
+        """Of that step: one to come, or the last that was taken before."""
+        taken = step_in_epoch - self.begun_at
+        return self.learning_rates[taken - 1] if taken else self.learning_rate_before
 
 
 def rest_of_epoch(plan: Plan, rank: int, state: State) -> Rest:
@@ -171,7 +176,8 @@ def rest_of_epoch(plan: Plan, rank: int, state: State) -> Rest:
         epoch=state.epoch,
         rows=rows[done : done + left],
         patches=patches[done : done + left],
-        learning_rates=[plan.learning_rate(first + step) for step in range(left + 1)],
+        learning_rates=[plan.learning_rate(first + step) for step in range(left)],
+        learning_rate_before=plan.learning_rate(max(0, first - 1)),
         begun_at=state.step_in_epoch,
         patches_before=plan.num_patches - num_left + sum(patches[:done]),
         last=last,
