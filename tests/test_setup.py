@@ -185,14 +185,14 @@ def test_cuda_architectures_are_those_the_toolkit_still_knows(cuda: str, expecte
 
 def test_compiler_for_gpus_is_that_of_the_lock_unless_a_toolkit_is_named(tmp_path: Path) -> None:
     lock = (ROOT / "requirements-build-gpu.lock").read_text()
-    assert cuda_toolkit.own_toolkit({}) is None
+    assert cuda_toolkit.own({}) is None
     assert cuda_toolkit.version({}, lock).startswith("13.0.")
     (tmp_path / "bin").mkdir()
     nvcc = tmp_path / "bin" / "nvcc"
     nvcc.write_text("#!/bin/sh\necho Cuda compilation tools, release 12.9, V12.9.86\n")
     nvcc.chmod(0o755)
     named = {"HOROVOD_CUDA_HOME": str(tmp_path)}
-    assert cuda_toolkit.own_toolkit(named) == tmp_path
+    assert cuda_toolkit.own(named) == tmp_path
     assert cuda_toolkit.version(named, lock) == "12.9"
     nvcc.unlink()
     with pytest.raises(Failure, match=f"{tmp_path} holds no CUDA toolkit"):
@@ -200,10 +200,12 @@ def test_compiler_for_gpus_is_that_of_the_lock_unless_a_toolkit_is_named(tmp_pat
 
 
 def test_toolkit_of_packages_gets_the_names_that_compilers_look_for(tmp_path: Path) -> None:
-    (lib := tmp_path / "nvidia" / "cu13" / "lib").mkdir(parents=True)
+    home = cuda_toolkit.packaged(tmp_path)
+    cuda_toolkit.complete(home)  # of the other device: no such folder
+    (lib := home / "lib").mkdir(parents=True)
     (lib / "libcudart.so.13").touch()
     for _ in range(2):
-        home = cuda_toolkit.complete(tmp_path)
+        cuda_toolkit.complete(home)
         assert (home / "lib64" / "libcudart.so").resolve() == lib / "libcudart.so.13"
 
 

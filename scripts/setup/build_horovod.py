@@ -151,17 +151,6 @@ class Builder:
             watch=self.watch,
         )
 
-    def _build_variables(self, build_bin: Path, cuda_home: Path | None = None) -> dict[str, str]:
-        return build_environment(
-            self.target,
-            environment_bin=self.python.parent,
-            build_bin=build_bin,
-            site_packages=self.site_packages,
-            cuda_home=cuda_home,
-            jobs=len(os.sched_getaffinity(0)),
-            inherited=self.variables,
-        )
-
     def _build(self, scratch: Path) -> Path:
         self.log.unlink(missing_ok=True)
         say(f"horovod: build tools (log: {self.log})")
@@ -171,7 +160,19 @@ class Builder:
         create: Command = [base, "-m", "venv", scratch / "tools"]
         self._run(create, "creating the build environment", self.variables)
         build_bin = scratch / "tools" / "bin"
-        variables = self._build_variables(build_bin)
+        own_packages = next((scratch / "tools" / "lib").glob("python3*")) / "site-packages"
+        cuda_home = None
+        if self.target.device == "gpu":
+            cuda_home = cuda_toolkit.own(self.variables) or cuda_toolkit.packaged(own_packages)
+        variables = build_environment(
+            self.target,
+            environment_bin=self.python.parent,
+            build_bin=build_bin,
+            site_packages=self.site_packages,
+            cuda_home=cuda_home,
+            jobs=len(os.sched_getaffinity(0)),
+            inherited=self.variables,
+        )
         pip: list[str | Path] = [
             build_bin / "python",
             "-m",
@@ -181,11 +182,8 @@ class Builder:
         ]
         install = [*pip, "install", "--no-deps", "--require-hashes", "--only-binary=:all:"]
         self._run([*install, "-r", self.build_lock], "installing the build tools", variables)
-        own_packages = next((scratch / "tools" / "lib").glob("python3*")) / "site-packages"
+        cuda_toolkit.complete(cuda_toolkit.packaged(own_packages))
         (own_packages / "environment.pth").write_text(f"{self.site_packages}\n")
-        if self.target.device == "gpu":
-            home = cuda_toolkit.own_toolkit(self.variables) or cuda_toolkit.complete(own_packages)
-            variables = self._build_variables(build_bin, home)
 
         say(f"horovod: download and check the {HOROVOD} sdist")
         requirement = scratch / "sdist.txt"

@@ -27,7 +27,7 @@ from environment import (
 from horovod_target import DEVICES, detect_target
 from packages import LOCKED, pip, written
 from stages import Failure, run, say
-from stamp import Environment
+from stamp import Environment, digest
 from wheelhouse import Wheelhouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +58,8 @@ def make_wheelhouse(folder: Path, want: Wanted, *, piece_bytes: int | None) -> N
         say(f"{folder} is there already; to make it anew, remove it")
         return
     target = detect_target(want.device, want.lock, want.build_lock.read_text())
-    unfinished = folder / "unfinished"
+    # Of the same target and lock, or else something of another would be in the wheelhouse.
+    unfinished = folder / "unfinished" / digest(target.key(), want.lock)
     made = Wheelhouse(unfinished / "files", target, wheel=None)
     made.files.mkdir(parents=True, exist_ok=True)
     trial = Environment(unfinished / ".venv")
@@ -75,7 +76,7 @@ def make_wheelhouse(folder: Path, want: Wanted, *, piece_bytes: int | None) -> N
     set_up(trial, want, contextlib.nullcontext(made))
     shutil.copy(horovod_builder(trial, want, target, variables).wheel(), made.files)
     wheelhouse.finish(made, folder, lock=want.lock, piece_bytes=piece_bytes)
-    shutil.rmtree(unfinished)
+    shutil.rmtree(folder / "unfinished")
     size = sum(path.stat().st_size for path in folder.iterdir())
     say(f"ready: {folder}, {size / 1e9:.1f} GB, for {target.python_tag} and DEVICE={want.device}")
 

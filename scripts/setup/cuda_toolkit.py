@@ -14,7 +14,7 @@ from stages import Failure
 HOME_VARIABLE = "HOROVOD_CUDA_HOME"
 
 
-def own_toolkit(variables: Mapping[str, str]) -> Path | None:
+def own(variables: Mapping[str, str]) -> Path | None:
     """The folder of the toolkit that the user wants used, if any."""
     named = variables.get(HOME_VARIABLE)
     return Path(named).expanduser().absolute() if named else None
@@ -22,7 +22,7 @@ def own_toolkit(variables: Mapping[str, str]) -> Path | None:
 
 def version(variables: Mapping[str, str], build_lock: str) -> str:
     """Of the compiler that will be used; Failure when the user's own is none."""
-    home = own_toolkit(variables)
+    home = own(variables)
     if home is None:
         return locked_versions(build_lock)["nvidia-cuda-nvcc"]
     nvcc = home / "bin" / "nvcc"
@@ -47,16 +47,19 @@ def architectures(cuda: str) -> str:
     return "75,80,90" if int(cuda.split(".")[0]) >= 13 else "70,75,80,90"
 
 
-def complete(site_packages: Path) -> Path:
-    """The toolkit's folder among installed packages, given the names that compilers look for.
+def packaged(site_packages: Path) -> Path:
+    """Where CUDA's packages install a toolkit."""
+    return site_packages / "nvidia" / "cu13"
+
+
+def complete(home: Path) -> None:
+    """Give a packaged toolkit, if there is one, the names that compilers look for.
 
     nvcc looks for its libraries in lib64, and CMake for a libcudart.so.
     """
-    home = site_packages / "nvidia" / "cu13"
-    if not (home / "lib64").exists():
-        (home / "lib64").symlink_to("lib")
     link_shared(home / "lib" / "libcudart.so")
-    return home
+    if home.is_dir() and not (home / "lib64").exists():
+        (home / "lib64").symlink_to("lib")
 
 
 def link_shared(link: Path) -> None:

@@ -161,7 +161,9 @@ def finish(made: Wheelhouse, folder: Path, *, lock: str, piece_bytes: int | None
     document = {"format": FORMAT} | dataclasses.asdict(manifest)
     aside = folder / f"{MANIFEST}.aside"
     aside.write_text(json.dumps(document, indent=1) + "\n")
-    os.sync()
+    for path in (aside, *(folder / name for name in names)):
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
     os.replace(aside, folder / MANIFEST)
 
 
