@@ -20,6 +20,7 @@ import lockfile
 import packages
 import pytest
 import verify_horovod
+import wanted
 from horovod_edits import Edit
 from horovod_target import Target
 from stages import Failure, run
@@ -321,8 +322,8 @@ def test_tensorflow_that_no_lock_pins_is_one_line_that_names_those_there_are(
 
 
 def test_the_locks_own_tensorflow_is_no_choice_that_has_to_be_kept() -> None:
-    plain = environment.wanted(ROOT, "cpu", None)
-    assert environment.wanted(ROOT, "cpu", "2.21.0") == plain
+    plain = wanted.read(ROOT, "cpu", None)
+    assert wanted.read(ROOT, "cpu", "2.21.0") == plain
     assert plain.tensorflow == ""
 
 
@@ -390,9 +391,9 @@ def test_interrupt_beside_the_other_packages_stops_their_installation(tmp_path: 
 
 def test_project_metadata_ignores_the_settings_of_linters() -> None:
     text = '[project]\nname = "a"\n[build-system]\nrequires = []\n'
-    metadata = environment.project_metadata(text)
-    assert environment.project_metadata(text + "[tool.ruff]\nline-length = 80\n") == metadata
-    assert environment.project_metadata(text.replace('"a"', '"b"')) != metadata
+    metadata = wanted.project_metadata(text)
+    assert wanted.project_metadata(text + "[tool.ruff]\nline-length = 80\n") == metadata
+    assert wanted.project_metadata(text.replace('"a"', '"b"')) != metadata
 
 
 def fake_environment(folder: Path) -> Environment:
@@ -474,9 +475,9 @@ def test_missing_compiler_is_one_line_that_says_what_to_install(bare_checkout: P
 @pytest.mark.parametrize("device", horovod_target.DEVICES)
 def test_image_leaves_out_locked_packages_and_nothing_else(device: str) -> None:
     lock = (ROOT / f"requirements-{device}.lock").read_text()
-    kept = lockfile.without(lock, environment.NOT_IN_IMAGE)
+    kept = lockfile.without(lock, wanted.NOT_IN_IMAGE)
     before, after = (lockfile.locked_versions(text) for text in (lock, kept))
-    assert before.keys() - after.keys() == environment.NOT_IN_IMAGE
+    assert before.keys() - after.keys() == wanted.NOT_IN_IMAGE
     assert len(re.findall("--hash", kept)) < len(re.findall("--hash", lock))
     assert lockfile.without(lock, set()) == lock
 

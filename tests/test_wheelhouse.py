@@ -9,9 +9,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import command
 import horovod_edits
 import horovod_target
 import pytest
+import wanted
 import wheelhouse
 from horovod_target import Target
 from stages import Failure
@@ -136,6 +138,22 @@ def test_folder_that_is_no_wheelhouse_is_one_line_and_nothing_is_touched(
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == ""
+
+
+def test_wheelhouse_that_is_there_is_left_alone_and_another_one_is_refused(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    want = wanted.read(Path(wheelhouse.__file__).parents[2], "cpu", None)
+    (folder := files.parent / "wheelhouse").mkdir()
+    wheelhouse.finish(Wheelhouse(files, HERE, None), folder, lock=want.whole_lock, piece_bytes=None)
+    before = contents(folder) | {MANIFEST: (folder / MANIFEST).read_bytes()}
+    command.make_wheelhouse(folder, want, piece_bytes=None)
+    assert "is there already; to make it anew, remove it" in capsys.readouterr().out
+    with pytest.raises(Failure, match="of other locks"):
+        command.make_wheelhouse(
+            folder, dataclasses.replace(want, whole_lock=LOCK), piece_bytes=None
+        )
+    assert contents(folder) | {MANIFEST: (folder / MANIFEST).read_bytes()} == before
 
 
 def test_size_of_pieces_is_read_or_refused() -> None:

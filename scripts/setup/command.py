@@ -14,20 +14,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import wanted
 import wheelhouse
-from environment import (
-    Wanted,
-    cache_folder,
-    child_variables,
-    create_venv,
-    horovod_builder,
-    set_up,
-    wanted,
-)
+from environment import cache_folder, child_variables, create_venv, horovod_builder, set_up
 from horovod_target import DEVICES, detect_target
 from packages import LOCKED, pip, written
 from stages import Failure, run, say
 from stamp import Environment, digest
+from wanted import Wanted
 from wheelhouse import Wheelhouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +48,7 @@ def make_wheelhouse(folder: Path, want: Wanted, *, piece_bytes: int | None) -> N
     """
     if (folder / wheelhouse.MANIFEST).exists():
         manifest = wheelhouse.read_manifest(folder)
-        wheelhouse.refuse_misfit(folder, manifest, device=want.device, lock=want.lock)
+        wheelhouse.refuse_misfit(folder, manifest, device=want.device, lock=want.whole_lock)
         say(f"{folder} is there already; to make it anew, remove it")
         return
     target = detect_target(want.device, want.lock, want.build_lock.read_text())
@@ -75,7 +69,7 @@ def make_wheelhouse(folder: Path, want: Wanted, *, piece_bytes: int | None) -> N
     say("wheelhouse: set an environment up from it alone")
     set_up(trial, want, contextlib.nullcontext(made))
     shutil.copy(horovod_builder(trial, want, target, variables).wheel(), made.files)
-    wheelhouse.finish(made, folder, lock=want.lock, piece_bytes=piece_bytes)
+    wheelhouse.finish(made, folder, lock=want.whole_lock, piece_bytes=piece_bytes)
     shutil.rmtree(folder / "unfinished")
     size = sum(path.stat().st_size for path in folder.iterdir())
     say(f"ready: {folder}, {size / 1e9:.1f} GB, for {target.python_tag} and DEVICE={want.device}")
@@ -116,7 +110,7 @@ def _run(arguments: argparse.Namespace) -> None:
     device = arguments.device or stamp.get("device", "cpu")
     same = device == stamp.get("device")
     tensorflow = arguments.tensorflow or (stamp.get("tensorflow") if same else None)
-    want = wanted(ROOT, device, tensorflow, image=arguments.image)
+    want = wanted.read(ROOT, device, tensorflow, image=arguments.image)
     if arguments.make_wheelhouse:
         pieces = wheelhouse.bytes_of(arguments.pieces) if arguments.pieces else None
         folder = arguments.make_wheelhouse.absolute()
