@@ -123,7 +123,13 @@ def test_wheelhouse_of_other_locks_or_a_newer_system_is_refused(files: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "is no wheelhouse"), ('{"format": 1, "tar', "is damaged: copy")]
+    ("text", "message"),
+    [
+        (None, "is no wheelhouse"),
+        ('{"format": 1, "tar', "is damaged: copy"),
+        ('{"format": 1, "files": {}}', "is damaged: copy"),
+        ("[]", "is damaged: copy"),
+    ],
 )
 def test_folder_that_is_no_wheelhouse_is_one_line_and_nothing_is_touched(
     tmp_path: Path, text: str | None, message: str
@@ -138,6 +144,18 @@ def test_folder_that_is_no_wheelhouse_is_one_line_and_nothing_is_touched(
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == ""
+
+
+def test_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    setup = Path(wheelhouse.__file__).with_name("setup.py")
+    folder = tmp_path / "file" / "wheelhouse"
+    result = subprocess.run(
+        [sys.executable, setup, "--make-wheelhouse", folder], capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert f"Not a directory: '{folder}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_wheelhouse_that_is_there_is_left_alone_and_another_one_is_refused(

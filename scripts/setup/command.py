@@ -92,7 +92,7 @@ def main() -> str | int:
     try:
         with only_one_setup(ROOT):
             _run(arguments)
-    except Failure as failure:
+    except (Failure, OSError) as failure:
         return f"setup: {failure}"
     except KeyboardInterrupt:
         print("\nsetup: interrupted; the same command goes on from here", file=sys.stderr)

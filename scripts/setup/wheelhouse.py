@@ -45,7 +45,10 @@ class Wheelhouse:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What wheelhouse.json says. lock: the sha256 of the text of the locks; files: name -> sum."""
+    """What wheelhouse.json says.
+
+    lock: the sha256 of the text of the locks. files: name -> sha256, pieces in their order.
+    """
 
     target: Target
     lock: str
@@ -55,6 +58,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
+    damaged = Failure(f"{folder / MANIFEST} is damaged: copy the wheelhouse again")
     try:
         document = json.loads((folder / MANIFEST).read_text())
     except OSError:
@@ -63,14 +67,19 @@ def read_manifest(folder: Path) -> Manifest:
             f"WHEELHOUSE={folder}` makes one, and a copy is whole with that file"
         ) from None
     except ValueError:
-        raise Failure(f"{folder / MANIFEST} is damaged: copy the wheelhouse again") from None
-    if document.get("format") != FORMAT:
+        raise damaged from None
+    if not isinstance(document, dict):
+        raise damaged
+    if document.get("format", FORMAT) != FORMAT:
         raise Failure(
-            f"{folder} has format {document.get('format')}, this setup reads {FORMAT}: "
+            f"{folder} has format {document['format']}, this setup reads {FORMAT}: "
             "make it anew with this checkout"
         )
-    del document["format"]
-    return Manifest(**document | {"target": Target(**document["target"])})
+    try:
+        del document["format"]
+        return Manifest(**document | {"target": Target(**document["target"])})
+    except (KeyError, TypeError):
+        raise damaged from None
 
 
 def refuse_misfit(folder: Path, manifest: Manifest, *, device: str, lock: str) -> None:
@@ -138,7 +147,7 @@ def opened(folder: Path, *, device: str, lock: str, scratch: Path) -> Iterator[W
             scratch.mkdir(parents=True, exist_ok=True)
             files = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch)))
             say(f"wheelhouse: join the pieces in {files}")
-            join([folder / name for name in sorted(manifest.files)], files)
+            join([folder / name for name in manifest.files], files)
         yield Wheelhouse(files, manifest.target, next(files.glob(f"horovod-{HOROVOD}-*.whl")))
 
 
