@@ -1,12 +1,10 @@
-# `make image` builds this with docker, podman or buildah; `make image DEVICE=gpu` names the bases.
+# `make image` builds this with docker, podman or buildah; so does `make image DEVICE=gpu`.
 #
 # Two stages: the first has compilers and builds .venv with Horovod from the locks and scripts/setup
 # alone, so that no other change repeats any of it; the second takes .venv and adds the sources.
 ARG BASE=docker.io/library/debian:12
-# What compiles: for DEVICE=gpu an image with nvcc, of the same distribution as BASE.
-ARG BUILD_BASE=${BASE}
 
-FROM ${BUILD_BASE} AS environment
+FROM ${BASE} AS environment
 ARG DEVICE=cpu
 # A site's own mirror of the package index.
 ARG PIP_INDEX_URL=https://pypi.org/simple
@@ -15,7 +13,7 @@ RUN apt-get update \
         g++ make openssh-client python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/cloudmask
-COPY requirements-${DEVICE}.lock requirements-build.lock ./
+COPY requirements-${DEVICE}.lock requirements-build*.lock ./
 COPY scripts/setup scripts/setup
 # Gloo crashes where a host does not know its own name, as under buildah's chroot isolation; setup
 # tries Gloo. TensorFlow's headers were of use to Horovod's build alone.
@@ -48,6 +46,8 @@ RUN find . -path ./.venv -prune -o -exec chmod a+rX {} + \
 ENV PATH=/opt/cloudmask/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     OPAL_PREFIX=/opt/cloudmask/.venv \
     OMPI_MCA_btl_vader_single_copy_mechanism=none
+# With GPUs, all that is needed of the host: libcuda and nvidia-smi, which its runtime puts in.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 ARG COMMIT
 ENV CLOUDMASK_COMMIT=${COMMIT}
 LABEL org.opencontainers.image.title=cloudmask \

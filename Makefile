@@ -3,6 +3,11 @@
 PYTHON ?= python3
 # cpu or gpu; empty: what .venv was built for, at first cpu.
 DEVICE ?=
+# A version that a lock pins; empty: what .venv has, at first that of the lock for the device.
+TENSORFLOW ?=
+# A folder that `make wheelhouse` has made: all is taken from there. PIECES=50M cuts it into pieces.
+WHEELHOUSE ?=
+PIECES ?=
 # Of `make scaling`: 6 give 95 % intervals; more are added to those that are there.
 REPEATS ?= 3
 
@@ -13,16 +18,24 @@ export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 endif
 
+HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "setup: no $(PYTHON) found: install Python 3.11," \
+    "3.12 or 3.13, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
+SETUP = $(PYTHON) scripts/setup/setup.py $(if $(DEVICE),--device $(DEVICE)) \
+    $(if $(TENSORFLOW),--tensorflow $(TENSORFLOW))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench scaling lock clean
+.PHONY: help setup wheelhouse demo test lint format bench scaling lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## build .venv with TensorFlow, Open MPI and Horovod (DEVICE=gpu, PYTHON=python3.12)
-	@command -v $(PYTHON) >/dev/null || { echo "setup: no $(PYTHON) found: install Python 3.11," \
-	    "3.12 or 3.13, or name one: make setup PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) scripts/setup/setup.py $(if $(DEVICE),--device $(DEVICE))
+	@$(HAS_PYTHON)
+	@$(SETUP) $(if $(WHEELHOUSE),--wheelhouse '$(WHEELHOUSE)')
+
+wheelhouse:  ## gather in WHEELHOUSE=folder all that setup fetches, for machines without network
+	@$(HAS_PYTHON)
+	@$(SETUP) --make-wheelhouse '$(or $(WHEELHOUSE),wheelhouse)' $(if $(PIECES),--pieces $(PIECES))
 
 demo: setup  ## make scenes, train on two ranks, predict and evaluate: the whole road in minutes
 	@echo "demo: synthetic scenes -> patches -> training on two ranks -> masks -> report"
@@ -59,7 +72,7 @@ scaling: setup  ## study 1 and 2 ranks on this machine; report in runs/scaling/r
 	@.venv/bin/python -m scaling report runs/scaling/study --out runs/scaling/report
 
 lock:  ## pin the newest versions that pyproject.toml allows
-	@$(PYTHON) scripts/lock.py
+	@$(PYTHON) scripts/setup/lock.py
 
 clean:  ## remove .venv and what the tools left; the cache of built wheels stays
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache

@@ -16,12 +16,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILDERS = ("docker", "podman", "buildah")
-# What compiles Horovod with NCCL, and what it runs on; the CPU image has the Dockerfile's default.
-# Not built so far. Python must be 3.11 or newer, therefore Ubuntu 24.04.
-GPU_BASES = (
-    "BUILD_BASE=docker.io/nvidia/cuda:12.9.1-devel-ubuntu24.04",
-    "BASE=docker.io/nvidia/cuda:12.9.1-base-ubuntu24.04",
-)
 DEVICES = ("cpu", "gpu")
 
 
@@ -45,8 +39,6 @@ def command(builder: str, *, device: str, commit: str, flags: Sequence[str]) -> 
     if builder == "buildah":
         words.append("--layers")  # the others keep layers unasked; without, Horovod is built anew
     arguments = [f"DEVICE={device}", f"COMMIT={commit}"]
-    if device == "gpu":
-        arguments += GPU_BASES
     for argument in arguments:
         words += ["--build-arg", argument]
     return [*words, *flags, "."]

@@ -17,8 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from horovod_target import HOROVOD, SDIST_SHA256, Edit, Target
-from stages import Command, Failure, run, say
+import cuda_toolkit
+from horovod_edits import HOROVOD, SDIST_SHA256, Edit, edits_for
+from horovod_target import Target
+from stages import Command, Failure, extract, run, say
 
 
 def build_environment(
@@ -27,11 +29,15 @@ def build_environment(
     environment_bin: Path,
     build_bin: Path,
     site_packages: Path,
+    cuda_home: Path | None = None,
     jobs: int,
     inherited: Mapping[str, str],
 ) -> dict[str, str]:
-    """The variables of the build; the caller's settings of Horovod, MPI and make do not leak in."""
-    foreign = ("HOROVOD_", "MPI_", "OMPI_", "CMAKE_", "MAKE", "MFLAGS", "CCL_ROOT")
+    """The variables of the build; the caller's settings of Horovod, MPI and make do not leak in.
+
+    cuda_home: the CUDA toolkit of a target with NCCL.
+    """
+    foreign = ("HOROVOD_", "MPI_", "OMPI_", "CMAKE_", "MAKE", "MFLAGS", "CCL_ROOT", "CUDA", "NVCC")
     variables = {k: v for k, v in inherited.items() if not k.startswith(foreign)}
     variables |= {
         # CMake finds mpicxx here, and with it the MPI of this environment.
@@ -49,8 +55,12 @@ def build_environment(
         "MAKEFLAGS": f"-j{jobs}",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    if target.device == "gpu":
+    if cuda_home is not None:
         variables |= {
+            # Horovod asks the first nvcc that it finds, CMake that of HOROVOD_CUDA_HOME.
+            "PATH": f"{build_bin}:{cuda_home / 'bin'}:{variables['PATH'].partition(':')[2]}",
+            "HOROVOD_CUDA_HOME": str(cuda_home),
+            "CUDAToolkit_ROOT": str(cuda_home),
             "HOROVOD_GPU_OPERATIONS": "NCCL",
             "HOROVOD_NCCL_HOME": str(site_packages / "nvidia" / "nccl"),
             "HOROVOD_NCCL_LINK": "SHARED",
@@ -70,10 +80,7 @@ def check_sha256(path: Path, expected: str) -> None:
 def unpack(sdist: Path, folder: Path, edits: Sequence[Edit]) -> Path:
     """Unpack a verified sdist, apply the edits, return its root folder."""
     with tarfile.open(sdist) as archive:
-        # The filter refuses members that would land outside the folder. Python before 3.11.4, such
-        # as Debian 12's, has none and relies on the checked sum alone.
-        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
-        archive.extractall(folder)
+        extract(archive, folder)
     root = folder / f"horovod-{HOROVOD}"
     for edit in edits:
         path = root / edit.path
@@ -92,6 +99,7 @@ class Builder:
     """Finds or builds the wheel of a target.
 
     python: of the environment that holds TensorFlow and Open MPI; its packages: site_packages.
+    watch: asked while commands run; what it raises ends them.
     """
 
     target: Target
@@ -101,6 +109,7 @@ class Builder:
     cache: Path
     variables: Mapping[str, str]
     log: Path
+    watch: Callable[[], None] = lambda: None
 
     @property
     def folder(self) -> Path:
@@ -133,7 +142,14 @@ class Builder:
         variables: Mapping[str, str],
         progress: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        run(command, what=what, log=self.log, environment=variables, progress=progress)
+        run(
+            command,
+            what=what,
+            log=self.log,
+            environment=variables,
+            progress=progress,
+            watch=self.watch,
+        )
 
     def _build(self, scratch: Path) -> Path:
         self.log.unlink(missing_ok=True)
@@ -144,11 +160,16 @@ class Builder:
         create: Command = [base, "-m", "venv", scratch / "tools"]
         self._run(create, "creating the build environment", self.variables)
         build_bin = scratch / "tools" / "bin"
+        own_packages = next((scratch / "tools" / "lib").glob("python3*")) / "site-packages"
+        cuda_home = None
+        if self.target.device == "gpu":
+            cuda_home = cuda_toolkit.own(self.variables) or cuda_toolkit.packaged(own_packages)
         variables = build_environment(
             self.target,
             environment_bin=self.python.parent,
             build_bin=build_bin,
             site_packages=self.site_packages,
+            cuda_home=cuda_home,
             jobs=len(os.sched_getaffinity(0)),
             inherited=self.variables,
         )
@@ -161,7 +182,7 @@ class Builder:
         ]
         install = [*pip, "install", "--no-deps", "--require-hashes", "--only-binary=:all:"]
         self._run([*install, "-r", self.build_lock], "installing the build tools", variables)
-        own_packages = next((scratch / "tools" / "lib").glob("python3*")) / "site-packages"
+        cuda_toolkit.complete(cuda_toolkit.packaged(own_packages))
         (own_packages / "environment.pth").write_text(f"{self.site_packages}\n")
 
         say(f"horovod: download and check the {HOROVOD} sdist")
@@ -172,7 +193,7 @@ class Builder:
         self._run(download, "downloading Horovod", variables)
         sdist = scratch / f"horovod-{HOROVOD}.tar.gz"
         check_sha256(sdist, SDIST_SHA256)
-        source = unpack(sdist, scratch, self.target.edits())
+        source = unpack(sdist, scratch, edits_for(self.target.device))
 
         say(f"horovod: compile for {self.target.device}, 1 to 3 minutes on two cores")
         # --no-cache-dir: pip would hand out a wheel that it once built for another TensorFlow.

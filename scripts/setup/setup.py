@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make setup`: build .venv from the lock file and Horovod for it. See environment.py.
+"""`make setup`: build .venv from the lock file and Horovod for it. See command.py.
 
 This file runs under any Python, to tell an old one what is missing; hence its plain syntax.
 """
@@ -15,6 +15,6 @@ if __name__ == "__main__":
             "install one and run, say, `make setup PYTHON=python3.11`"
             % (OLDEST + NEWEST + tuple(sys.version_info[:2]))
         )
-    import environment
+    import command
 
-    sys.exit(environment.main())
+    sys.exit(command.main())

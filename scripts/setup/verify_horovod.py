@@ -110,7 +110,8 @@ def report_as_rank(folder: Path) -> None:
         "mpi_built": bool(hvd.mpi_built()),
         "gloo_built": bool(hvd.gloo_built()),
         "nccl_built": bool(hvd.nccl_built()),
-        "tensorflow": tf.__version__,
+        # 2.22.0-rc0 is what the package index calls 2.22.0rc0.
+        "tensorflow": tf.__version__.replace("-", ""),
     }
     (folder / f"rank-{hvd.rank()}.json").write_text(json.dumps(report))
 
