@@ -54,7 +54,16 @@ def taken(device, *, lag, pauses=(), timing_every=1):
     )
     numbers = range(1, STEPS + 1)
     ahead = (Input(None, None, None, None, number, 0.0) for number in numbers)
-    rest = Rest(0, np.zeros((STEPS, 1)), [1] * STEPS, [0.1] * (STEPS + 1), 0, 0, STEPS)
+    rest = Rest(
+        epoch=0,
+        rows=np.zeros((STEPS, 1)),
+        patches=[1] * STEPS,
+        learning_rates=[0.1] * STEPS,
+        learning_rate_before=0.1,
+        begun_at=0,
+        patches_before=0,
+        last=STEPS,
+    )
     found = []
     for one in pipeline.take(run, device, ahead, rest):
         device.events.append(("handed out", one.batch.num_patches))
