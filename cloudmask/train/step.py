@@ -140,10 +140,11 @@ def make_train_step(
         hosts_changed: bool = False,
         clocked: bool = True,
     ) -> Future[StepResult]:
-        numbers = graph(
-            *(batch.image, batch.scale, batch.offset, batch.label),
-            *(tf.constant(learning_rate, tf.float32), as_flags(stop, hosts_changed), clocked),
-        )
+        with tf.device(
+            "CPU:0"
+        ):  # what is handed to a GPU outside the graph waits for its last step
+            host = tf.constant(learning_rate, tf.float32), as_flags(stop, hosts_changed)
+        numbers = graph(*(batch.image, batch.scale, batch.offset, batch.label), *host, clocked)
         return read(lambda: StepResult(*numbers.numpy().tolist()))
 
     return step
