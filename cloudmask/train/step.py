@@ -140,9 +140,8 @@ def make_train_step(
         hosts_changed: bool = False,
         clocked: bool = True,
     ) -> Future[StepResult]:
-        with tf.device(
-            "CPU:0"
-        ):  # what is handed to a GPU outside the graph waits for its last step
+        # What is given to a GPU outside the graph would wait for the step under way.
+        with tf.device("CPU:0"):
             host = tf.constant(learning_rate, tf.float32), as_flags(stop, hosts_changed)
         numbers = graph(*(batch.image, batch.scale, batch.offset, batch.label), *host, clocked)
         return read(lambda: StepResult(*numbers.numpy().tolist()))
