@@ -65,10 +65,16 @@ def cpu_quota(proc: Path = PROC, cgroups: Path = CGROUPS) -> float | None:
 def memory_bytes(environment: Mapping[str, str] = os.environ) -> int:
     """Memory that this process and its neighbours may use in all."""
     limits = [limit for limit, _ in _memory_limits(PROC, CGROUPS)]
-    slurm = environment.get("SLURM_MEM_PER_NODE", "")  # megabytes; 0 is all of them
-    if slurm.isdigit() and int(slurm):
-        limits.append(int(slurm) * 2**20)
-    return min([_physical_bytes(), *limits])
+    return min([_physical_bytes(), *limits, *_slurm_bytes(environment)])
+
+
+def _slurm_bytes(environment: Mapping[str, str]) -> list[int]:
+    """What Slurm has granted on this host; nothing where it grants all or there is none."""
+    names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
+    found = [environment.get(name, "") for name in names]
+    node, core, cores = (int(text) if text.isdigit() else 0 for text in found)
+    megabytes = node or core * cores  # of which 0 is all there are
+    return [megabytes * 2**20] if megabytes else []
 
 
 def memory_gib() -> float:
@@ -76,14 +82,29 @@ def memory_gib() -> float:
     return round(_physical_bytes() / 2**30, 1)
 
 
-def free_memory_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Memory that can still be taken: what the kernel has, and what the control groups leave.
+def free_memory_bytes(
+    proc: Path = PROC,
+    cgroups: Path = CGROUPS,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    processes: int = 1,
+) -> int:
+    """Memory that can still be taken: what the kernel has, and what the control groups and Slurm
+    leave. Slurm is taken to count this process and its likes, `processes` in all on this host.
 
     Pages of files count as free: the kernel drops them when memory is wanted.
     """
     lines = (proc / "meminfo").read_text().splitlines()
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    return min([free, *(max(0, limit - used) for limit, used in _memory_limits(proc, cgroups))])
+    limits = _memory_limits(proc, cgroups)
+    limits += [
+        (granted, processes * _resident_bytes(proc)) for granted in _slurm_bytes(environment)
+    ]
+    return min([free, *(max(0, limit - used) for limit, used in limits)])
+
+
+def _resident_bytes(proc: Path) -> int:
+    return int(_words(proc / "self/statm")[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak_memory_bytes() -> int:

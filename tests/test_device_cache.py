@@ -8,7 +8,7 @@ import tiny
 from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
-from cloudmask.train import device_cache, gpus
+from cloudmask.train import device_cache, gpus, room
 from cloudmask.train.augmentation import Augmentation
 from cloudmask.train.batches import Source, read_ahead
 from cloudmask.train.device_cache import DeviceSource, check_room, symmetries
@@ -115,7 +115,7 @@ def test_more_than_the_host_has_is_refused(patchset, cache, instead):
     found = plan(patchset, cache=cache)
     check_room(found, tiny.pretended_ranks())
     check_room(plan(patchset, cache="none"), tiny.pretended_ranks(local_size=10**9))
-    refused = rf"--cache {cache} would take .* GB on this host, .* GB are free; .* more {instead}"
+    refused = rf"--cache {cache} would take .* GB beside .* on this host, .* more {instead}"
     with pytest.raises(ValueError, match=refused):
         check_room(found, tiny.pretended_ranks(local_size=10**9))
 
@@ -123,12 +123,30 @@ def test_more_than_the_host_has_is_refused(patchset, cache, instead):
 def test_more_than_a_gpu_has_free_is_refused_before_anything_is_read(patchset, monkeypatch):
     found, ranks = plan(patchset, cache="device"), tiny.pretended_ranks(device="GPU X")
     needed = found.cache_bytes()
-    for free in (2 * needed, None):  # one that cannot say what is free is tried
+    monkeypatch.setattr(gpus, "visible", lambda: ["a GPU"])
+    step = room.step_bytes(found) + room.RUNTIME_BYTES
+    for free in (2 * (needed + step), None):  # one that cannot say what is free is tried
         monkeypatch.setattr(gpus, "free_bytes", lambda free=free: free)
         check_room(found, ranks)
-    monkeypatch.setattr(gpus, "free_bytes", lambda: needed)
-    with pytest.raises(ValueError, match=r"on this rank's GPU X, 0\.0 GB are free; leave it out"):
-        check_room(found, ranks)
+    for free in (needed, needed + step):  # the cache alone would fit: the steps must, too
+        monkeypatch.setattr(gpus, "free_bytes", lambda free=free: free)
+        refused = r"would take .* GB beside 1\.1 GB for steps of .* patches on this rank's GPU X, "
+        with pytest.raises(ValueError, match=refused + r"\d\.\d GB are free; leave it out"):
+            check_room(found, ranks)
+
+
+def test_room_for_a_step_follows_batch_network_and_precision(patchset):
+    def bytes_of(**changes):
+        return room.step_bytes(plan(patchset, cache="device", **changes))
+
+    # 32 x 32 pixels, 3 channels, 2 classes, widths 4 and 8: 16 + 1 + 16 / 4 values a pixel
+    assert bytes_of(batch_size=1, precision="float32") == 2 * 1024 * (21 * 4 + 4 * 12)
+    assert bytes_of(batch_size=3, precision="bfloat16") == 3 * 2 * 1024 * (21 * 2 + 4 * 12)
+    assert bytes_of(emulate=0.1) == 0
+
+
+def test_an_emulated_device_without_a_gpu_has_the_hosts_memory(patchset):
+    check_room(plan(patchset, cache="device"), tiny.pretended_ranks(device="emulated (1 s)"))
 
 
 def test_a_device_that_runs_out_of_memory_says_so_in_one_line(reader, monkeypatch):

@@ -90,7 +90,20 @@ def test_half_a_core_counts_as_one_and_no_quota_as_all(monkeypatch):
     ],
 )
 def test_free_memory_knows_the_limits_of_groups(machine, groups, files, free):
-    assert host.free_memory_bytes(*machine(groups, files)) == free
+    assert host.free_memory_bytes(*machine(groups, files), {}) == free
+
+
+def test_free_memory_knows_what_slurm_has_granted(machine):
+    proc, cgroups = machine("0::/\n", {})
+    (proc / "self/statm").write_text("9999 256 8 1 0 7 0\n")  # 256 pages of this process
+    used = 256 * os.sysconf("SC_PAGE_SIZE")
+
+    def free(processes=1, **environment):
+        return host.free_memory_bytes(proc, cgroups, environment, processes=processes)
+
+    assert free(SLURM_MEM_PER_NODE="2048") == 2 * GIB - used
+    assert free(4, SLURM_MEM_PER_CPU="512", SLURM_CPUS_ON_NODE="8") == 4 * GIB - 4 * used
+    assert free(SLURM_MEM_PER_NODE="0") == free(SLURM_MEM_PER_CPU="512") == free()
 
 
 def test_memory_of_a_slurm_job_is_what_it_asked_for():

@@ -147,7 +147,7 @@ def to_device(*arrays: np.ndarray) -> Tensors:
     The CPU shares their memory; a copy of each batch costs more than all its augmentation.
     """
     tensors = [tf.experimental.dlpack.from_dlpack(array.__dlpack__()) for array in arrays]
-    if gpus.in_use():
+    if gpus.visible():
         with tf.device("GPU:0"):
             tensors = [tf.identity(tensor) for tensor in tensors]
     image, scale, offset, label = tensors

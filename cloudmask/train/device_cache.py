@@ -14,7 +14,7 @@ from cloudmask import host
 from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
-from cloudmask.train import gpus
+from cloudmask.train import gpus, room
 from cloudmask.train.augmentation import Augmentation, augmentation
 from cloudmask.train.batches import Batches, Source, Tensors
 from cloudmask.train.plan import Plan
@@ -130,26 +130,30 @@ def make_source(plan: Plan, ranks: Ranks, state: State, reader: PatchReader) -> 
 
 
 def check_room(plan: Plan, ranks: Ranks) -> None:
-    """Raise ValueError when the ranks' patches would not fit where --cache wants them.
+    """Raise ValueError when the ranks' patches would not fit where --cache wants them, beside what
+    their training steps take.
 
     Of a GPU this is asked before anything is read; one that cannot say what is free is tried.
     """
-    config, needed = plan.config, plan.cache_bytes()
-    if config.cache == "device" and ranks.device != "CPU":
-        free = gpus.free_bytes()
-        if free is not None and needed > 0.9 * free:
-            raise ValueError(_no_room(needed, f"on this rank's {ranks.device}", free))
-    elif config.cache != "none":
-        free, needed = host.free_memory_bytes(), needed * ranks.local_size
-        if needed > 0.9 * free:
-            raise ValueError(_no_room(needed, "on this host", free, cache=config.cache))
+    config, step = plan.config, room.step_bytes(plan)
+    if config.cache == "none":
+        return
+    if config.cache == "device" and gpus.visible():
+        free, count, where = gpus.free_bytes(), 1, f"on this rank's {ranks.device}"
+        step += room.RUNTIME_BYTES
+    else:
+        count = ranks.local_size
+        free, where = host.free_memory_bytes(processes=count), "on this host"
+    if free is not None and count * (plan.cache_bytes() + step) > 0.9 * free:
+        beside = f" beside {count * step / 1e9:.1f} GB for steps of {plan.batch_per_rank} patches"
+        needed = count * plan.cache_bytes()
+        raise ValueError(_no_room(needed, f"{beside} {where}", free, cache=config.cache))
 
 
 def _no_room(needed: int, where: str, free: int | None, *, cache: str = "device") -> str:
     known = "more than is free" if free is None else f"{free / 1e9:.1f} GB are free"
-    place = f" {where}" if where else ""
     return (
-        f"--cache {cache} would take {needed / 1e9:.1f} GB{place}, {known}; "
+        f"--cache {cache} would take {needed / 1e9:.1f} GB{where}, {known}; "
         f"leave it out, or use more {'hosts' if cache == 'memory' else 'ranks'}"
     )
 

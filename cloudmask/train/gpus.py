@@ -46,14 +46,14 @@ def use(gpu: tf.config.PhysicalDevice) -> str:
     return str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
 
 
-def in_use() -> bool:
-    """Whether this process computes on a GPU."""
-    return bool(tf.config.list_logical_devices("GPU"))
+def visible() -> list[tf.config.PhysicalDevice]:
+    """The GPUs that this process may use: its own one, once it has taken that; none on a CPU."""
+    return tf.config.get_visible_devices("GPU")
 
 
 def free_bytes() -> int | None:
     """Memory that is free on this rank's GPU; None where nvidia-smi cannot say."""
-    (gpu,) = tf.config.get_visible_devices("GPU")
+    (gpu,) = visible()
     number = int(gpu.name.rpartition(":")[2])
     return free_on(name_for_smi(number, os.environ.get("CUDA_VISIBLE_DEVICES")))
 

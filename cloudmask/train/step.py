@@ -155,7 +155,7 @@ def _reading() -> Callable[[Callable[[], StepResult]], Future[StepResult]]:
     A copy from a GPU waits for all that the GPU was given before. So it is asked for by a thread at
     once, before the next step is launched behind it.
     """
-    if gpus.in_use():
+    if gpus.visible():
         return ThreadPoolExecutor(1, thread_name_prefix="results").submit
     return done
 
