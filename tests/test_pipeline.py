@@ -18,10 +18,10 @@ STEPS = 8
 class Device:
     """Takes steps when their results are asked for; notes what happens in which order."""
 
-    def __init__(self, request_in=None):
+    def __init__(self, request_in=None, fails_in=None):
         self.events = []
         self.clocked = []
-        self._request_in = request_in
+        self._request_in, self._fails_in = request_in, fails_in
 
     def __call__(self, batch, learning_rate, stop, hosts_changed, clocked):
         number = batch.num_patches
@@ -34,7 +34,14 @@ class Device:
                 events.append(("read", number))
                 return super().result(timeout)
 
+            def exception(self, timeout=None):
+                events.append(("waited for", number))
+                return super().exception(timeout)
+
         future = Result()
+        if number == self._fails_in:
+            future.set_exception(RuntimeError("another rank is gone"))
+            return future
         # Who makes a request makes it in all later steps too.
         asked = self._request_in is not None and number >= self._request_in
         future.set_result(StepResult(1.0, 1.0, float(asked), 0.0, 0.1, 0.0))
@@ -120,3 +127,12 @@ def test_clocks_are_read_in_every_nth_step():
     device = Device()
     taken(device, lag=1, timing_every=3)
     assert [number + 1 for number, clocked in enumerate(device.clocked) if clocked] == [3, 6]
+
+
+def test_nothing_goes_on_after_an_error():
+    """The step that was launched behind the one that failed has ended when the error is raised."""
+    device = Device(fails_in=3)
+    with pytest.raises(RuntimeError, match="another rank is gone"):
+        taken(device, lag=1)
+    assert device.events[-1] == ("waited for", 4)
+    assert ("launch", 5) not in device.events

@@ -48,24 +48,29 @@ def take(run: Run, step: Step, ahead: Iterable[Input], rest: Rest) -> Iterator[T
     Which steps are launched follows from sums over all ranks, so it is the same on each.
     """
     under_way: deque[_Launched] = deque()
-    number = run.state.step
-    for patches, learning_rate, batch in zip(
-        rest.patches, rest.learning_rates, ahead, strict=False
-    ):
-        number += 1
+    try:
+        yield from _taken(run, step, ahead, rest, under_way)
+    finally:
+        for launched in under_way:  # after an error: nothing may go on while ranks meet anew
+            launched.future.exception()
+
+
+def _taken(
+    run: Run, step: Step, ahead: Iterable[Input], rest: Rest, under_way: deque[_Launched]
+) -> Iterator[Taken]:
+    steps = zip(rest.patches, rest.learning_rates, ahead, strict=False)
+    for number, (patches, learning_rate, batch) in enumerate(steps, start=run.state.step + 1):
         run.watch.at("step", number)
         flags = bool(run.stop), run.elastic.hosts_changed
         clocked = number % run.plan.timing_every == 0
         under_way.append(_Launched(batch, patches, step(batch, learning_rate, *flags, clocked)))
         lag = 0 if run.pauses_after(number) else run.lag
-        while len(under_way) > lag:
+        requested = False
+        while len(under_way) > lag and not requested:
             requested = _requests(under_way[0].future.result())
-            yield under_way.popleft().taken(last=not (under_way and requested))
-            if requested:
-                break
-        else:
-            continue
-        break
+            yield under_way.popleft().taken(last=not under_way)
+        if requested:
+            break
     while under_way:
         yield under_way.popleft().taken(last=not under_way)
 
