@@ -45,11 +45,13 @@ def allowed_cores(environment: Mapping[str, str] = os.environ, proc: Path = host
     """This process's cores, or those of Open MPI where that bound it without being told to."""
     mine = host.allowed_cores()
     if "OMPI_COMM_WORLD_SIZE" not in environment:
-        return Allowed(mine, bound=False)
+        # Others bind where they are told to, or it was taskset: the parent then has more.
+        parent = next(_forebears(proc), None)
+        return Allowed(mine, bound=parent is not None and set(mine) < set(_cores(proc, parent)))
     number = _launcher(proc)
     if number is None:
         return Allowed(mine, bound=True)
-    theirs = processors(_entry(proc / f"{number}/status", "Cpus_allowed_list"))
+    theirs = _cores(proc, number)
     if set(mine) == set(theirs):
         return Allowed(mine, bound=False)
     words = _words(proc, number)
@@ -139,6 +141,10 @@ def _forebears(proc: Path) -> Iterator[int]:
             return
         number = after[1]
         yield int(number)
+
+
+def _cores(proc: Path, number: int) -> tuple[int, ...]:
+    return processors(_entry(proc / f"{number}/status", "Cpus_allowed_list"))
 
 
 def processors(text: str) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ KINDS = {"sh", "bash", "python", "text", "yaml"}
 RUN = {"sh", "bash", "python"}
 
 FOREIGN = {
-    "mpirun": "--map-by --mca --prefix",
+    "mpirun": "--map-by --bind-to --cpu-set --cpu-list --rankfile --mca --prefix",
     "horovodrun": (
         "--gloo --mpi --network-interface --gloo-timeout-seconds --mpi-args --min-np --max-np"
         " --host-discovery-script --blacklist-cooldown-range"

@@ -10,6 +10,7 @@ import pytest
 import tiny
 
 from cloudmask import host, launcher
+from cloudmask.data import parallel
 
 RANK = {"OMPI_COMM_WORLD_SIZE": "2"}
 BOUND_BY_4 = {**RANK, "OMPI_MCA_orte_bound_at_launch": "1"}
@@ -103,7 +104,8 @@ def process(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "own", "line", "cores", "found", "bound"),
     [
-        ({}, "3", "bash", "0-63", "3", False),  # no launcher: taskset, say
+        ({}, "3", "bash", "0-63", "3", True),  # no launcher, or Gloo's: taskset, say
+        ({}, "0-63", "bash", "0-63", "0-63", False),
         (BOUND_BY_4, "0", "/opt/bin/mpirun -n 2", "0-63", "0-63", False),
         (BOUND_BY_4, "0-31", "orted -mca ess env", "0-63", "0-63", False),  # three ranks or more
         (BOUND_BY_4, "0-31", "mpirun -n 4", "16-63", "16-63", False),  # taskset on mpirun
@@ -122,6 +124,15 @@ def test_a_binding_that_nobody_asked_for_is_set_aside(
 ):
     allowed = launcher.allowed_cores(environment, process(own, line, cores))
     assert allowed == launcher.Allowed(launcher.processors(found), bound)
+
+
+@pytest.mark.parametrize(("bound", "cores"), [(True, (4, 5)), (False, (5,))])
+def test_ranks_of_gloo_share_out_what_nobody_has_bound(monkeypatch, bound, cores):
+    monkeypatch.setattr(launcher, "allowed_cores", lambda: launcher.Allowed((4, 5), bound))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None)
+    monkeypatch.setenv("HOROVOD_LOCAL_SIZE", "2")
+    monkeypatch.setenv("HOROVOD_LOCAL_RANK", "1")
+    assert parallel.take_cores(parallel.World()) == parallel.Share(cores, 2, bound)
 
 
 TAKE = """

@@ -142,7 +142,7 @@ def take_cores(world: World) -> Share:
     Collective. What Open MPI bound without being told to is set aside (see cloudmask.launcher).
     """
     allowed = launcher.allowed_cores()
-    cores = host.own_cores(*_neighbours(world, allowed.cores))
+    cores = host.own_cores(*_neighbours(world, allowed))
     # Each thread has its own set; those of MPI and of libraries are there already.
     for thread in (host.PROC / "self/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
@@ -150,12 +150,15 @@ def take_cores(world: World) -> Share:
     return Share(cores, len(allowed.cores), allowed.bound)
 
 
-def _neighbours(world: World, cores: tuple[int, ...]) -> tuple[dict[int, tuple[int, ...]], int]:
+def _neighbours(world: World, allowed: launcher.Allowed) -> tuple[dict[int, tuple[int, ...]], int]:
     """Place -> allowed cores of the ranks on this host, and this one's place among them.
 
-    Under Gloo there is no MPI to ask; there nothing is bound, and all neighbours share one set.
+    Under Gloo there is no MPI to ask: who is not bound shares one set with all neighbours.
     """
+    cores = allowed.cores
     if world.size == 1:
+        if allowed.bound:
+            return {0: cores}, 0
         local_size = int(os.environ.get("HOROVOD_LOCAL_SIZE", "1"))
         local_rank = int(os.environ.get("HOROVOD_LOCAL_RANK", "0"))
         return dict.fromkeys(range(local_size), cores), local_rank
