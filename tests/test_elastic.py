@@ -162,6 +162,8 @@ def bed():
 def patches_seen(job, reset):
     """Epoch -> how often each patch was trained on and not undone, by what every rank read."""
     broken, kept_steps = divmod(reset["from_step"], STEPS)
+    if not kept_steps and not reset["steps_repeated"]:
+        broken = -1  # between two epochs, of which none was broken off
     found = {}
     for path in job.seen.iterdir():
         rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -109,9 +109,11 @@ def train(
 
 def _meaning(error: BaseException) -> BaseException:
     """The same error, or another where TensorFlow's own would not say what to do."""
-    if isinstance(error, tf.errors.UnknownError) and "Horovod has been shut down" in str(error):
+    if isinstance(error, Exception) and ranks.lost_others(error):
         # That one has said why, and has written the summary before it left, unless it was killed.
-        return AgreedError("stopped, because another rank has failed")
+        quietly = "Horovod has been shut down" in str(error)
+        why = "" if quietly else f", or the network between them ({_line(error)})"
+        return AgreedError(f"stopped, because another rank has failed{why}")
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return ValueError(
             f"the device's memory does not suffice ({_line(error)}); use a smaller batch"

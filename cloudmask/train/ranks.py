@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -295,11 +296,10 @@ def _place() -> dict[str, Any]:
 
 def lost_others(error: Exception) -> bool:
     """Whether a collective call has failed, since another rank is gone."""
-    from horovod.common.exceptions import HorovodInternalError
-
-    return isinstance(error, HorovodInternalError) or (
-        isinstance(error, tf.errors.UnknownError) and "Horovod" in error.message
-    )
+    if isinstance(error, tf.errors.OpError):
+        return isinstance(error, tf.errors.UnknownError) and "Horovod" in error.message
+    loaded = sys.modules.get("horovod.common.exceptions")  # not loaded by --no-horovod
+    return loaded is not None and isinstance(error, loaded.HorovodInternalError)
 
 
 class HostChanges:
