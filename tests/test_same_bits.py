@@ -18,7 +18,7 @@ from cloudmask.train import checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
 
-RANKS, STEPS, EPOCHS, WARM_UP = 3, 8, 6, 5.5
+RANKS, STEPS, EPOCHS, WARM_UP = 3, 8, 3, 2.5
 COMMON = ("--batch-size", 1, "--epochs", EPOCHS, "--warmup-epochs", WARM_UP, "--threads", 1)
 COMMON += (
     "--checkpoint-steps",
