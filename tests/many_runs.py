@@ -134,7 +134,10 @@ def run(case: dict[str, Any], out: Path) -> dict[str, Any]:
         "err": texts[1].read_text(),
         "weights": checksums([v.value for v in model.trainable_variables]) if built else None,
         "optimizer": checksums([v.value for v in optimizer.variables]) if built else None,
-        "tree": tree(Path(case["folder"])) if case["folder"] else None,
+        # While another rank is done, rank 0 may still write.
+        "tree": tree(Path(case["folder"]))
+        if case["folder"] and not errors.launched_rank()
+        else None,
     }
 
 

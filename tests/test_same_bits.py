@@ -18,18 +18,10 @@ from cloudmask.train import checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
 
-RANKS, STEPS, EPOCHS, WARM_UP = 3, 8, 6, 5.5
+RANKS, STEPS, EPOCHS, WARM_UP = 3, 8, 3, 2.5
 COMMON = ("--batch-size", 1, "--epochs", EPOCHS, "--warmup-epochs", WARM_UP, "--threads", 1)
-COMMON += (
-    "--checkpoint-steps",
-    3,
-    "--keep",
-    100,
-    "--no-tensorboard",
-    "--patience",
-    EPOCHS,
-    "--no-verify",
-)
+COMMON += ("--checkpoint-steps", 3, "--keep", 100, "--patience", EPOCHS)
+COMMON += ("--no-tensorboard", "--no-verify")
 RUNS = {
     # 31 tensors and 7.8 MB of gradients, as in a real training.
     "wide": ("--precision", "float32", "--lr", 0.01),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -419,6 +420,14 @@ def killed(work):
     return run
 
 
+def rotten(folder):
+    """A copy of a patch set, one file of which has another checksum than it should."""
+    copy = shutil.copytree(folder, folder.with_name("rotten"))
+    victim = copy / open_patchset(copy).splits["train"].files[0].path
+    victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+    return copy
+
+
 @pytest.fixture(scope="module")
 def results(work, killed, patchset):
     """All cases of one rank, in one process."""
@@ -431,7 +440,7 @@ def results(work, killed, patchset):
     cases = [
         case("unbroken", *KILLED),
         case("resumed", *KILLED, "--resume", copy_of=killed),
-        case("again", *KILLED, "--resume", copy_of=work / "resumed"),
+        case("again", *KILLED, "--resume", data=rotten(work / "set"), copy_of=work / "resumed"),
         case("trained-on", *KILLED, "--resume", "--epochs", 3, copy_of=work / "resumed"),
         case("short", *short, data=patchset),
         case(
@@ -481,7 +490,7 @@ def test_a_killed_run_ends_with_the_bits_of_an_unbroken_one(results, work):
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_left_as_it_is(results):
+def test_a_finished_run_is_left_as_it_is_before_any_patch_is_read(results):
     assert results["again"].codes == [0]
     assert results["again"].tree == results["resumed"].tree
     assert "is finished (epochs); nothing to do" in results["again"].out[0]

@@ -393,12 +393,14 @@ def test_killed_ranks_go_on_as_one_in_mid_epoch_with_the_patches_left(work, alon
     assert [record["epoch"] for record in found["history"]] == [1, 2]
 
 
-def test_a_damaged_checkpoint_is_passed_over_with_the_reason(results, killed):
+def test_a_damaged_checkpoint_is_passed_over_with_the_reason_and_kept(results, work, killed):
     result = results["damaged"]
     *_, earlier, newest = checkpoint.steps(killed / "checkpoints")
     assert f"warning: passed over step-{newest:08d}" in result.err[0]
     assert "checksum differs" in result.err[0] or "never finished" in result.err[0]
     assert resumed_at(result)[1] <= earlier
+    kept = work / "damaged" / "checkpoints" / checkpoint.APART / f"step-{newest:08d}.h5"
+    assert kept.stat().st_size == (killed / "checkpoints" / kept.name).stat().st_size
     assert result.weights == results["unbroken"].weights
 
 

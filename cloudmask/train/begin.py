@@ -153,7 +153,7 @@ def begin(
     if not config.resume:
         _claim(folder, config, ranks)
     ranks.say(opening_lines(plan, ranks))
-    watch.at("start of training")
+    watch.at("making of the network")
 
     precision.use(plan.precision)
     elastic.network = ranks.on_all(lambda: elastic.network or build(plan), name="model")
@@ -177,6 +177,7 @@ def begin(
         ranks.on_all(lambda: device_cache.check_room(plan, real), name="cache")
         if config.verify and not config.stage and not going_on:
             ranks.on_all(lambda: _verify(plan.patchset, ranks, watch), name="verify")
+        watch.at("start of training")
         if config.resume:
             _claim(folder, config, ranks)
             checkpoints = folder.checkpoints, found.passed_over
