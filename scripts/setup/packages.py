@@ -84,7 +84,7 @@ def installed_so_far(log: str) -> str:
     """How far pip is, from what it prints."""
     if "Installing collected packages" in log:
         return "  installing"
-    fetched = re.findall(r"^(?:Collecting|Requirement already)", log, flags=re.MULTILINE)
+    fetched = re.findall(r"^(?:Collecting|Processing|Requirement already)", log, flags=re.MULTILINE)
     return f"  fetched {len(fetched)}"
 
 
