@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cloudmask.model.convolution import Conv2D, convolve
+
 Tensor = Any
 """a symbolic tensor of Keras, which has no name for its type"""
 
@@ -56,7 +58,7 @@ class UpConv2D(keras.layers.Layer):
         below = tf.nn.conv2d_transpose(
             x, tf.transpose(boxed, [0, 1, 3, 2]), shape, strides=2, padding="SAME"
         )
-        beside = tf.nn.conv2d(skip, kernel[:, :, self.from_below :], strides=1, padding="SAME")
+        beside = convolve(skip, kernel[:, :, self.from_below :])
         return tf.nn.relu(tf.nn.bias_add(below + beside, tf.convert_to_tensor(self.bias)))
 
 
@@ -86,7 +88,7 @@ def unet(
 
     def conv(x: Tensor, width: int, name: str) -> Tensor:
         start = keras.initializers.HeNormal(seed=next(seeds))
-        layer = keras.layers.Conv2D(
+        layer = (keras.layers.Conv2D if portable else Conv2D)(
             width, 3, padding="same", activation="relu", kernel_initializer=start, name=name
         )
         return layer(x)
