@@ -7,7 +7,7 @@ import os
 import sys
 
 NAMES = (
-    *("read_patches", "feed", "prepare", "keras_fit"),
+    *("read_patches", "feed", "prepare", "peers"),
     *("whole_scenes", "scene_folder", "harness_cost", "exposed_communication"),
     *("label_seaice", "spark_seaice", "degenerate_seaice"),
 )

@@ -149,8 +149,12 @@ def spread(values: Sequence[float]) -> str:
 
 
 def keep(name: str, **figures: Any) -> None:
-    """Write benchmarks/results/NAME.json with the conditions the figures hold under."""
+    """Write benchmarks/results/NAME.json with the conditions the figures hold under.
+
+    `command` is one of them, if it was another than `python -m benchmarks NAME`.
+    """
     RESULTS.mkdir(exist_ok=True)
-    conditions = environment() | {"command": f"python -m benchmarks {name}"}
+    command = figures.pop("command", f"python -m benchmarks {name}")
+    conditions = environment() | {"command": command}
     record = {"benchmark": name, **figures, "environment": conditions}
     write_json(RESULTS / f"{name}.json", record)

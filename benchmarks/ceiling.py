@@ -15,17 +15,17 @@ from benchmarks import bench
 SIZE, CHANNELS, BATCH, REPEATS = 128, 64, 4, 12
 
 
-def compare(reached: float, note: str = "") -> dict[str, float]:
-    """Print GFLOP/s reached per core beside the limit in bfloat16; both, for the record.
+def compare(reached: float, note: str = "", *, precision: str = "bfloat16") -> dict[str, float]:
+    """Print GFLOP/s reached per core beside the limit in this precision; both, for the record.
 
     The limit is measured now, on one core, in a process of its own.
     """
     first = min(os.sched_getaffinity(0))
     (text,) = bench.wait([bench.start([sys.executable, "-m", "benchmarks.ceiling"], cores=[first])])
-    limit = float(text.split()[-2])
+    limit = float(text.split()[-2 if precision == "bfloat16" else -1])
     print(
         f"limit: convolutions; {reached:.0f} of the {limit:.0f} GFLOP/s that a core reaches in one "
-        f"large 3x3 layer in bfloat16 ({reached / limit:.0%}){note}"
+        f"large 3x3 layer in {precision} ({reached / limit:.0%}){note}"
     )
     return {"gflops_per_core": reached, "ceiling_gflops_per_core": limit}
 

@@ -23,7 +23,7 @@ REPEATS = 3
 PATCH, STRIDE, CROP = 256, 176, 40
 MEGAPIXELS = 1.2 * 1.5
 GFLOP_PER_MEGAPIXEL = 52.2 / 3 / 0.065536
-"""of a forward pass in the factored form: a third of a training step (see keras_fit)"""
+"""of a forward pass in the factored form: a third of a training step (see peers)"""
 
 WAYS = {
     "published": ("published", 1),

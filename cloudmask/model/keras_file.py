@@ -36,8 +36,10 @@ class ModelInfo:
     """channels that no training scene was without; a scene without one is new to the network"""
 
 
-def build(info: ModelInfo, *, seed: int = 0, portable: bool = False) -> keras.Model:
-    """The untrained network that `info` describes."""
+def build(
+    info: ModelInfo, *, seed: int = 0, portable: bool = False, narrow_gradients: bool = False
+) -> keras.Model:
+    """The untrained network that `info` describes; see unet() for the rest."""
     from cloudmask.model.unet import num_logits, unet
 
     return unet(
@@ -49,6 +51,7 @@ def build(info: ModelInfo, *, seed: int = 0, portable: bool = False) -> keras.Mo
         std=info.std,
         seed=seed,
         portable=portable,
+        narrow_gradients=narrow_gradients,
     )
 
 

@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cloudmask.model.convolution import Conv2D, convolve
+
 Tensor = Any
 """a symbolic tensor of Keras, which has no name for its type"""
 
@@ -31,9 +33,10 @@ class UpConv2D(keras.layers.Layer):
     (B, H, W, Cx), (B, 2H, 2W, Cskip) -> (B, 2H, 2W, filters).
     """
 
-    def __init__(self, filters: int, *, name: str) -> None:
+    def __init__(self, filters: int, *, name: str, narrow_gradients: bool = False) -> None:
         super().__init__(name=name)
         self.filters = filters
+        self._convolve = convolve if narrow_gradients else _convolve
 
     def build(self, input_shapes: Sequence[Sequence[int]]) -> None:
         self.from_below = int(input_shapes[0][-1])
@@ -56,8 +59,12 @@ class UpConv2D(keras.layers.Layer):
         below = tf.nn.conv2d_transpose(
             x, tf.transpose(boxed, [0, 1, 3, 2]), shape, strides=2, padding="SAME"
         )
-        beside = tf.nn.conv2d(skip, kernel[:, :, self.from_below :], strides=1, padding="SAME")
+        beside = self._convolve(skip, kernel[:, :, self.from_below :])
         return tf.nn.relu(tf.nn.bias_add(below + beside, tf.convert_to_tensor(self.bias)))
+
+
+def _convolve(image: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    return tf.nn.conv2d(image, kernel, strides=1, padding="SAME")
 
 
 def unet(
@@ -70,12 +77,14 @@ def unet(
     std: Sequence[float] | np.ndarray | None = None,
     seed: int = 0,
     portable: bool = False,
+    narrow_gradients: bool = False,
 ) -> keras.Model:
     """A U-Net (B, H, W, C) physical units, NaN = missing -> (B, H, W, num_logits) float32 logits.
 
     H and W must be multiples of 2 ** (len(widths) - 1). `mean` and `std` are (C,). `portable`
     builds the decoder from stock Keras layers, so that the file loads without this project; its
-    weights are the same, in the same order. Raises ValueError for impossible widths or dropout.
+    weights are the same, in the same order. `narrow_gradients`: see convolution.py. Raises
+    ValueError for impossible widths or dropout.
     """
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"widths {tuple(widths)}: a U-Net needs two levels or more, each >= 1")
@@ -86,7 +95,7 @@ def unet(
 
     def conv(x: Tensor, width: int, name: str) -> Tensor:
         start = keras.initializers.HeNormal(seed=next(seeds))
-        layer = keras.layers.Conv2D(
+        layer = (Conv2D if narrow_gradients and not portable else keras.layers.Conv2D)(
             width, 3, padding="same", activation="relu", kernel_initializer=start, name=name
         )
         return layer(x)
@@ -101,7 +110,7 @@ def unet(
             up = keras.layers.UpSampling2D(2, interpolation="nearest", name=f"{name}_up")(x)
             x = keras.layers.Concatenate(name=f"{name}_join")([up, skip])
             return conv(x, width, name)
-        layer = UpConv2D(width, name=name)
+        layer = UpConv2D(width, name=name, narrow_gradients=narrow_gradients)
         result = layer([x, skip])
         layer.kernel.assign(keras.initializers.HeNormal(seed=next(seeds))(layer.kernel.shape))
         return result

@@ -192,7 +192,9 @@ def begin(
 def build_network(plan: Plan) -> Network:
     """Untrained, the same on every rank."""
     keras.utils.set_random_seed(plan.config.seed)
-    model = keras_file.build(plan.info, seed=plan.config.seed)
+    model = keras_file.build(
+        plan.info, seed=plan.config.seed, narrow_gradients=plan.config.narrow_gradients
+    )
     # Checkpoints know variables by their names: Keras would number those of a second run.
     optimizer = keras.optimizers.Adam(plan.config.lr, name="adam")
     if plan.precision == "float16":

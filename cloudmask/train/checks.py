@@ -45,7 +45,7 @@ EFFECTS = (
         lambda c, _: c.emulate is None,
         "with --emulate, which computes no loss and no accuracy",
     ),
-    Effect(("init", "xla"), lambda c, _: c.emulate is None, "with --emulate"),
+    Effect(("init", "xla", "narrow_gradients"), lambda c, _: c.emulate is None, "with --emulate"),
     Effect(("emulate_spread",), lambda c, _: c.emulate is not None, "without --emulate"),
     Effect(
         ("patience", "target_accuracy", "validate_every"),

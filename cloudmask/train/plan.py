@@ -93,6 +93,7 @@ class Plan:
                 "threads": threads,
                 "class weights": list(self.class_weights),
                 "steps in all": self.total_steps,
+                "narrow gradients": config.narrow_gradients or None,  # as where it is not told
                 "augment": [config.augment, config.augment_gain, config.augment_shared],
             },
         }
