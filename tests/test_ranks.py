@@ -1,5 +1,6 @@
 """Cores of ranks as a pure function, and one rank without Horovod; more in test_train_mpi.py."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 import tiny
 
+from cloudmask import host
 from cloudmask.host import own_cores
 from cloudmask.train.ranks import num_threads
 
@@ -80,6 +82,15 @@ def test_ranks_get_equally_many_whole_cores_of_a_large_host(cores, ranks, each, 
     if ranks in (2, 8):
         half = {cpu for core in machine[: cores // 2] for cpu in core}
         assert all(set(mine) <= half or not set(mine) & half for mine in found), "one socket each"
+
+
+def test_people_read_how_many_cores_a_rank_has_and_why(monkeypatch):
+    monkeypatch.setattr(host, "all_cores", lambda: 64)
+    ranks = tiny.pretended_ranks(cores=tuple(range(8)), allowed_cores=16)
+    share = "8 cores of this host's 64 for rank 0: its share of the 16 that are allowed"
+    assert ranks.cores_line() == share
+    bound = dataclasses.replace(ranks, bound=True)
+    assert bound.cores_line() == "8 cores of this host's 64 for rank 0, as its launcher bound it"
 
 
 def test_more_ranks_than_cores_take_a_processor_each():
