@@ -68,10 +68,10 @@ def main(checkout: Path, scenes: Path, batch: int) -> float:
     plain_fit = keras.Model.fit
 
     def timed_fit(model: keras.Model, *data: Any, **options: Any) -> Any:
-        def now(*_: Any) -> None:
+        def now(*_: Any, **__: Any) -> None:
             times.append(time.perf_counter())
 
-        def begin(*_: Any) -> None:
+        def begin(*_: Any, **__: Any) -> None:
             times.clear()
             now()
 
