@@ -1,9 +1,9 @@
 """published.py CHECKOUT SCENES BATCH: the published program, from a checkout of it.
 
 Its loader, model, MirroredStrategy and `fit` run as they are, for two epochs; the steps of the
-second but its first, which fills what is read ahead, are timed. What no longer runs is given from outside: numpy's
-`float`, an optimizer made within the strategy's scope, as Keras 3 asks for, and scikit-learn's
-split where scikit-learn is not installed.
+second but its first, which fills what is read ahead, are timed. What no longer runs is given from
+outside: numpy's `float`, an optimizer made within the strategy's scope, as Keras 3 asks for, and
+scikit-learn's split where scikit-learn is not installed.
 """
 
 from __future__ import annotations
