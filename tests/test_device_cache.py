@@ -14,6 +14,7 @@ from cloudmask.train.batches import Source, read_ahead
 from cloudmask.train.device_cache import DeviceSource, check_room, symmetries
 from cloudmask.train.plan import make_plan
 from cloudmask.train.schedule import PAD
+from cloudmask.train.stall import Watch
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_batches_from_the_device_have_the_bits_of_those_from_disk(
     change = augmentation(patchset) if augmented else None
     found = plan(patchset, shuffle=shuffle, global_batch=7)
     disk = Source(reader, augmentation=change)
-    device = DeviceSource(reader, found.training_patches(1), augmentation=change)
+    device = DeviceSource(reader, found.training_patches(1), watch=Watch(0), augmentation=change)
     padded = 0
     for epoch in range(3):
         for row in found.rows(1, epoch):
@@ -73,7 +74,7 @@ def test_batches_from_the_device_have_the_bits_of_those_from_disk(
 def test_places_without_a_patch_are_missing_and_unknown(patchset, reader, augmented):
     change = augmentation(patchset) if augmented else None
     row = np.array([PAD, 4, PAD])
-    device = DeviceSource(reader, np.array([2, 4, 9]), augmentation=change)
+    device = DeviceSource(reader, np.array([2, 4, 9]), watch=Watch(0), augmentation=change)
     disk = Source(reader, augmentation=change)
     batch, expected = device.batch(row, epoch=1), disk.batch(np.array([4, PAD, PAD]), epoch=1)
     assert equal([part[1] for part in batch], [part[0] for part in expected])
@@ -82,7 +83,7 @@ def test_places_without_a_patch_are_missing_and_unknown(patchset, reader, augmen
 
 @pytest.mark.parametrize("other", [1, 3, 10])
 def test_a_patch_of_another_rank_is_never_another_one_in_its_place(reader, other):
-    device = DeviceSource(reader, np.array([2, 4, 9]))
+    device = DeviceSource(reader, np.array([2, 4, 9]), watch=Watch(0))
     with pytest.raises(AssertionError, match="not among this rank's"):
         device.batch(np.array([4, other, PAD]), epoch=0)
 
@@ -90,7 +91,7 @@ def test_a_patch_of_another_rank_is_never_another_one_in_its_place(reader, other
 def test_the_disk_is_read_once_and_for_all(tmp_path):
     folder = tiny.make_patchset(tmp_path / "set", patches=2)
     with PatchReader(open_patchset(folder), "train") as reader:
-        source = DeviceSource(reader, np.arange(6))
+        source = DeviceSource(reader, np.arange(6), watch=Watch(0))
         expected = reader.read(range(6))
         reader.close()
         for path in (folder / "train").iterdir():
@@ -98,6 +99,16 @@ def test_the_disk_is_read_once_and_for_all(tmp_path):
         image, _, _, label = source.batch(np.arange(6), epoch=0)
     np.testing.assert_array_equal(image, expected.image)
     np.testing.assert_array_equal(label, expected.label)
+
+
+def test_reading_tells_the_watch_how_far_it_is(reader, monkeypatch):
+    """However long it takes in all, a rank that reads gets on."""
+    monkeypatch.setattr(device_cache, "CHUNK", 4)
+    told = []
+    watch = Watch(0)
+    monkeypatch.setattr(watch, "at", lambda *words: told.append(words))
+    DeviceSource(reader, np.arange(10), watch=watch)
+    assert told == [("patches for the device", start) for start in (0, 4, 8)]
 
 
 def test_every_patch_that_a_rank_reads_is_among_those_it_keeps(patchset):
@@ -155,14 +166,14 @@ def test_a_device_that_runs_out_of_memory_says_so_in_one_line(reader, monkeypatc
 
     monkeypatch.setattr(device_cache, "_words", full)
     with pytest.raises(ValueError, match=r"--cache device would take .* GB, more than is free"):
-        DeviceSource(reader, np.arange(30))
+        DeviceSource(reader, np.arange(30), watch=Watch(0))
 
 
 def test_a_network_can_take_batches_while_another_thread_makes_them(patchset, reader):
     """As in training: batches are made ahead by a thread, the network takes tensors."""
     found = plan(patchset, ranks=1, batch_size=4)
     change = augmentation(patchset)
-    device = DeviceSource(reader, found.training_patches(0), augmentation=change)
+    device = DeviceSource(reader, found.training_patches(0), watch=Watch(0), augmentation=change)
     disk = Source(reader, augmentation=change)
     add = tf.function(lambda image: tf.reduce_sum(tf.cast(image, tf.int64)))
     rows = found.rows(0, 1)

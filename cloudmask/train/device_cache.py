@@ -20,6 +20,7 @@ from cloudmask.train.batches import Batches, Source, Tensors
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.schedule import PAD
+from cloudmask.train.stall import Watch
 from cloudmask.train.state import State, patches_to_read
 
 CHUNK = 64
@@ -34,7 +35,12 @@ class DeviceSource:
     """
 
     def __init__(
-        self, reader: PatchReader, patches: np.ndarray, *, augmentation: Augmentation | None = None
+        self,
+        reader: PatchReader,
+        patches: np.ndarray,
+        *,
+        watch: Watch,
+        augmentation: Augmentation | None = None,
     ) -> None:
         """`patches`: (n,) sorted indices. OSError and ValueError of the reader; ValueError if the
         device's memory does not suffice."""
@@ -48,6 +54,7 @@ class DeviceSource:
             self._labels = _words(count, size * size)
         except tf.errors.ResourceExhaustedError:
             raise ValueError(_no_room(count * reader.patch_bytes, "", None)) from None
+        self._watch = watch
         self._scale = np.ones((count, channels), np.float32)
         self._offset = np.zeros((count, channels), np.float32)
         self._fill(reader)
@@ -57,6 +64,7 @@ class DeviceSource:
         count = len(self._patches)
         for start in range(0, count, CHUNK):
             part = slice(start, min(start + CHUNK, count))
+            self._watch.at("patches for the device", start)
             batch = reader.read(self._patches[part])
             self._scale[part], self._offset[part] = batch.scale, batch.offset
             self._images[part].assign(_as_words(batch.image))
@@ -120,12 +128,16 @@ def symmetries(size: int) -> np.ndarray:
     return np.stack([each.ravel() for each in (*turned, *(side[:, ::-1] for side in turned))])
 
 
-def make_source(plan: Plan, ranks: Ranks, state: State, reader: PatchReader) -> Batches:
+def make_source(
+    plan: Plan, ranks: Ranks, state: State, reader: PatchReader, watch: Watch
+) -> Batches:
     """Where --cache says: from disk, from memory once read, or from the device."""
     change = augmentation(plan)
     if plan.config.cache == "device":
         patches = patches_to_read(plan, ranks.rank, state)
-        return DeviceSource(reader, patches, augmentation=change)
+        source = DeviceSource(reader, patches, watch=watch, augmentation=change)
+        watch.at("patches for the devices of other ranks")
+        return source
     return Source(reader, cache=plan.config.cache == "memory", augmentation=change)
 
 

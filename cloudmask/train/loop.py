@@ -169,7 +169,8 @@ def _source(run: Run, reader: PatchReader, journal: Journal) -> batches.Batches:
     if run.going_on:
         journal.event("reset", **run.state.resets[-1])
     source = run.ranks.on_all(
-        lambda: device_cache.make_source(run.plan, run.ranks, run.state, reader), name="source"
+        lambda: device_cache.make_source(run.plan, run.ranks, run.state, reader, run.watch),
+        name="source",
     )
     seconds = run.elastic.seconds
     seconds.setdefault("startup", time.time() - run.elastic.started)
