@@ -26,6 +26,8 @@ IDLE = [
     ({"commit_steps": 5}, TWO, "--commit-steps 5 has no effect without --elastic; leave it out"),
     ({"verify": False, "stage": "near"}, TWO, "--no-verify has no effect with --stage"),
     ({"xla": True, "emulate": 1.0}, TWO, "--xla has no effect with --emulate"),
+    ({"narrow_gradients": True, "emulate": 1.0}, TWO, "has no effect with --emulate"),
+    ({"narrow_gradients": True, "precision": "bfloat16"}, TWO, "but in float32"),
     ({"init": "run", "emulate": 1.0}, TWO, "--init run has no effect with --emulate"),
     ({"patience": 2, "emulate": 1.0}, TWO, "--patience 2 has no effect with --emulate, which"),
     ({"target_accuracy": 0.9, "emulate": 1.0}, TWO, "with --emulate, which computes no loss"),

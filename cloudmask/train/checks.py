@@ -46,6 +46,9 @@ EFFECTS = (
         "with --emulate, which computes no loss and no accuracy",
     ),
     Effect(("init", "xla", "narrow_gradients"), lambda c, _: c.emulate is None, "with --emulate"),
+    Effect(
+        ("narrow_gradients",), lambda c, _: c.precision in ("auto", "float32"), "but in float32"
+    ),
     Effect(("emulate_spread",), lambda c, _: c.emulate is not None, "without --emulate"),
     Effect(
         ("patience", "target_accuracy", "validate_every"),
