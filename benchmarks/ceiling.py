@@ -1,6 +1,6 @@
 """What one core of this machine can do in 3x3 convolutions: the limit of training and predicting.
 
-Run as a program it prints GFLOP/s in bfloat16 and float32 of a layer with 64 channels in and out,
+Run as a program with a precision it prints GFLOP/s of a layer with 64 channels in and out,
 the shape that most of the U-Net's time goes into.
 """
 
@@ -21,8 +21,9 @@ def compare(reached: float, note: str = "", *, precision: str = "bfloat16") -> d
     The limit is measured now, on one core, in a process of its own.
     """
     first = min(os.sched_getaffinity(0))
-    (text,) = bench.wait([bench.start([sys.executable, "-m", "benchmarks.ceiling"], cores=[first])])
-    limit = float(text.split()[-2 if precision == "bfloat16" else -1])
+    words = [sys.executable, "-m", "benchmarks.ceiling", precision]
+    (text,) = bench.wait([bench.start(words, cores=[first])])
+    limit = float(text.split()[-1])
     print(
         f"limit: convolutions; {reached:.0f} of the {limit:.0f} GFLOP/s that a core reaches in one "
         f"large 3x3 layer in {precision} ({reached / limit:.0%}){note}"
@@ -54,4 +55,4 @@ if __name__ == "__main__":
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    print(measure("bfloat16"), measure("float32"))
+    print(measure(sys.argv[1]))

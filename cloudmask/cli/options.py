@@ -253,7 +253,7 @@ class TrainConfig:
     10 on GPUs, which a clock holds up)"""
     narrow_gradients: bool = False
     """sum a filter's gradient over narrow pieces of the image, in float32 on CPUs: faster on wide
-    patches (1.25 times with AVX2), but with other last bits"""
+    patches (1.23 times with AVX2), but with other last bits"""
     xla: bool = False
     """compile the forward and backward pass; no gradient travels before all are there"""
     horovod: bool = True
