@@ -175,7 +175,7 @@ def flags():
         assert code == 0, text
         return text
 
-    lines = [[str(ROOT / "train_hvd.py")]]
+    lines = [[str(ROOT / "train_hvd.py")], ["-m", "benchmarks.peers"]]
     for program in PROGRAMS:
         commands = re.findall(r"^  ([a-z]+)  ", told(program), flags=re.MULTILINE)
         assert commands, program
