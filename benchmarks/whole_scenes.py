@@ -74,6 +74,7 @@ def main() -> None:
 
 def ours(folder: Path, path: Path, precision: str, tile: int) -> Callable[[Path], object]:
     from cloudmask.cli.options import PredictConfig
+    from cloudmask.data.archive import entry_of
     from cloudmask.predict.command import predict_scene
     from cloudmask.predict.model import load
 
@@ -81,7 +82,7 @@ def ours(folder: Path, path: Path, precision: str, tile: int) -> Callable[[Path]
     out.mkdir(parents=True, exist_ok=True)
     config = PredictConfig(run=path, scenes=(folder,), out=out, overwrite=True)
     model = load(path, precision=precision, tile=tile)  # type: ignore[arg-type]
-    return lambda scene: predict_scene(scene, config, model, "benchmark")
+    return lambda scene: predict_scene(entry_of(scene), config, model, "benchmark")
 
 
 def published(model_path: Path) -> Callable[[Path], object]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cloudmask.data.archive import size_and_date
+from cloudmask.data.archive import entry_of
 from cloudmask.data.patchset.files import write_patches
 from cloudmask.data.prepare.plan import make_plan
 from cloudmask.data.prepare.receipts import (
@@ -41,7 +41,9 @@ def test_a_new_plan_has_every_scene_by_name_with_its_split_and_size(archive, out
     plan = make_plan([archive], out, OPTIONS)
     assert [job.name for job in plan.jobs] == [f"S3A_{number:02d}" for number in range(10)]
     assert [job.split for job in plan.jobs].count("valid") == 2
-    assert [job.bytes for job in plan.jobs] == [size_and_date(job.source)[0] for job in plan.jobs]
+    assert [job.scene.bytes for job in plan.jobs] == [
+        job.source.stat().st_size for job in plan.jobs
+    ]
     assert (plan.done, plan.finished) == ({}, False)
 
 
@@ -68,10 +70,10 @@ def test_other_options_undo_what_was_done_with_the_old_ones(archive, out):
 def test_a_key_changes_with_the_options_and_with_the_scene(tmp_path):
     scene = tmp_path / "S3A.hdf"
     scene.write_bytes(b"scene")
-    key = key_of(scene, {"stride": 16})
-    assert key_of(scene, {"stride": 16}) == key != key_of(scene, {"stride": 8})
+    key = key_of(entry_of(scene), {"stride": 16})
+    assert key_of(entry_of(scene), {"stride": 16}) == key != key_of(entry_of(scene), {"stride": 8})
     scene.write_bytes(b"longer scene")
-    assert key_of(scene, {"stride": 16}) != key
+    assert key_of(entry_of(scene), {"stride": 16}) != key
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": "a"}'])

@@ -233,6 +233,10 @@ def test_missing_file_and_unknown_suffix_are_refused(tmp_path):
         read_scene(tmp_path / "scene.jpg")
 
 
+def paths_found(paths):
+    return [entry.path for entry in find_scenes(paths)]
+
+
 def test_scenes_are_found_below_folders_and_sorted_by_name(tmp_path):
     for name in (
         "z/day/S3A_2.hdf",
@@ -246,9 +250,9 @@ def test_scenes_are_found_below_folders_and_sorted_by_name(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    found = [path.name for path in find_scenes([tmp_path])]
+    found = [path.name for path in paths_found([tmp_path])]
     assert found == ["S3A_1.hdf5", "S3A_2.hdf", "S3A_3.h5", "S3B_1.hdf", "x.npz"]
-    assert find_scenes([tmp_path / "m/other.hdf"]) == [tmp_path / "m/other.hdf"]
+    assert paths_found([tmp_path / "m/other.hdf"]) == [tmp_path / "m/other.hdf"]
     assert len(find_scenes([tmp_path / "a", tmp_path / "m/x.npz"])) == 3
     assert len(find_scenes([tmp_path / "a", tmp_path / "m/../a"])) == 2
 
@@ -259,7 +263,7 @@ def test_links_to_folders_are_followed_once_even_in_a_circle(tmp_path):
     (tmp_path / "real/loop").symlink_to(tmp_path / "real")
     (tmp_path / "search").mkdir()
     (tmp_path / "search/link").symlink_to(tmp_path / "real")
-    assert find_scenes([tmp_path / "search"]) == [tmp_path / "search/link/S3A_1.hdf"]
+    assert paths_found([tmp_path / "search"]) == [tmp_path / "search/link/S3A_1.hdf"]
 
 
 def test_patch_sets_below_a_folder_are_passed_over(tmp_path):
@@ -274,7 +278,7 @@ def test_patch_sets_below_a_folder_are_passed_over(tmp_path):
     for name in ("done/train/S3A_1.h5", "unfinished/train/S3A_1.h5", "download/day/S3A_2.h5"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
-    assert find_scenes([tmp_path]) == [tmp_path / "S3A_1.hdf", tmp_path / "download/day/S3A_2.h5"]
+    assert paths_found([tmp_path]) == [tmp_path / "S3A_1.hdf", tmp_path / "download/day/S3A_2.h5"]
 
 
 def test_two_scenes_of_one_name_are_refused_with_both_paths(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cloudmask.data.patchset.open import is_patchset
@@ -15,8 +16,22 @@ _PRODUCTS = tuple(f"S3{satellite}_SL_1_RBT_" for satellite in "ABCD")
 """an archive keeps those of other instruments beside them, which are no scenes"""
 
 
-def find_scenes(paths: Sequence[Path]) -> list[Path]:
-    """Scene files among and below `paths`, sorted by name whatever the file system does.
+@dataclass(frozen=True)
+class Entry:
+    """A scene of an archive as it was found there; nothing of it has been read."""
+
+    path: Path
+    name: str
+    """of the scene, and so of its mask and of its patch file"""
+    bytes: int
+    changed: int
+    """nanoseconds since 1970, of the last change of any of its files"""
+
+
+def find_scenes(paths: Sequence[Path]) -> list[Entry]:
+    """Scenes among and below `paths`, sorted by name whatever the file system does.
+
+    Call it on one rank and send the list: an archive may grow while it is read.
 
     Folders are searched for S3A*.hdf, S3B*.hdf (.h5, .hdf5), S3?_SL_1_RBT*.SEN3 and *.npz, links
     included; what is named is taken if its suffix is known. ValueError for a path that does not
@@ -38,12 +53,22 @@ def find_scenes(paths: Sequence[Path]) -> list[Path]:
         raise ValueError(f"no scenes found under {under}; expected {kinds}")
     by_name: dict[str, Path] = {}
     for path in found:
-        other = by_name.setdefault(path.stem, path)
+        other = by_name.setdefault(scene_name(path), path)
         if other.resolve() != path.resolve():
             raise ValueError(
-                f"two scenes are named {path.stem}: {other} and {path}; remove or rename one"
+                f"two scenes are named {scene_name(path)}: {other} and {path}; remove or rename one"
             )
-    return [by_name[name] for name in sorted(by_name)]
+    return [entry_of(by_name[name]) for name in sorted(by_name)]
+
+
+def entry_of(path: Path) -> Entry:
+    """A scene that is known to be there. OSError."""
+    return Entry(path, scene_name(path), *_size_and_date(path))
+
+
+def scene_name(path: Path) -> str:
+    """The name of the scene that a file or folder holds."""
+    return path.stem
 
 
 def is_product(path: Path) -> bool:
@@ -71,7 +96,7 @@ def _is_scene(name: str) -> bool:
     return suffix == ".npz" or (suffix in HDF_SUFFIXES and name.startswith(_PREFIXES))
 
 
-def size_and_date(path: Path) -> tuple[int, int]:
+def _size_and_date(path: Path) -> tuple[int, int]:
     """Bytes of a scene, and nanoseconds of its last change; of all files of a product folder."""
     files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
     found = [file.stat() for file in files]

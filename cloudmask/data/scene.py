@@ -34,6 +34,14 @@ class Scene:
     """(H, W) degrees north"""
     longitude: np.ndarray | None = None
     """(H, W) degrees east"""
+    crs: str | None = None
+    """of a gridded scene, as WKT or `EPSG:n`; None for a swath"""
+    transform: tuple[float, float, float, float, float, float] | None = None
+    """of a gridded scene: x = a * column + b * row + c, y = d * column + e * row + f, with column
+    and row 0 at the upper left corner of the first pixel"""
+    start: str | None = None
+    stop: str | None = None
+    """when it was acquired, UTC as ISO 8601"""
     confidence: np.ndarray | None = None
     """(H, W) uint16: flags of an SLSTR product, see slstr.Confidence"""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cloudmask.cli import errors
 from cloudmask.cli.options import EvaluateConfig, PredictConfig
 from cloudmask.data import parallel
 from cloudmask.data.archive import find_scenes
@@ -42,9 +41,7 @@ def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
 
 
 def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
-    with errors.the_same_on_all_ranks():
-        found = find_scenes(config.against)
-        masks = masks_folder(config)
+    found, masks = world.on_root(lambda: (find_scenes(config.against), masks_folder(config)))
     if masks != config.what:
         predict(
             PredictConfig(

@@ -13,7 +13,7 @@ from typing import Any
 
 from cloudmask.cli.errors import AgreedError
 from cloudmask.data import parallel
-from cloudmask.data.archive import size_and_date
+from cloudmask.data.archive import Entry
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene
 from cloudmask.evaluate.counts import Count, count, histograms, no_histograms, references
@@ -27,7 +27,7 @@ FORMAT, VERSION = "cloudmask-evaluation", 1
 
 def measure(
     masks: Path,
-    scenes: Sequence[Path],
+    scenes: Sequence[Entry],
     *,
     label: LabelChoice,
     threshold: float | None,
@@ -38,19 +38,19 @@ def measure(
     classes = world.on_root(lambda: _classes(masks, scenes))
     added = no_histograms(len(classes))
 
-    def work(path: Path) -> Count:
-        scene = read_scene(path, label=label, need_label=False, verify=verify)
-        file = _mask_of(masks, path)
+    def work(entry: Entry) -> Count:
+        scene = read_scene(entry.path, label=label, need_label=False, verify=verify)
+        file = _mask_of(masks, entry)
         mask = read_mask(file, classes=scene.classes)
-        _check(scene, mask, classes, path)
+        _check(scene, mask, classes, entry.path)
         added[...] += histograms(scene, mask)
-        return count(scene, mask, path, file, threshold=threshold)
+        return count(scene, mask, entry.path, file, threshold=threshold)
 
     outcomes = parallel.map_items(
         work,
         scenes,
         world=world,
-        weights=[float(size_and_date(path)[0]) for path in scenes],
+        weights=[float(entry.bytes) for entry in scenes],
         progress="evaluate",
     )
     total = world.sum(added)
@@ -81,33 +81,35 @@ def measure(
         "options": options,
         "label_source": label,
         "failed": {
-            str(path): outcome.error if outcome else "not reached"
-            for path, outcome in pairs
+            str(entry.path): outcome.error if outcome else "not reached"
+            for entry, outcome in pairs
             if outcome is None or outcome.error
         },
         **derive(counts, total, classes),
     }
 
 
-def _classes(masks: Path, scenes: Sequence[Path]) -> tuple[str, ...]:
+def _classes(masks: Path, scenes: Sequence[Entry]) -> tuple[str, ...]:
     """Of the first mask that can be read; ValueError if there is none at all."""
-    for path in scenes:
+    for entry in scenes:
         try:
-            return read_mask(_mask_of(masks, path), classes=("clear", "cloud")).classes
+            return read_mask(_mask_of(masks, entry), classes=("clear", "cloud")).classes
         except ValueError:
             continue
     raise ValueError(
-        f"{masks} holds no mask of these {len(scenes)} scenes (such as {scenes[0].stem}.nc); "
+        f"{masks} holds no mask of these {len(scenes)} scenes (such as {scenes[0].name}.nc); "
         "predict them first"
     )
 
 
-def _mask_of(masks: Path, scene: Path) -> Path:
+def _mask_of(masks: Path, scene: Entry) -> Path:
     for suffix in (".nc", ".h5"):
-        path = masks / f"{scene.stem}{suffix}"
+        path = masks / f"{scene.name}{suffix}"
         if path.exists():
             return path
-    raise ValueError(f"{scene}: {masks} holds no mask {scene.stem}.nc or .h5; predict it first")
+    raise ValueError(
+        f"{scene.path}: {masks} holds no mask {scene.name}.nc or .h5; predict it first"
+    )
 
 
 def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data import parallel
-from cloudmask.data.archive import find_scenes, size_and_date
+from cloudmask.data.archive import Entry, find_scenes
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
 from cloudmask.files import open_hdf5, sha256_of
@@ -36,14 +36,14 @@ def predict(config: PredictConfig) -> int:
         model = load(*models, precision=config.precision, tile=config.tile, overlap=config.overlap)
         fingerprint = _fingerprint(config, models)
 
-    def work(path: Path) -> str:
-        return predict_scene(path, config, model, fingerprint)
+    def work(scene: Entry) -> str:
+        return predict_scene(scene, config, model, fingerprint)
 
     outcomes = parallel.map_items(
         work,
         scenes,
         world=world,
-        weights=[float(size_and_date(path)[0]) for path in scenes],
+        weights=[float(scene.bytes) for scene in scenes],
         progress="predict",
     )
     values = [o.value for o in outcomes if o is not None]
@@ -56,7 +56,7 @@ def predict(config: PredictConfig) -> int:
     return 1 if failed else 0
 
 
-def _scenes(config: PredictConfig) -> list[Path]:
+def _scenes(config: PredictConfig) -> list[Entry]:
     found = find_scenes(config.scenes)
     if config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file; choose another --out")
@@ -64,12 +64,12 @@ def _scenes(config: PredictConfig) -> list[Path]:
     return found
 
 
-def predict_scene(path: Path, config: PredictConfig, model: Model, fingerprint: str) -> str:
+def predict_scene(entry: Entry, config: PredictConfig, model: Model, fingerprint: str) -> str:
     """Write the mask of a scene: `written`, or `there` if the same model and options made it.
 
     ValueError for a scene that cannot be used and for a mask that something else has made.
     """
-    out = config.out / f"{path.stem}{SUFFIX[config.format]}"
+    out = config.out / f"{entry.name}{SUFFIX[config.format]}"
     if out.exists() and not config.overwrite:
         if _made_with(out) == fingerprint:
             return "there"
@@ -77,8 +77,8 @@ def predict_scene(path: Path, config: PredictConfig, model: Model, fingerprint: 
             f"{out} exists, of another model or options; predict with --overwrite or into another "
             "folder"
         )
-    scene = read_scene(path, need_label=False, verify=config.verify)
-    check_channels(scene, path, model, config.run)
+    scene = read_scene(entry.path, need_label=False, verify=config.verify)
+    check_channels(scene, entry.path, model, config.run)
     found = model.predict(scene.image, channels=scene.channels, threshold=config.threshold)
     deep = (*found.mask.shape, -1)
     names = [str(name) for name in (config.run, *config.models)]

@@ -66,7 +66,7 @@ def prepare(
         functools.partial(_prepare_scene, out=out, options=options, verify=config.verify),
         todo,
         world=world,
-        weights=[float(job.bytes) for job in todo],
+        weights=[float(job.scene.bytes) for job in todo],
         progress="scenes",
         stop_at_error=config.strict,
     )

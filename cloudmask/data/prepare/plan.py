@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmask.data.archive import find_scenes, size_and_date
+from cloudmask.data.archive import Entry, find_scenes
 from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, PatchSet
 from cloudmask.data.prepare.receipts import Receipt, forget, is_there, key_of, read_receipts
@@ -18,16 +18,18 @@ from cloudmask.data.prepare.split import parse_split, split_scenes
 class Job:
     """One scene and where it goes."""
 
-    source: Path
+    scene: Entry
     split: str
     key: str
-    """of everything that the scene's file depends on"""
-    bytes: int
-    """of the scene file"""
+    """of everything that the scene's patch file depends on"""
 
     @property
     def name(self) -> str:
-        return self.source.stem
+        return self.scene.name
+
+    @property
+    def source(self) -> Path:
+        return self.scene.path
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,12 @@ def make_plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> 
         if options[name] < 1:
             raise ValueError(f"{name} {options[name]} must be at least 1")
     sources = find_scenes(scenes)
-    names = [source.stem for source in sources]
+    names = [source.name for source in sources]
     shares = parse_split(options["split"])
     splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
     relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
     jobs = tuple(
-        Job(source, split, key_of(source, {**relevant, "split": split}), size_and_date(source)[0])
+        Job(source, split, key_of(source, {**relevant, "split": split}))
         for source, split in zip(sources, splits, strict=True)
     )
     existing = _existing(out, options, names)

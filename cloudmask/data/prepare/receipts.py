@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmask.data.archive import size_and_date
+from cloudmask.data.archive import Entry
 from cloudmask.data.patchset.model import FORMAT_VERSION, WORK_FOLDER, FileEntry
 from cloudmask.files import write_whole
 
@@ -25,15 +25,14 @@ class Receipt:
     entry: FileEntry
 
 
-def key_of(source: Path, options: Mapping[str, Any]) -> str:
+def key_of(source: Entry, options: Mapping[str, Any]) -> str:
     """Changes with the options, and with the scene file as far as its size and date tell."""
-    size, date = size_and_date(source)
     facts = {
         **options,
         "format_version": FORMAT_VERSION,
-        "scene": source.name,
-        "bytes": size,
-        "modified_ns": date,
+        "scene": source.path.name,
+        "bytes": source.bytes,
+        "modified_ns": source.changed,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
