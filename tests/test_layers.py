@@ -26,7 +26,8 @@ ROOMS = {
         (),
     ),
     "values": (
-        [f"{D}/{name}.py" for name in ("__init__", "scene", "slstr", "tiles", "prepare/split")],
+        [f"{D}/{name}.py" for name in ("__init__", "place", "scene", "slstr", "tiles")]
+        + [f"{D}/prepare/split.py"],
         ("ground",),
     ),
     "options": ([f"{C}/cli/options.py"], ("values",)),
