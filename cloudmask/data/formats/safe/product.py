@@ -71,7 +71,7 @@ def read_safe(
     SceneError for everything that is wrong with the product; `verify` compares the files that are
     read with the sizes and MD5s in its manifest.
     """
-    with open_product(path, _FILES, verify=verify) as product:
+    with open_product(path, lambda _: _FILES, verify=verify) as product:
         return _read(product, label, need_label)
 
 
@@ -106,13 +106,15 @@ def _read(product: Product, label: LabelChoice, need_label: bool) -> Scene:
         label_source=label,
         latitude=latitude,
         longitude=longitude,
+        start=product.start,
+        stop=product.stop,
         confidence=thermal.confidence,
     )
 
 
 def read_thermal(path: Place, *, verify: bool = True) -> Thermal:
     """The 1 km part of a product, which may lack everything else. SceneError."""
-    with open_product(path, _THERMAL_FILES, verify=verify) as product:
+    with open_product(path, lambda _: _THERMAL_FILES, verify=verify) as product:
         arrays.check_readable(product.folder, product.files)
         return _thermal(product.folder)
 
