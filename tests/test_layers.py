@@ -26,7 +26,11 @@ ROOMS = {
         (),
     ),
     "values": (
-        [f"{D}/{name}.py" for name in ("__init__", "scene", "slstr", "tiles", "prepare/split")],
+        [
+            f"{D}/{name}.py"
+            for name in ("__init__", "acquisition", "place", "scene", "slstr", "tiles")
+        ]
+        + [f"{D}/prepare/split.py"],
         ("ground",),
     ),
     "options": ([f"{C}/cli/options.py"], ("values",)),
@@ -104,6 +108,8 @@ HOMES = {
     "keras": {f"{C}/model/", f"{C}/train/", f"{C}/predict/model.py"},
     "satpy": {f"{D}/formats/safe/arrays.py"},
     "h5netcdf": {f"{C}/predict/masks.py"},
+    "fsspec": {f"{D}/formats/remote.py"},
+    "zarr": {f"{D}/formats/eopf.py"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
@@ -251,7 +257,7 @@ def test_the_entry_is_a_table_of_contents():
 
 HEAVY = ("tensorflow", "keras", "horovod", "mpi4py")
 EXTRAS = ("satpy", "xarray", "netCDF4", "h5netcdf", "scipy", "matplotlib", "jinja2", "tensorboard")
-EXTRAS += ("mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
+EXTRAS += ("zarr", "fsspec", "mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
 BLOCKED = """
 import importlib, pkgutil, runpy, sys
 
