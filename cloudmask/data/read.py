@@ -12,6 +12,7 @@ from cloudmask.data.formats.benchmark import read_hdf
 from cloudmask.data.formats.npz import read_npz
 from cloudmask.data.formats.safe.product import read_safe
 from cloudmask.data.scene import LabelChoice, Scene, SceneError
+from cloudmask.data.slstr import Reading
 from cloudmask.metrics import UNKNOWN
 
 
@@ -21,6 +22,7 @@ def read_scene(
     label: LabelChoice = "any",
     need_label: bool = True,
     verify: bool = True,
+    reading: Reading = Reading(),  # noqa: B008 (a frozen value)
 ) -> Scene:
     """Read a scene: an HDF5 file of the benchmark, a folder of a .SEN3 product, or an .npz file.
 
@@ -30,14 +32,18 @@ def read_scene(
 
     `label` says which mask of the file becomes the label (an .npz file has one, `any`, and perhaps
     a `truth`); with `need_label=False` a missing or empty one is no error. `verify` compares a
-    product with the checksums it comes with. SceneError, a ValueError of one line that names the
+    product with the checksums it comes with; `reading` says what of it counts, which for a model
+    is its `reading`. SceneError, a ValueError of one line that names the
     file, for everything that is wrong with it.
     """
     path = Path(path)
     if path.suffix.lower() in HDF_SUFFIXES:
+        if reading.oblique:
+            problem = "holds no oblique view, which the benchmark's files never do"
+            raise SceneError(path, problem, "give products, or leave --oblique out")
         scene = read_hdf(path, label=label, need_label=need_label)
     elif is_product(path):
-        scene = read_safe(path, label=label, need_label=need_label, verify=verify)
+        scene = read_safe(path, label=label, need_label=need_label, verify=verify, reading=reading)
     elif path.suffix.lower() == ".npz":
         scene = read_npz(path, label=label, need_label=need_label)
     else:

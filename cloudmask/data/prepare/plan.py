@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.archive import Entry, find_scenes, is_product
 from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, PatchSet
 from cloudmask.data.prepare.receipts import Receipt, forget, is_there, key_of, read_receipts
 from cloudmask.data.prepare.split import parse_split, split_scenes
+from cloudmask.data.slstr import READING, UNRECORDED
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,21 @@ def make_plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> 
     shares = parse_split(options["split"])
     splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
     relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
+    # What is read as it always was keeps its key, and so the files of patch sets made before.
+    before = UNRECORDED.record()
+    reading = {key: options[key] for key in READING if options[key] != before[key]}
     jobs = tuple(
-        Job(source, split, key_of(source, {**relevant, "split": split}))
+        Job(
+            source,
+            split,
+            key_of(
+                source, relevant | {"split": split} | (reading if is_product(source.path) else {})
+            ),
+        )
         for source, split in zip(sources, splits, strict=True)
     )
+    if not any(is_product(source.path) for source in sources):
+        options = {key: value for key, value in options.items() if key not in READING}
     existing = _existing(out, options, names)
     (out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     receipts = read_receipts(out)
@@ -88,7 +100,7 @@ def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> Pa
         return None
     patchset = read_manifest(out)
     for key, asked in options.items():
-        found = patchset.options.get(key)
+        found = patchset.options.get(key, UNRECORDED.record().get(key))
         if found != asked:
             raise ValueError(
                 f"{out} holds a patch set made with other options ({key} {found}, asked {asked}); "
