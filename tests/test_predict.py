@@ -249,7 +249,7 @@ def test_command_predicts_once_goes_on_and_refuses_other_options(folder, tmp_pat
 
     other = predict(folder, "--out", out, "--threshold", 0.7)
     assert other.returncode == 1
-    assert "of another model or options; predict with --overwrite" in other.stderr
+    assert "was made by another model" in other.stderr
     assert "Traceback" not in other.stderr
 
 
