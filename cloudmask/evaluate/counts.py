@@ -14,7 +14,7 @@ from cloudmask.data.scene import Scene, missing_pixels
 from cloudmask.evaluate import agreement, calibration
 from cloudmask.evaluate.regions import regions
 from cloudmask.metrics import UNKNOWN
-from cloudmask.predict.masks import SceneMask, classify
+from cloudmask.predict.masks.values import STEPS, SceneMask, classify
 
 MEMBERS = ("network", "label", "summary", "truth")
 """the masks of a scene; each is judged against those behind it"""
@@ -85,7 +85,7 @@ def count(
 def no_histograms(num_classes: int) -> np.ndarray:
     """(references, classes stored, 2, STEPS + 1) int64 zeros; of two classes the second is."""
     stored = 1 if num_classes == 2 else num_classes
-    return np.zeros((len(REFERENCES), stored, 2, calibration.STEPS + 1), np.int64)
+    return np.zeros((len(REFERENCES), stored, 2, STEPS + 1), np.int64)
 
 
 def histograms(scene: Scene, mask: SceneMask) -> np.ndarray:
