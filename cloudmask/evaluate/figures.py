@@ -11,6 +11,7 @@ import numpy as np
 from cloudmask import metrics
 from cloudmask.evaluate import agreement, calibration
 from cloudmask.evaluate.counts import MEMBERS, REFERENCES, Count
+from cloudmask.evaluate.orbits import groups_of
 
 LEGACY = (
     "as the published programs count: the mean over scenes of the share of all pixels of the frame "
@@ -76,6 +77,7 @@ def _comparisons(
     counts: Sequence[Count], total: np.ndarray, classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """The network and every other mask, against each mask that is neither."""
+    groups, unit = groups_of([count.name for count in counts])
     for reference in range(len(MEMBERS) - 1, 1, -1):
         for other in range(1, reference):
             axes = {"a": 0, "b": other, "reference": reference}
@@ -84,10 +86,11 @@ def _comparisons(
                 continue
             table = agreement.known(total, 0, other, reference)
             duels = [agreement.duel(count.joint, **axes) for count in counts]
+            units = agreement.units_of(duels, groups)
             sides = {"a": table.sum(axis=1).T, "b": table.sum(axis=0).T}
             derived = {side: metrics.derive(right, classes) for side, right in sides.items()}
             chi2, p = agreement.mcnemar(pooled.a_only, pooled.b_only) or (None, None)
-            clustered_chi2, clustered_p = agreement.clustered_mcnemar(duels) or (None, None)
+            clustered_chi2, clustered_p = agreement.clustered_mcnemar(units) or (None, None)
             yield {
                 "reference": MEMBERS[reference],
                 "a": MEMBERS[0],
@@ -104,7 +107,9 @@ def _comparisons(
                 "clustered_chi2": clustered_chi2,
                 "clustered_p": clustered_p,
                 "difference": (pooled.a_only - pooled.b_only) / pooled.pixels,
-                "interval": agreement.difference_interval(duels),
+                "interval": agreement.difference_interval(units),
+                "unit": unit,
+                "units": len(units),
                 "scenes": sum(1 for duel in duels if duel.pixels),
                 "scenes_a_better": sum(1 for duel in duels if duel.a_only > duel.b_only),
                 "scenes_b_better": sum(1 for duel in duels if duel.b_only > duel.a_only),
