@@ -103,7 +103,9 @@ HOMES = {
     },
     "keras": {f"{C}/model/", f"{C}/train/", f"{C}/predict/model.py"},
     "satpy": {f"{D}/formats/safe/arrays.py"},
-    "h5netcdf": {f"{C}/predict/masks.py"},
+    "h5netcdf": {f"{C}/predict/masks/netcdf.py"},
+    "pyproj": {f"{C}/predict/masks/place.py"},
+    "rasterio": {f"{C}/predict/masks/geotiff.py"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
@@ -252,6 +254,7 @@ def test_the_entry_is_a_table_of_contents():
 HEAVY = ("tensorflow", "keras", "horovod", "mpi4py")
 EXTRAS = ("satpy", "xarray", "netCDF4", "h5netcdf", "scipy", "matplotlib", "jinja2", "tensorboard")
 EXTRAS += ("mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
+EXTRAS += ("pyproj", "rasterio")
 BLOCKED = """
 import importlib, pkgutil, runpy, sys
 

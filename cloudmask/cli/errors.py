@@ -23,6 +23,7 @@ EXTRAS = {
     **{"matplotlib": "report", "jinja2": "report", "mlperf_logging": "mllog"},
     **{"cv2": "seaice", "skimage": "seaice", "tifffile": "seaice", "pyspark": "spark"},
     **{"satpy": "products", "xarray": "products", "netCDF4": "products", "h5netcdf": "masks"},
+    **{"pyproj": "masks", "rasterio": "geotiff"},
 }
 """the extra that brings a library, for those that nobody asks for with care"""
 

@@ -12,11 +12,11 @@ from cloudmask.data import parallel
 from cloudmask.data.archive import Entry, find_scenes
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
-from cloudmask.predict.masks import SceneMask, write_hdf5, write_netcdf
+from cloudmask.predict.masks.files import attributes_of, path_of, write_mask
+from cloudmask.predict.masks.values import SceneMask
 from cloudmask.predict.model import Model, load
 from cloudmask.predict.recipe import (
     Recipe,
-    attributes_of,
     of_another_recipe,
     of_another_scene,
     recipe_of,
@@ -24,8 +24,6 @@ from cloudmask.predict.recipe import (
 from cloudmask.record import now, warn
 from cloudmask.text import plural
 from cloudmask.version import __version__
-
-SUFFIX = {"netcdf": ".nc", "hdf5": ".h5"}
 
 
 def predict(config: PredictConfig) -> int:
@@ -76,13 +74,13 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
     A mask of a scene that has changed since is made again. ValueError for a scene that cannot be
     used and for a mask of another model or other options, which may be wanted.
     """
-    out = config.out / f"{entry.name}{SUFFIX[config.format]}"
+    out = path_of(config.out, entry.name, config.format)
     if out.exists() and not config.overwrite:
-        found = attributes_of(out)
-        problem = of_another_recipe(found, recipe)
+        made = attributes_of(out)
+        problem = of_another_recipe(made, recipe)
         if problem is not None:
             raise ValueError(f"{out} {problem}; predict with --overwrite or into another folder")
-        problem = of_another_scene(found, entry)
+        problem = of_another_scene(made, entry)
         if problem is None:
             return "there"
         warn(f"{out} {problem}, and is made again")
@@ -98,6 +96,10 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
         mask=found.mask,
         latitude=scene.latitude,
         longitude=scene.longitude,
+        crs=scene.crs,
+        transform=scene.transform,
+        start=scene.start,
+        stop=scene.stop,
         attributes={
             "source": f"cloudmask {__version__}",
             "history": f"{now()} cloudmask predict",
@@ -106,7 +108,7 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
             **recipe.attributes(entry),
         },
     )
-    (write_netcdf if config.format == "netcdf" else write_hdf5)(out, mask)
+    write_mask(out, mask)
     return "written"
 
 

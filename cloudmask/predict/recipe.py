@@ -11,15 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data.archive import Entry
 from cloudmask.data.parallel import World
-from cloudmask.files import open_hdf5, sha256_of
+from cloudmask.files import sha256_of
 from cloudmask.model.keras_file import path_of
+from cloudmask.predict.masks.files import attributes_of
 
+Precision = Literal["float32", "tf32", "bfloat16"]
 VERSION = 2
 """of what is computed: it grows when the same models and options give other masks"""
 _BESIDE = {"run", "models", "scenes", "out", "tile", "precision", "format", "verify", "overwrite"}
@@ -36,9 +38,9 @@ class Recipe:
     """everything that a mask depends on beside its scene"""
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """The arithmetic itself, never `auto`."""
-        return self.facts["precision"]
+        return cast(Precision, self.facts["precision"])
 
     @property
     def fingerprint(self) -> str:
@@ -126,12 +128,3 @@ def of_another_scene(found: Mapping[str, str], entry: Entry) -> str | None:
     if found.get("scene_key") == scene_key(entry):
         return None
     return f"is of another {entry.path.name} ({found.get('scene_key', 'of no known size or date')})"
-
-
-def attributes_of(path: Path) -> dict[str, str]:
-    """What a mask says of its making. ValueError for a file that is no mask."""
-    try:
-        with open_hdf5(path) as file:
-            return {str(key): str(value) for key, value in file.attrs.items()}
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a mask of this program ({error})") from None
