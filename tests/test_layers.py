@@ -26,7 +26,10 @@ ROOMS = {
         (),
     ),
     "values": (
-        [f"{D}/{name}.py" for name in ("__init__", "scene", "slstr", "tiles", "prepare/split")],
+        [
+            f"{D}/{name}.py"
+            for name in ("__init__", "classes", "scene", "slstr", "tiles", "prepare/split")
+        ],
         ("ground",),
     ),
     "options": ([f"{C}/cli/options.py"], ("values",)),

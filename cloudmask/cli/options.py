@@ -81,6 +81,8 @@ class EvaluateConfig:
     or that of the masks)"""
     masks: Path | None = None
     """where a run's masks of scenes are written (default: masks in the run folder)"""
+    overwrite: bool = False
+    """replace masks there that another model or other options have made"""
     batch_size: int = 8
     """patches per forward pass"""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "float32"

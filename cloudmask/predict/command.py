@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,14 @@ def predict(config: PredictConfig) -> int:
     """Predict every scene on all ranks; exit code 1 if a scene failed. ValueError, OSError."""
     world = parallel.world()
     scenes = world.on_root(lambda: _scenes(config))
+    _, outcomes = predict_scenes(config, scenes, world)
+    return 1 if any(outcome is None or outcome.error for outcome in outcomes) else 0
+
+
+def predict_scenes(
+    config: PredictConfig, scenes: Sequence[Entry], world: parallel.World, *, tell: bool = True
+) -> tuple[Recipe, list[parallel.Outcome[str] | None]]:
+    """What these scenes were predicted with, and what became of each; see map_items. Collective."""
     parallel.take_cores(world)
     recipe = recipe_of(config, world)
     with errors.the_same_on_all_ranks():
@@ -49,6 +58,7 @@ def predict(config: PredictConfig) -> int:
         world=world,
         weights=[float(scene.bytes) for scene in scenes],
         progress="predict",
+        tell=tell,
     )
     values = [o.value for o in outcomes if o is not None]
     failed = sum(1 for o in outcomes if o is None or o.error)
@@ -57,7 +67,7 @@ def predict(config: PredictConfig) -> int:
             f"{plural(values.count('written'), 'mask')} written to {config.out}, "
             f"{values.count('there')} were there, {failed} failed"
         )
-    return 1 if failed else 0
+    return recipe, outcomes
 
 
 def _scenes(config: PredictConfig) -> list[Entry]:
