@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cloudmask import metrics
-from cloudmask.evaluate import agreement, calibration
+from cloudmask.evaluate import agreement, calibration, intervals
 from cloudmask.evaluate.counts import MEMBERS, REFERENCES, Count, Tally
 from cloudmask.evaluate.orbits import groups_of
 from cloudmask.evaluate.regions import REGIONS
@@ -116,6 +116,7 @@ def _comparisons(
                 "interval": agreement.difference_interval(units),
                 "unit": unit,
                 "units": len(units),
+                "least_units": intervals.LEAST_UNITS,
                 "scenes": sum(1 for duel in duels if duel.pixels),
                 "scenes_a_better": sum(1 for duel in duels if duel.a_only > duel.b_only),
                 "scenes_b_better": sum(1 for duel in duels if duel.b_only > duel.a_only),
