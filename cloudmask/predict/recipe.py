@@ -65,7 +65,8 @@ def recipe_of(config: PredictConfig, world: World) -> Recipe:
     paths = [config.run, *config.models]
     checksums = world.on_root(lambda: [sha256_of(path_of(path)) for path in paths])
     with errors.the_same_on_all_ranks():
-        precision = _agreed(_resolved(config.precision), world)
+        mine = _resolved(config.precision)
+    precision = agreed(set(world.broadcast(world.gather(mine)) or ()))
     named = {field.name: getattr(config, field.name) for field in fields(config)}
     facts = {
         "version": VERSION,
@@ -84,9 +85,9 @@ def _resolved(precision: str) -> str:
     return resolve(precision)
 
 
-def _agreed(precision: str, world: World) -> str:
-    everyone = set(world.broadcast(world.gather(precision)) or ())
-    return precision if len(everyone) == 1 else "float32"
+def agreed(everyone: set[str]) -> str:
+    """The arithmetic of all ranks, of what each of them would take."""
+    return everyone.pop() if len(everyone) == 1 else "float32"
 
 
 def scene_key(entry: Entry) -> str:
