@@ -14,6 +14,7 @@ from typing import Any
 from cloudmask.cli.errors import AgreedError
 from cloudmask.data import parallel
 from cloudmask.data.archive import Entry
+from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene
 from cloudmask.evaluate.counts import Count, count, histograms, no_histograms, references
@@ -112,7 +113,7 @@ def _mask_of(masks: Path, scene: Entry) -> Path:
     )
 
 
-def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Path) -> None:
+def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Place) -> None:
     if mask.classes != classes or len(scene.classes) != len(classes):
         raise ValueError(
             f"{path}: its classes are {', '.join(scene.classes)}, those of its mask "

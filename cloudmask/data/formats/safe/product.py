@@ -22,6 +22,7 @@ from cloudmask.data import slstr
 from cloudmask.data.formats.safe import arrays
 from cloudmask.data.formats.safe.arrays import AGAIN, Bands, read_attribute, read_decoded, read_raw
 from cloudmask.data.formats.safe.grid import block_means, interpolate_ties
+from cloudmask.data.formats.safe.manifest import MANIFEST
 from cloudmask.data.formats.safe.members import Product, open_product
 from cloudmask.data.place import Place
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels
@@ -45,6 +46,8 @@ _FILES = (
     *("indices_an.nc", "geodetic_in.nc"),
     *_THERMAL_FILES,
 )
+MEMBERS = (MANIFEST, *_FILES)
+"""what tells whether a product has changed"""
 
 
 @dataclass(frozen=True, eq=False)
