@@ -13,6 +13,7 @@ from cloudmask.data import parallel
 from cloudmask.data.archive import Entry, find_scenes
 from cloudmask.data.patchset.model import MANIFEST
 from cloudmask.data.patchset.open import is_patchset
+from cloudmask.data.place import Place
 from cloudmask.evaluate import figures, listing, patches, scenes, tables
 from cloudmask.evaluate.scenes import Measured
 from cloudmask.files import write_json
@@ -34,7 +35,8 @@ def evaluate(config: EvaluateConfig) -> int:
     """
     world = parallel.world()
     first = config.against[0]
-    if len(config.against) == 1 and (is_patchset(first) or first.name == MANIFEST):
+    on_patches = isinstance(first, Path) and (is_patchset(first) or first.name == MANIFEST)
+    if len(config.against) == 1 and on_patches:
         return _on_patches(config, world)
     return _on_scenes(config, world)
 
@@ -54,7 +56,7 @@ def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
 def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     found, masks = world.on_root(lambda: (find_scenes(config.against), masks_folder(config)))
     recipe: Recipe | None = None
-    left_out: dict[Path, str] = {}
+    left_out: dict[Place, str] = {}
     if masks != config.what:
         recipe, left_out = _predicted(config, masks, found, world)
     measured = scenes.measure(
@@ -75,7 +77,7 @@ def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
 
 def _predicted(
     config: EvaluateConfig, masks: Path, found: list[Entry], world: parallel.World
-) -> tuple[Recipe, dict[Path, str]]:
+) -> tuple[Recipe, dict[Place, str]]:
     """What a run's masks are made with, and the scenes of which it could make none, with reasons.
 
     They are made at the plain threshold: another one is applied to their probabilities.

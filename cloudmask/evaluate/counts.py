@@ -14,6 +14,7 @@ import numpy as np
 
 from cloudmask.data.classes import with_classes
 from cloudmask.data.parallel import World
+from cloudmask.data.place import Place
 from cloudmask.data.scene import Scene, missing_pixels
 from cloudmask.evaluate import agreement, calibration
 from cloudmask.evaluate.regions import REGIONS, regions
@@ -81,7 +82,7 @@ class Tally:
         scene: Scene,
         mask: SceneMask,
         *,
-        path: Path,
+        path: Place,
         file: Path,
         threshold: float | None,
         redated: bool = False,

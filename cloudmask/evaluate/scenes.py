@@ -13,6 +13,7 @@ from pathlib import Path
 from cloudmask.cli.errors import AgreedError
 from cloudmask.data import parallel
 from cloudmask.data.archive import Entry
+from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene
 from cloudmask.evaluate.counts import Count, Tally, references
@@ -39,7 +40,7 @@ def measure(
     threshold: float | None,
     verify: bool,
     recipe: Recipe | None,
-    left_out: Mapping[Path, str],
+    left_out: Mapping[Place, str],
     world: parallel.World,
 ) -> Measured:
     """Compare every scene with its mask. Collective. ValueError if nothing is left.
@@ -88,7 +89,7 @@ def measure(
 
 def problems(
     scenes: Sequence[Entry], outcomes: Sequence[parallel.Outcome | None]
-) -> dict[Path, str]:
+) -> dict[Place, str]:
     """The scenes of which nothing came, and why."""
     return {
         entry.path: (outcome.error if outcome else None) or "not reached"
@@ -158,7 +159,7 @@ def _check_making(file: Path, mask: SceneMask, recipe: Recipe | None, entry: Ent
     return made["scene_key"] != scene_key(entry)
 
 
-def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Path) -> None:
+def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Place) -> None:
     if mask.mask.shape != scene.image.shape[:2]:
         raise ValueError(
             f"{path}: the scene has {scene.image.shape[:2]} pixels and its mask {mask.mask.shape}; "

@@ -11,6 +11,7 @@ from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data import parallel
 from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
 from cloudmask.predict.masks.files import attributes_of, path_of, write_mask
@@ -122,7 +123,7 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
     return "written"
 
 
-def check_channels(scene: Scene, path: Path, model: Model, source: Path) -> None:
+def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> None:
     """SceneError unless the scene has the model's channels; warn of what it never saw missing."""
     if scene.channels != model.channels:
         lacks = [name for name in model.channels if name not in scene.channels]
