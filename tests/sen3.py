@@ -26,6 +26,11 @@ OBLIQUE_GRID = (24, 16, 6)  # rows, columns, track offset at 1 km: its first col
 
 MANIFEST = """<?xml version="1.0" encoding="UTF-8"?>
 <xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1">
+<metadataSection><metadataObject ID="acquisitionPeriod"><metadataWrap><xmlData>
+<safe:acquisitionPeriod xmlns:safe="http://www.esa.int/safe/sentinel/1.1">
+<safe:startTime>2017-03-13T11:00:00.250000Z</safe:startTime>
+<safe:stopTime>2017-03-13T11:03:00.250000Z</safe:stopTime>
+</safe:acquisitionPeriod></xmlData></metadataWrap></metadataObject></metadataSection>
 <dataObjectSection>
 {objects}
 </dataObjectSection>

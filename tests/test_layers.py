@@ -28,9 +28,9 @@ ROOMS = {
     "values": (
         [
             f"{D}/{name}.py"
-            for name in ("__init__", "acquisition", "place", "scene", "slstr", "tiles")
+            for name in ("__init__", "acquisition", "classes", "kinds", "place", "scene", "slstr")
         ]
-        + [f"{D}/prepare/split.py"],
+        + [f"{D}/tiles.py", f"{D}/prepare/split.py"],
         ("ground",),
     ),
     "options": ([f"{C}/cli/options.py"], ("values",)),
@@ -38,8 +38,8 @@ ROOMS = {
     "patchset": ([f"{D}/patchset/"], ("ground", "values")),
     "synthetic": ([f"{D}/synthetic/"], ("ground", "values", "options")),
     "formats": ([f"{D}/formats/"], ("ground", "values")),
-    "archive": ([f"{D}/archive.py"], ("patchset",)),
-    "read": ([f"{D}/read.py"], ("ground", "values", "formats", "archive")),
+    "archive": ([f"{D}/archive.py"], ("ground", "values", "patchset", "formats")),
+    "read": ([f"{D}/read.py"], ("ground", "values", "formats")),
     "prepare": (
         [f"{D}/prepare/"],
         ("ground", "values", "options", "ranks", "patchset", "archive", "read"),

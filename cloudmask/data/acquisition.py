@@ -65,8 +65,12 @@ def acquisition_of(name: str) -> Acquisition | None:
     )
 
 
-def iso(time: datetime) -> str:
-    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+def times_of(name: str) -> tuple[str | None, str | None]:
+    """Start and stop by a scene's name, to the second, UTC as ISO 8601; None if it tells none."""
+    found = acquisition_of(name)
+    if found is None:
+        return None, None
+    return f"{found.start:%Y-%m-%dT%H:%M:%SZ}", f"{found.stop:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def same(acquisitions: Sequence[Acquisition]) -> list[int]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmask.data.archive import Entry, find_scenes, is_product
+from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.kinds import form_of
 from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, PatchSet
+from cloudmask.data.place import Place
 from cloudmask.data.prepare.receipts import Receipt, forget, is_there, key_of, read_receipts
 from cloudmask.data.prepare.split import parse_split, split_scenes
 from cloudmask.data.slstr import READING, UNRECORDED
@@ -29,7 +31,7 @@ class Job:
         return self.scene.name
 
     @property
-    def source(self) -> Path:
+    def source(self) -> Place:
         return self.scene.path
 
 
@@ -43,7 +45,7 @@ class Plan:
     """there is nothing to do"""
 
 
-def make_plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> Plan:
+def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) -> Plan:
     """Look at the scenes and at what is in `out`, and remove from it what no longer fits.
 
     A finished patch set is never changed: with other options or scenes it is a ValueError.
@@ -64,12 +66,15 @@ def make_plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> 
             source,
             split,
             key_of(
-                source, relevant | {"split": split} | (reading if is_product(source.path) else {})
+                source,
+                relevant
+                | {"split": split}
+                | (reading if form_of(source.path) == "product" else {}),
             ),
         )
         for source, split in zip(sources, splits, strict=True)
     )
-    if not any(is_product(source.path) for source in sources):
+    if not any(form_of(source.path) == "product" for source in sources):
         options = {key: value for key, value in options.items() if key not in READING}
     existing = _existing(out, options, names)
     (out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)

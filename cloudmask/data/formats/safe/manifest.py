@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
-from cloudmask.data.acquisition import acquisition_of, iso
 from cloudmask.data.place import Place
 from cloudmask.data.scene import SceneError, reason
 
@@ -63,12 +62,6 @@ def baseline_collection(place: Place, name: str) -> int:
 def is_product_name(name: str) -> bool:
     """Whether a folder of this name is a whole SLSTR level 1 product, as satpy wants it."""
     return _NAME.fullmatch(name) is not None
-
-
-def times_of_name(name: str) -> tuple[str | None, str | None]:
-    """Start and stop to the second, UTC as ISO 8601."""
-    found = acquisition_of(name)
-    return (None, None) if found is None else (iso(found.start), iso(found.stop))
 
 
 class _Refused(Exception):

@@ -13,13 +13,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloudmask.data.acquisition import times_of
+from cloudmask.data.formats.eopf import Store, open_store
 from cloudmask.data.formats.safe.manifest import (
     AGAIN,
     MANIFEST,
     Manifest,
     baseline_collection,
     parse_manifest,
-    times_of_name,
 )
 from cloudmask.data.formats.safe.sources import (
     DAMAGED,
@@ -66,7 +67,11 @@ def open_product(
     folder: Path | None = None
     try:
         with ExitStack() as stack:
-            source = stack.enter_context(source_of(place))
+            source: Source | Store
+            if place.name.lower().endswith(".zarr"):
+                source = stack.enter_context(open_store(place))
+            else:
+                source = stack.enter_context(source_of(place))
             collection = baseline_collection(place, source.name)
             files = tuple(needed(source.held))
             absent = [file for file in files if file not in source.held]
@@ -74,19 +79,23 @@ def open_product(
                 problem = f"{len(absent)} of {len(files)} needed files are missing"
                 advice = "download the whole product"
                 raise SceneError(place, f"{problem}: {', '.join(absent)}", advice)
-            manifest = _manifest(place, source, verify=verify)
             if isinstance(source, Folder):
                 folder = source.folder
-                if verify:
-                    _take(place, source, files, manifest, None)
             else:
                 folder = stack.enter_context(scratch_folder()) / source.name
                 with writing_scratch():
                     folder.mkdir()
-                _take(place, source, files, manifest if verify else None, folder)
-            times = (manifest.start, manifest.stop) if manifest else (None, None)
-            named = times_of_name(source.name)
-            yield Product(folder, files, collection, times[0] or named[0], times[1] or named[1])
+            if isinstance(source, Store):
+                source.write(files, folder)
+                start, stop = source.start, source.stop
+            else:
+                manifest = _manifest(place, source, verify=verify)
+                if verify or not isinstance(source, Folder):
+                    copy = None if isinstance(source, Folder) else folder
+                    _take(place, source, files, manifest if verify else None, copy)
+                start, stop = (manifest.start, manifest.stop) if manifest else (None, None)
+            named = times_of(source.name)
+            yield Product(folder, files, collection, start or named[0], stop or named[1])
     except SceneError as error:
         problem = error.problem if folder is None else error.problem.replace(f"{folder}/", "")
         raise SceneError(place, problem, error.advice) from None

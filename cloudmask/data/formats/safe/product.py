@@ -36,6 +36,7 @@ from cloudmask.data.formats.safe.arrays import (
     read_raw,
 )
 from cloudmask.data.formats.safe.grid import interpolate_places, interpolate_ties, placed
+from cloudmask.data.formats.safe.manifest import MANIFEST
 from cloudmask.data.formats.safe.members import Product, open_product
 from cloudmask.data.place import Place
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels
@@ -66,6 +67,8 @@ _OBLIQUE_FILES = {
     "S8o": ("S8_BT_io.nc", "indices_io.nc"),
     "S9o": ("S9_BT_io.nc", "indices_io.nc"),
 }
+MEMBERS = (MANIFEST, *_FILES)
+"""what tells whether a product has changed"""
 
 
 @dataclass(frozen=True, eq=False)
