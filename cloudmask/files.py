@@ -66,6 +66,14 @@ def write_json(path: Path, value: object) -> None:
     write_whole(path, (text + "\n").encode())
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text holds. ValueError for what is none, also where it is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def finite(value: Any) -> Any:
     """The same value with every NaN and infinity replaced by None, and paths by text."""
     if isinstance(value, float):

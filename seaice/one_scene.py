@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask.files import sha256_of, write_json, write_whole
+from cloudmask.files import parse_json, sha256_of, write_json, write_whole
 from cloudmask.metrics import UNKNOWN
 from seaice import colour, opencv
 from seaice.colour import CLASSES
@@ -110,11 +110,11 @@ def already_done(source: Source, settings: Settings) -> Done | None:
     out = Path(settings.out)
     path = out / RECORDS / f"{source.name}.json"
     try:
-        record = json.loads(path.read_bytes())
+        record = parse_json(path.read_bytes())
         key, options, label = record["key"], dict(record["options"]), record["label"]
         counts = (*(record["pixels"][name] for name in CLASSES), record["unknown_pixels"])
         area = record["km2_per_pixel"]
-    except (FileNotFoundError, LookupError, ValueError, TypeError, RecursionError):
+    except (FileNotFoundError, LookupError, ValueError, TypeError):
         return None
     # What tells of another scene's labels, or of files elsewhere, tells nothing of this scene.
     if label not in [f"{LABELS}/{source.name}{suffix}" for suffix in (".tif", ".png")]:

@@ -25,7 +25,7 @@ from cloudmask.data.patchset.model import (
     PatchSetError,
     Split,
 )
-from cloudmask.files import sync_folder, write_whole
+from cloudmask.files import parse_json, sync_folder, write_whole
 
 
 def build_manifest(
@@ -111,9 +111,9 @@ def parse_manifest(folder: Path, content: bytes) -> PatchSet:
     """The same of a manifest that has been read already. PatchSetError."""
     path = folder / MANIFEST
     try:
-        values = json.loads(content)
+        values = parse_json(content)
         found, version = values["format"], values["format_version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise PatchSetError(f"{path} is damaged or of another program; prepare again") from None
     if found != FORMAT:
         raise PatchSetError(f"{path} describes '{found}', not a patch set; choose another folder")

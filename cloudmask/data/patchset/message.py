@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cloudmask.data.patchset.model import PatchFile, PatchSet, Split
+from cloudmask.files import parse_json
 
 
 def pack(patchset: PatchSet) -> bytes:
@@ -42,7 +43,7 @@ def pack(patchset: PatchSet) -> bytes:
 def unpack(message: bytes, folder: Path) -> PatchSet:
     """ValueError, LookupError or TypeError for what `pack` did not make."""
     stream = io.BytesIO(message)
-    facts = json.loads(stream.readline())
+    facts = parse_json(stream.readline())
     splits = [_split(values, stream) for values in facts["splits"]]
     return PatchSet(
         folder=folder,

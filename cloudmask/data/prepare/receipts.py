@@ -13,7 +13,7 @@ from typing import Any
 from cloudmask.data.archive import Entry
 from cloudmask.data.patchset.model import FORMAT_VERSION, WORK_FOLDER, FileEntry
 from cloudmask.data.prepare.split import is_split
-from cloudmask.files import write_whole
+from cloudmask.files import parse_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def read_receipts(out: Path) -> dict[str, Receipt]:
     receipts = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            receipts[path.stem] = _receipt(json.loads(path.read_bytes()), path.stem)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            receipts[path.stem] = _receipt(parse_json(path.read_bytes()), path.stem)
+        except (ValueError, LookupError, TypeError, AttributeError):
             path.unlink()
     return receipts
 
