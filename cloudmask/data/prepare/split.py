@@ -45,6 +45,11 @@ def parse_split(text: str) -> dict[str, Fraction]:
     return shares
 
 
+def is_split(name: str) -> bool:
+    """Whether a split can have this name, and so its folder."""
+    return re.fullmatch("[a-z]+", name) is not None
+
+
 def split_scenes(
     names: Sequence[str],
     shares: Mapping[str, Fraction],
