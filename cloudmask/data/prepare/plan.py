@@ -60,7 +60,7 @@ def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) ->
     relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
     # What is read as it always was keeps its key, and so the files of patch sets made before.
     before = UNRECORDED.record()
-    reading = {key: options[key] for key in READING if options[key] != before[key]}
+    reading = {key: options[key] for key in READING if options.get(key, before[key]) != before[key]}
     products = [form_of(source.path) == "product" for source in sources]
     jobs = tuple(
         Job(
