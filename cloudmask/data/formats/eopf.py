@@ -220,7 +220,9 @@ def _safe_name(place: Place, discovery: Mapping[str, Any], start: object, stop: 
         problem = "tells neither its SAFE product nor its satellite, start and collection"
         raise SceneError(place, problem, "give the store its original name again")
     times = "_".join(f"{time:%Y%m%dT%H%M%S}" for time in (named.start, named.stop, named.stop))
-    return f"{named.satellite}_SL_1_RBT____{times}_0000_000_000_____ESA_O_NT_{collection}.SEN3"
+    no_frame = "____"
+    rest = f"0000_000_000_{no_frame}_ESA_O_NT_{collection}"
+    return f"{named.satellite}_SL_1_RBT____{times}_{rest}.SEN3"
 
 
 def _utc(time: object) -> str | None:
