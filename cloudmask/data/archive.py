@@ -88,7 +88,7 @@ def search(paths: Sequence[str | os.PathLike[str] | Url]) -> Archive:
         expected = "S3A*.hdf, S3A_SL_1_RBT*.SEN3, .SEN3.zip or .zarr, or *.npz"
         raise ValueError(
             f"no scenes found under {under}; expected {expected} (also S3B, S3C, S3D)"
-            + "".join(f"; there are {line}" for line in _counted(strangers))
+            + "".join(f"; left out: {line}" for line in _counted(strangers))
         )
     kept, dropped = _each_once(found)
     left_out = (*_counted(strangers), *_doubles(dropped))
@@ -205,9 +205,14 @@ def _same_file(one: Place, other: Place) -> bool:
 def _doubles(pairs: Sequence[tuple[Place, Place]]) -> list[str]:
     if not pairs:
         return []
-    told = (f"{printable(place.name)} for {printable(other.name)}" for place, other in pairs)
+    told = (f"{printable(place)} for {_short(other, place)}" for place, other in pairs)
     number = plural(len(pairs), "scene")
     return [f"{number} whose acquisition is there in a better one: {listed(told, most=_SHOWN)}"]
+
+
+def _short(place: Place, other: Place) -> str:
+    """Its name, or the whole path if the other one has the same."""
+    return printable(place if place.name == other.name else place.name)
 
 
 def _counted(strangers: Strangers) -> list[str]:
