@@ -435,7 +435,7 @@ def test_real_partial_product_in_a_zip_has_the_same_temperatures(real_data, tmp_
     expected, found = safe.read_thermal(product), safe.read_thermal(pack)
     for name in ("bt", "confidence", "solar_zenith"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    with pytest.raises(SceneError, match="8 of 21 needed files are missing") as caught:
+    with pytest.raises(SceneError, match=r"\d of 21 needed files are missing") as caught:
         read_scene(pack)
     assert one_line_of(pack, caught)
     with open_product(pack, lambda _: ["flags_in.nc"], verify=True) as opened:

@@ -17,6 +17,7 @@ from cloudmask.data.archive import Entry
 from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene
+from cloudmask.data.slstr import recorded
 from cloudmask.evaluate.counts import Count, count, histograms, no_histograms, references
 from cloudmask.evaluate.figures import derive
 from cloudmask.metrics import UNKNOWN
@@ -40,9 +41,15 @@ def measure(
     added = no_histograms(len(classes))
 
     def work(entry: Entry) -> Count:
-        scene = read_scene(entry.path, label=label, need_label=False, verify=verify)
         file = _mask_of(masks, entry)
-        mask = read_mask(file, classes=scene.classes)
+        mask = read_mask(file, classes=classes)
+        scene = read_scene(
+            entry.path,
+            label=label,
+            need_label=False,
+            verify=verify,
+            reading=recorded(json.loads((mask.attributes or {}).get("options", "{}"))),
+        )
         _check(scene, mask, classes, entry.path)
         added[...] += histograms(scene, mask)
         return count(scene, mask, entry.path, file, threshold=threshold)

@@ -78,12 +78,13 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, fingerprint
             f"{out} exists, of another model or options; predict with --overwrite or into another "
             "folder"
         )
-    scene = read_scene(entry.path, need_label=False, verify=config.verify)
+    scene = read_scene(entry.path, need_label=False, verify=config.verify, reading=model.reading)
     check_channels(scene, entry.path, model, config.run)
     found = model.predict(scene.image, channels=scene.channels, threshold=config.threshold)
     deep = (*found.mask.shape, -1)
     names = [str(name) for name in (config.run, *config.models)]
     options = {"models": names, "threshold": config.threshold, "precision": config.precision}
+    options |= model.reading.record()
     mask = SceneMask(
         name=scene.name,
         classes=model.classes,
