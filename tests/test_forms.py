@@ -31,6 +31,7 @@ from cloudmask.data.formats.scratch import ScratchError
 from cloudmask.data.prepare.command import prepare
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import SceneError
+from cloudmask.data.slstr import Reading
 
 REAL_PRODUCT = (
     "slstr/S3A_SL_1_RBT____20170315T113420_20170315T113720_20170315T135348_0179_015_237_1439_SVL_O_"
@@ -41,7 +42,9 @@ REAL_PRODUCT = (
 @pytest.fixture(scope="module")
 def product(tmp_path_factory):
     """A product in a folder, as it is downloaded unpacked."""
-    return sen3.write_product(tmp_path_factory.mktemp("product"), sen3.make_values(repeat=2))
+    values = sen3.make_values(repeat=2)
+    values.oblique = sen3.make_oblique()
+    return sen3.write_product(tmp_path_factory.mktemp("product"), values)
 
 
 @pytest.fixture(autouse=True)
@@ -93,16 +96,34 @@ FORMS = {
 def test_every_form_is_the_same_scene_bit_for_bit(product, tmp_path, form):
     place = FORMS[form](product, tmp_path / "form")
     expected, found = (read_scene(p, label="summary") for p in (product, place))
-    for field in dataclasses.fields(expected):
-        values = getattr(expected, field.name)
-        other = getattr(found, field.name)
-        if isinstance(values, np.ndarray):
-            assert (values.dtype, values.shape) == (other.dtype, other.shape), field.name
-            assert values.tobytes() == other.tobytes(), field.name
-        else:
-            assert values == other, field.name
+    assert_equal(found, expected)
     assert (found.start, found.stop) == forms.TIMES
     assert [entry.name for entry in find_scenes([place])] == [product.stem] == [found.name]
+
+
+def assert_equal(found, expected):
+    for field in dataclasses.fields(expected):
+        values, others = getattr(expected, field.name), getattr(found, field.name)
+        if isinstance(values, np.ndarray):
+            assert (values.dtype, values.shape) == (others.dtype, others.shape), field.name
+            assert values.tobytes() == others.tobytes(), field.name
+        else:
+            assert values == others, field.name
+
+
+@pytest.mark.parametrize("form", ["zip", "folder at a URL", "zarr"])
+def test_oblique_view_dropped_pixels_and_tie_points_are_the_same_too(product, tmp_path, form):
+    part = tmp_path / "part" / product.name
+    shutil.copytree(product, part)
+    (part / "geodetic_in.nc").unlink()
+    sen3.write_manifest(part)
+    fsspec.filesystem("memory").store.clear()
+    place = FORMS[form](part, tmp_path / "form")
+    reading = Reading(oblique=True, drop_flagged=("cosmetic", "duplicate"))
+    expected, found = (read_scene(p, label="summary", reading=reading) for p in (part, place))
+    assert_equal(found, expected)
+    assert np.isfinite(found.image[..., 9:]).any(axis=(0, 1)).all()
+    assert np.isfinite(found.latitude).all()
 
 
 def test_patch_files_of_all_forms_have_the_same_bytes(product, tmp_path):
