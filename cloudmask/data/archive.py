@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudmask.data import kinds
-from cloudmask.data.acquisition import acquisition_of, same
+from cloudmask.data.acquisition import Acquisition, acquisition_of, same
 from cloudmask.data.formats.remote import size_and_date
 from cloudmask.data.formats.safe.product import MEMBERS
 from cloudmask.data.formats.safe.sources import Folder
@@ -169,28 +169,26 @@ def _is_mask(path: Path) -> bool:
 def _each_once(found: dict[Place, str]) -> tuple[list[Place], list[tuple[Place, Place]]]:
     """The scenes to keep, and those to leave out with the one that stands for each."""
     by_name: dict[str, Place] = {}
-    products: list[Place] = []
+    products: list[tuple[Place, Acquisition]] = []
     for place, name in found.items():
-        if acquisition_of(name):
-            products.append(place)
+        if acquisition := acquisition_of(name):
+            products.append((place, acquisition))
             continue
         other = by_name.setdefault(name, place)
         if other != place and not _same_file(other, place):
             both = f"{printable(other)} and {printable(place)}"
             raise ValueError(f"two scenes are named {name}: {both}; remove or rename one")
-    products.sort(key=str)
-    products.sort(key=lambda place: _rank(place, found[place]), reverse=True)
-    stands = same([one for place in products if (one := acquisition_of(found[place]))])
-    pairs = [(place, products[other]) for place, other in zip(products, stands, strict=True)]
+    products.sort(key=lambda product: str(product[0]))
+    products.sort(key=lambda product: _rank(*product), reverse=True)
+    stands = same([acquisition for _, acquisition in products])
+    pairs = [(place, products[at][0]) for (place, _), at in zip(products, stands, strict=True)]
     kept = [place for place, other in pairs if place is other]
     doubles = [(p, other) for p, other in pairs if p is not other and not _same_file(p, other)]
     return [*by_name.values(), *kept], doubles
 
 
-def _rank(place: Place, name: str) -> tuple[object, ...]:
+def _rank(place: Place, acquisition: Acquisition) -> tuple[object, ...]:
     """More is better: of two processings, then of two wrappings."""
-    acquisition = acquisition_of(name)
-    assert acquisition is not None
     suffix = Path(place.name).suffix.lower()
     known = suffix in kinds.PREFERRED
     return (*acquisition.rank, -kinds.PREFERRED.index(suffix) if known else -99)
