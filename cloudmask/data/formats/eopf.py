@@ -164,7 +164,7 @@ def _reading(place: Place, what: str) -> Iterator[None]:
             yield
     except SceneError:
         raise
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # each codec has its own
         problem = f"{what} cannot be read ({reason(error) or type(error).__name__})"
         raise SceneError(place, problem, _AGAIN) from None
 
