@@ -251,9 +251,18 @@ def test_date_and_size_of_a_product_are_those_of_its_members(tmp_path):
 def test_a_url_stays_as_it_is_from_the_command_line_to_the_entry(text):
     config = parse(PrepareConfig, [text, "a//b", "--out", "o"], prog="x")
     assert config.scenes == (Url(text), Path("a/b"))
-    assert str(config.scenes[0]) == text
+    assert config.scenes[0].text == text
+    assert "sig" not in str(config.scenes[0])
     assert parse(PredictConfig, ["run", text, "--out", "o"], prog="x").scenes == (Url(text),)
     assert search([text.replace("https://host:8080", "memory://none")]).scenes[0].bytes == 0
+
+
+def test_secrets_of_a_url_are_for_the_server_alone():
+    url = Url("https://me:secret@host/a/x.SEN3?sig=key")
+    assert str(url) == "https://host/a/x.SEN3"
+    assert (url / "flags_in.nc").text == "https://me:secret@host/a/x.SEN3/flags_in.nc?sig=key"
+    assert (url / "flags_in.nc").parent == url
+    assert "secret" not in str(SceneError(url, "a", "b"))
 
 
 def test_file_urls_are_paths_and_names_are_those_of_the_product(tmp_path):

@@ -78,13 +78,14 @@ def search(paths: Sequence[str | os.PathLike[str] | Url]) -> Archive:
     """
     found: dict[Place, str] = {}
     strangers: Strangers = Counter()
-    for place in map(place_of, paths):
+    places = [place_of(path) for path in paths]
+    for place in places:
         if isinstance(place, Path) and kinds.form_of(place) is None and place.is_dir():
             _search(place, found, strangers)
         else:
             found[_named(place)] = scene_name(place)
     if not found:
-        under = ", ".join(map(printable, paths))
+        under = ", ".join(map(printable, places))
         expected = "S3A*.hdf, S3A_SL_1_RBT*.SEN3, .SEN3.zip or .zarr, or *.npz"
         raise ValueError(
             f"no scenes found under {under}; expected {expected} (also S3B, S3C, S3D)"

@@ -149,7 +149,7 @@ def open_store(place: Place) -> Iterator[Store]:
         raise SceneError(place, problem, missing("zarr", "zarr")) from None
     with _reading(place, "the store"):
         if isinstance(place, Url):
-            store: Any = zarr.storage.FsspecStore.from_url(str(place), read_only=True)
+            store: Any = zarr.storage.FsspecStore.from_url(place.text, read_only=True)
         else:
             store = zarr.storage.LocalStore(place, read_only=True)
         opened = Store(place, zarr.open_group(store, mode="r"))
