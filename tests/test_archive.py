@@ -70,6 +70,14 @@ def test_of_an_acquisition_the_best_stays_with_its_neighbours(tmp_path, capsys, 
     assert f"for {Path(best).name}" in line or f"for {tmp_path / best}" in line
 
 
+def test_what_is_not_there_is_not_better(tmp_path, capsys):
+    """A link to the best processing that leads nowhere leaves the next best its place."""
+    (tmp_path / f"{NEAR}.hdf").write_bytes(b"there")
+    (tmp_path / f"{BEST}.hdf").symlink_to(tmp_path / "nowhere")
+    assert names(find_scenes([tmp_path])) == [NEAR]
+    assert f"{BEST}.hdf for {NEAR}.hdf" in capsys.readouterr().err
+
+
 def test_no_acquisition_stands_on_both_sides_of_a_split(tmp_path, write_hdf, capsys):
     for hour in range(6):
         for name in (NEAR, BEST):

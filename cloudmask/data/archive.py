@@ -91,10 +91,10 @@ def search(paths: Sequence[str | os.PathLike[str] | Url]) -> Archive:
             f"no scenes found under {under}; expected {expected} (also S3B, S3C, S3D)"
             + "".join(f"; left out: {line}" for line in _counted(strangers))
         )
-    kept, dropped = _each_once(found)
+    entries = [Entry(place, name, *_size_and_date(place)) for place, name in found.items()]
+    kept, dropped = _each_once(entries)
     left_out = (*_counted(strangers), *_doubles(dropped))
-    scenes = (Entry(place, found[place], *_size_and_date(place)) for place in kept)
-    return Archive(tuple(sorted(scenes, key=lambda entry: entry.name)), left_out)
+    return Archive(tuple(sorted(kept, key=lambda entry: entry.name)), left_out)
 
 
 def entry_of(path: Path) -> Entry:
@@ -167,36 +167,38 @@ def _is_mask(path: Path) -> bool:
         return False
 
 
-def _each_once(found: dict[Place, str]) -> tuple[list[Place], list[tuple[Place, Place]]]:
+def _each_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Place, Place]]]:
     """The scenes to keep, and those to leave out with the one that stands for each."""
-    by_name: dict[str, Place] = {}
-    products: list[tuple[Place, Acquisition]] = []
-    for place, name in found.items():
-        if acquisition := acquisition_of(name):
-            products.append((place, acquisition))
+    by_name: dict[str, Entry] = {}
+    products: list[tuple[Entry, Acquisition]] = []
+    for entry in entries:
+        if acquisition := acquisition_of(entry.name):
+            products.append((entry, acquisition))
             continue
-        other = by_name.setdefault(name, place)
-        if other != place and not _same_file(other, place):
-            both = f"{printable(other)} and {printable(place)}"
-            raise ValueError(f"two scenes are named {name}: {both}; remove or rename one")
-    products.sort(key=lambda product: str(product[0]))
+        other = by_name.setdefault(entry.name, entry)
+        if not _same_file(other.path, entry.path):
+            both = f"{printable(other.path)} and {printable(entry.path)}"
+            raise ValueError(f"two scenes are named {entry.name}: {both}; remove or rename one")
+    products.sort(key=lambda product: str(product[0].path))
     products.sort(key=lambda product: _rank(*product), reverse=True)
     stands = same([acquisition for _, acquisition in products])
-    pairs = [(place, products[at][0]) for (place, _), at in zip(products, stands, strict=True)]
-    kept = [place for place, other in pairs if place is other]
-    doubles = [(p, other) for p, other in pairs if p is not other and not _same_file(p, other)]
+    kept = [product[0] for index, product in enumerate(products) if stands[index] == index]
+    pairs = [
+        (one.path, products[at][0].path) for (one, _), at in zip(products, stands, strict=True)
+    ]
+    doubles = [(place, other) for place, other in pairs if not _same_file(place, other)]
     return [*by_name.values(), *kept], doubles
 
 
-def _rank(place: Place, acquisition: Acquisition) -> tuple[object, ...]:
-    """More is better: of two processings, then of two wrappings."""
-    suffix = Path(place.name).suffix.lower()
+def _rank(entry: Entry, acquisition: Acquisition) -> tuple[object, ...]:
+    """More is better: what is there at all, then of two processings, then of two wrappings."""
+    suffix = Path(entry.path.name).suffix.lower()
     known = suffix in kinds.PREFERRED
-    return (*acquisition.rank, -kinds.PREFERRED.index(suffix) if known else -99)
+    return (entry.bytes > 0, *acquisition.rank, -kinds.PREFERRED.index(suffix) if known else -99)
 
 
 def _same_file(one: Place, other: Place) -> bool:
-    if isinstance(one, Url) or isinstance(other, Url):
+    if one == other or isinstance(one, Url) or isinstance(other, Url):
         return one == other
     return os.path.realpath(one) == os.path.realpath(other)
 
