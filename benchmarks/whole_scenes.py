@@ -74,15 +74,24 @@ def main() -> None:
 
 def ours(folder: Path, path: Path, precision: str, tile: int) -> Callable[[Path], object]:
     from cloudmask.cli.options import PredictConfig
+    from cloudmask.data import parallel
     from cloudmask.data.archive import entry_of
     from cloudmask.predict.command import predict_scene
     from cloudmask.predict.model import load
+    from cloudmask.predict.recipe import recipe_of
 
     out = bench.WORK / f"masks-{min(os.sched_getaffinity(0))}"
     out.mkdir(parents=True, exist_ok=True)
-    config = PredictConfig(run=path, scenes=(folder,), out=out, overwrite=True)
+    config = PredictConfig(
+        run=path,
+        scenes=(folder,),
+        out=out,
+        overwrite=True,
+        precision=precision,  # type: ignore[arg-type]
+    )
+    recipe = recipe_of(config, parallel.World())
     model = load(path, precision=precision, tile=tile)  # type: ignore[arg-type]
-    return lambda scene: predict_scene(entry_of(scene), config, model, "benchmark")
+    return lambda scene: predict_scene(entry_of(scene), config, model, recipe)
 
 
 def published(model_path: Path) -> Callable[[Path], object]:

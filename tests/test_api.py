@@ -373,7 +373,7 @@ def test_types_are_seen_from_outside(tmp_path):
         env=tiny.environment(),
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(str(use))]
-    assert 'Revealed type is "cloudmask.predict.masks.Mask"' in lines[0]
+    assert 'Revealed type is "cloudmask.predict.masks.values.Mask"' in lines[0]
     assert "Dataset" in lines[1]
     assert "incompatible type \"Literal['float8']\"" in lines[2]
     assert len(lines) == 3, done.stdout

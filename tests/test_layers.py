@@ -28,9 +28,9 @@ ROOMS = {
     "values": (
         [
             f"{D}/{name}.py"
-            for name in ("__init__", "acquisition", "kinds", "place", "scene", "slstr", "tiles")
+            for name in ("__init__", "acquisition", "classes", "kinds", "place", "scene", "slstr")
         ]
-        + [f"{D}/prepare/split.py"],
+        + [f"{D}/tiles.py", f"{D}/prepare/split.py"],
         ("ground",),
     ),
     "options": ([f"{C}/cli/options.py"], ("values",)),
@@ -108,9 +108,11 @@ HOMES = {
     },
     "keras": {f"{C}/model/", f"{C}/train/", f"{C}/predict/model.py"},
     "satpy": {f"{D}/formats/safe/arrays.py"},
-    "h5netcdf": {f"{C}/predict/masks.py"},
     "fsspec": {f"{D}/formats/remote.py"},
     "zarr": {f"{D}/formats/eopf.py"},
+    "h5netcdf": {f"{C}/predict/masks/netcdf.py"},
+    "pyproj": {f"{C}/predict/masks/place.py"},
+    "rasterio": {f"{C}/predict/masks/geotiff.py"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
@@ -259,6 +261,7 @@ def test_the_entry_is_a_table_of_contents():
 HEAVY = ("tensorflow", "keras", "horovod", "mpi4py")
 EXTRAS = ("satpy", "xarray", "netCDF4", "h5netcdf", "scipy", "matplotlib", "jinja2", "tensorboard")
 EXTRAS += ("zarr", "fsspec", "mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
+EXTRAS += ("pyproj", "rasterio")
 BLOCKED = """
 import importlib, pkgutil, runpy, sys
 

@@ -1,18 +1,21 @@
 """Whole scenes: stitching leaves no seam, missing stays missing, files open elsewhere."""
 
 import json
+import shutil
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import sen3
+import tiny
 
 from cloudmask.data.read import read_scene
 from cloudmask.data.slstr import UNRECORDED
 from cloudmask.data.tiles import cover
 from cloudmask.metrics import UNKNOWN
-from cloudmask.predict.masks import SceneMask, classify, read_netcdf, write_hdf5, write_netcdf
+from cloudmask.predict.masks import read_netcdf
 from cloudmask.predict.tiles import predict_image, receptive_margin
 
 LEVELS = 4
@@ -38,16 +41,21 @@ def test_a_tile_that_would_keep_nothing_is_refused():
         cover(512, tile=112, margin=56, align=8)
 
 
-@pytest.fixture(scope="module")
-def forward():
-    """A network with random weights of the reference's depth."""
+def make_forward(widths):
+    """A network with random weights."""
     import tensorflow as tf
 
     from cloudmask.model.unet import unet
 
-    model = unet(3, 1, widths=(4, 8, 8, 16), seed=3)
+    model = unet(3, 1, widths=widths, seed=3)
     graph = tf.function(lambda image: tf.sigmoid(model(image)), reduce_retracing=True)
     return lambda image: graph(tf.constant(image, tf.float32))[0].numpy()
+
+
+@pytest.fixture(scope="module")
+def forward():
+    """A network of the reference's depth."""
+    return make_forward((4, 8, 8, 16))
 
 
 @pytest.fixture(scope="module")
@@ -86,111 +94,31 @@ def test_scene_smaller_than_a_tile_keeps_its_shape(forward):
     assert predict_image(forward, small, levels=LEVELS, tile=128).shape == (13, 21, 1)
 
 
-def test_margin_is_at_least_what_a_pixel_can_reach(forward):
-    base = np.zeros((256, 256, 3), np.float32)
-    changed = base.copy()
-    changed[128, 128] = 50
-    difference = np.abs(forward(changed[None]) - forward(base[None]))[..., 0]
-    reached = np.abs(np.argwhere(difference > 0) - 128).max()
-    assert 16 < reached <= receptive_margin(LEVELS)
+@pytest.mark.parametrize("levels", [2, 3, 4, 5])
+def test_margin_is_at_least_what_a_pixel_can_reach(levels):
+    """Wherever the pixel lies on the pooling grid; and not more than twice as much."""
+    forward = make_forward((4,) * levels)
+    size = 16 * 2**levels + 2 * receptive_margin(levels) // 16 * 16
+    base = np.zeros((size, size, 3), np.float32)
+    reference = forward(base[None])
+    reached = 0
+    for shift in {0, 1, 2 ** (levels - 1) // 2, 2 ** (levels - 1) - 1}:
+        changed = base.copy()
+        place = size // 2 + shift
+        changed[place, place] = 50
+        difference = np.abs(forward(changed[None]) - reference)[..., 0]
+        reached = max(reached, np.abs(np.argwhere(difference > 0) - place).max())
+    assert receptive_margin(levels) / 2 <= reached <= receptive_margin(levels)
 
 
-def test_missing_pixels_are_neither_clear_nor_cloud():
-    probability = np.array([[[0.2], [0.5], [np.nan]]], np.float32)
-    np.testing.assert_array_equal(classify(probability, threshold=0.5), [[0, 1, UNKNOWN]])
-    many = np.array([[[0.2, 0.5, 0.3], [np.nan] * 3]], np.float32)
-    np.testing.assert_array_equal(classify(many, threshold=0.5), [[1, UNKNOWN]])
-
-
-@pytest.fixture
-def mask():
-    probability = np.random.default_rng(0).random((5, 7, 1)).astype(np.float32)
-    probability[1, 2] = np.nan
-    rows, cols = np.mgrid[0:5, 0:7].astype(np.float32)
-    return SceneMask(
-        name="scene",
-        classes=("clear", "cloud"),
-        probability=probability,
-        spread=probability / 10,
-        mask=classify(probability, threshold=0.5),
-        latitude=rows,
-        longitude=cols,
-        attributes={"source": "test"},
-    )
-
-
-def test_netcdf_mask_comes_back_as_it_was_written(tmp_path, mask):
-    write_netcdf(tmp_path / "scene.nc", mask)
-    found = read_netcdf(tmp_path / "scene.nc")
-    np.testing.assert_array_equal(found.mask, mask.mask)
-    np.testing.assert_allclose(found.probability, mask.probability, atol=5.1e-5)
-    np.testing.assert_allclose(found.spread, mask.spread, atol=5.1e-5)
-    np.testing.assert_array_equal(found.latitude, mask.latitude)
-    assert found.classes == mask.classes
-    assert [path.name for path in tmp_path.iterdir()] == ["scene.nc"]
-
-
-def test_class_names_of_several_words_come_back(tmp_path, mask):
-    names = ("open water", "sea ice", "sea/ice")
-    probability = np.random.default_rng(1).dirichlet((1, 1, 1), (5, 7)).astype(np.float32)
-    changes = {"classes": names, "probability": probability, "spread": None}
-    changes["mask"] = classify(probability, threshold=0.5)
-    write_netcdf(tmp_path / "ice.nc", type(mask)(**(vars(mask) | changes)))
-    found = read_netcdf(tmp_path / "ice.nc")
-    assert found.classes == names
-    np.testing.assert_allclose(found.probability, probability, atol=5.1e-5)
-    xarray = pytest.importorskip("xarray")
-    with xarray.open_dataset(tmp_path / "ice.nc", engine="netcdf4") as data:
-        assert data["mask"].attrs["flag_meanings"] == "open_water sea_ice_1 sea_ice_2"
-        np.testing.assert_allclose(data["probability_sea_ice_2"], probability[..., 2], atol=5.1e-5)
-
-
-@pytest.mark.parametrize("engine", ["h5netcdf", "netcdf4"])
-def test_xarray_reads_the_mask_as_cf(tmp_path, mask, engine):
-    xarray = pytest.importorskip("xarray")
-    write_netcdf(tmp_path / "scene.nc", mask)
-    with xarray.open_dataset(tmp_path / "scene.nc", engine=engine) as data:
-        np.testing.assert_allclose(data["probability_cloud"], mask.probability[..., 0], atol=5.1e-5)
-        assert np.isnan(data["mask"].values[1, 2])
-        assert data["mask"].attrs["flag_meanings"] == "clear cloud"
-        assert set(data["mask"].coords) == {"latitude", "longitude"}
-        assert data.attrs["Conventions"].startswith("CF-")
-
-
-def test_hdf5_mask_has_the_layout_of_the_benchmark(tmp_path, mask):
-    import h5py
-
-    write_hdf5(tmp_path / "scene.h5", mask)
-    with h5py.File(tmp_path / "scene.h5") as file:
-        assert file["mask"].shape == (1, 5, 7, 1)
-        np.testing.assert_array_equal(file["mask"][0], mask.probability)
-
-
-@pytest.mark.parametrize("write", ["write_netcdf", "write_hdf5"])
-def test_a_disk_that_takes_no_more_leaves_nothing_and_is_told_in_one_line(tmp_path, write):
-    code = f"""
-import numpy as np, resource
-from pathlib import Path
-from cloudmask.cli import errors
-from cloudmask.predict import masks
-values = np.random.default_rng(0).random((200, 200, 1)).astype("f4")
-mask = masks.SceneMask("s", ("a", "b"), values, None, masks.classify(values, threshold=0.5))
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-main = lambda words: masks.{write}(Path(words[0]), mask)
-raise SystemExit(errors.run(main, [{str(tmp_path / "full.nc")!r}], program="cloudmask"))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"cloudmask: error: {tmp_path / 'full.nc'}: ")
-    assert done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_foreign_file_is_no_mask(tmp_path):
-    path = tmp_path / "other.nc"
-    path.write_bytes(b"no netcdf")
-    with pytest.raises(ValueError, match=r"other\.nc is not a mask"):
-        read_netcdf(path)
+@pytest.mark.parametrize("levels", [2, 3, 5])
+def test_stitching_leaves_no_seam_at_any_depth(levels):
+    forward = make_forward((4,) * levels)
+    image = np.random.default_rng(7).normal(0, 2, (301, 257, 3)).astype(np.float32)
+    whole = predict_image(forward, image, levels=levels, tile=4096)
+    tile = 2 * receptive_margin(levels) + 2**levels
+    stitched = predict_image(forward, image, levels=levels, tile=tile)
+    np.testing.assert_allclose(stitched, whole, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -230,28 +158,119 @@ def predict(folder, *words):
     )
 
 
+def predict_each(*commands):
+    """Several `cloudmask predict` in one process: exit codes, and what each of them said."""
+    code = """
+import contextlib, io, json, sys
+from cloudmask import __main__ as cli
+from cloudmask.cli import errors
+said = []
+for words in json.loads(sys.argv[1]):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        code = errors.run(cli.main, ["predict", *words], program="cloudmask")
+    said.append([code, text.getvalue()])
+print(json.dumps(said))
+"""
+    words = json.dumps([[str(word) for word in words] for words in commands])
+    done = subprocess.run([sys.executable, "-c", code, words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout
+    return json.loads(done.stdout)
+
+
 @pytest.mark.slow
-def test_command_predicts_once_goes_on_and_refuses_other_options(folder, tmp_path):
-    out = tmp_path / "masks"
-    first = predict(folder, "--out", out, "--models", folder / "model1.keras")
-    assert first.returncode == 0, first.stderr
-    assert "2 masks written" in first.stdout
+def test_command_predicts_once_goes_on_and_refuses_other_models_and_options(folder, tmp_path):
+    out, scenes = tmp_path / "masks", tmp_path / "scenes"
+    shutil.copytree(folder / "scenes", scenes)
+    words = [folder / "model0.keras", scenes, "--out", out, "--models", folder / "model1.keras"]
+    first, again = predict_each(words, words)
+    (out / "scene1.nc").unlink()
+    assert first == [0, f"2 masks written to {out}, 0 were there, 0 failed\n"]
+    assert again == [0, f"0 masks written to {out}, 2 were there, 0 failed\n"]
     found = read_netcdf(out / "scene0.nc")
     assert found.spread is not None
     assert np.nanmax(found.spread) > 0
     assert (found.mask[:5] == UNKNOWN).all()
     assert (found.mask[5:] != UNKNOWN).all()
-    assert json.loads(found.attributes["options"])["threshold"] == 0.5
+    options = json.loads(found.attributes["options"])
+    assert options["threshold"] == 0.5
+    assert options["precision"] in ("float32", "bfloat16")
 
-    (out / "scene1.nc").unlink()
-    again = predict(folder, "--out", out, "--models", folder / "model1.keras")
-    assert "1 mask written" in again.stdout
-    assert "1 were there" in again.stdout
+    one = [folder / "model0.keras", scenes, "--out", out]
+    shutil.copy(folder / "model0.keras", tmp_path / "moved.keras")
+    moved = [tmp_path / "moved.keras", *words[1:]]
+    asked = predict_each(
+        words,
+        one,
+        [*words, "--threshold", 0.7],
+        [*words, "--overlap", 8, "--tile", 32],
+        [*words, "--precision", options["precision"]],
+        [*moved, "--tile", 64],
+        [*one, "--overwrite"],
+    )
+    codes, said = zip(*asked, strict=True)
+    assert codes == (0, 1, 1, 1, 0, 0, 0)
+    assert "1 mask written" in said[0]
+    assert "1 were there" in said[0]
+    assert "scene0.nc was made by another model" in said[1]
+    assert "scene0.nc was made with threshold 0.5 instead of 0.7; predict with --ov" in said[2]
+    assert "scene0.nc was made with overlap None instead of 8, tile None instead of 32" in said[3]
+    assert "2 were there" in said[4]
+    assert "2 were there" in said[5]
+    assert "2 masks written" in said[6]
+    assert read_netcdf(out / "scene0.nc").spread is None
 
-    other = predict(folder, "--out", out, "--threshold", 0.7)
-    assert other.returncode == 1
-    assert "of another model or options; predict with --overwrite" in other.stderr
-    assert "Traceback" not in other.stderr
+
+@pytest.mark.slow
+def test_a_scene_that_has_changed_is_predicted_again(folder, tmp_path):
+    """A repaired one, and another archive's of the same name."""
+    scenes, out = tmp_path / "scenes", tmp_path / "masks"
+    shutil.copytree(folder / "scenes", scenes)
+    words = [folder / "model0.keras", scenes, "--out", out]
+    assert predict_each(words)[0][0] == 0
+    before = read_netcdf(out / "scene0.nc")
+    with np.load(scenes / "scene0.npz") as file:
+        arrays = dict(file)
+    arrays["image"] = arrays["image"][::-1]
+    np.savez(scenes / "scene0.npz", **arrays)
+    (tmp_path / "other").mkdir()
+    shutil.copy(folder / "scenes" / "scene0.npz", tmp_path / "other" / "scene1.npz")
+    other = [folder / "model0.keras", tmp_path / "other", "--out", out]
+    repaired, again, replaced = predict_each(words, words, other)
+    assert repaired[0] == again[0] == replaced[0] == 0
+    assert "scene0.nc is of another scene0.npz" in repaired[1]
+    assert "1 mask written" in repaired[1]
+    assert "1 were there" in repaired[1]
+    assert "0 masks written" in again[1]
+    assert "scene1.nc is of another scene1.npz" in replaced[1]
+    after = read_netcdf(out / "scene0.nc")
+    assert (after.mask[-5:] == UNKNOWN).all()
+    assert (before.mask[-5:] != UNKNOWN).all()
+    np.testing.assert_array_equal(read_netcdf(out / "scene1.nc").mask, before.mask)
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_ranks_write_the_masks_that_one_process_writes(folder, tmp_path):
+    """All that is stored, to the byte, but for the date."""
+    for ranks in (1, 2):
+        words = ["-m", "cloudmask", "predict", folder / "model0.keras", folder / "scenes"]
+        done = tiny.finish(tiny.start(*words, "--out", tmp_path / str(ranks), ranks=ranks))
+        assert done.code == 0, done.err
+        assert done.out.count("2 masks written") == 1
+    for name in ("scene0.nc", "scene1.nc"):
+        assert stored(tmp_path / "1" / name) == stored(tmp_path / "2" / name)
+
+
+def stored(path):
+    """Everything in an HDF5 file but its history."""
+    with h5py.File(path) as file:
+        found = {"": {key: str(file.attrs[key]) for key in file.attrs if key != "history"}}
+        for name, part in file.items():
+            about = {key: str(part.attrs[key]) for key in part.attrs}
+            found[name] = (part.dtype, part.shape, part[...].tobytes(), about)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -98,6 +98,8 @@ class EvaluateConfig:
     or that of the masks)"""
     masks: Path | None = None
     """where a run's masks of scenes are written (default: masks in the run folder)"""
+    overwrite: bool = False
+    """replace masks there that another model or other options have made"""
     batch_size: int = 8
     """patches per forward pass"""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "float32"
@@ -160,12 +162,14 @@ class PredictConfig:
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """arithmetic of the network; auto: bfloat16 where the device has it, else float32; tf32:
     float32 with 10 bits of mantissa, on GPUs that have it"""
-    format: Literal["netcdf", "hdf5"] = "netcdf"
-    """netcdf: CF NetCDF; hdf5: the benchmark's layout, mask (1, H, W, 1)"""
+    format: Literal["netcdf", "hdf5", "geotiff"] = "netcdf"
+    """netcdf: CF NetCDF; hdf5: the benchmark's layout, mask (1, H, W, 1); geotiff: cloud-optimised
+    GeoTIFF, of a swath with ground control points"""
     verify: bool = True
     """check the files of a .SEN3 product against the MD5s of its manifest"""
     overwrite: bool = False
-    """replace masks that another model or other options have made"""
+    """replace masks that another model or other options have made; those of a scene that has
+    changed since are always made again"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cloudmask.metrics import mean, ratio
+from cloudmask.predict.masks.values import STEPS, steps_of
 
-STEPS = 10_000
 BINS = 10
 SWEEP = 50
 """intervals of the printed threshold sweep"""
@@ -20,7 +20,7 @@ SWEEP = 50
 
 def histogram(probability: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """N probabilities and N bool, whether the class is there -> (2, STEPS + 1) int64 counts."""
-    steps = np.rint(probability * STEPS).astype(np.int64)
+    steps = steps_of(probability).astype(np.int64)
     counts = np.bincount(steps + (STEPS + 1) * positive, minlength=2 * (STEPS + 1))
     return counts.reshape(2, STEPS + 1)
 

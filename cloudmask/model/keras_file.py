@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudmask.files import write_whole
+from cloudmask.files import parse_json, write_whole
 
 if TYPE_CHECKING:
     import keras
@@ -76,7 +76,7 @@ def save(path: Path, weights: list, info: ModelInfo) -> None:
 def refuse_emulated(run: Path) -> None:
     """Raise ValueError for the folder of a run on an emulated device, which has learned nothing."""
     try:
-        summary = json.loads((run / "summary.json").read_text())
+        summary = parse_json((run / "summary.json").read_text())
     except (OSError, ValueError):  # no finished run, which is for the caller to tell
         return
     if isinstance(summary, dict) and summary.get("emulated_step_seconds") is not None:
@@ -107,7 +107,7 @@ def read(path: Path) -> tuple[list, ModelInfo]:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            values = json.loads(archive.read(INFO))
+            values = parse_json(archive.read(INFO))
         plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         info = ModelInfo(**plain)  # type: ignore[arg-type]
         saved = keras.saving.load_model(path, compile=False, safe_mode=True)

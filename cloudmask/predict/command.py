@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,29 +14,44 @@ from cloudmask.data.archive import Entry, find_scenes
 from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
-from cloudmask.files import open_hdf5, sha256_of
-from cloudmask.model.keras_file import path_of
-from cloudmask.predict.masks import SceneMask, write_hdf5, write_netcdf
+from cloudmask.predict.masks.files import attributes_of, path_of, write_mask
+from cloudmask.predict.masks.values import SceneMask
 from cloudmask.predict.model import Model, load
+from cloudmask.predict.recipe import (
+    Recipe,
+    of_another_recipe,
+    of_another_scene,
+    recipe_of,
+)
 from cloudmask.record import now, warn
 from cloudmask.text import plural
 from cloudmask.version import __version__
-
-SUFFIX = {"netcdf": ".nc", "hdf5": ".h5"}
 
 
 def predict(config: PredictConfig) -> int:
     """Predict every scene on all ranks; exit code 1 if a scene failed. ValueError, OSError."""
     world = parallel.world()
-    models = [config.run, *config.models]
     scenes = world.on_root(lambda: _scenes(config))
+    _, outcomes = predict_scenes(config, scenes, world)
+    return 1 if any(outcome is None or outcome.error for outcome in outcomes) else 0
+
+
+def predict_scenes(
+    config: PredictConfig, scenes: Sequence[Entry], world: parallel.World, *, tell: bool = True
+) -> tuple[Recipe, list[parallel.Outcome[str] | None]]:
+    """What these scenes were predicted with, and what became of each; see map_items. Collective."""
     parallel.take_cores(world)
+    recipe = recipe_of(config, world)
     with errors.the_same_on_all_ranks():
-        model = load(*models, precision=config.precision, tile=config.tile, overlap=config.overlap)
-        fingerprint = _fingerprint(config, models)
+        model = load(
+            *(config.run, *config.models),
+            precision=recipe.precision,
+            tile=config.tile,
+            overlap=config.overlap,
+        )
 
     def work(scene: Entry) -> str:
-        return predict_scene(scene, config, model, fingerprint)
+        return predict_scene(scene, config, model, recipe)
 
     outcomes = parallel.map_items(
         work,
@@ -46,6 +59,7 @@ def predict(config: PredictConfig) -> int:
         world=world,
         weights=[float(scene.bytes) for scene in scenes],
         progress="predict",
+        tell=tell,
     )
     values = [o.value for o in outcomes if o is not None]
     failed = sum(1 for o in outcomes if o is None or o.error)
@@ -54,7 +68,7 @@ def predict(config: PredictConfig) -> int:
             f"{plural(values.count('written'), 'mask')} written to {config.out}, "
             f"{values.count('there')} were there, {failed} failed"
         )
-    return 1 if failed else 0
+    return recipe, outcomes
 
 
 def _scenes(config: PredictConfig) -> list[Entry]:
@@ -65,26 +79,26 @@ def _scenes(config: PredictConfig) -> list[Entry]:
     return found
 
 
-def predict_scene(entry: Entry, config: PredictConfig, model: Model, fingerprint: str) -> str:
-    """Write the mask of a scene: `written`, or `there` if the same model and options made it.
+def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Recipe) -> str:
+    """Write the mask of a scene: `written`, or `there` if it was made of the same with the same.
 
-    ValueError for a scene that cannot be used and for a mask that something else has made.
+    A mask of a scene that has changed since is made again. ValueError for a scene that cannot be
+    used and for a mask of another model or other options, which may be wanted.
     """
-    out = config.out / f"{entry.name}{SUFFIX[config.format]}"
+    out = path_of(config.out, entry.name, config.format)
     if out.exists() and not config.overwrite:
-        if _made_with(out) == fingerprint:
+        made = attributes_of(out)
+        problem = of_another_recipe(made, recipe)
+        if problem is not None:
+            raise ValueError(f"{out} {problem}; predict with --overwrite or into another folder")
+        problem = of_another_scene(made, entry)
+        if problem is None:
             return "there"
-        raise ValueError(
-            f"{out} exists, of another model or options; predict with --overwrite or into another "
-            "folder"
-        )
+        warn(f"{out} {problem}, and is made again")
     scene = read_scene(entry.path, need_label=False, verify=config.verify, reading=model.reading)
     check_channels(scene, entry.path, model, config.run)
     found = model.predict(scene.image, channels=scene.channels, threshold=config.threshold)
     deep = (*found.mask.shape, -1)
-    names = [str(name) for name in (config.run, *config.models)]
-    options = {"models": names, "threshold": config.threshold, "precision": config.precision}
-    options |= model.reading.record()
     mask = SceneMask(
         name=scene.name,
         classes=model.classes,
@@ -93,17 +107,19 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, fingerprint
         mask=found.mask,
         latitude=scene.latitude,
         longitude=scene.longitude,
+        crs=scene.crs,
+        transform=scene.transform,
+        start=scene.start,
+        stop=scene.stop,
         attributes={
             "source": f"cloudmask {__version__}",
             "history": f"{now()} cloudmask predict",
             "scene": scene.name,
-            "model": ", ".join(names),
             "training_patchset": model.info.patchset,
-            "options": json.dumps(options),
-            "fingerprint": fingerprint,
+            **recipe.attributes(entry, model.reading),
         },
     )
-    (write_netcdf if config.format == "netcdf" else write_hdf5)(out, mask)
+    write_mask(out, mask)
     return "written"
 
 
@@ -128,20 +144,3 @@ def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> Non
             f"{path}: nothing in {', '.join(absent)} (a night scene?), and {source} has never been "
             "trained on such a scene"
         )
-
-
-def _made_with(out: Path) -> str | None:
-    try:
-        with open_hdf5(out) as file:
-            return str(file.attrs.get("fingerprint"))
-    except OSError:
-        return None
-
-
-def _fingerprint(config: PredictConfig, models: Sequence[Path]) -> str:
-    """Of everything that a mask depends on beside its scene."""
-    digest = hashlib.sha256()
-    for model in models:
-        digest.update(sha256_of(path_of(model)).encode())
-    digest.update(f"{config.threshold} {config.precision} {config.overlap}".encode())
-    return digest.hexdigest()

@@ -19,7 +19,7 @@ from cloudmask.data.slstr import Reading, recorded
 from cloudmask.model import keras_file
 from cloudmask.predict import xarrays
 from cloudmask.predict.channels import pick
-from cloudmask.predict.masks import Mask, classify
+from cloudmask.predict.masks.values import Mask, classify
 from cloudmask.predict.tiles import Forward, predict_image
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Model:
         of more than two classes the probability has a dimension `class` in the end.
 
         A pixel of a model of two classes is of the second one from the probability `threshold` on;
-        of more classes the most probable counts. A pixel without any measurement has no class.
+        of more classes the most probable counts. For this, probabilities are rounded to 1e-4, as
+        mask files hold them. A pixel without any measurement has no class.
         ValueError, in one line, for an image that does not fit the model.
         """
         if not 0 <= threshold <= 1:

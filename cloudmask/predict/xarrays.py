@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cloudmask.predict.channels import require
-from cloudmask.predict.masks import Mask, flag_attributes
+from cloudmask.predict.masks.flags import flag_attributes
+from cloudmask.predict.masks.values import Mask
 
 if TYPE_CHECKING:
     import xarray

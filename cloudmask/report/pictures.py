@@ -9,8 +9,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from cloudmask.data.classes import with_classes
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, missing_pixels
+from cloudmask.data.slstr import recorded
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks import SceneMask, classify, read_mask
 from cloudmask.report import colours, looks, pixels
@@ -32,6 +34,11 @@ def of_scene(
         has, had = ("{} x {}".format(*size) for size in (scene.image.shape, mask.mask.shape))
         problem = f"The scene has {has} pixels and its mask {had}: it is another one by now."
         scene = None
+    if scene is not None:
+        try:
+            scene = with_classes(scene, mask.classes)
+        except ValueError as error:
+            scene, problem = None, f"The scene cannot be shown beside its mask: {error}."
     if scene is None:
         return [Look("No scene", problem), _network(mask, place), _probability(mask, place)]
     return [
@@ -81,7 +88,8 @@ def _read_scene(
     choices: dict[Any, LabelChoice] = {choice: choice for choice in get_args(LabelChoice)}
     try:
         label = choices.get(evaluation.get("label_source"), "any")
-        return read_scene(path, label=label, need_label=False, verify=False), ""
+        reading = recorded(evaluation.get("options") or {})
+        return read_scene(path, label=label, need_label=False, verify=False, reading=reading), ""
     except (ValueError, OSError) as error:
         return None, f"The scene cannot be read any more: {error}."
 

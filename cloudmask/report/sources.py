@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cloudmask.files import parse_json
 from cloudmask.model.keras_file import refuse_emulated
+from cloudmask.report import listing
+from cloudmask.text import is_number
 
 EVALUATION = "evaluation.json"
-FORMAT, VERSION = "cloudmask-evaluation", 1
+FORMAT, VERSION = "cloudmask-evaluation", 2
 _SHAPE = {"classes": list, "members": dict, "pooled": dict, "scenes": list}
 """what an evaluation of scenes must hold, and as what"""
 
@@ -160,13 +162,21 @@ def _evaluation(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path} holds no usable '{key}'; run `cloudmask evaluate` again")
     if not all(isinstance(scene, dict) for scene in found["scenes"]):
         raise ValueError(f"{path} holds no usable 'scenes'; run `cloudmask evaluate` again")
+    many = found.get("num_scenes")
+    if is_number(many) and many > len(found["scenes"]) and found.get("listing"):
+        listed = path.with_name(Path(str(found["listing"])).name)  # never outside the folder
+        if not listed.is_file():
+            raise ValueError(
+                f"{listed} is gone, which lists all scenes; run `cloudmask evaluate` again"
+            )
+        found["scenes"] = listing.read(listed)
     return found
 
 
 def _json(path: Path) -> dict[str, Any]:
     """The object in a file; empty if there is no file. ValueError if it holds something else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -21,16 +21,18 @@ from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
 from cloudmask.cli.options import PrepareConfig, VerifyConfig
 from cloudmask.data import parallel, slstr
 from cloudmask.data.patchset.files import write_patches
+from cloudmask.data.patchset.index import index_problems, write_index
 from cloudmask.data.patchset.manifest import (
     build_manifest,
     class_pixels,
     read_manifest,
     write_manifest,
 )
-from cloudmask.data.patchset.model import FileEntry
+from cloudmask.data.patchset.message import pack, unpack
+from cloudmask.data.patchset.model import FileEntry, PatchFile
 from cloudmask.data.patchset.open import verify_files
 from cloudmask.data.prepare.plan import Job, Plan, make_plan
-from cloudmask.data.prepare.receipts import Receipt, forget, write_receipt
+from cloudmask.data.prepare.receipts import Receipt, forget, path_of, write_receipt
 from cloudmask.data.prepare.split import parse_split
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import SceneError
@@ -84,22 +86,34 @@ def prepare(
 
 
 def verify(config: VerifyConfig) -> int:
-    """Check all checksums and say what was found; exit code 1 if anything differs."""
-    patchset = read_manifest(config.patchset)
-    problems = verify_files(patchset, patchset.files)
-    for problem in problems:
-        print(problem)
-    if not problems:
-        patches = sum(entry.patches for entry in patchset.files)
-        files = plural(len(patchset.files), "file")
-        print(f"{files}, {plural(patches, 'patch')}: all checksums match")
-    return 1 if problems else 0
+    """Check all checksums and say what was found; exit code 1 if anything differs.
+
+    The ranks share the files, and the threads of a rank its cores; rank 0 tells. AgreedError.
+    """
+    world = parallel.world()
+    message = world.on_root(lambda: pack(read_manifest(config.patchset)))
+    patchset = unpack(message, config.patchset)
+    files = patchset.files
+    cores = len(parallel.take_cores(world).cores)
+    mine = parallel.deal([float(entry.bytes) for entry in files], world.size)[world.rank]
+    found = verify_files(patchset, [files[number] for number in mine], threads=cores)
+    gathered = world.gather(found)
+    problems = [problem for part in gathered or () for problem in part]
+    if world.is_root:
+        problems = [*problems, *index_problems(config.patchset, message)]
+        print("\n".join(sorted(problems)) if problems else _all_match(files))
+    return world.broadcast(1 if problems else 0)
+
+
+def _all_match(files: Sequence[PatchFile]) -> str:
+    patches = sum(entry.patches for entry in files)
+    return f"{plural(len(files), 'file')}, {plural(patches, 'patch')}: all checksums match"
 
 
 def _prepare_scene(job: Job, *, out: Path, options: Mapping[str, Any], verify: bool) -> Receipt:
     reading = slstr.recorded(options)
     scene = read_scene(job.source, label=options["label"], verify=verify, reading=reading)
-    path = f"{job.split}/{job.name}.h5"
+    path = path_of(job.split, job.name)
     size, stride = options["patch_size"], options["stride"]
     try:
         entry = write_patches(out, path, scene, patch_size=size, stride=stride)
@@ -157,6 +171,7 @@ def _finish(
         failed={name: why.removeprefix(f"{sources[name]}: ") for name, why in failed.items()},
     )
     remove_leftovers(out)
+    write_index(out, text.encode())
     write_manifest(out, text)
     print(_summary(splits, skipped, len(failed), first.classes))
     return 1 if failed else 0

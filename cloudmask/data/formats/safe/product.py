@@ -58,8 +58,6 @@ _FILES = (
     *("indices_an.nc", "geodetic_in.nc"),
     *_THERMAL_FILES,
 )
-MEMBERS = (MANIFEST, *_FILES)
-"""what tells whether a product has changed"""
 # indices_io.nc tells of the 1 km grid of the view, of S5 as well.
 _OBLIQUE_FILES = {
     "S5o": (
@@ -69,6 +67,8 @@ _OBLIQUE_FILES = {
     "S8o": ("S8_BT_io.nc", "indices_io.nc"),
     "S9o": ("S9_BT_io.nc", "indices_io.nc"),
 }
+MEMBERS = (MANIFEST, *_FILES)
+"""what tells whether a product has changed"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +109,7 @@ def _read(product: Product, label: LabelChoice, need_label: bool, reading: Readi
     path, collection = product.folder, product.collection
     arrays.check_readable(path, product.files)
     thermal = _thermal(path, reading)
+    oblique = _oblique_of(product.files, reading)
     shape = thermal.confidence.shape
     image = np.empty((*shape, len(reading.channels)), np.float32)
     gains = radiometry.gains(collection)
@@ -118,7 +119,7 @@ def _read(product: Product, label: LabelChoice, need_label: bool, reading: Readi
     image[..., len(SOLAR) : nadir] = thermal.bt
     for index, channel in enumerate(reading.channels[nadir:], start=nadir):
         image[..., index] = np.nan
-        if set(_OBLIQUE_FILES[channel]) <= set(product.files):
+        if channel in oblique:
             image[..., index] = _oblique(path, channel, shape, collection, reading)
     unknown = missing_pixels(image[..., :nadir]) | _has(thermal.confidence, Confidence.UNFILLED)
     unknown |= thermal.confidence & reading.dropped > 0
@@ -168,8 +169,9 @@ def _thermal(product: Path, reading: Reading) -> Thermal:
 
 
 def _needed(place: Place, held: Collection[str], reading: Reading) -> list[str]:
-    """All files that this scene is read from, of a product that holds so many."""
-    oblique = _oblique_there(place, held, reading)
+    """All files that this scene is read from, of those that the product holds."""
+    oblique = _oblique_of(held, reading)
+    _tell_of_missing(place, held, reading, oblique)
     files = [*_FILES, *(file for channel in oblique for file in _OBLIQUE_FILES[channel])]
     if "geodetic_in.nc" not in held and "geodetic_tx.nc" in held:
         files[files.index("geodetic_in.nc")] = "geodetic_tx.nc"
@@ -179,17 +181,20 @@ def _needed(place: Place, held: Collection[str], reading: Reading) -> list[str]:
     return list(dict.fromkeys(files))
 
 
-def _oblique_there(place: Place, held: Collection[str], reading: Reading) -> list[str]:
-    """The channels of the oblique view that are asked for and can be read; the others are named."""
+def _oblique_of(held: Collection[str], reading: Reading) -> tuple[str, ...]:
+    """The channels of the oblique view that are asked for and can be read."""
     asked = slstr.OBLIQUE if reading.oblique else ()
-    absent = {
-        channel: [file for file in _OBLIQUE_FILES[channel] if file not in held] for channel in asked
-    }
-    lacking = [channel for channel in asked if absent[channel]]
+    return tuple(c for c in asked if all(file in held for file in _OBLIQUE_FILES[c]))
+
+
+def _tell_of_missing(
+    place: Place, held: Collection[str], reading: Reading, oblique: Sequence[str]
+) -> None:
+    lacking = [c for c in slstr.OBLIQUE if reading.oblique and c not in oblique]
+    absent = dict.fromkeys(f for c in lacking for f in _OBLIQUE_FILES[c] if f not in held)
     if lacking:
-        files = ", ".join(dict.fromkeys(file for channel in lacking for file in absent[channel]))
+        files = ", ".join(absent)
         warn(f"{place}: nothing in {', '.join(lacking)}, as the product lacks {files}")
-    return [channel for channel in asked if channel not in lacking]
 
 
 def _temperatures(
