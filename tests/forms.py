@@ -49,31 +49,37 @@ def stored(product: Path, parent: Path, *, name: str | None = None, url: str = "
                 place = _place(file.stem, variable)
                 if place and values.ndim:
                     _store(root, place, values)
-            track = opened.attrs.get("track_offset")
-            if file.stem in ("flags_in", "indices_an"):
-                _store_plane(root, f"measurements/{file.stem[-2]}nadir", values.shape, track)
+            if file.stem.startswith("indices"):
+                (values,) = (v for name, v in opened.items() if name.startswith("detector"))
+                _store_plane(root, file.stem[-2:], values.shape, opened.attrs)
     if not url:
         zarr.consolidate_metadata(str(path), zarr_format=2)
     return path
 
 
+def _view(grid: str) -> str:
+    return f"{grid[0]}{'nadir' if grid[1] == 'n' else 'oblique'}"
+
+
 def _place(stem: str, variable: str) -> str | None:
     what, _, grid = stem.rpartition("_")
-    view = f"{grid[0]}nadir" if grid else ""
-    band = what.partition("_")[0].lower()
-    if variable in ("rows", "columns", "detectors", "views"):
+    if variable in ("rows", "columns", "detectors", "views") or not what:
         return None
     if "exception" in variable:
-        return f"quality/{view}/{variable.lower()}"
-    if "radiance" in what or "BT" in what or what == "geodetic":
-        return f"measurements/{view}/{variable.lower()}".replace("tude_in", "tude")
+        return f"quality/{_view(grid)}/{variable.lower()}"
+    if what == "geodetic":
+        group = "conditions/geometry_tn" if grid == "tx" else f"measurements/{_view(grid)}"
+        return f"{group}/{variable.rpartition('_')[0]}"
+    if "radiance" in what or "BT" in what:
+        return f"measurements/{_view(grid)}/{variable.lower()}"
     if "quality" in what:
-        return f"conditions/instrument/{view}/{band}/{variable.lower()}"
-    if variable == "confidence_in":
-        return f"quality/{view}/{variable}"
+        band = what.partition("_")[0].lower()
+        return f"conditions/instrument/{_view(grid)}/{band}/{variable.lower()}"
+    if variable.startswith("confidence"):
+        return f"quality/{_view(grid)}/{variable}"
     if what == "indices":
-        return f"conditions/processing/{view}/detector"
-    return f"conditions/geometry_tn/{variable}" if what == "geometry" else None
+        return f"conditions/processing/{_view(grid)}/detector"
+    return f"conditions/{stem}/{variable}" if what == "geometry" else None
 
 
 def _store(root: zarr.Group, place: str, values: h5py.Dataset) -> None:
@@ -92,13 +98,14 @@ def _store(root: zarr.Group, place: str, values: h5py.Dataset) -> None:
     array.attrs["_ARRAY_DIMENSIONS"] = ["rows", "columns", "detectors"][: values.ndim]
 
 
-def _store_plane(root: zarr.Group, group: str, shape: tuple[int, int], track: np.ndarray) -> None:
+def _store_plane(
+    root: zarr.Group, grid: str, shape: tuple[int, int], attributes: h5py.AttributeManager
+) -> None:
     """x and y in metres: from the ground track to the left, from the start of the orbit down."""
-    metres = 500 if group.endswith("anadir") else 1000
+    metres = 500 if grid[0] == "a" else 1000
+    track, start = (int(np.ravel(attributes[f"{n}_offset"])[0]) for n in ("track", "start"))
     rows, columns = np.indices(shape)
-    for name, plane in (
-        ("x", metres * (int(np.ravel(track)[0]) - columns)),
-        ("y", metres * (4000 + rows)),
-    ):
-        array = root.create_array(f"{group}/{name}", data=(1000 * plane).astype(np.int32))
+    for name, plane in (("x", metres * (track - columns)), ("y", metres * (start + rows))):
+        values = (1000 * plane).astype(np.int32)
+        array = root.create_array(f"measurements/{_view(grid)}/{name}", data=values)
         array.attrs["scale_factor"], array.attrs["add_offset"] = 0.001, 0.0

@@ -60,6 +60,7 @@ ROOMS = {
         [f"{C}/__init__.py", f"{C}/__main__.py"],
         [
             "ground",
+            "values",
             "options",
             "patchset",
             "synthetic",

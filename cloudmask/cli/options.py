@@ -19,7 +19,7 @@ _PLACE = tyro.constructors.PrimitiveConstructorSpec(
     metavar="PATH",
     instance_from_str=lambda words: place_of(words[0]),
     is_instance=lambda value: isinstance(value, Path | Url),
-    str_from_instance=lambda place: [str(place)],
+    str_from_instance=lambda place: [place.text if isinstance(place, Url) else str(place)],
 )
 Places = tuple[Annotated[Place, _PLACE], ...]
 """paths, or URLs, which a Path would garble"""

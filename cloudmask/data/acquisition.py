@@ -104,4 +104,5 @@ def _share(one: Acquisition, other: Acquisition) -> bool:
 
 
 def _time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y%m%dT%H%M%S")
+    """`20191001T113221`; ValueError for what is no time."""
+    return datetime.fromisoformat(text)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudmask.data import kinds
-from cloudmask.data.acquisition import acquisition_of, same
+from cloudmask.data.acquisition import Acquisition, acquisition_of, same
 from cloudmask.data.formats.remote import size_and_date
 from cloudmask.data.formats.safe.product import MEMBERS
 from cloudmask.data.formats.safe.sources import Folder
@@ -78,22 +78,23 @@ def search(paths: Sequence[str | os.PathLike[str] | Url]) -> Archive:
     """
     found: dict[Place, str] = {}
     strangers: Strangers = Counter()
-    for place in map(place_of, paths):
+    places = [place_of(path) for path in paths]
+    for place in places:
         if isinstance(place, Path) and kinds.form_of(place) is None and place.is_dir():
             _search(place, found, strangers)
         else:
             found[_named(place)] = scene_name(place)
     if not found:
-        under = ", ".join(map(printable, paths))
+        under = ", ".join(map(printable, places))
         expected = "S3A*.hdf, S3A_SL_1_RBT*.SEN3, .SEN3.zip or .zarr, or *.npz"
         raise ValueError(
             f"no scenes found under {under}; expected {expected} (also S3B, S3C, S3D)"
-            + "".join(f"; there are {line}" for line in _counted(strangers))
+            + "".join(f"; left out: {line}" for line in _counted(strangers))
         )
-    kept, dropped = _each_once(found)
+    entries = [Entry(place, name, *_size_and_date(place)) for place, name in found.items()]
+    kept, dropped = _each_once(entries)
     left_out = (*_counted(strangers), *_doubles(dropped))
-    scenes = (Entry(place, found[place], *_size_and_date(place)) for place in kept)
-    return Archive(tuple(sorted(scenes, key=lambda entry: entry.name)), left_out)
+    return Archive(tuple(sorted(kept, key=lambda entry: entry.name)), left_out)
 
 
 def entry_of(path: Path) -> Entry:
@@ -166,38 +167,38 @@ def _is_mask(path: Path) -> bool:
         return False
 
 
-def _each_once(found: dict[Place, str]) -> tuple[list[Place], list[tuple[Place, Place]]]:
+def _each_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Place, Place]]]:
     """The scenes to keep, and those to leave out with the one that stands for each."""
-    by_name: dict[str, Place] = {}
-    products: list[Place] = []
-    for place, name in found.items():
-        if acquisition_of(name):
-            products.append(place)
+    by_name: dict[str, Entry] = {}
+    products: list[tuple[Entry, Acquisition]] = []
+    for entry in entries:
+        if acquisition := acquisition_of(entry.name):
+            products.append((entry, acquisition))
             continue
-        other = by_name.setdefault(name, place)
-        if other != place and not _same_file(other, place):
-            both = f"{printable(other)} and {printable(place)}"
-            raise ValueError(f"two scenes are named {name}: {both}; remove or rename one")
-    products.sort(key=str)
-    products.sort(key=lambda place: _rank(place, found[place]), reverse=True)
-    stands = same([one for place in products if (one := acquisition_of(found[place]))])
-    pairs = [(place, products[other]) for place, other in zip(products, stands, strict=True)]
-    kept = [place for place, other in pairs if place is other]
-    doubles = [(p, other) for p, other in pairs if p is not other and not _same_file(p, other)]
+        other = by_name.setdefault(entry.name, entry)
+        if not _same_file(other.path, entry.path):
+            both = f"{printable(other.path)} and {printable(entry.path)}"
+            raise ValueError(f"two scenes are named {entry.name}: {both}; remove or rename one")
+    products.sort(key=lambda product: str(product[0].path))
+    products.sort(key=lambda product: _rank(*product), reverse=True)
+    stands = same([acquisition for _, acquisition in products])
+    kept = [product[0] for index, product in enumerate(products) if stands[index] == index]
+    pairs = [
+        (one.path, products[at][0].path) for (one, _), at in zip(products, stands, strict=True)
+    ]
+    doubles = [(place, other) for place, other in pairs if not _same_file(place, other)]
     return [*by_name.values(), *kept], doubles
 
 
-def _rank(place: Place, name: str) -> tuple[object, ...]:
-    """More is better: of two processings, then of two wrappings."""
-    acquisition = acquisition_of(name)
-    assert acquisition is not None
-    suffix = Path(place.name).suffix.lower()
+def _rank(entry: Entry, acquisition: Acquisition) -> tuple[object, ...]:
+    """More is better: what is there at all, then of two processings, then of two wrappings."""
+    suffix = Path(entry.path.name).suffix.lower()
     known = suffix in kinds.PREFERRED
-    return (*acquisition.rank, -kinds.PREFERRED.index(suffix) if known else -99)
+    return (entry.bytes > 0, *acquisition.rank, -kinds.PREFERRED.index(suffix) if known else -99)
 
 
 def _same_file(one: Place, other: Place) -> bool:
-    if isinstance(one, Url) or isinstance(other, Url):
+    if one == other or isinstance(one, Url) or isinstance(other, Url):
         return one == other
     return os.path.realpath(one) == os.path.realpath(other)
 
@@ -205,9 +206,14 @@ def _same_file(one: Place, other: Place) -> bool:
 def _doubles(pairs: Sequence[tuple[Place, Place]]) -> list[str]:
     if not pairs:
         return []
-    told = (f"{printable(place.name)} for {printable(other.name)}" for place, other in pairs)
+    told = (f"{printable(place)} for {_short(other, place)}" for place, other in pairs)
     number = plural(len(pairs), "scene")
     return [f"{number} whose acquisition is there in a better one: {listed(told, most=_SHOWN)}"]
+
+
+def _short(place: Place, other: Place) -> str:
+    """Its name, or the whole path if the other one has the same."""
+    return printable(place if place.name == other.name else place.name)
 
 
 def _counted(strangers: Strangers) -> list[str]:

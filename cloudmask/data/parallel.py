@@ -200,7 +200,7 @@ def deal(weights: Sequence[float], hands: int) -> list[list[int]]:
     groups: list[list[int]] = [[] for _ in range(hands)]
     loads = [0.0] * hands
     for index in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
-        lightest = loads.index(min(loads))
+        lightest = min(range(hands), key=lambda hand: (loads[hand], len(groups[hand])))
         groups[lightest].append(index)
         loads[lightest] += weights[index]
     return [sorted(group) for group in groups]

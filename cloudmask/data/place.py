@@ -14,28 +14,30 @@ _SCHEME = re.compile(r"[A-Za-z][\w+.-]*(::[\w+.-]+)*://")
 
 @dataclass(frozen=True)
 class Url:
-    """A place elsewhere, such as `s3://bucket/NAME.zarr`, that can be asked what a Path can."""
+    """A place elsewhere, such as `s3://bucket/NAME.zarr`, that can be asked what a Path can.
+
+    As text it is without what may be secret: a user, a password, the signature in a query.
+    """
 
     text: str
+    """all of it, to open"""
 
     def __str__(self) -> str:
-        return self.text
-
-    @property
-    def _path(self) -> PurePosixPath:
-        return PurePosixPath(self.text.split("?", 1)[0].rstrip("/"))
+        return re.sub(r"://[^/@]*@", "://", self.text.partition("?")[0])
 
     @property
     def name(self) -> str:
-        """The last part, without a query."""
-        return self._path.name
+        """The last part."""
+        return PurePosixPath(str(self).rstrip("/")).name
 
     @property
     def parent(self) -> Url:
-        return Url(self.text.split("?", 1)[0].rstrip("/").rsplit("/", 1)[0])
+        base, mark, query = self.text.partition("?")
+        return Url(f"{base.rstrip('/').rpartition('/')[0]}{mark}{query}")
 
     def __truediv__(self, name: str) -> Url:
-        return Url(f"{self.text.rstrip('/')}/{name}")
+        base, mark, query = self.text.partition("?")
+        return Url(f"{base.rstrip('/')}/{name}{mark}{query}")
 
 
 Place = Path | Url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tokenize
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from cloudmask.data.scene import LabelChoice, Scene, SceneError, reason
 from cloudmask.data.slstr import Reading
 from cloudmask.metrics import UNKNOWN
 
-_DAMAGED = (*DAMAGED, ValueError, RuntimeError, OverflowError)
+_DAMAGED = (*DAMAGED, ValueError, RuntimeError, OverflowError, SyntaxError, tokenize.TokenError)
 """what else libraries raise for content that makes no sense"""
 
 

@@ -25,6 +25,7 @@ from cloudmask.metrics import UNKNOWN
 
 _DATASETS = {"any": "bayes", "single_moderate": "bayes"}  # else the label's own name
 _AGAIN = "download or copy the file again"
+_SMALL = 2**28  # bytes of an array that is read whatever it is made of
 
 
 def read_hdf(path: Path, *, label: LabelChoice = "any", need_label: bool = True) -> Scene:
@@ -49,6 +50,7 @@ def _read(path: Path, file: h5py.File, label: LabelChoice, need_label: bool) -> 
         if not isinstance(file.get(name), h5py.Dataset):
             held = ", ".join(file) or "nothing"
             raise SceneError(path, f"holds no '{name}' (but {held})", _advice(name, label))
+        _check_size(path, name, file[name])
     shape = file["bts"].shape[:2]
     image = np.empty((*shape, len(CHANNELS)), np.float32)
     for name, part in (("refs", np.s_[..., :NUM_REFS]), ("bts", np.s_[..., NUM_REFS:])):
@@ -92,6 +94,14 @@ def _advice(name: str, label: str) -> str:
     return f"--label {label} needs it: choose another --label or leave this scene out"
 
 
+def _check_size(path: Path, name: str, dataset: h5py.Dataset) -> None:
+    """SceneError for what a damaged header alone makes large: gzip packs 1032 bytes into one."""
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > max(_SMALL, 1100 * stored):
+        problem = f"'{name}' would have {dataset.nbytes} bytes, made of {stored}"
+        raise SceneError(path, problem, _AGAIN)
+
+
 def _mark_missing(image: np.ndarray) -> None:
     """(H, W, 9) as in the file -> NaN where there is no measurement, in place."""
     for top in range(0, len(image), 32):  # few rows at a time stay in the CPU's cache
@@ -108,6 +118,7 @@ def _mark_missing(image: np.ndarray) -> None:
 def _mask(path: Path, file: h5py.File, choice: str, missing: np.ndarray) -> np.ndarray:
     """One of the file's masks -> (H, W) uint8: 1 cloud, 0 clear, 255 unknown or not measured."""
     name = _DATASETS.get(choice, choice)
+    _check_size(path, name, file[name])
     values = file[name][...]
     if values.shape not in (missing.shape, (*missing.shape, 1)):
         raise SceneError(

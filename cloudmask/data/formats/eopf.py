@@ -149,7 +149,7 @@ def open_store(place: Place) -> Iterator[Store]:
         raise SceneError(place, problem, missing("zarr", "zarr")) from None
     with _reading(place, "the store"):
         if isinstance(place, Url):
-            store: Any = zarr.storage.FsspecStore.from_url(str(place), read_only=True)
+            store: Any = zarr.storage.FsspecStore.from_url(place.text, read_only=True)
         else:
             store = zarr.storage.LocalStore(place, read_only=True)
         opened = Store(place, zarr.open_group(store, mode="r"))
@@ -164,7 +164,7 @@ def _reading(place: Place, what: str) -> Iterator[None]:
             yield
     except SceneError:
         raise
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # each codec has its own
         problem = f"{what} cannot be read ({reason(error) or type(error).__name__})"
         raise SceneError(place, problem, _AGAIN) from None
 
@@ -220,7 +220,9 @@ def _safe_name(place: Place, discovery: Mapping[str, Any], start: object, stop: 
         problem = "tells neither its SAFE product nor its satellite, start and collection"
         raise SceneError(place, problem, "give the store its original name again")
     times = "_".join(f"{time:%Y%m%dT%H%M%S}" for time in (named.start, named.stop, named.stop))
-    return f"{named.satellite}_SL_1_RBT____{times}_0000_000_000_____ESA_O_NT_{collection}.SEN3"
+    no_frame = "____"
+    rest = f"0000_000_000_{no_frame}_ESA_O_NT_{collection}"
+    return f"{named.satellite}_SL_1_RBT____{times}_{rest}.SEN3"
 
 
 def _utc(time: object) -> str | None:

@@ -75,6 +75,8 @@ class Zipped:
         try:
             self._zip = zipfile.ZipFile(stream)
             found = self._zip.infolist()
+        except SceneError:
+            raise
         except (*DAMAGED, ValueError) as error:
             problem = f"is no whole zip ({error})"
             raise SceneError(place, problem, "download the product again") from None
