@@ -128,10 +128,15 @@ def commit() -> str | None:
 
     Asked once, and first before MPI starts, which wants no processes started after it.
 
-    Outside git it is CLOUDMASK_COMMIT, which an image carries, or None.
+    Where git knows nothing of this file it is CLOUDMASK_COMMIT, which an image carries, or None:
+    an environment that the package is installed in may lie inside a repository of something else.
     """
-    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    here = Path(__file__).resolve()
+    git = ["git", "-C", str(here.parent)]
     with contextlib.suppress(OSError):
+        ours = [*git, "ls-files", "--error-unmatch", "--", here.name]
+        if subprocess.run(ours, capture_output=True).returncode:
+            return os.environ.get("CLOUDMASK_COMMIT") or None
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
         state = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
         if head.returncode == 0:

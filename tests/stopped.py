@@ -17,7 +17,7 @@ from typing import Any
 import train_hvd
 from cloudmask.cli import errors
 from cloudmask.data import parallel
-from cloudmask.train import loop, ranks
+from cloudmask.train import loop, start
 
 
 def ask() -> None:
@@ -43,7 +43,7 @@ def asking(function: Callable[..., Any], *, call: int = 1) -> Callable[..., Any]
 def functions(when: str) -> loop.Functions:
     moment, _, number = when.partition(":")
     if moment == "startup":
-        return loop.Functions(start=asking(ranks.start))
+        return loop.Functions(start=asking(start.start))
 
     def programs(run: Any) -> tuple[Any, Any]:
         step, validate = loop.make_programs(run)

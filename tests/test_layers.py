@@ -59,12 +59,7 @@ ROOMS = {
     "front": (
         [f"{C}/__init__.py", f"{C}/__main__.py"],
         [
-            "ground",
-            "values",
-            "options",
-            "patchset",
-            "synthetic",
-            "read",
+            *("ground", "values", "options", "patchset", "synthetic", "read"),
             "prepare",
             "predict",
             "evaluate",

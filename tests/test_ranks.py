@@ -11,7 +11,7 @@ import tiny
 
 from cloudmask import host
 from cloudmask.host import own_cores
-from cloudmask.train.ranks import num_threads
+from cloudmask.train.start import num_threads, unreachable
 
 
 def shared_out(*affinities):
@@ -152,21 +152,33 @@ def test_one_process_trains_the_same_without_horovod(tmp_path):
     assert len(found["without"]["placement"]) == 1
 
 
-def in_a_host_of_unknown_name(*words):
-    """Run a program where the host's name cannot be resolved, as in some containers."""
-    if subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode:
+def test_a_name_that_gloo_cannot_listen_by_is_told_with_the_reason():
+    assert unreachable("localhost") is None
+    assert unreachable("no-such-host.invalid").endswith("'no-such-host.invalid' cannot be resolved")
+    found = unreachable("203.0.113.7")  # of nobody: RFC 5737
+    assert found.endswith("means 203.0.113.7, which is no address of this host")
+
+
+def in_a_host_of_another_name(*words, hosts="/etc/hosts"):
+    """Run a program where the host's name cannot be resolved, as in some containers, or by a file
+    of hosts of its own."""
+    namespaces = ["unshare", "--uts", "--mount"]
+    if subprocess.run([*namespaces, "true"], capture_output=True).returncode:
         pytest.skip("giving the host another name wants root and unshare")
-    renamed = ["unshare", "--uts", "sh", "-c", 'hostname no-such-host && exec "$@"', "sh"]
-    words = [*renamed, *map(str, words)]
+    prepare = f"hostname no-such-host && mount --bind {hosts} /etc/hosts"
+    words = [*namespaces, "sh", "-c", f'{prepare} && exec "$@"', "sh", *map(str, words)]
     return subprocess.run(words, env=tiny.environment(), capture_output=True, text=True)
 
 
 @pytest.mark.slow
-def test_one_rank_trains_where_the_hosts_name_is_unknown(tmp_path):
+def test_one_rank_trains_where_the_hosts_name_means_no_address_of_its_own(tmp_path):
     """Gloo, which one rank takes elsewhere, would crash the process."""
     patches = tiny.make_patchset(tmp_path / "set")
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n203.0.113.7 no-such-host\n")
     words = ("--data", patches, "--out", tmp_path / "run", "--preset", "tiny", "--max-steps", "2")
-    done = in_a_host_of_unknown_name(sys.executable, tiny.ROOT / "train_hvd.py", *words)
+    done = in_a_host_of_another_name(
+        sys.executable, tiny.ROOT / "train_hvd.py", *words, hosts=tmp_path / "hosts"
+    )
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["ranks"], summary["controller"]) == (1, "mpi")
@@ -176,14 +188,14 @@ def test_one_rank_trains_where_the_hosts_name_is_unknown(tmp_path):
 @pytest.mark.mpi
 def test_gloo_where_the_hosts_name_is_unknown_is_one_line_that_says_so(tmp_path):
     patches = tiny.make_patchset(tmp_path / "set")
-    done = in_a_host_of_unknown_name(
+    done = in_a_host_of_another_name(
         *(*tiny.launcher("horovodrun --gloo", 2), sys.executable, tiny.ROOT / "train_hvd.py"),
         *("--data", patches, "--out", tmp_path / "run", "--preset", "tiny"),
     )
     assert done.returncode != 0
     assert (
         "error: this host's name 'no-such-host' cannot be resolved, which Gloo needs; "
-        "add it to /etc/hosts, or start the ranks with mpirun"
+        "mend /etc/hosts, or start the ranks with mpirun"
     ) in done.stdout + done.stderr
     assert "Segmentation fault" not in done.stdout + done.stderr
     assert not (tmp_path / "run").exists()

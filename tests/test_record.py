@@ -1,5 +1,6 @@
 import json
 import math
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,21 @@ def test_commit_of_an_image_stands_in_where_there_is_no_git(monkeypatch, tmp_pat
     assert ask() is None
     monkeypatch.setenv("CLOUDMASK_COMMIT", "abc+")
     assert ask() == "abc+"
+
+
+def test_the_repository_around_an_environment_is_not_the_commit(monkeypatch, tmp_path):
+    """As in a .venv inside the repository of a thesis; where that tracks the file, it is."""
+    package = tmp_path / "thesis/.venv/cloudmask"
+    package.mkdir(parents=True)
+    (package / "record.py").touch()
+    git = ["git", "-C", str(tmp_path / "thesis"), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "thesis"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr("cloudmask.record.__file__", str(package / "record.py"))
+    monkeypatch.delenv("CLOUDMASK_COMMIT", raising=False)
+    assert commit.__wrapped__() is None
+    monkeypatch.setenv("CLOUDMASK_COMMIT", "abc")
+    assert commit.__wrapped__() == "abc"
+    for words in (["add", "-f", "."], ["commit", "-q", "-m", "vendored"]):
+        subprocess.run([*git, *words], check=True)
+    assert len(commit.__wrapped__()) == 40

@@ -271,13 +271,13 @@ RANKS = """
 import dataclasses, json, sys
 from pathlib import Path
 from cloudmask.cli.options import TrainConfig
-from cloudmask.train import ranks, staging
+from cloudmask.train import staging, start
 from cloudmask.train.plan import make_plan
 from cloudmask.train.stall import FIRST_TIMES, Watch
 from cloudmask.train.state import State
 
 data, near, out = map(Path, sys.argv[1:4])
-world = ranks.start(threads=1)
+world = start.start(threads=1)
 copied = []
 
 def copy(source, folder, entry, real=staging.copy):

@@ -124,7 +124,7 @@ def test_a_limit_that_cannot_be_is_refused(start, limit):
 
 
 def test_a_rank_that_has_become_rank_0_speaks_as_rank_0(word):
-    """Where the first one was lost: see ranks.restart. It need not wait for another to speak."""
+    """Where the first one was lost: see start.restart. It need not wait for another to speak."""
     becomes = 'import os\n    os.environ["HOROVOD_RANK"] = "0"\n    threading.Event().wait()\n'
     program = f"{PROGRAM.partition('    for number')[0]}    {becomes}"
     process = subprocess.run(

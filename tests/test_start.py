@@ -47,10 +47,10 @@ HAND_ON = """
 import json, sys
 import numpy as np
 import tensorflow as tf
-from cloudmask.train import ranks
+from cloudmask.train import ranks, start
 
 ranks.MESSAGE_BYTES = 100
-world = ranks.start(threads=1)
+world = start.start(threads=1)
 kinds = ("float32", "int64", "bfloat16", "float16", "int32", "bool", "uint32", "float64")
 shapes = ((3, 4), (), (5,), (2, 3), (1,), (), (2,), (0, 3), (100,))
 variables = [

@@ -142,9 +142,9 @@ RANKS = """
 import dataclasses, json, sys
 from pathlib import Path
 import numpy as np
-from cloudmask.train import ranks
+from cloudmask.train import start
 
-world = ranks.start(threads=1)
+world = start.start(threads=1)
 
 import keras
 from cloudmask.model import precision

@@ -63,7 +63,7 @@ _leaving = _Leaving()
 def launched_rank() -> int:
     """This process's rank as its launcher told it, before anything is started; 0 if alone.
 
-    Where ranks come and go, train/ranks.py keeps HOROVOD_RANK to what it has become.
+    Where ranks come and go, train/start.py keeps HOROVOD_RANK to what it has become.
     """
     for name in RANK_VARIABLES:
         if os.environ.get(name, "").isdigit():
@@ -162,7 +162,17 @@ def loading_tensorflow() -> Iterator[None]:
     Every rank would print the same lines about its build, from C++, past any log level. Python
     collects no garbage meanwhile: of thousands of new modules there is none, and looking for it is
     a fifth of the time.
+
+    Keras comes with TensorFlow below it, whatever the user has chosen for other programs. ValueError
+    where another one has loaded it otherwise in this process.
     """
+    loaded = sys.modules.get("keras")
+    if loaded is not None and (backend := loaded.config.backend()) != "tensorflow":
+        raise ValueError(
+            f"Keras is loaded with the backend {backend} in this process, and networks here need "
+            "TensorFlow: set KERAS_BACKEND=tensorflow before Keras is imported"
+        )
+    os.environ.update(KERAS_BACKEND="tensorflow", TF_USE_LEGACY_KERAS="0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of its own log only what is wrong
     sys.stderr.flush()
     collecting = gc.isenabled()

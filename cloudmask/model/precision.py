@@ -25,7 +25,12 @@ AMPERE = (8, 0)
 
 
 def use(precision: str) -> None:
-    """Build and run the networks that follow in this precision; their variables stay float32."""
+    """Build and run the networks that follow in this precision; their variables stay float32.
+
+    A user's keras.json may say otherwise for other programs, and also where channels stand.
+    """
+    keras.config.set_floatx("float32")
+    keras.config.set_image_data_format("channels_last")
     keras.mixed_precision.set_dtype_policy(POLICIES[precision])
     tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
 
@@ -34,11 +39,14 @@ def use(precision: str) -> None:
 def used(precision: str) -> Iterator[None]:
     """`use` for one block alone: Keras and TensorFlow may be somebody else's too."""
     policy = keras.config.dtype_policy()
+    floatx, image = keras.config.floatx(), keras.config.image_data_format()
     tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     use(precision)
     try:
         yield
     finally:
+        keras.config.set_floatx(floatx)
+        keras.config.set_image_data_format(image)
         keras.config.set_dtype_policy(policy)
         tf.config.experimental.enable_tensor_float_32_execution(tf32)
 

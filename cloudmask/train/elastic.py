@@ -34,6 +34,7 @@ from cloudmask.train import ranks as world
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.stall import Watch
+from cloudmask.train.start import restart
 from cloudmask.train.state import State
 
 Result = TypeVar("Result")
@@ -94,7 +95,7 @@ class Elastic:
             self._step = self._state.step
             self._watch.at("meeting of the ranks that are there now")
             self._hosts.forget()
-            self.ranks = world.restart(self.ranks)
+            self.ranks = restart(self.ranks)
             self._hosts.forget_departures()
 
     def _outlives(self, error: Exception) -> bool:

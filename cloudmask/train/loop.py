@@ -24,6 +24,7 @@ from cloudmask.train import (
     emulate,
     pipeline,
     ranks,
+    start,
     summary,
 )
 from cloudmask.train.begin import Network, Run
@@ -59,7 +60,7 @@ def make_programs(run: Run) -> tuple[Step, Validate]:
 class Functions:
     """What a training is put together from; whoever wants to look on hands in others."""
 
-    start: Callable[..., ranks.Ranks] = ranks.start
+    start: Callable[..., ranks.Ranks] = start.start
     build: Callable[[Plan], Network] = begin.build_network
     programs: Callable[[Run], tuple[Step, Validate]] = make_programs
     read_ahead: Callable[..., Generator[batches.Input, None, None]] = batches.read_ahead

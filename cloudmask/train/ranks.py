@@ -1,40 +1,24 @@
-"""The ranks of a run: the only place that imports Horovod.
+"""The ranks of a run, and what they do together: the only place that imports Horovod.
 
-`start()` must run before TensorFlow makes its thread pools. It sets what launchers forget (see
-SETTINGS), starts Horovod, and gives each rank its own cores. One rank without a launcher works, and
-so does one without Horovod, which tells what Horovod itself costs.
+start.py makes them.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cloudmask import host
-from cloudmask.cli.errors import AgreedError, describe, launched_rank
-from cloudmask.data import parallel
-from cloudmask.record import commit, say
+from cloudmask.cli.errors import AgreedError, describe
+from cloudmask.record import say
 from cloudmask.text import plural
-from cloudmask.train import gpus
 
-SETTINGS = {
-    # What is summed in one message is fixed, see GROUPS: no group joins another that comes by then.
-    "HOROVOD_DISABLE_GROUP_FUSION": "1",
-}
-SETTINGS_CPU = {
-    # An idle MPI thread spins on the core that computes: without these two, ranks of one core
-    # lose a third of their speed. On GPUs Horovod's cycle of 1 ms stays.
-    "OMPI_MCA_mpi_yield_when_idle": "1",
-    "HOROVOD_CYCLE_TIME": "10",
-}
 GROUPS = 4
 """messages that a step's gradients are summed in, each on its way when all of it is computed.
 
@@ -47,7 +31,7 @@ MESSAGE_BYTES = 4 * 2**20
 """of variables that are handed on together: a message takes memory on every rank of a host"""
 
 
-def _horovod() -> Any:
+def load_horovod() -> Any:
     """Imported when it is used: a process without it must not even load it."""
     import horovod.tensorflow
 
@@ -81,22 +65,22 @@ class Ranks:
 
         The same gradients give the same bits whenever they come: see GROUPS.
         """
-        return _horovod().DistributedGradientTape(tape, op=_horovod().Sum, groups=GROUPS)
+        return load_horovod().DistributedGradientTape(tape, op=load_horovod().Sum, groups=GROUPS)
 
     def sum(self, tensor: tf.Tensor, *, name: str) -> tf.Tensor:
         """Sum over all ranks; the same bits on each."""
-        return _horovod().allreduce(tensor, op=_horovod().Sum, name=name)
+        return load_horovod().allreduce(tensor, op=load_horovod().Sum, name=name)
 
     def sum_gradients(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Sums over all ranks, in one message, of gradients that are all there already."""
-        return _horovod().grouped_allreduce(list(gradients), op=_horovod().Sum)
+        return load_horovod().grouped_allreduce(list(gradients), op=load_horovod().Sum)
 
     def sum_array(self, values: np.ndarray, *, name: str) -> np.ndarray:
         return self.sum(tf.convert_to_tensor(values), name=name).numpy()
 
     def max_array(self, values: np.ndarray, *, name: str) -> np.ndarray:
         """Element by element, the largest of any rank."""
-        hvd = _horovod()
+        hvd = load_horovod()
         return hvd.allreduce(tf.convert_to_tensor(values), op=hvd.Max, name=name).numpy()
 
     def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
@@ -112,7 +96,7 @@ class Ranks:
     def _broadcast_bits(self, variables: Sequence[tf.Variable], *, name: str) -> None:
         values = [np.asarray(variable) for variable in variables]
         parts = [np.ascontiguousarray(value).reshape(-1).view(np.uint8) for value in values]
-        message = _horovod().broadcast(np.concatenate(parts), root_rank=0, name=name).numpy()
+        message = load_horovod().broadcast(np.concatenate(parts), root_rank=0, name=name).numpy()
         if self.is_root:
             return
         ends = np.cumsum([part.size for part in parts])
@@ -121,18 +105,18 @@ class Ranks:
 
     def broadcast(self, value: Any, *, name: str) -> Any:
         """The object of rank 0, on every rank."""
-        return _horovod().broadcast_object(value, root_rank=0, name=name)
+        return load_horovod().broadcast_object(value, root_rank=0, name=name)
 
     def gather(self, value: Any, *, name: str) -> list[Any]:
         """The objects of all ranks, in their order, on every rank."""
-        return _horovod().allgather_object(value, name=name)
+        return load_horovod().allgather_object(value, name=name)
 
     def elastic_state(self, variables: Sequence[tf.Variable], **values: Any) -> Any:
         """A copy of rank 0's variables and of these values, for save() and restore().
 
         To be made anew after every restart: its own sync() hands no variables on.
         """
-        return _horovod().elastic.TensorFlowState(variables=list(variables), **values)
+        return load_horovod().elastic.TensorFlowState(variables=list(variables), **values)
 
     def cores_line(self) -> str:
         """How many cores this rank has, of how many, and why."""
@@ -190,108 +174,6 @@ class OneRank(Ranks):
 
     def gather(self, value: Any, *, name: str) -> list[Any]:
         return [value]
-
-
-# One rank without a launcher: Gloo needs neither MPI nor its daemon. Where the host's own name is
-# unknown, as in some containers, it is MPI all the same.
-ALONE = {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
-ALONE |= {f"HOROVOD_{place}RANK": "0" for place in ("", "LOCAL_", "CROSS_")}
-ALONE |= {f"HOROVOD_{place}SIZE": "1" for place in ("", "LOCAL_", "CROSS_")}
-
-
-def start(*, threads: int | None = None, horovod: bool = True) -> Ranks:
-    """Start Horovod and give this rank its device, cores and threads.
-
-    The order matters: cores before any thread is made (so the ranks compare them through MPI, not
-    through Horovod), threads before TensorFlow's first operation. Without `horovod` a single
-    process is all there is; AgreedError if a launcher started more.
-    """
-    launched = max(parallel.launched_size(os.environ)[0], int(os.environ.get("HOROVOD_SIZE", "1")))
-    if not horovod and launched > 1:
-        raise AgreedError(
-            f"--no-horovod trains one process by itself, but {launched} were started; "
-            "leave it out, or start one"
-        )
-    found = tf.config.list_physical_devices("GPU")
-    for name, value in (SETTINGS if found else SETTINGS | SETTINGS_CPU).items():
-        os.environ.setdefault(name, value)
-    if launched_rank() == 0:
-        commit()  # by git, as a process of its own, which is best started before MPI
-    world = parallel.world()
-    share = parallel.take_cores(world)
-    if not horovod:
-        threads = _use_threads(threads or num_threads(len(share.cores), 1, limit=host.core_limit()))
-        device = gpus.use(found[0]) if found else "CPU"
-        place = (0, 1, 0, 1, 1, threads, share.cores, device, "none")
-        return OneRank(*place, allowed_cores=share.allowed, bound=share.bound)
-    if world.size == 1 and "HOROVOD_RANK" not in os.environ and _knows_own_name():
-        os.environ.update(ALONE)
-    elif os.environ.get("HOROVOD_CONTROLLER") == "gloo" and not _knows_own_name():
-        raise AgreedError(
-            f"this host's name {host.name()!r} cannot be resolved, which Gloo needs; "
-            "add it to /etc/hosts, or start the ranks with mpirun"
-        )
-    hvd = _horovod()
-    hvd.init()
-    if world.size > 1 and (world.rank, world.size) != (hvd.rank(), hvd.size()):
-        raise RuntimeError(
-            f"MPI says rank {world.rank} of {world.size}, Horovod {hvd.rank()} of {hvd.size()}; "
-            "start all ranks with one mpirun, srun or horovodrun"
-        )
-    possible = num_threads(len(share.cores), hvd.local_size(), limit=host.core_limit())
-    return Ranks(
-        **_place(),
-        threads=_use_threads(threads or possible),
-        cores=share.cores,
-        device=gpus.take(found, hvd.local_rank(), hvd.local_size()) if found else "CPU",
-        controller="mpi" if hvd.mpi_enabled() else "gloo",
-        allowed_cores=share.allowed,
-        bound=share.bound,
-    )
-
-
-def num_threads(cores: int, local_size: int, *, limit: float | None) -> int:
-    """Threads of a rank: one per core of its own, and no more than its share of a limit.
-
-    A limit, in processors' worth of time, is of all `local_size` ranks of the host together.
-    """
-    return cores if limit is None else max(1, min(cores, int(limit // local_size)))
-
-
-def _use_threads(threads: int) -> int:
-    # One pool for operations side by side keeps their order, and so the bits, on one thread.
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
-    return threads
-
-
-def _knows_own_name() -> bool:
-    """Whether Gloo can start: it looks the host's name up, and crashes where that is unknown."""
-    try:
-        socket.getaddrinfo(host.name(), None)
-    except OSError:
-        return False
-    return True
-
-
-def restart(ranks: Ranks) -> Ranks:
-    """Meet the ranks that an elastic driver has now, after all that were left have called this.
-
-    Horovod aborts a process that has no place any more, and all of them where a new one that the
-    driver has started does not come within HOROVOD_GLOO_TIMEOUT_SECONDS.
-    """
-    hvd = _horovod()
-    hvd.shutdown()
-    hvd.init()
-    os.environ["HOROVOD_RANK"] = str(hvd.rank())  # who speaks for all: see errors.launched_rank
-    return replace(ranks, **_place())
-
-
-def _place() -> dict[str, Any]:
-    """Where Horovod has put this rank."""
-    hvd = _horovod()
-    local = {"local_rank": hvd.local_rank(), "local_size": hvd.local_size()}
-    return local | {"rank": hvd.rank(), "size": hvd.size(), "num_hosts": hvd.cross_size()}
 
 
 def lost_others(error: Exception) -> bool:
