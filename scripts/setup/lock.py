@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UV = "uv==0.13.8"
 OLDEST_PYTHON = "3.11"
 
-SHARED_EXTRAS = ("products", "report", "fits", "mllog", "seaice", "spark", "dev")
+SHARED_EXTRAS = ("products", "geotiff", "report", "fits", "mllog", "seaice", "spark", "dev")
 SELECTIONS = {
     "requirements-cpu.lock": [f"--extra={name}" for name in ("train", *SHARED_EXTRAS)],
     "requirements-gpu.lock": [f"--extra={name}" for name in ("train-gpu", *SHARED_EXTRAS)],
