@@ -97,7 +97,7 @@ def make(masks: Path, scenes: list[Path]) -> dict[str, Any]:
     tables["day"] = pooled
     return {
         "format": "cloudmask-evaluation",
-        "version": 1,
+        "version": 2,
         "kind": "scenes",
         "date": "2026-11-21T12:00:00.000+00:00",
         "commit": "0123456789abcdef0123456789abcdef01234567",

@@ -24,6 +24,11 @@ TRACK_OFFSET_AN, TRACK_OFFSET_TIE = 28, 64  # on the 1 km grid: half of it
 
 MANIFEST = """<?xml version="1.0" encoding="UTF-8"?>
 <xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1">
+<metadataSection><metadataObject ID="acquisitionPeriod"><metadataWrap><xmlData>
+<safe:acquisitionPeriod xmlns:safe="http://www.esa.int/safe/sentinel/1.1">
+<safe:startTime>2017-03-13T11:00:00.250000Z</safe:startTime>
+<safe:stopTime>2017-03-13T11:03:00.250000Z</safe:stopTime>
+</safe:acquisitionPeriod></xmlData></metadataWrap></metadataObject></metadataSection>
 <dataObjectSection>
 {objects}
 </dataObjectSection>

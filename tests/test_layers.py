@@ -26,7 +26,11 @@ ROOMS = {
         (),
     ),
     "values": (
-        [f"{D}/{name}.py" for name in ("__init__", "scene", "slstr", "tiles", "prepare/split")],
+        [
+            f"{D}/{name}.py"
+            for name in ("__init__", "acquisition", "classes", "kinds", "place", "scene", "slstr")
+        ]
+        + [f"{D}/tiles.py", f"{D}/prepare/split.py"],
         ("ground",),
     ),
     "options": ([f"{C}/cli/options.py"], ("values",)),
@@ -34,8 +38,8 @@ ROOMS = {
     "patchset": ([f"{D}/patchset/"], ("ground", "values")),
     "synthetic": ([f"{D}/synthetic/"], ("ground", "values", "options")),
     "formats": ([f"{D}/formats/"], ("ground", "values")),
-    "archive": ([f"{D}/archive.py"], ("patchset",)),
-    "read": ([f"{D}/read.py"], ("ground", "values", "formats", "archive")),
+    "archive": ([f"{D}/archive.py"], ("ground", "values", "patchset", "formats")),
+    "read": ([f"{D}/read.py"], ("ground", "values", "formats")),
     "prepare": (
         [f"{D}/prepare/"],
         ("ground", "values", "options", "ranks", "patchset", "archive", "read"),
@@ -108,6 +112,8 @@ HOMES = {
     "h5netcdf": {f"{C}/predict/masks/netcdf.py"},
     "pyproj": {f"{C}/predict/masks/place.py"},
     "rasterio": {f"{C}/predict/masks/geotiff.py"},
+    "fsspec": {f"{D}/formats/remote.py"},
+    "zarr": {f"{D}/formats/eopf.py"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
@@ -255,7 +261,7 @@ def test_the_entry_is_a_table_of_contents():
 
 HEAVY = ("tensorflow", "keras", "horovod", "mpi4py")
 EXTRAS = ("satpy", "xarray", "netCDF4", "h5netcdf", "scipy", "matplotlib", "jinja2", "tensorboard")
-EXTRAS += ("mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
+EXTRAS += ("zarr", "fsspec", "mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
 EXTRAS += ("pyproj", "rasterio")
 BLOCKED = """
 import importlib, pkgutil, runpy, sys

@@ -8,10 +8,20 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cloudmask.data.place import Place, Url, place_of
 from cloudmask.data.prepare.split import SplitBy
 from cloudmask.data.scene import LabelChoice
 
 Paths = tuple[Path, ...]
+_PLACE = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="PATH",
+    instance_from_str=lambda words: place_of(words[0]),
+    is_instance=lambda value: isinstance(value, Path | Url),
+    str_from_instance=lambda place: [str(place)],
+)
+Places = tuple[Annotated[Place, _PLACE], ...]
+"""paths, or URLs, which a Path would garble"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +44,8 @@ class SynthConfig:
 class PrepareConfig:
     """Cut scenes into a patch set: HDF5 files with a manifest, split by scene."""
 
-    scenes: Annotated[Paths, tyro.conf.Positional]
-    """scene files, or folders that are searched for them"""
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """scene files, or folders that are searched for them, or URLs of products"""
     out: Path
     """folder for the patch set"""
     patch_size: int = 256
@@ -70,8 +80,8 @@ class EvaluateConfig:
 
     what: Annotated[Path, tyro.conf.Positional]
     """run folder, .keras model file, or folder of masks"""
-    against: Annotated[Paths, tyro.conf.Positional]
-    """a patch set; or scene files, or folders that are searched for them"""
+    against: Annotated[Places, tyro.conf.Positional]
+    """a patch set; or scene files, or folders that are searched for them, or URLs of products"""
     split: str = "valid"
     """which split of the patch set"""
     label: LabelChoice = "any"
@@ -81,6 +91,8 @@ class EvaluateConfig:
     or that of the masks)"""
     masks: Path | None = None
     """where a run's masks of scenes are written (default: masks in the run folder)"""
+    overwrite: bool = False
+    """replace masks there that another model or other options have made"""
     batch_size: int = 8
     """patches per forward pass"""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "float32"
@@ -128,8 +140,8 @@ class PredictConfig:
 
     run: Annotated[Path, tyro.conf.Positional]
     """run folder, or a .keras model file"""
-    scenes: Annotated[Paths, tyro.conf.Positional]
-    """scene files, or folders that are searched for them"""
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """scene files, or folders that are searched for them, or URLs of products"""
     out: Path
     """folder for the masks"""
     models: Paths = ()

@@ -198,13 +198,14 @@ def map_items(
     weights: Sequence[float] | None = None,
     progress: str | None = None,
     stop_at_error: bool = False,
+    tell: bool = True,
 ) -> list[Outcome[Value] | None]:
     """Outcomes in item order, the same list on every rank; None for items that were not reached.
 
-    A ValueError concerns its item alone: it is printed at once and the work goes on, unless
-    `stop_at_error`. An OSError (a full disk) stops all ranks after the item in hand and becomes an
-    AgreedError on each. Anything else is a defect, and ends the job. `progress` names the bar on a
-    terminal.
+    A ValueError concerns its item alone: it is printed at once if we `tell`, and the work goes on,
+    unless `stop_at_error`. An OSError (a full disk) stops all ranks after the item in hand and
+    becomes an AgreedError on each. Anything else is a defect, and ends the job. `progress` names
+    the bar on a terminal.
     """
     mine = deal(weights or [1.0] * len(items), world.size)[world.rank]
     done: dict[int, Outcome[Value]] = {}
@@ -218,7 +219,8 @@ def map_items(
         try:
             done[index] = Outcome(value=function(items[index]))
         except ValueError as error:
-            tqdm.write(f"left out: {error}", file=sys.stderr)
+            if tell:
+                tqdm.write(f"left out: {error}", file=sys.stderr)
             done[index] = Outcome(error=str(error))
             stop = stop_at_error
         except OSError as error:

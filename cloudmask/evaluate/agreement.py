@@ -9,16 +9,13 @@ of two masks and every comparison of two against a third.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cloudmask.evaluate import intervals
 from cloudmask.metrics import UNKNOWN
-
-RESAMPLES = 4000
-LEAST_SCENES = 6
-"""fewer scenes give no interval: their resamples are too few to speak of a spread"""
 
 
 def joint_counts(
@@ -65,6 +62,14 @@ class Duel:
     def pixels(self) -> int:
         return self.both_right + self.a_only + self.b_only + self.both_wrong
 
+    def __add__(self, other: Duel) -> Duel:
+        return Duel(
+            self.both_right + other.both_right,
+            self.a_only + other.a_only,
+            self.b_only + other.b_only,
+            self.both_wrong + other.both_wrong,
+        )
+
 
 def duel(joint: np.ndarray, *, a: int, b: int, reference: int) -> Duel:
     """How often a and b are right where the reference is known."""
@@ -87,13 +92,24 @@ def mcnemar(a_only: int, b_only: int) -> tuple[float, float] | None:
     return chi2, _tail(chi2)
 
 
-def clustered_mcnemar(duels: Sequence[Duel]) -> tuple[float, float] | None:
-    """McNemar's test with the scenes as the units, as the pixels of one scene go together.
+def units_of(duels: Sequence[Duel], groups: Sequence[Hashable]) -> list[Duel]:
+    """Duels of scenes, with the group of each -> those of the groups that hold any pixel.
+
+    Scenes of one orbit go together: neighbours see the same weather and the same sun.
+    """
+    found: dict[Hashable, Duel] = {}
+    for duel, group in zip(duels, groups, strict=True):
+        found[group] = found[group] + duel if group in found else duel
+    return [duel for duel in found.values() if duel.pixels]
+
+
+def clustered_mcnemar(units: Sequence[Duel]) -> tuple[float, float] | None:
+    """McNemar's test with scenes or orbits as the units, as the pixels of one of them go together.
 
     Durkalski et al., Statistics in Medicine 22 (2003): (sum d)^2 / sum d^2 where d is the
-    difference (a_only - b_only) / pixels of a scene.
+    difference (a_only - b_only) / pixels of a unit.
     """
-    shares = np.array([(d.a_only - d.b_only) / d.pixels for d in duels if d.pixels])
+    shares = np.array([(d.a_only - d.b_only) / d.pixels for d in units])
     spread = float((shares**2).sum())
     if not spread:
         return None
@@ -101,20 +117,13 @@ def clustered_mcnemar(duels: Sequence[Duel]) -> tuple[float, float] | None:
     return chi2, _tail(chi2)
 
 
-def difference_interval(duels: Sequence[Duel], *, seed: int = 0) -> tuple[float, float] | None:
-    """95 % interval of accuracy(a) - accuracy(b), pooled: scenes drawn anew with replacement.
+def difference_interval(units: Sequence[Duel]) -> tuple[float, float] | None:
+    """95 % interval of accuracy(a) - accuracy(b), pooled, over independent scenes or orbits.
 
-    Percentile bootstrap (Efron and Tibshirani, 1993). None for fewer than `LEAST_SCENES` scenes.
+    None where it would not hold what it says; see intervals.py.
     """
-    held = [d for d in duels if d.pixels]
-    if len(held) < LEAST_SCENES:
-        return None
-    gained = np.array([d.a_only - d.b_only for d in held], float)
-    pixels = np.array([d.pixels for d in held], float)
-    draws = np.random.default_rng(seed).integers(len(held), size=(RESAMPLES, len(held)))
-    differences = gained[draws].sum(axis=1) / pixels[draws].sum(axis=1)
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return float(low), float(high)
+    gained = np.array([d.a_only - d.b_only for d in units], float)
+    return intervals.of_pooled(gained, np.array([d.pixels for d in units], float))
 
 
 def _tail(chi2: float) -> float:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from cloudmask.cli.options import EvaluateConfig, PredictConfig
 from cloudmask.data import parallel
-from cloudmask.data.archive import find_scenes
+from cloudmask.data.archive import Entry, find_scenes
 from cloudmask.data.patchset.model import MANIFEST
 from cloudmask.data.patchset.open import is_patchset
-from cloudmask.evaluate import patches, scenes
-from cloudmask.evaluate.tables import of_patches, of_scenes
+from cloudmask.data.place import Place
+from cloudmask.evaluate import figures, listing, patches, scenes, tables
+from cloudmask.evaluate.scenes import Measured
 from cloudmask.files import write_json
 from cloudmask.model.keras_file import refuse_emulated
-from cloudmask.predict.command import predict
+from cloudmask.predict.command import predict_scenes
+from cloudmask.predict.masks import SUFFIXES
+from cloudmask.predict.recipe import Recipe
+from cloudmask.record import commit, now, versions
+
+FORMAT, VERSION = "cloudmask-evaluation", 2
+MOST_SCENES = 200
+"""single scenes, and failed ones, in evaluation.json; the listing has all"""
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -23,7 +35,8 @@ def evaluate(config: EvaluateConfig) -> int:
     """
     world = parallel.world()
     first = config.against[0]
-    if len(config.against) == 1 and (is_patchset(first) or first.name == MANIFEST):
+    on_patches = isinstance(first, Path) and (is_patchset(first) or first.name == MANIFEST)
+    if len(config.against) == 1 and on_patches:
         return _on_patches(config, world)
     return _on_scenes(config, world)
 
@@ -35,53 +48,121 @@ def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
         folder = config.what if config.what.is_dir() else Path.cwd()
         out = config.out or folder / f"evaluation-{config.split}.json"
         write_json(out, record)
-        print("\n".join(of_patches(record)))
+        print("\n".join(tables.of_patches(record)))
         print(f"figures: {out}")
     return 0
 
 
 def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     found, masks = world.on_root(lambda: (find_scenes(config.against), masks_folder(config)))
+    recipe: Recipe | None = None
+    left_out: dict[Place, str] = {}
     if masks != config.what:
-        predict(
-            PredictConfig(
-                run=config.what,
-                scenes=config.against,
-                out=masks,
-                threshold=0.5 if config.threshold is None else config.threshold,
-                precision=config.precision,
-                verify=config.verify,
-            )
-        )
-    record = scenes.measure(
+        recipe, left_out = _predicted(config, masks, found, world)
+    measured = scenes.measure(
         masks,
         found,
         label=config.label,
         threshold=config.threshold,
         verify=config.verify,
+        recipe=recipe,
+        left_out=left_out,
         world=world,
     )
     if world.is_root:
-        out = config.out or masks / "evaluation.json"
-        write_json(out, record)
-        print("\n".join(of_scenes(record)))
-        print(f"figures: {out}")
-    return 1 if record["failed"] else 0
+        record = _record(config, masks, measured, world)
+        _write(config.out or masks / "evaluation.json", record, measured)
+    return 1 if measured.failed else 0
+
+
+def _predicted(
+    config: EvaluateConfig, masks: Path, found: list[Entry], world: parallel.World
+) -> tuple[Recipe, dict[Place, str]]:
+    """What a run's masks are made with, and the scenes of which it could make none, with reasons.
+
+    They are made at the plain threshold: another one is applied to their probabilities.
+    """
+    recipe, outcomes = predict_scenes(
+        PredictConfig(
+            run=config.what,
+            scenes=config.against,
+            out=masks,
+            precision=config.precision,
+            verify=config.verify,
+            overwrite=config.overwrite,
+        ),
+        found,
+        world,
+        tell=False,
+    )
+    return recipe, scenes.problems(found, outcomes)
+
+
+def _record(
+    config: EvaluateConfig, masks: Path, measured: Measured, world: parallel.World
+) -> dict[str, Any]:
+    """The content of evaluation.json; without what only the listing has."""
+    attributes = measured.tally.attributes[measured.counts[0].fingerprint]
+    options = json.loads(attributes.get("options", "{}"))
+    shown = figures.worst(measured.counts, MOST_SCENES)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": "scenes",
+        "date": now(),
+        "commit": commit(),
+        "versions": versions(),
+        "ranks": world.size,
+        "masks": str(masks),
+        "threshold": config.threshold,
+        "models": options.pop("models", []),
+        "training_patchset": attributes.get("training_patchset"),
+        "options": options,
+        "label_source": config.label,
+        "num_failed": len(measured.failed),
+        "failed": dict(itertools.islice(measured.failed.items(), MOST_SCENES)),
+        **figures.derive(measured.counts, measured.tally),
+        "scenes": list(figures.of_scenes(shown, measured.tally.classes)),
+    }
+
+
+def _write(out: Path, record: dict[str, Any], measured: Measured) -> None:
+    """The listing, then the JSON file, which says that both are there; and a table for people."""
+    listed = out.with_suffix(".csv")
+    if listed == out:
+        raise ValueError(f"{out} is the listing's name; choose another --out, such as NAME.json")
+    classes = measured.tally.classes
+    listing.write(
+        listed,
+        figures.of_scenes(measured.counts, classes),
+        measured.failed,
+        members=list(record["members"]),
+        classes=classes,
+    )
+    write_json(out, {**record, "listing": listed.name})
+    for line in tables.failures(measured.failed, listed):
+        print(line, file=sys.stderr)
+    print("\n".join(tables.of_scenes(record)))
+    print(f"figures: {out}; scenes: {listed}")
 
 
 def masks_folder(config: EvaluateConfig) -> Path:
-    """Where the masks are or, of a run, will be. ValueError if `what` is neither."""
+    """Where the masks are or, of a run, will be. ValueError if `what` is neither; OSError."""
     what = config.what
     if not what.exists():
         raise ValueError(f"{what} does not exist; give a run, a model or a folder of masks")
     if what.is_dir() and not (what / "model.keras").exists():
         refuse_emulated(what)
-        if not any(what.glob("*.nc")) and not any(what.glob("*.h5")):
+        if not any(any(what.glob(f"*{suffix}")) for suffix in SUFFIXES):
             raise ValueError(
-                f"{what} holds no masks (.nc or .h5) and is not a finished run; predict or train "
-                "first"
+                f"{what} holds no masks ({', '.join(SUFFIXES)}) and is not a finished run; predict "
+                "or train first"
             )
         return what
     if config.masks is None and not what.is_dir():
         raise ValueError(f"{what} is a model file; say with --masks where its masks shall go")
-    return config.masks or what / "masks"
+    masks = config.masks or what / "masks"
+    if masks.exists() and not masks.is_dir():
+        raise ValueError(f"{masks} is a file; choose another --masks")
+    masks.mkdir(parents=True, exist_ok=True)
+    return masks

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from cloudmask import metrics
-from cloudmask.evaluate import agreement, calibration
-from cloudmask.evaluate.counts import MEMBERS, REFERENCES, Count
+from cloudmask.evaluate import agreement, calibration, intervals
+from cloudmask.evaluate.counts import MEMBERS, REFERENCES, Count, Tally
+from cloudmask.evaluate.orbits import groups_of
+from cloudmask.evaluate.regions import REGIONS
 
+BEST_FIRST = ("truth", "label", "summary")
 LEGACY = (
     "as the published programs count: the mean over scenes of the share of all pixels of the frame "
     "that agree with the label, borders included (where both say clear), and pixels without a "
@@ -19,23 +22,23 @@ LEGACY = (
 )
 
 
-def derive(
-    counts: Sequence[Count], histograms: np.ndarray, classes: Sequence[str]
-) -> dict[str, Any]:
-    """The figures of evaluation.json; `histograms` are those of all scenes together."""
+def derive(counts: Sequence[Count], tally: Tally) -> dict[str, Any]:
+    """The figures of evaluation.json but for those of single scenes."""
+    classes = tally.classes
     total = sum((count.joint for count in counts), np.zeros_like(counts[0].joint))
-    parts: dict[str, np.ndarray] = {}
-    for count in counts:
-        for name, joint in count.parts.items():
-            parts[name] = parts.get(name, 0) + joint
     legacy = [count.legacy for count in counts if count.legacy is not None]
     titles = {"summary": "summary mask", "label": min(count.label_title for count in counts)}
     return {
         "classes": list(classes),
         "members": {member: titles.get(member, member) for member, _ in _known(total)},
         "num_scenes": len(counts),
+        "redated": sum(count.redated for count in counts),
         "pooled": _against(total, classes),
-        "regions": {name: _against(parts[name], classes) for name in sorted(parts)},
+        "regions": {
+            name: _against(joint, classes)
+            for name, joint in sorted(zip(REGIONS, tally.parts, strict=True), key=lambda p: p[0])
+            if joint.any()
+        },
         "pairs": [
             {"of": member, "against": reference, **figures}
             for of, member in enumerate(MEMBERS)
@@ -48,11 +51,15 @@ def derive(
                 name: calibration.figures(table)
                 for name, table in zip(classes[-len(tables) :], tables, strict=True)
             }
-            for reference, tables in zip(REFERENCES, histograms, strict=True)
+            for reference, tables in zip(REFERENCES, tally.histograms, strict=True)
             if tables.any()
         },
-        "scenes": [_scene_record(count, classes) for count in counts],
     }
+
+
+def of_scenes(counts: Sequence[Count], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The figures of each scene, one after the other."""
+    return (_of_scene(count, classes) for count in counts)
 
 
 def _known(joint: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -76,6 +83,7 @@ def _comparisons(
     counts: Sequence[Count], total: np.ndarray, classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """The network and every other mask, against each mask that is neither."""
+    groups, unit = groups_of([count.name for count in counts])
     for reference in range(len(MEMBERS) - 1, 1, -1):
         for other in range(1, reference):
             axes = {"a": 0, "b": other, "reference": reference}
@@ -84,10 +92,11 @@ def _comparisons(
                 continue
             table = agreement.known(total, 0, other, reference)
             duels = [agreement.duel(count.joint, **axes) for count in counts]
+            units = agreement.units_of(duels, groups)
             sides = {"a": table.sum(axis=1).T, "b": table.sum(axis=0).T}
             derived = {side: metrics.derive(right, classes) for side, right in sides.items()}
             chi2, p = agreement.mcnemar(pooled.a_only, pooled.b_only) or (None, None)
-            clustered_chi2, clustered_p = agreement.clustered_mcnemar(duels) or (None, None)
+            clustered_chi2, clustered_p = agreement.clustered_mcnemar(units) or (None, None)
             yield {
                 "reference": MEMBERS[reference],
                 "a": MEMBERS[0],
@@ -104,26 +113,43 @@ def _comparisons(
                 "clustered_chi2": clustered_chi2,
                 "clustered_p": clustered_p,
                 "difference": (pooled.a_only - pooled.b_only) / pooled.pixels,
-                "interval": agreement.difference_interval(duels),
+                "interval": agreement.difference_interval(units),
+                "unit": unit,
+                "units": len(units),
+                "least_units": intervals.LEAST_UNITS,
                 "scenes": sum(1 for duel in duels if duel.pixels),
                 "scenes_a_better": sum(1 for duel in duels if duel.a_only > duel.b_only),
                 "scenes_b_better": sum(1 for duel in duels if duel.b_only > duel.a_only),
             }
 
 
-def _scene_record(count: Count, classes: Sequence[str]) -> dict[str, Any]:
-    hours = {
-        name: int(count.parts[name].sum())
-        for name in ("day", "twilight", "night")
-        if name in count.parts
-    }
+def worst(counts: Sequence[Count], most: int) -> list[Count]:
+    """So many scenes, those that agree least with the best reference there is first.
+
+    All of them, as they come, if they are no more.
+    """
+    if len(counts) <= most:
+        return list(counts)
+    total = sum((count.joint for count in counts), np.zeros_like(counts[0].joint))
+    known = [name for name, _ in _known(total) if name in BEST_FIRST]
+    axis = MEMBERS.index(min(known, key=BEST_FIRST.index))
+
+    def agreed(count: Count) -> float:
+        table = agreement.known(count.joint, axis, 0)
+        return float(np.trace(table) / table.sum()) if table.any() else 2.0
+
+    return sorted(counts, key=agreed)[:most]
+
+
+def _of_scene(count: Count, classes: Sequence[str]) -> dict[str, Any]:
+    lit = sum(count.hours)
     return {
         "name": count.name,
         "scene": count.scene,
         "mask": count.mask,
         "pixels": count.measured,
         "missing": count.missing,
-        "day": hours.get("day", 0) / sum(hours.values()) if hours else None,
+        "day": count.hours[0] / lit if lit else None,
         "fraction": {
             member: dict(zip(classes, (pixels / pixels.sum()).tolist(), strict=True))
             for member, pixels in _known(count.joint)

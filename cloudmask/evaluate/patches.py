@@ -7,6 +7,7 @@ other numbers of threads per rank the network itself differs in its last bits.)
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ POS_WEIGHT = 0.5
 
 def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
     """The content of evaluation-SPLIT.json, the same on every rank. ValueError for bad input."""
-    folder = config.against[0]
+    folder = Path(str(config.against[0]))
     threshold = 0.5 if config.threshold is None else config.threshold
     patchset = open_for_all(folder, world.on_root)
     with errors.the_same_on_all_ranks():

@@ -7,6 +7,8 @@ import numpy as np
 from cloudmask.data.scene import Scene
 from cloudmask.data.slstr import CHANNELS, NUM_REFS, Confidence
 
+REGIONS = ("day", "twilight", "night", "sea", "land")
+
 
 def regions(scene: Scene) -> dict[str, np.ndarray]:
     """(H, W) bool of every part that the scene itself tells of; none for an unknown sensor.

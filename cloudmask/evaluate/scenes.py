@@ -6,23 +6,30 @@ added, and what follows from them is divided once (figures.py).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cloudmask.cli.errors import AgreedError
 from cloudmask.data import parallel
 from cloudmask.data.archive import Entry
+from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene
-from cloudmask.evaluate.counts import Count, count, histograms, no_histograms, references
-from cloudmask.evaluate.figures import derive
+from cloudmask.evaluate.counts import Count, Tally, references
 from cloudmask.metrics import UNKNOWN
-from cloudmask.predict.masks import SceneMask, read_mask
-from cloudmask.record import commit, now, versions
+from cloudmask.predict.masks import SUFFIXES, SceneMask, attributes_of, read_mask
+from cloudmask.predict.recipe import Recipe, of_another_recipe, of_another_scene, scene_key
 
-FORMAT, VERSION = "cloudmask-evaluation", 1
+
+@dataclass(frozen=True)
+class Measured:
+    """What all scenes gave, the same on every rank."""
+
+    counts: list[Count]
+    failed: dict[str, str]
+    """scene -> why it could not be compared"""
+    tally: Tally
 
 
 def measure(
@@ -32,68 +39,84 @@ def measure(
     label: LabelChoice,
     threshold: float | None,
     verify: bool,
+    recipe: Recipe | None,
+    left_out: Mapping[Place, str],
     world: parallel.World,
-) -> dict[str, Any]:
-    """The content of evaluation.json, the same on every rank. ValueError if nothing is left."""
-    classes = world.on_root(lambda: _classes(masks, scenes))
-    added = no_histograms(len(classes))
+) -> Measured:
+    """Compare every scene with its mask. Collective. ValueError if nothing is left.
+
+    With a recipe, masks that were not made by it are not counted. Scenes that are `left_out`, each
+    with its reason, are among the failed ones.
+    """
+    todo = [entry for entry in scenes if entry.path not in left_out]
+    if not todo:
+        raise AgreedError(_nothing(masks, list(left_out.values())))
+    classes = world.on_root(lambda: _classes(masks, todo, label=label, verify=verify))
+    tally = Tally.of_nothing(classes)
 
     def work(entry: Entry) -> Count:
+        file = mask_of(masks, entry)
+        mask = read_mask(file, classes=classes)
+        redated = _check_making(file, mask, recipe, entry)
         scene = read_scene(entry.path, label=label, need_label=False, verify=verify)
-        file = _mask_of(masks, entry)
-        mask = read_mask(file, classes=scene.classes)
         _check(scene, mask, classes, entry.path)
-        added[...] += histograms(scene, mask)
-        return count(scene, mask, entry.path, file, threshold=threshold)
+        return tally.add(
+            scene, mask, path=entry.path, file=file, threshold=threshold, redated=redated
+        )
 
     outcomes = parallel.map_items(
         work,
-        scenes,
+        todo,
         world=world,
-        weights=[float(entry.bytes) for entry in scenes],
+        weights=[float(entry.bytes) for entry in todo],
         progress="evaluate",
+        tell=False,
     )
-    total = world.sum(added)
-    pairs = list(zip(scenes, outcomes, strict=True))
-    counts = [outcome.value for _, outcome in pairs if outcome and outcome.value]
+    tally = tally.over(world)
+    counts = [outcome.value for outcome in outcomes if outcome and outcome.value]
+    reasons = dict(left_out) | problems(todo, outcomes)
+    failed = {str(entry.path): reasons[entry.path] for entry in scenes if entry.path in reasons}
     if not counts:
-        raise AgreedError(f"none of the {len(scenes)} scenes could be compared with {masks}")
-    made = {one.attributes.get("fingerprint") for one in counts}
+        raise AgreedError(_nothing(masks, list(failed.values())))
+    made = {one.fingerprint for one in counts}
     if len(made) > 1:
         raise AgreedError(
             f"{masks} holds masks of {len(made)} different models or options, whose figures do not "
             "add up; predict with --overwrite"
         )
-    attributes = counts[0].attributes
-    options = json.loads(attributes.get("options", "{}"))
+    return Measured(counts, failed, tally)
+
+
+def problems(
+    scenes: Sequence[Entry], outcomes: Sequence[parallel.Outcome | None]
+) -> dict[Place, str]:
+    """The scenes of which nothing came, and why."""
     return {
-        "format": FORMAT,
-        "version": VERSION,
-        "kind": "scenes",
-        "date": now(),
-        "commit": commit() if world.is_root else None,
-        "versions": versions() if world.is_root else {},
-        "ranks": world.size,
-        "masks": str(masks),
-        "threshold": threshold,
-        "models": options.pop("models", []),
-        "training_patchset": attributes.get("training_patchset"),
-        "options": options,
-        "label_source": label,
-        "failed": {
-            str(entry.path): outcome.error if outcome else "not reached"
-            for entry, outcome in pairs
-            if outcome is None or outcome.error
-        },
-        **derive(counts, total, classes),
+        entry.path: (outcome.error if outcome else None) or "not reached"
+        for entry, outcome in zip(scenes, outcomes, strict=True)
+        if outcome is None or outcome.error
     }
 
 
-def _classes(masks: Path, scenes: Sequence[Entry]) -> tuple[str, ...]:
-    """Of the first mask that can be read; ValueError if there is none at all."""
+def _nothing(masks: Path, reasons: Sequence[str]) -> str:
+    return (
+        f"none of the {len(reasons)} scenes could be compared with {masks}; the first: {reasons[0]}"
+    )
+
+
+def _classes(
+    masks: Path, scenes: Sequence[Entry], *, label: LabelChoice, verify: bool
+) -> tuple[str, ...]:
+    """Of the first mask that can be read; ValueError if there is none at all.
+
+    The classes of a mask that does not name them are its scene's.
+    """
     for entry in scenes:
         try:
-            return read_mask(_mask_of(masks, entry), classes=("clear", "cloud")).classes
+            file = mask_of(masks, entry)
+            if "classes" in attributes_of(file):
+                return read_mask(file, classes=()).classes
+            return read_scene(entry.path, label=label, need_label=False, verify=verify).classes
         except ValueError:
             continue
     raise ValueError(
@@ -102,22 +125,41 @@ def _classes(masks: Path, scenes: Sequence[Entry]) -> tuple[str, ...]:
     )
 
 
-def _mask_of(masks: Path, scene: Entry) -> Path:
-    for suffix in (".nc", ".h5"):
+def mask_of(masks: Path, scene: Entry) -> Path:
+    """The file that holds a scene's mask. ValueError if there is none."""
+    for suffix in SUFFIXES:
         path = masks / f"{scene.name}{suffix}"
         if path.exists():
             return path
     raise ValueError(
-        f"{scene.path}: {masks} holds no mask {scene.name}.nc or .h5; predict it first"
+        f"{scene.path}: {masks} holds no mask {scene.name}{' or '.join(SUFFIXES)}; predict it first"
     )
 
 
-def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Path) -> None:
-    if mask.classes != classes or len(scene.classes) != len(classes):
+def _check_making(file: Path, mask: SceneMask, recipe: Recipe | None, entry: Entry) -> bool:
+    """Whether the scene is another file, or has another date, than when its mask was made.
+
+    ValueError for a mask that was made by another recipe, or of another scene. Masks that tell
+    nothing of their making are taken for what they are called.
+    """
+    made = {key: str(value) for key, value in (mask.attributes or {}).items()}
+    problem = recipe and (of_another_recipe(made, recipe) or of_another_scene(made, entry))
+    if problem:
+        raise ValueError(f"{file} {problem}; evaluate with --overwrite makes it again")
+    if recipe or "scene_key" not in made:
+        return False
+    (name, size, _), (same_name, same_size, _) = (
+        f", , {key}".rsplit(", ", 2) for key in (made["scene_key"], scene_key(entry))
+    )
+    if name == same_name and size != same_size:
         raise ValueError(
-            f"{path}: its classes are {', '.join(scene.classes)}, those of its mask "
-            f"{', '.join(mask.classes)}, of the others {', '.join(classes)}; leave it out"
+            f"{file} was made of a scene of {size}, and {entry.path} has {same_size}; predict it "
+            "again"
         )
+    return made["scene_key"] != scene_key(entry)
+
+
+def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Place) -> None:
     if mask.mask.shape != scene.image.shape[:2]:
         raise ValueError(
             f"{path}: the scene has {scene.image.shape[:2]} pixels and its mask {mask.mask.shape}; "
@@ -125,3 +167,9 @@ def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Path) 
         )
     if all(known is None or (known == UNKNOWN).all() for known in references(scene)):
         raise ValueError(f"{path}: has no label, summary or truth to compare with; leave it out")
+    if mask.classes != classes or sorted(scene.classes) != sorted(classes):
+        raise ValueError(
+            f"{path}: its classes are {', '.join(scene.classes)}, those of its mask "
+            f"{', '.join(mask.classes)}, of the others {', '.join(classes)}; give them the same "
+            "names, or leave it out"
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from cloudmask.text import number, p_value, plural
@@ -32,6 +33,23 @@ def of_patches(record: dict[str, Any]) -> list[str]:
     return lines
 
 
+MOST_FAILURES = 20
+
+
+def failures(failed: Mapping[str, str], listing: Path) -> list[str]:
+    """Scenes that could not be compared, and why: the first ones, and how many more there are."""
+    lines = [f"left out: {_named(scene, why)}" for scene, why in failed.items()]
+    more = len(lines) - MOST_FAILURES
+    return [
+        *lines[:MOST_FAILURES],
+        *([f"left out: {more:,} more; all are in {listing}"] if more > 0 else []),
+    ]
+
+
+def _named(scene: str, why: str) -> str:
+    return why if scene in why else f"{scene}: {why}"
+
+
 def of_scenes(record: dict[str, Any]) -> list[str]:
     """What evaluation.json says: what was compared, and how it came out."""
     titles = record["members"]
@@ -44,7 +62,7 @@ def of_scenes(record: dict[str, Any]) -> list[str]:
             rows.append((f"  {region}: network against {titles[reference]}", figures))
     legacy = "legacy accuracy (whole frames, mean of scenes)"
     width = max(len(legacy), *(len(name) for name, _ in rows))
-    failed = f", {len(record['failed'])} failed" if record["failed"] else ""
+    failed = f", {record['num_failed']} failed" if record["num_failed"] else ""
     scenes = plural(record["num_scenes"], "scene")
     lines = [
         f"{scenes}{failed}; classes {', '.join(record['classes'])}",
@@ -56,15 +74,21 @@ def of_scenes(record: dict[str, Any]) -> list[str]:
         lines.append(f"  {name:<{width}}  {values}    {figures['pixels']}")
     if record["legacy"]:
         lines.append(f"  {legacy:<{width}}  {_cell(record['legacy']['accuracy'])}")
+    if record["redated"]:
+        lines.append(
+            f"  {plural(record['redated'], 'scene')} with another date than when the masks were "
+            "made: if more than the date has changed, predict again"
+        )
     return lines + [line for duel in record["comparisons"] for line in _verdict(duel, titles)]
 
 
 def _verdict(duel: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
     a, b, reference = (titles[duel[key]] for key in ("a", "b", "reference"))
     interval = duel["interval"]
-    spread = "too few scenes for an interval"
+    units = plural(duel["units"], duel["unit"])
+    spread = f"{units}: no interval that would hold"
     if interval:
-        spread = f"95 % interval over scenes {interval[0]:+.4f} to {interval[1]:+.4f}"
+        spread = f"95 % interval over {units} {interval[0]:+.4f} to {interval[1]:+.4f}"
     yield (
         f"  against {reference}: {a} {number(duel['accuracy_a'])}, {b} "
         f"{number(duel['accuracy_b'])}, difference {duel['difference']:+.4f} ({spread})"
@@ -72,7 +96,7 @@ def _verdict(duel: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
     yield (
         f"    alone right: {a} {duel['a_only']}, {b} {duel['b_only']} pixels; better in "
         f"{duel['scenes_a_better']} and {duel['scenes_b_better']} of {duel['scenes']} scenes; "
-        f"McNemar by scenes, p-value {p_value(duel['clustered_p'])}"
+        f"McNemar by {duel['unit']}s, p-value {p_value(duel['clustered_p'])}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data import parallel
 from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
 from cloudmask.predict.masks.files import attributes_of, path_of, write_mask
@@ -30,6 +32,14 @@ def predict(config: PredictConfig) -> int:
     """Predict every scene on all ranks; exit code 1 if a scene failed. ValueError, OSError."""
     world = parallel.world()
     scenes = world.on_root(lambda: _scenes(config))
+    _, outcomes = predict_scenes(config, scenes, world)
+    return 1 if any(outcome is None or outcome.error for outcome in outcomes) else 0
+
+
+def predict_scenes(
+    config: PredictConfig, scenes: Sequence[Entry], world: parallel.World, *, tell: bool = True
+) -> tuple[Recipe, list[parallel.Outcome[str] | None]]:
+    """What these scenes were predicted with, and what became of each; see map_items. Collective."""
     parallel.take_cores(world)
     recipe = recipe_of(config, world)
     with errors.the_same_on_all_ranks():
@@ -49,6 +59,7 @@ def predict(config: PredictConfig) -> int:
         world=world,
         weights=[float(scene.bytes) for scene in scenes],
         progress="predict",
+        tell=tell,
     )
     values = [o.value for o in outcomes if o is not None]
     failed = sum(1 for o in outcomes if o is None or o.error)
@@ -57,7 +68,7 @@ def predict(config: PredictConfig) -> int:
             f"{plural(values.count('written'), 'mask')} written to {config.out}, "
             f"{values.count('there')} were there, {failed} failed"
         )
-    return 1 if failed else 0
+    return recipe, outcomes
 
 
 def _scenes(config: PredictConfig) -> list[Entry]:
@@ -112,7 +123,7 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
     return "written"
 
 
-def check_channels(scene: Scene, path: Path, model: Model, source: Path) -> None:
+def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> None:
     """SceneError unless the scene has the model's channels; warn of what it never saw missing."""
     if scene.channels != model.channels:
         lacks = [name for name in model.channels if name not in scene.channels]

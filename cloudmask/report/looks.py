@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Look:
     address: str = ""
     """data address of the small picture"""
     file: str = ""
-    """full size, as a path relative to the page"""
+    """full size, as an address relative to the page"""
     legend: Legend = field(default_factory=Legend)
 
 
@@ -65,7 +66,8 @@ class Place:
         path = self.folder / f"{self.stem}-{kind}.png"
         write_whole(path, pixels.encode(full))
         address = pixels.data_address(pixels.encode(small, encoding))
-        return Look(title, caption, kind, address, f"{self.folder.name}/{path.name}", legend)
+        file = f"{quote(self.folder.name)}/{path.name}"
+        return Look(title, caption, kind, address, file, legend)
 
 
 def safe_stem(number: int, name: str) -> str:

@@ -13,6 +13,9 @@ from cloudmask.report.sources import Part
 from cloudmask.report.tables import NOTHING, Table
 from cloudmask.text import NONE, plural
 
+MOST_ROWS, MOST_FAILED = 200, 50
+"""of the tables of scenes; the listing has all"""
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -111,14 +114,22 @@ def chapter(part: Part, *, key: str, show: int) -> Chapter:
         facts=of_evaluation(part),
         calibration=tables.calibration(found),
         charts=tuple(charts.calibration(found, key=f"{key}-cal")),
-        failed=tuple((str(k), str(v)) for k, v in (found.get("failed") or {}).items()),
-        scenes=tables.scenes(found, ordered, reference),
+        failed=_failed(found),
+        scenes=tables.scenes(found, ordered, reference, most=max(MOST_ROWS, show)),
         by_scene=charts.by_scene(ordered, reference, title, key=f"{key}-scenes")
         if reference and len(ordered) > 1
         else None,
         galleries=tuple(galleries.values()),
         shown=_shown(len(ordered), len(galleries)),
     )
+
+
+def _failed(evaluation: Mapping[str, Any]) -> Facts:
+    """Scenes without figures, and why; of very many the first ones."""
+    named = [(str(scene), str(why)) for scene, why in (evaluation.get("failed") or {}).items()]
+    more = sentences.num_failed(evaluation) - len(named[:MOST_FAILED])
+    all_of_them = f"all are in {evaluation.get('listing', NONE)} beside the masks"
+    return (*named[:MOST_FAILED], *([(f"{more:,} more", all_of_them)] if more > 0 else []))
 
 
 def _agreement(
@@ -135,8 +146,5 @@ def _shown(scenes: int, shown: int) -> str:
     if shown == scenes:
         return f"All {plural(scenes, 'scene')}, worst first." if scenes > 1 else "The one scene."
     if shown == 0:
-        return f"Pictures were not asked for; all {plural(scenes, 'scene')} are in the table above."
-    return (
-        f"{shown} of {plural(scenes, 'scene')} are shown, worst first; all are in the table above, "
-        "and --show N shows more."
-    )
+        return f"Pictures of the {plural(scenes, 'scene')} were not asked for."
+    return f"{shown} of {plural(scenes, 'scene')} are shown, worst first; --show N shows more."

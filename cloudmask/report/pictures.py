@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from cloudmask.data.classes import with_classes
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, missing_pixels
 from cloudmask.metrics import UNKNOWN
@@ -32,6 +33,11 @@ def of_scene(
         has, had = ("{} x {}".format(*size) for size in (scene.image.shape, mask.mask.shape))
         problem = f"The scene has {has} pixels and its mask {had}: it is another one by now."
         scene = None
+    if scene is not None:
+        try:
+            scene = with_classes(scene, mask.classes)
+        except ValueError as error:
+            scene, problem = None, f"The scene cannot be shown beside its mask: {error}."
     if scene is None:
         return [Look("No scene", problem), _network(mask, place), _probability(mask, place)]
     return [

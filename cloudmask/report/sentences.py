@@ -83,11 +83,28 @@ def _of_scenes(evaluation: Figures) -> list[str]:
             "Whether the network is better than the mask it learned from cannot be said: "
             "no scene has a truth to hold both against."
         )
-    failed = len(evaluation.get("failed") or {})
+    failed = num_failed(evaluation)
     if failed:
         is_ = "is" if failed == 1 else "are"
         told.append(f"{plural(failed, 'scene')} could not be evaluated and {is_} left out.")
     return told
+
+
+def num_failed(evaluation: Figures) -> int:
+    """How many scenes could not be evaluated; the file names no more than some of them."""
+    named, told = len(evaluation.get("failed") or {}), evaluation.get("num_failed")
+    return max(named, int(told)) if is_number(told) else named
+
+
+def unit_of(found: Figures) -> str:
+    """What the units of a comparison are, between which the network does better or worse."""
+    return "orbit" if found.get("unit") == "orbit" else "scene"
+
+
+def units_of(found: Figures) -> str:
+    """3 orbits, 20 scenes"""
+    told = found.get("units", found.get("scenes"))
+    return plural(int(told), unit_of(found)) if is_number(told) else f"the {unit_of(found)}s"
 
 
 def agreement(evaluation: Figures, figures: Figures, reference: str) -> str:
@@ -167,9 +184,13 @@ def comparison(evaluation: Figures, found: Figures) -> tuple[str, str]:
     interval = found.get("interval")
     scenes = plural(found.get("scenes") or 0, "scene")
     if not (isinstance(interval, list) and len(interval) == 2 and all(map(is_number, interval))):
+        least = found.get("least_units")
+        why = f"no interval that holds can be given from {units_of(found)}"
+        if is_number(least):
+            why = f"{why} (it takes {least:g} that differ)"
         return (
             f"Whether the {a} is better than the {b}{learned} cannot be told from {scenes}.",
-            f"{figures}; no interval can be given, so the difference may be chance.",
+            f"{figures}; {why}, so the difference may be chance.",
         )
     low, high = interval
     which = "better" if low > 0 else "worse" if high < 0 else ""
@@ -177,12 +198,13 @@ def comparison(evaluation: Figures, found: Figures) -> tuple[str, str]:
     doubt = bool(which) and is_number(p) and p >= 0.05
     verb = "seems" if doubt else "is"
     outcome = f"{verb} {which} than" if which else "cannot be told apart from"
-    caution = f" McNemar's test with scenes as units leaves room for chance (p = {p_value(p)})."
+    unit, units = unit_of(found), units_of(found)
+    caution = f" McNemar's test with {unit}s as units leaves room for chance (p = {p_value(p)})."
     return (
         f"The {a} {outcome} the {b}{learned}.",
         f"{figures}: a difference of {points(found.get('difference'))} percentage points "
-        f"(95 % interval over scenes {points(low)} to {points(high)}). It is the better one in "
-        f"{found.get('scenes_a_better', NONE)} of {scenes}, the worse one in "
+        f"(95 % interval over {units} {points(low)} to {points(high)}). It is the better "
+        f"one in {found.get('scenes_a_better', NONE)} of {scenes}, the worse one in "
         f"{found.get('scenes_b_better', NONE)}.{caution if doubt else ''}",
     )
 
@@ -205,21 +227,21 @@ def _of_patches(run: Run) -> list[str]:
 
 def mcnemar(found: Figures) -> str:
     """What the two tests mean, to follow a colon: pixels of one scene are not independent."""
-    p, clustered = found.get("p"), found.get("clustered_p")
+    p, clustered, unit = found.get("p"), found.get("clustered_p"), unit_of(found)
     if not is_number(clustered):
-        return "with so few scenes there is no test that takes whole scenes as its units."
+        return f"with so few scenes there is no test that takes whole {unit}s as its units."
     if clustered < 0.05:
         return (
-            f"the difference holds when whole scenes are the units (p = {p_value(clustered)}), "
+            f"the difference holds when whole {unit}s are the units (p = {p_value(clustered)}), "
             "which is the test to go by: pixels of one scene are not independent."
         )
     if is_number(p) and p < 0.05:
         return (
             f"counted by pixels the difference looks certain (p {p_value(p)}), but pixels of one "
-            f"scene are not independent: with scenes as units it may be chance "
+            f"scene are not independent: with {unit}s as units it may be chance "
             f"(p = {p_value(clustered)})."
         )
-    return f"the difference may be chance (p = {p_value(clustered)} with scenes as units)."
+    return f"the difference may be chance (p = {p_value(clustered)} with {unit}s as units)."
 
 
 def of_scene(evaluation: Figures, scene: Figures) -> str:
@@ -255,4 +277,10 @@ def lacks(evaluation: Figures) -> list[str]:
         told.append("The scenes do not tell day from night or sea from land.")
     if not evaluation.get("calibration"):
         told.append("No probabilities were measured: there is no reliability diagram and no ROC.")
+    redated = evaluation.get("redated")
+    if is_number(redated) and redated:
+        told.append(
+            f"{plural(int(redated), 'scene')} had another date than when the masks were made: if "
+            "more than the date had changed, the figures are of no use."
+        )
     return told

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask.model.keras_file import refuse_emulated
+from cloudmask.report import listing
+from cloudmask.text import is_number
 
 EVALUATION = "evaluation.json"
-FORMAT, VERSION = "cloudmask-evaluation", 1
+FORMAT, VERSION = "cloudmask-evaluation", 2
 _SHAPE = {"classes": list, "members": dict, "pooled": dict, "scenes": list}
 """what an evaluation of scenes must hold, and as what"""
 
@@ -160,6 +162,14 @@ def _evaluation(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path} holds no usable '{key}'; run `cloudmask evaluate` again")
     if not all(isinstance(scene, dict) for scene in found["scenes"]):
         raise ValueError(f"{path} holds no usable 'scenes'; run `cloudmask evaluate` again")
+    many = found.get("num_scenes")
+    if is_number(many) and many > len(found["scenes"]) and found.get("listing"):
+        listed = path.with_name(Path(str(found["listing"])).name)  # never outside the folder
+        if not listed.is_file():
+            raise ValueError(
+                f"{listed} is gone, which lists all scenes; run `cloudmask evaluate` again"
+            )
+        found["scenes"] = listing.read(listed)
     return found
 
 

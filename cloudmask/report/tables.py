@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cloudmask.report.sentences import REFERENCES, mcnemar, title_of
+from cloudmask.report.sentences import REFERENCES, mcnemar, title_of, unit_of
 from cloudmask.report.sources import Run
-from cloudmask.text import NONE, count, number, p_value, percent, points
+from cloudmask.text import NONE, count, number, p_value, percent, plural, points
 
 Figures = Mapping[str, Any]
 
@@ -81,8 +81,9 @@ def pairs(evaluation: Figures) -> Table:
 
 
 def comparisons(evaluation: Figures) -> Table:
-    rows, meanings = [], []
+    rows, meanings, unit = [], [], "scene"
     for found in evaluation.get("comparisons") or []:
+        unit = unit_of(found)
         a, b, reference = (
             title_of(evaluation, str(found.get(key))) for key in ("a", "b", "reference")
         )
@@ -108,13 +109,13 @@ def comparisons(evaluation: Figures) -> Table:
         "Which is nearer? McNemar's test",
         (
             *("question", "accuracy of each", "mean IoU of each", "difference, points"),
-            *("95 % interval over scenes", "scenes where each is better"),
-            *("pixels only one has right", "chi-square by pixels", "chi-square by scenes"),
+            *(f"95 % interval over {unit}s", "scenes where each is better"),
+            *("pixels only one has right", "chi-square by pixels", f"chi-square by {unit}s"),
         ),
         tuple(rows),
         "The test by pixels takes each pixel for an independent witness, which neighbours in one "
-        "cloud are not: its p is far too small. The clustered one (Durkalski 2003) takes whole "
-        "scenes as the units, and so does the interval (bootstrap over scenes).",
+        f"cloud are not: its p is far too small. The clustered one (Durkalski 2003) takes whole "
+        f"{unit}s as the units, and so does the interval.",
         sentences=tuple(meanings),
     )
 
@@ -167,14 +168,16 @@ def calibration(evaluation: Figures) -> Table:
     )
 
 
-def scenes(evaluation: Figures, ordered: Sequence[Figures], reference: str | None) -> Table:
-    """Every scene, in the order given."""
+def scenes(
+    evaluation: Figures, ordered: Sequence[Figures], reference: str | None, *, most: int
+) -> Table:
+    """Every scene, in the order given, but no more than `most`."""
     references = [name for name in REFERENCES if evaluation["pooled"].get(name)]
     classes = [str(name) for name in evaluation["classes"]]
     shown = classes[1:] if len(classes) == 2 else classes
     members = ("network", *references) if len(classes) == 2 else ("network", *references[:1])
     rows = []
-    for place, scene in enumerate(ordered, start=1):
+    for place, scene in enumerate(ordered[:most], start=1):
         against, fractions = scene.get("against") or {}, scene.get("fraction") or {}
         figures = against.get(reference or "") or {}
         rows.append(
@@ -195,8 +198,17 @@ def scenes(evaluation: Figures, ordered: Sequence[Figures], reference: str | Non
             )
         )
     titles = {name: title_of(evaluation, name) for name in ("network", *REFERENCES)}
+    note = "Shares are of measured pixels."
+    if reference:
+        note = (
+            f"Majority and mean IoU against the {titles[reference]}; shares are of measured pixels."
+        )
+    title = "All scenes, worst first"
+    if len(ordered) > most:
+        title = f"The {most} worst of {plural(len(ordered), 'scene')}"
+        note = f"All of them are in {evaluation.get('listing', NONE)} beside the masks. {note}"
     return Table(
-        "All scenes, worst first",
+        title,
         (
             "scene",
             *(f"accuracy against {titles[name]}" for name in references),
@@ -207,9 +219,7 @@ def scenes(evaluation: Figures, ordered: Sequence[Figures], reference: str | Non
             "day",
         ),
         tuple(rows),
-        f"Majority and mean IoU against the {titles[reference]}; shares are of measured pixels."
-        if reference
-        else "Shares are of measured pixels.",
+        note,
     )
 
 

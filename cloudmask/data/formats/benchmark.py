@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from cloudmask.data import scene
+from cloudmask.data.acquisition import times_of
 from cloudmask.data.scene import LabelChoice, Scene, SceneError
 from cloudmask.data.slstr import CHANNELS, CLASSES, NOT_COMPUTED, NUM_REFS, bayes_cloud
 from cloudmask.files import open_hdf5
@@ -70,6 +71,7 @@ def _read(path: Path, file: h5py.File, label: LabelChoice, need_label: bool) -> 
     if need_label and not missing.all() and (masks[label] == UNKNOWN).all():
         problem = f"'{wanted}' is {NOT_COMPUTED} wherever something was measured: not computed"
         raise SceneError(path, problem, "choose another --label or leave this scene out")
+    start, stop = times_of(path.stem)
     return Scene(
         name=path.stem,
         image=image,
@@ -79,6 +81,8 @@ def _read(path: Path, file: h5py.File, label: LabelChoice, need_label: bool) -> 
         truth=masks.get("truth"),
         summary=masks.get("summary"),
         label_source=label,
+        start=start,
+        stop=stop,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from cloudmask.data.archive import Entry, find_scenes
 from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, PatchSet
+from cloudmask.data.place import Place
 from cloudmask.data.prepare.receipts import Receipt, forget, is_there, key_of, read_receipts
 from cloudmask.data.prepare.split import parse_split, split_scenes
 
@@ -28,7 +29,7 @@ class Job:
         return self.scene.name
 
     @property
-    def source(self) -> Path:
+    def source(self) -> Place:
         return self.scene.path
 
 
@@ -42,7 +43,7 @@ class Plan:
     """there is nothing to do"""
 
 
-def make_plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> Plan:
+def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) -> Plan:
     """Look at the scenes and at what is in `out`, and remove from it what no longer fits.
 
     A finished patch set is never changed: with other options or scenes it is a ValueError.

@@ -22,7 +22,9 @@ from cloudmask.data import slstr
 from cloudmask.data.formats.safe import arrays
 from cloudmask.data.formats.safe.arrays import AGAIN, Bands, read_attribute, read_decoded, read_raw
 from cloudmask.data.formats.safe.grid import block_means, interpolate_ties
-from cloudmask.data.formats.safe.manifest import baseline_collection, check_files
+from cloudmask.data.formats.safe.manifest import MANIFEST
+from cloudmask.data.formats.safe.members import Product, open_product
+from cloudmask.data.place import Place
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels
 from cloudmask.data.slstr import CHANNELS, CLASSES, SOLAR, THERMAL, Confidence
 from cloudmask.metrics import UNKNOWN
@@ -44,6 +46,8 @@ _FILES = (
     *("indices_an.nc", "geodetic_in.nc"),
     *_THERMAL_FILES,
 )
+MEMBERS = (MANIFEST, *_FILES)
+"""what tells whether a product has changed"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,7 @@ class Thermal:
 
 
 def read_safe(
-    path: Path, *, label: LabelChoice = "any", need_label: bool = True, verify: bool = True
+    path: Place, *, label: LabelChoice = "any", need_label: bool = True, verify: bool = True
 ) -> Scene:
     """A product as a scene of nine channels, S1..S6 as reflectance and S7..S9 in K, on the 1 km
     grid, with coordinates and flags.
@@ -70,11 +74,17 @@ def read_safe(
     SceneError for everything that is wrong with the product; `verify` compares the files that are
     read with the sizes and MD5s in its manifest.
     """
-    collection = baseline_collection(path)
-    thermal = read_thermal(path, needed=_FILES, verify=verify)
+    with open_product(path, lambda _: _FILES, verify=verify) as product:
+        return _read(product, label, need_label)
+
+
+def _read(product: Product, label: LabelChoice, need_label: bool) -> Scene:
+    path = product.folder
+    arrays.check_readable(path, product.files)
+    thermal = _thermal(path)
     shape = thermal.confidence.shape
     image = np.empty((*shape, len(CHANNELS)), np.float32)
-    gains = GAINS if collection < _CORRECTED_COLLECTION else (1.0,) * len(GAINS)
+    gains = GAINS if product.collection < _CORRECTED_COLLECTION else (1.0,) * len(GAINS)
     for index, reflectance in enumerate(_reflectances(path, shape, gains)):
         image[..., index] = reflectance
     image[..., len(SOLAR) :] = thermal.bt
@@ -90,7 +100,7 @@ def read_safe(
             raise
         chosen = None
     return Scene(
-        name=path.stem,
+        name=product.name,
         image=image,
         channels=CHANNELS,
         label=chosen,
@@ -99,19 +109,20 @@ def read_safe(
         label_source=label,
         latitude=latitude,
         longitude=longitude,
+        start=product.start,
+        stop=product.stop,
         confidence=thermal.confidence,
     )
 
 
-def read_thermal(
-    product: Path, *, needed: Sequence[str] = _THERMAL_FILES, verify: bool = True
-) -> Thermal:
-    """Check all files that are needed, then read the 1 km part: nothing is read of half a scene.
+def read_thermal(path: Place, *, verify: bool = True) -> Thermal:
+    """The 1 km part of a product, which may lack everything else. SceneError."""
+    with open_product(path, lambda _: _THERMAL_FILES, verify=verify) as product:
+        arrays.check_readable(product.folder, product.files)
+        return _thermal(product.folder)
 
-    SceneError. The product may lack everything else.
-    """
-    check_files(product, needed, verify=verify)
-    arrays.check_readable(product, needed)
+
+def _thermal(product: Path) -> Thermal:
     confidence = read_raw(product, "flags_in.nc", "confidence_in")
     shape = confidence.shape
     bands = Bands(product, THERMAL, kind="BT_in")

@@ -1,0 +1,110 @@
+"""Intervals of differences: they hold what they say, or there is none."""
+
+import numpy as np
+import pytest
+
+from benchmarks import intervals as simulated
+from cloudmask.evaluate import agreement, intervals
+from cloudmask.evaluate.agreement import Duel
+from cloudmask.evaluate.orbits import groups_of, orbit_of
+
+SAFE = (
+    "S3A_SL_1_RBT____20191001T{time}_20191001T{time}_20191002T000000_0179_050_{orbit}_LN2_O_NT_003"
+)
+
+
+def duels(seed, scenes, *, worse=0.0):
+    """Scenes of 1000 pixels in which the first mask gains 20 and sometimes loses much."""
+    rng = np.random.default_rng(seed)
+    lost = np.where(rng.random(scenes) < worse, 150, 0)
+    a_only = rng.binomial(200, 0.55, scenes)
+    return [Duel(700, int(a), int(200 - a + b), 100) for a, b in zip(a_only, lost, strict=True)]
+
+
+@pytest.mark.parametrize("population", simulated.POPULATIONS)
+@pytest.mark.parametrize(("scenes", "by_orbit"), [(8, False), (20, False), (50, True)])
+def test_nineteen_of_twenty_studies_hold_the_true_difference(population, scenes, by_orbit):
+    found = simulated.row(population, scenes, by_orbit, studies=1500)
+    assert found["given"] == 1
+    assert found["covered_where_given"] > 0.925  # 0.93 but for the chance of 1500 studies
+    assert found["before"] < found["covered_where_given"]
+
+
+def test_six_scenes_and_twenty_of_four_orbits_have_no_interval():
+    assert agreement.difference_interval(duels(1, 6)) is None
+    assert agreement.difference_interval(duels(1, 8)) is not None
+    names = [SAFE.format(time=f"{n:06d}", orbit=f"{n % 4:03d}") for n in range(20)]
+    groups, unit = groups_of(names)
+    units = agreement.units_of(duels(1, 20), groups)
+    assert (unit, len(units)) == ("orbit", 4)
+    assert agreement.difference_interval(units) is None
+
+
+def test_neighbours_of_one_orbit_do_not_make_an_interval_narrower():
+    once = duels(2, 12, worse=0.2)
+    names = [SAFE.format(time=f"{n:06d}", orbit=f"{n % 12:03d}") for n in range(60)]
+    units = agreement.units_of(once * 5, groups_of(names)[0])
+    np.testing.assert_allclose(
+        agreement.difference_interval(units), agreement.difference_interval(once)
+    )
+    alone = agreement.difference_interval(once * 5)
+    assert np.ptp(alone) < 0.6 * np.ptp(agreement.difference_interval(once))
+    assert agreement.clustered_mcnemar(units) == agreement.clustered_mcnemar(once)
+
+
+def test_scenes_that_do_not_differ_say_nothing_of_how_far_they_may():
+    assert agreement.difference_interval([Duel(90, 4, 2, 4)] * 20) is None
+    assert agreement.difference_interval([]) is None
+
+
+def test_one_orbit_that_holds_most_pixels_widens_the_interval():
+    few = np.array([8.0, 12, 9, 11, 10, 10, 9, 11, 8, 12])
+    plain = intervals.of_pooled(few, np.full(10, 1000.0))
+    pixels = np.array([91_000.0, *[1000] * 9])
+    held = intervals.of_pooled(few * pixels / 1000, pixels)
+    assert np.ptp(held) > 3 * np.ptp(plain)
+
+
+@pytest.mark.parametrize("degrees", [1, 1.7, 2, 5.5, 30, 4000, 1e6])
+def test_quantiles_are_those_of_students_distribution(degrees):
+    stats = pytest.importorskip("scipy.stats")
+    assert intervals.quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=3e-4)
+
+
+def test_degrees_of_freedom_are_those_of_the_whole_table():
+    """Satterthwaite's figure as tr(A)^2 / tr(A^2), A being the M x M form of the variance."""
+    weight = np.array([0.4, 0.2, 0.1, 0.1, 0.05, 0.05, 0.04, 0.03, 0.03])
+    centre = np.eye(len(weight)) - np.outer(np.ones(len(weight)), weight)
+    form = centre.T @ np.diag(weight**2 / (1 - weight)) @ centre
+    expected = np.trace(form) ** 2 / np.trace(form @ form)
+    assert intervals._degrees_of_freedom(weight) == pytest.approx(expected)
+    assert intervals._degrees_of_freedom(np.full(12, 1 / 12)) == pytest.approx(11)
+
+
+def test_thirty_thousand_scenes_take_no_memory_to_speak_of():
+    import tracemalloc
+
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(1e6, 2e6, 30_000)
+    gained = pixels * rng.normal(0.01, 0.05, 30_000)
+    tracemalloc.start()
+    low, high = intervals.of_pooled(gained, pixels)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+    assert 0.009 < low < high < 0.011
+
+
+@pytest.mark.parametrize(
+    ("name", "orbit"),
+    [
+        (SAFE.format(time="101112", orbit="123"), "S3A_050_123"),
+        (SAFE.format(time="101112", orbit="123").replace("S3A", "S3D") + ".SEN3", "S3D_050_123"),
+        ("S03SLSRBT_20191227T124111_0179_A123_S00_ABCD", "S3A_day737397_123"),
+        ("S03SLSRBT_20191399T124111_0179_A123_S00_ABCD", None),
+        ("landsat", None),
+    ],
+)
+def test_orbits_are_read_from_names(name, orbit):
+    assert orbit_of(name) == orbit
+    groups, unit = groups_of([name, "another"])
+    assert (len(set(groups)), unit) == (2, "orbit" if orbit else "scene")
