@@ -14,7 +14,7 @@ import tiny
 from cloudmask.data.read import read_scene
 from cloudmask.data.tiles import cover
 from cloudmask.metrics import UNKNOWN
-from cloudmask.predict.masks import read_netcdf
+from cloudmask.predict.masks import read_mask, read_netcdf
 from cloudmask.predict.tiles import predict_image, receptive_margin
 
 LEVELS = 4
@@ -247,6 +247,29 @@ def test_a_scene_that_has_changed_is_predicted_again(folder, tmp_path):
     assert (after.mask[-5:] == UNKNOWN).all()
     assert (before.mask[-5:] != UNKNOWN).all()
     np.testing.assert_array_equal(read_netcdf(out / "scene1.nc").mask, before.mask)
+
+
+@pytest.mark.slow
+def test_geotiff_masks_are_written_kept_and_evaluated(folder, tmp_path):
+    pytest.importorskip("rasterio")
+    out = tmp_path / "masks"
+    words = [folder / "model0.keras", folder / "scenes", "--out", out]
+    first, again, other = predict_each(
+        [*words, "--format", "geotiff"], [*words, "--format", "geotiff"], words
+    )
+    assert first == [0, f"2 masks written to {out}, 0 were there, 0 failed\n"]
+    assert again == [0, f"0 masks written to {out}, 2 were there, 0 failed\n"]
+    assert other[0] == 0
+    assert {path.suffix for path in out.iterdir()} == {".tif", ".nc"}
+    for name in ("scene0", "scene1"):
+        image, plain = (read_mask(out / f"{name}{end}", classes=()) for end in (".tif", ".nc"))
+        np.testing.assert_array_equal(image.mask, plain.mask)
+        np.testing.assert_array_equal(image.probability, plain.probability)
+        (out / f"{name}.nc").unlink()
+    command = [sys.executable, "-m", "cloudmask", "evaluate", out, folder / "scenes"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "evaluation.json").read_text())["pooled"]["label"]["pixels"] > 0
 
 
 @pytest.mark.slow
