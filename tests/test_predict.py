@@ -322,7 +322,9 @@ def test_products_become_masks_and_bad_ones_are_named(slstr_model, tmp_path):
     pytest.importorskip("satpy")
     values = sen3.make_values(repeat=2)
     good = sen3.write_product(tmp_path / "in", values)
-    damaged = sen3.write_product(tmp_path / "damaged", values, collection="005")
+    damaged = sen3.write_product(tmp_path / "damaged", values)
+    other_time = damaged.name.replace("20170313T110", "20170313T120")  # else it is `good` again
+    damaged = damaged.rename(damaged.with_name(other_time))
     file = damaged / "S8_BT_in.nc"
     file.write_bytes(file.read_bytes()[:-100])
     olci = tmp_path / "olci" / good.name.replace("SL_1_RBT___", "OL_1_EFR___")
