@@ -10,6 +10,7 @@ Nothing is imported before it is used: TensorFlow comes with the first `load`.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from cloudmask.version import __version__
@@ -17,14 +18,22 @@ from cloudmask.version import __version__
 if TYPE_CHECKING:
     from cloudmask.data.patchset.open import open_patchset
     from cloudmask.data.read import read_scene
+    from cloudmask.data.slstr import Reading
     from cloudmask.predict.masks import Mask
     from cloudmask.predict.model import Model, load
 
-__all__ = ["Mask", "Model", "__version__", "load", "open_patchset", "read_scene"]
+# HDF5 reads this when it is loaded. Its locks fail on file systems that have none (NFS, Lustre),
+# and nobody writes into a file that is read here. A single open could do without; but xarray and
+# satpy open files as well, with two copies of HDF5. Who says TRUE has locks.
+if os.environ.get("HDF5_USE_FILE_LOCKING", "BEST_EFFORT") == "BEST_EFFORT":
+    os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
+
+__all__ = ["Mask", "Model", "Reading", "__version__", "load", "open_patchset", "read_scene"]
 
 _HOMES = {
     "Mask": "cloudmask.predict.masks",
     "Model": "cloudmask.predict.model",
+    "Reading": "cloudmask.data.slstr",
     "load": "cloudmask.predict.model",
     "open_patchset": "cloudmask.data.patchset.open",
     "read_scene": "cloudmask.data.read",

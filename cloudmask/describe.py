@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from cloudmask.cli.options import DescribeConfig
+from cloudmask.files import parse_json
 from cloudmask.model import keras_file
 
 
@@ -21,7 +21,7 @@ def describe(config: DescribeConfig) -> int:
 def _options(folder: Path) -> dict[str, Any]:
     """Those that a run was trained with; none beside a model by itself."""
     try:
-        found = json.loads((folder / "summary.json").read_text())["config"]
+        found = parse_json((folder / "summary.json").read_bytes())["config"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import IO, Any
 BUSY = (errno.EAGAIN, errno.EACCES)
 """what flock and its emulations answer when another process holds the lock; on file systems that
 have no locks (NFS, Lustre) it fails otherwise"""
+_DAY_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -64,6 +66,14 @@ def write_json(path: Path, value: object) -> None:
     write_whole(path, (text + "\n").encode())
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text holds. ValueError for what is none, also where it is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def finite(value: Any) -> Any:
     """The same value with every NaN and infinity replaced by None, and paths by text."""
     if isinstance(value, float):
@@ -76,11 +86,19 @@ def finite(value: Any) -> Any:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete below a folder what killed processes were writing; a living one holds its lock."""
+    """Delete below a folder what killed processes were writing; a living one holds its lock.
+
+    Where there are no locks, what has not changed for a day is taken for a leftover.
+    """
     for path in folder.rglob(".*.part"):
+        if path.is_symlink() or not path.is_file():
+            continue  # of somebody else
         with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            free = _try_lock(file.fileno())
+            if free is None:
+                free = time.time() - os.fstat(file.fileno()).st_mtime > _DAY_SECONDS
+            if free:
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:
@@ -99,9 +117,10 @@ def sha256_of(path: Path) -> str:
 
 
 def open_hdf5(path: Path) -> Any:
-    """An h5py.File to read from, without HDF5's locks.
+    """An h5py.File to read from, without HDF5's locks. OSError.
 
-    They fail on many network file systems, and nobody writes into a file that stands here. OSError.
+    cloudmask/__init__.py has switched them off for whoever opens files, unless HDF5 was loaded
+    before it: here they are off in any case.
     """
     import h5py
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 
-from cloudmask.files import write_json, write_whole
+from cloudmask.files import parse_json, write_json, write_whole
 from cloudmask.text import plural
 from seaice import opencv, synthetic
 from seaice.engines import Engine
@@ -74,6 +73,6 @@ def write_scene(index: int, config: SynthConfig) -> bool:
 
 def _facts_of(record: Path) -> object:
     try:
-        return json.loads(record.read_bytes())["made_from"]
+        return parse_json(record.read_bytes())["made_from"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from cloudmask.data.patchset.manifest import read_manifest
-from cloudmask.files import write_json
+from cloudmask.files import parse_json, write_json
 from cloudmask.record import now
 from cloudmask.text import number
 from seaice import colour
@@ -124,10 +123,10 @@ def cloud_cover(places: Sequence[Path], name: str) -> float | None:
     """
     for place in places:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return float(json.loads((place / f"{name}.json").read_bytes())["cloud_cover"])
+            return float(parse_json((place / f"{name}.json").read_bytes())["cloud_cover"])
     for place in places:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads((place / maps.RECORDS / f"{name}.json").read_bytes())
+            record = parse_json((place / maps.RECORDS / f"{name}.json").read_bytes())
             return float(record["done"]["filter"]["share_of_pixels_changed"])
     return None
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask.files import sha256_of, write_json, write_whole
+from cloudmask.files import parse_json, sha256_of, write_json, write_whole
 from cloudmask.metrics import UNKNOWN
 from seaice import colour, opencv
 from seaice.colour import CLASSES
@@ -110,11 +110,20 @@ def already_done(source: Source, settings: Settings) -> Done | None:
     out = Path(settings.out)
     path = out / RECORDS / f"{source.name}.json"
     try:
-        record = json.loads(path.read_bytes())
-        key, options, label = record["key"], record["options"], out / record["label"]
+        record = parse_json(path.read_bytes())
+        key, options, label = record["key"], dict(record["options"]), record["label"]
         counts = (*(record["pixels"][name] for name in CLASSES), record["unknown_pixels"])
         area = record["km2_per_pixel"]
-    except (FileNotFoundError, KeyError, ValueError, TypeError):
+    except (FileNotFoundError, LookupError, ValueError, TypeError):
+        return None
+    # What tells of another scene's labels, or of files elsewhere, tells nothing of this scene.
+    if label not in [f"{LABELS}/{source.name}{suffix}" for suffix in (".tif", ".png")]:
+        return None
+    if not all(type(count) is int for count in counts) or type(area) not in (
+        float,
+        int,
+        type(None),
+    ):
         return None
     asked = settings.options()
     if options != asked:
@@ -123,9 +132,9 @@ def already_done(source: Source, settings: Settings) -> Done | None:
             f"{out} holds labels made with other options ({differing} differ); choose another "
             "--out or delete it"
         )
-    if key != key_of(source, settings) or not label.is_file():
+    if key != key_of(source, settings) or not (out / label).is_file():
         return None
-    if sha256_of(label) != record["label_sha256"]:
+    if sha256_of(out / label) != record.get("label_sha256"):
         return None
     return Done(source.name, counts, area)
 

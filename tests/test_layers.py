@@ -109,11 +109,11 @@ HOMES = {
     },
     "keras": {f"{C}/model/", f"{C}/train/", f"{C}/predict/model.py"},
     "satpy": {f"{D}/formats/safe/arrays.py"},
+    "fsspec": {f"{D}/formats/remote.py"},
+    "zarr": {f"{D}/formats/eopf.py"},
     "h5netcdf": {f"{C}/predict/masks/netcdf.py"},
     "pyproj": {f"{C}/predict/masks/place.py"},
     "rasterio": {f"{C}/predict/masks/geotiff.py"},
-    "fsspec": {f"{D}/formats/remote.py"},
-    "zarr": {f"{D}/formats/eopf.py"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },

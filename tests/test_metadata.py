@@ -2,13 +2,15 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 import tiny
 
-from cloudmask.data.patchset import handed
-from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset import index, message
+from cloudmask.data.patchset.handed import open_for_all
+from cloudmask.data.patchset.manifest import read_manifest
 
 FILES = 26_000
 
@@ -62,16 +64,30 @@ def large(tmp_path_factory):
         for number in range(FILES - others)
     ]
     train["patches"] = len(train["files"])
+    train["class_pixels"] = [count * len(train["files"]) for count in first["class_pixels"]]
     for entry in train["files"]:
         os.link(folder / first["path"], folder / entry["path"])
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    text = json.dumps(manifest, indent=1)
+    (folder / "manifest.json").write_text(text)
+    index.write_index(folder, text.encode())
     return folder
 
 
 def test_a_large_patch_set_is_handed_on_in_a_short_message(large):
-    message = handed.pack(open_patchset(large))
-    assert len(message) < 80 * FILES
-    assert len(handed.unpack(message).files) == FILES
+    sent = message.pack(read_manifest(large))
+    assert len(sent) < 80 * FILES
+    assert len(message.unpack(sent, large).files) == FILES
+
+
+def test_a_large_patch_set_is_opened_by_its_index_in_little_memory(large, monkeypatch):
+    """44 MB of manifest would be several hundred, parsed."""
+    monkeypatch.setattr(index, "parse_manifest", None)
+    tracemalloc.start()
+    opened = open_for_all(large, lambda function: function())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(opened.files) == FILES
+    assert peak < 40e6
 
 
 @pytest.mark.slow
@@ -86,7 +102,8 @@ def test_each_file_is_looked_at_once_whatever_the_ranks(large, start, tmp_path):
         found = [json.loads(path.read_text()) for path in out.glob("?.json")]
         assert [each.pop("files") for each in found] == [FILES] * ranks
         totals[ranks] = {name: sum(each[name] for each in found) for name in found[0]}
-    size = Path(large, "manifest.json").stat().st_size
-    assert totals[1]["read"] == totals[1]["parsed"] == size
+    for ranks, counts in totals.items():
+        assert counts.pop("parsed") < 2000 * (ranks + 2), "a line of JSON each"
+    assert totals[1]["read"] == Path(large, "manifest.index").stat().st_size
     assert FILES <= totals[1]["stat"] < FILES + 50
     assert totals[1] == totals[2] == totals[4]

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cloudmask.data.patchset import handed
+from cloudmask.data.patchset import message
 from cloudmask.data.patchset.encoding import decode
 from cloudmask.data.patchset.files import write_patches
 from cloudmask.data.patchset.manifest import build_manifest, write_manifest
@@ -346,8 +346,8 @@ def test_manifest_cannot_lead_out_of_its_folder(folder, tmp_path):
 
 def test_what_other_ranks_are_handed_reads_like_the_patch_set(folder):
     patchset = open_patchset(folder)
-    message = handed.pack(patchset)
-    found = handed.unpack(message)
+    sent = message.pack(patchset)
+    found = message.unpack(sent, folder)
     for name, split in patchset.splits.items():
         slim = [(e.path, e.patches, e.bytes, e.sha256) for e in split.files]
         assert [(e.path, e.patches, e.bytes, e.sha256) for e in found.splits[name].files] == slim
@@ -358,7 +358,7 @@ def test_what_other_ranks_are_handed_reads_like_the_patch_set(folder):
     for field in ("folder", "channels", "classes", "patch_size", "always_there", "fingerprint"):
         assert getattr(found, field) == getattr(patchset, field), field
     assert verify_files(found, found.files) == []
-    assert handed.pack(found) == message
+    assert message.pack(found) == sent
 
 
 def test_one_file_in_two_splits_is_refused(folder):

@@ -11,6 +11,7 @@ import pytest
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data.archive import entry_of
 from cloudmask.data.parallel import World
+from cloudmask.data.slstr import Reading
 from cloudmask.predict.masks import SceneMask, write_mask
 from cloudmask.predict.recipe import agreed, recipe_of, stale
 
@@ -74,7 +75,7 @@ def test_arithmetic_is_recorded_and_counts_as_it_is(config):
     automatic = recipe(config, precision="auto")
     assert automatic.precision in ("float32", "bfloat16")
     assert automatic.fingerprint == recipe(config, precision=automatic.precision).fingerprint
-    assert "auto" not in json.dumps(automatic.attributes(entry_of(config.scenes[0])))
+    assert "auto" not in json.dumps(automatic.attributes(entry_of(config.scenes[0]), Reading()))
     fingerprints = {recipe(config, precision=one).fingerprint for one in ("float32", "bfloat16")}
     assert len(fingerprints) == 2
 
@@ -92,7 +93,7 @@ def test_a_mask_is_told_by_its_recipe_and_scene(config, tmp_path, suffix):
     scene, path = config.scenes[0], tmp_path / f"scene.{suffix}"
     made = recipe(config)
     probability = np.zeros((4, 4, 1), np.float32)
-    attributes = made.attributes(entry_of(scene))
+    attributes = made.attributes(entry_of(scene), Reading())
     mask = SceneMask("scene", ("a", "b"), probability, None, probability[..., 0].astype("u1"))
     write_mask(path, dataclasses.replace(mask, attributes=attributes))
     assert stale(path, made, entry_of(scene)) is None

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from cloudmask.cli.errors import UsageError
+from cloudmask.files import sha256_of
 from cloudmask.metrics import UNKNOWN
 from seaice import __main__ as cli
 from seaice import colour, one_scene
@@ -128,6 +129,31 @@ def test_a_second_run_does_only_what_is_not_done(archive, tmp_path, capsys, tree
         *(f"{folder}/scene_2.png" for folder in ("labels", "pictures")),
         "records/scene_2.json",
     }
+
+
+def test_a_doctored_record_means_the_scene_is_labelled_again(archive, tmp_path):
+    """Whatever files it names: those of another scene, or of elsewhere."""
+    out, place = tmp_path / "out", archive / "scene_3.png"
+    assert run("label", place, "--out", out)[0] == 0
+    settings = one_scene.Settings(str(out), Rule())
+    record = out / "records/scene_3.json"
+    values = json.loads(record.read_text())
+    found = sources.find([str(place)], apart_from=out)[0]
+    other = {"label": str(place), "label_sha256": sha256_of(place)}
+    for change in (
+        other,
+        {"label": "../scenes/scene_3.png"} | {"label_sha256": other["label_sha256"]},
+        {"label": 7},
+        {"label": ["labels"]},
+        {"options": "none"},
+        {"pixels": dict.fromkeys(values["pixels"], "many")},
+        {"label_sha256": None},
+        {"km2_per_pixel": "wide"},
+    ):
+        record.write_text(json.dumps(values | change))
+        assert one_scene.already_done(found, settings) is None, change
+    record.write_text(json.dumps(values))
+    assert one_scene.already_done(found, settings) is not None
 
 
 def test_other_options_in_the_same_folder_are_refused(archive, tmp_path):

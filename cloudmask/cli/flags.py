@@ -116,6 +116,8 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UsageError(f"{source} is not YAML for us: it is nested too deeply") from None
     if not isinstance(values, dict):
         raise UsageError(f"{source} must hold 'key: value' lines")
     return {str(key): value for key, value in values.items()}

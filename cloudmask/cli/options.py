@@ -11,6 +11,7 @@ import tyro
 from cloudmask.data.place import Place, Url, place_of
 from cloudmask.data.prepare.split import SplitBy
 from cloudmask.data.scene import LabelChoice
+from cloudmask.data.slstr import PixelFlag
 
 Paths = tuple[Path, ...]
 _PLACE = tyro.constructors.PrimitiveConstructorSpec(
@@ -64,6 +65,12 @@ class PrepareConfig:
     """stop at the first broken scene instead of leaving it out"""
     verify: bool = True
     """check the files of a .SEN3 product against the MD5s of its manifest"""
+    max_solar_zenith: float = 88.0
+    """degrees from which on a product has no reflectance; the model is then used so too"""
+    drop_flagged: tuple[PixelFlag, ...] = ()
+    """count a product's pixels with these flags as missing: cosmetic, duplicate"""
+    oblique: bool = False
+    """add the oblique view of products: the channels S5o, S8o and S9o"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from cloudmask.data.formats.scratch import ScratchError
 from cloudmask.data.kinds import HDF_SUFFIXES, MANIFEST_NAME, Form, form_of, scene_name
 from cloudmask.data.place import Place, Url, place_of, printable
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, reason
+from cloudmask.data.slstr import Reading
 from cloudmask.metrics import UNKNOWN
 
 _DAMAGED = (*DAMAGED, ValueError, RuntimeError, OverflowError)
@@ -29,6 +30,7 @@ def read_scene(
     label: LabelChoice = "any",
     need_label: bool = True,
     verify: bool = True,
+    reading: Reading = Reading(),  # noqa: B008 (a frozen value)
 ) -> Scene:
     """Read a scene: an HDF5 file of the benchmark, a .SEN3 product, or an .npz file.
 
@@ -40,12 +42,13 @@ def read_scene(
 
     `label` says which mask of the file becomes the label (an .npz file has one, `any`, and perhaps
     a `truth`); with `need_label=False` a missing or empty one is no error. `verify` compares a
-    product with the checksums it comes with. SceneError, a ValueError of one line that names the
+    product with the checksums it comes with; `reading` says what of it counts, which for a model
+    is its `reading`. SceneError, a ValueError of one line that names the
     file, for everything that is wrong with it.
     """
     place = place_of(path)
     try:
-        scene = _read(place, label=label, need_label=need_label, verify=verify)
+        scene = _read(place, label=label, need_label=need_label, verify=verify, reading=reading)
     except (SceneError, ScratchError):
         raise
     except MemoryError:
@@ -64,15 +67,20 @@ def read_scene(
     return replace(scene, name=scene_name(place))
 
 
-def _read(place: Place, *, label: LabelChoice, need_label: bool, verify: bool) -> Scene:
+def _read(
+    place: Place, *, label: LabelChoice, need_label: bool, verify: bool, reading: Reading
+) -> Scene:
     form = form_of(place)
     if isinstance(place, Path):
         form = _looked_at(place, form)
     if form == "product":
-        return read_safe(place, label=label, need_label=need_label, verify=verify)
+        return read_safe(place, label=label, need_label=need_label, verify=verify, reading=reading)
     if form is None or isinstance(place, Url):
         kinds = ", ".join((*HDF_SUFFIXES, ".SEN3, .SEN3.zip, .zarr"))
         raise SceneError(place, "is of no known kind", f"expected .npz or {kinds}")
+    if form == "hdf" and reading.oblique:
+        problem = "holds no oblique view, which the benchmark's files never do"
+        raise SceneError(place, problem, "give products, or leave --oblique out")
     return (read_hdf if form == "hdf" else read_npz)(place, label=label, need_label=need_label)
 
 

@@ -21,8 +21,9 @@ from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.handed import open_for_all
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.data.slstr import recorded
 from cloudmask.model import keras_file
-from cloudmask.record import now, versions
+from cloudmask.record import now, versions, warn
 
 POS_WEIGHT = 0.5
 """of the benchmark's weighted binary cross-entropy"""
@@ -51,6 +52,11 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         precision.use(arithmetic)
         model, info = keras_file.load(config.what)
         check_fits(info, patchset, config)
+        trained, cut = recorded(info.reading), recorded(patchset.reading)
+    if world.is_root and trained != cut:
+        warn(
+            f"{config.what} learned from products read otherwise ({trained}) than {folder} ({cut})"
+        )
     num_classes = len(info.classes)
     weights = (1.0, POS_WEIGHT) if num_classes == 2 else ()
 

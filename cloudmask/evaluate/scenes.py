@@ -6,6 +6,7 @@ added, and what follows from them is divided once (figures.py).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from cloudmask.data.archive import Entry
 from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene
+from cloudmask.data.slstr import recorded
 from cloudmask.evaluate.counts import Count, Tally, references
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks import SUFFIXES, SceneMask, attributes_of, read_mask
@@ -58,7 +60,10 @@ def measure(
         file = mask_of(masks, entry)
         mask = read_mask(file, classes=classes)
         redated = _check_making(file, mask, recipe, entry)
-        scene = read_scene(entry.path, label=label, need_label=False, verify=verify)
+        reading = recorded(json.loads((mask.attributes or {}).get("options", "{}")))
+        scene = read_scene(
+            entry.path, label=label, need_label=False, verify=verify, reading=reading
+        )
         _check(scene, mask, classes, entry.path)
         return tally.add(
             scene, mask, path=entry.path, file=file, threshold=threshold, redated=redated

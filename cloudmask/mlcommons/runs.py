@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from cloudmask.files import parse_json
 from cloudmask.model.keras_file import refuse_emulated
 
 OWN_TO_A_RUN = ("data", "out", "stage", "seed", "resume")
@@ -71,7 +71,7 @@ def read_run(path: Path) -> Run:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return parse_json(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
 
@@ -79,7 +79,7 @@ def _object(path: Path) -> dict[str, Any]:
 def _last_attempt(path: Path, *, steps: int) -> list[dict[str, Any]]:
     """Events from the last first step on: what failed before its checkpoint is in the same file."""
     try:
-        events = [json.loads(line) for line in path.read_text().splitlines()]
+        events = [parse_json(line) for line in path.read_text().splitlines()]
     except ValueError as error:
         raise ValueError(f"{path} has a line that is not JSON: {error}") from None
     begins = [

@@ -11,11 +11,11 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudmask.files import sha256_of, write_json, write_whole
+from cloudmask.files import parse_json, sha256_of, write_json, write_whole
 from cloudmask.model import stac
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class ModelInfo:
     """fingerprint of the patch set it was trained on"""
     always_there: tuple[str, ...] = ()
     """channels that no training scene was without; a scene without one is new to the network"""
+    reading: dict[str, Any] = field(default_factory=dict, hash=False)
+    """how the scenes were read that it was trained on, as the patch set records it"""
 
 
 def build(
@@ -83,8 +85,8 @@ def write_description(path: Path, training: Mapping[str, Any]) -> Path:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            info = json.loads(archive.read(INFO))
-            version = json.loads(archive.read("metadata.json"))["keras_version"]
+            info = parse_json(archive.read(INFO))
+            version = parse_json(archive.read("metadata.json"))["keras_version"]
             parameters = _numbers(archive.read("model.weights.h5"))
         found = stac.item(
             name=path.parent.resolve().name if path.name == "model.keras" else path.stem,
@@ -117,7 +119,7 @@ def _numbers(content: bytes) -> int:
 def refuse_emulated(run: Path) -> None:
     """Raise ValueError for the folder of a run on an emulated device, which has learned nothing."""
     try:
-        summary = json.loads((run / "summary.json").read_text())
+        summary = parse_json((run / "summary.json").read_text())
     except (OSError, ValueError):  # no finished run, which is for the caller to tell
         return
     if isinstance(summary, dict) and summary.get("emulated_step_seconds") is not None:
@@ -148,7 +150,7 @@ def read(path: Path) -> tuple[list, ModelInfo]:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            values = json.loads(archive.read(INFO))
+            values = parse_json(archive.read(INFO))
         plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         info = ModelInfo(**plain)  # type: ignore[arg-type]
         saved = keras.saving.load_model(path, compile=False, safe_mode=True)

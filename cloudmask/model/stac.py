@@ -40,6 +40,7 @@ def item(
     tasks = ["semantic-segmentation"]
     told = {key: training[key] for key in TRAINING if training.get(key) is not None}
     made = {key: info[key] for key in ("widths", "dropout", "mean", "std", "patchset")}
+    made |= {key: info[key] for key in ("reading",) if info.get(key)}
     origin = training.get("init")
     return {
         "stac_version": "1.1.0",

@@ -95,7 +95,7 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
         if problem is None:
             return "there"
         warn(f"{out} {problem}, and is made again")
-    scene = read_scene(entry.path, need_label=False, verify=config.verify)
+    scene = read_scene(entry.path, need_label=False, verify=config.verify, reading=model.reading)
     check_channels(scene, entry.path, model, config.run)
     found = model.predict(scene.image, channels=scene.channels, threshold=config.threshold)
     deep = (*found.mask.shape, -1)
@@ -116,7 +116,7 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
             "history": f"{now()} cloudmask predict",
             "scene": scene.name,
             "training_patchset": model.info.patchset,
-            **recipe.attributes(entry),
+            **recipe.attributes(entry, model.reading),
         },
     )
     write_mask(out, mask)

@@ -17,6 +17,7 @@ from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data.archive import Entry
 from cloudmask.data.parallel import World
+from cloudmask.data.slstr import Reading
 from cloudmask.files import sha256_of
 from cloudmask.model.keras_file import path_of
 from cloudmask.predict.masks.files import attributes_of
@@ -47,11 +48,11 @@ class Recipe:
         """64 hexadecimal digits that change with any of the facts."""
         return hashlib.sha256(json.dumps(dict(self.facts), sort_keys=True).encode()).hexdigest()
 
-    def attributes(self, entry: Entry) -> dict[str, str]:
-        """What the mask of a scene says of its making."""
+    def attributes(self, entry: Entry, reading: Reading) -> dict[str, str]:
+        """What the mask of a scene says of its making; `reading` is that of the models."""
         return {
             "model": ", ".join(self.models),
-            "options": json.dumps({"models": self.models, **self.facts}),
+            "options": json.dumps({"models": self.models, **self.facts, **reading.record()}),
             "fingerprint": self.fingerprint,
             "scene_key": scene_key(entry),
         }

@@ -12,6 +12,7 @@ import numpy as np
 from cloudmask.data.classes import with_classes
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, missing_pixels
+from cloudmask.data.slstr import recorded
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks import SceneMask, classify, read_mask
 from cloudmask.report import colours, looks, pixels
@@ -98,7 +99,8 @@ def _read_scene(
     choices: dict[Any, LabelChoice] = {choice: choice for choice in get_args(LabelChoice)}
     try:
         label = choices.get(evaluation.get("label_source"), "any")
-        return read_scene(path, label=label, need_label=False, verify=False), ""
+        reading = recorded(evaluation.get("options") or {})
+        return read_scene(path, label=label, need_label=False, verify=False, reading=reading), ""
     except (ValueError, OSError) as error:
         return None, f"The scene cannot be read any more: {error}."
 

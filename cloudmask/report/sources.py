@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cloudmask.files import parse_json
 from cloudmask.model.keras_file import refuse_emulated
 from cloudmask.report import listing
 from cloudmask.text import is_number
@@ -176,7 +176,7 @@ def _evaluation(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     """The object in a file; empty if there is no file. ValueError if it holds something else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:

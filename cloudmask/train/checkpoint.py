@@ -25,7 +25,7 @@ import h5py
 import keras
 import numpy as np
 
-from cloudmask.files import finite, remove_leftovers, write_json, write_whole
+from cloudmask.files import finite, parse_json, remove_leftovers, write_json, write_whole
 from cloudmask.record import say, warn
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
@@ -99,7 +99,7 @@ def load(folder: Path, step: int) -> Checkpoint:
     """Read one checkpoint. Raises ValueError that says what is wrong with it."""
     path = _path(folder, step)
     try:
-        record = json.loads(path.with_suffix(".json").read_text())
+        record = parse_json(path.with_suffix(".json").read_text())
     except FileNotFoundError:
         raise NeverFinishedError(f"{path.name}: never finished (no {path.stem}.json)") from None
     except (OSError, ValueError) as error:

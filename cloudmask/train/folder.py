@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from cloudmask.cli.flags import to_yaml
 from cloudmask.cli.options import TrainConfig
-from cloudmask.files import write_json, write_whole
+from cloudmask.files import parse_json, write_json, write_whole
 from cloudmask.record import environment, now
 from cloudmask.train import checkpoint, gpus
 
@@ -77,4 +76,4 @@ class RunFolder:
             return False
 
     def read_summary(self) -> dict[str, Any]:
-        return json.loads(self.summary.read_text())
+        return parse_json(self.summary.read_text())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cloudmask.cli.errors import UsageError
+from cloudmask.files import parse_json
 from cloudmask.text import listed, plural
 
 FOLDER = Path(__file__).resolve().parent / "references"
@@ -77,7 +77,7 @@ def load(name: str) -> Reference:
             f"no reference '{name}'; there are: {', '.join(names())}, or name a JSON file"
         )
     try:
-        return _reference(json.loads(path.read_text()))
+        return _reference(parse_json(path.read_text()))
     except KeyError as error:
         raise UsageError(f"{path} is no reference: it has no {error}") from None
     except (TypeError, AttributeError, ValueError) as error:

@@ -70,7 +70,7 @@ def read_header(folder: Path) -> dict[str, Any] | None:
     """study.json; None if there is none. Raises StudyError for one that cannot be used."""
     path = folder / HEADER
     try:
-        header = json.loads(path.read_text())
+        header = files.parse_json(path.read_text())
     except FileNotFoundError:
         return None
     except ValueError:
@@ -94,7 +94,7 @@ def read_rows(folder: Path) -> list[Row]:
     lines = path.read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            rows.append(json.loads(line))
+            rows.append(files.parse_json(line))
         except ValueError:
             raise StudyError(f"{path}, line {number} is not JSON; mend or remove it") from None
     return rows

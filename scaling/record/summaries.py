@@ -6,11 +6,12 @@ The contract is summary.json with `"format": "cloudmask-summary"`. Needed are `v
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from cloudmask.files import parse_json
 
 FORMAT = "cloudmask-summary"
 VERSION = 1
@@ -29,7 +30,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """summary.json of a finished run. Raises RunError."""
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text())
+        summary = parse_json(path.read_text())
     except FileNotFoundError:
         raise RunError("no summary.json: the program ended without one") from None
     except (OSError, ValueError) as error:
@@ -129,7 +130,7 @@ def read_epochs(folder: Path) -> list[list[Epoch]]:
     """Of each rank, in their order: its epochs, from ranks/rank-NNNN.jsonl."""
     paths = sorted((folder / "ranks").glob("rank-*.jsonl"))
     return [
-        [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        [parse_json(line) for line in path.read_text().splitlines() if line.strip()]
         for path in paths
     ]
 
@@ -163,7 +164,7 @@ def last_rank_exposed(ranks: Sequence[Sequence[Epoch]], *, warmup: int) -> float
 def read_allreduce(folder: Path) -> list[dict[str, Any]]:
     """Bytes and median seconds of each message size that was timed. Raises RunError."""
     try:
-        rows = json.loads((folder / "allreduce.json").read_text())["rows"]
+        rows = parse_json((folder / "allreduce.json").read_text())["rows"]
         return [{"bytes": row["bytes"], "seconds": row["median_seconds"]} for row in rows]
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"allreduce.json cannot be read: {error}") from None

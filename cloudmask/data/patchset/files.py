@@ -150,4 +150,6 @@ def read_layout(path: Path) -> Layout:
             raise ValueError(f"'image' has shape {image.shape} but 'label' {label.shape}")
         scale = np.asarray(file.attrs["scale_factor"], np.float32)
         offset = np.asarray(file.attrs["add_offset"], np.float32)
+        if not scale.shape == offset.shape == image.shape[3:]:
+            raise ValueError("'scale_factor' and 'add_offset' are not those of the channels")
         return Layout(image.shape, image_at, label_at, scale, offset)

@@ -1,52 +1,28 @@
-"""A patch set as one short message: rank 0 reads and checks it, the other ranks are handed this.
-
-It has what reading takes: some 80 bytes a file, where the manifest has two thousand. What a file's
-measurements were is left out, and so are the options of `prepare`.
-"""
+"""A patch set that rank 0 reads and checks, and hands to the other ranks in a short message."""
 
 from __future__ import annotations
 
-import dataclasses
-import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from cloudmask.data.patchset.model import PatchFile, PatchSet, Split
-from cloudmask.data.patchset.open import open_patchset
+from cloudmask.data.patchset.index import read_index
+from cloudmask.data.patchset.message import pack, unpack
+from cloudmask.data.patchset.model import PatchSet
+from cloudmask.data.patchset.open import check_files, open_patchset
 
 
 def open_for_all(folder: Path, on_root: Callable[[Callable[[], bytes]], bytes]) -> PatchSet:
-    """Open a patch set on rank 0 for all ranks, by their `on_root`. Collective; AgreedError."""
-    return unpack(on_root(lambda: pack(open_patchset(folder))))
+    """Open a patch set on rank 0 for all ranks, by their `on_root`. Collective; AgreedError.
+
+    With an index the manifest is not parsed, which takes seconds where there are many files.
+    """
+    return unpack(on_root(lambda: _checked(folder)), folder)
 
 
-def pack(patchset: PatchSet) -> bytes:
-    """To be unpacked by another process of this program."""
-    facts = dataclasses.replace(patchset, splits={}, options={})
-    return pickle.dumps((facts, [_columns(split) for split in patchset.splits.values()]))
-
-
-def unpack(message: bytes) -> PatchSet:
-    facts, columns = pickle.loads(message)
-    splits = [_split(**each) for each in columns]
-    return dataclasses.replace(facts, splits={split.name: split for split in splits})
-
-
-def _columns(split: Split) -> dict[str, Any]:
-    files = split.files
-    return {
-        "facts": dataclasses.replace(split, files=()),
-        "paths": "\0".join(entry.path for entry in files),
-        "numbers": np.array([(entry.patches, entry.bytes) for entry in files], np.int64),
-        "checksums": b"".join(bytes.fromhex(entry.sha256) for entry in files),
-    }
-
-
-def _split(facts: Split, paths: str, numbers: np.ndarray, checksums: bytes) -> Split:
-    sums = (checksums[place : place + 32].hex() for place in range(0, len(checksums), 32))
-    rows = zip(paths.split("\0") if len(numbers) else (), numbers.tolist(), sums, strict=True)
-    files = tuple(PatchFile(path, patches, size, sha256) for path, (patches, size), sha256 in rows)
-    return dataclasses.replace(facts, files=files)
+def _checked(folder: Path) -> bytes:
+    """The message of a patch set whose files are there. PatchSetError."""
+    message = read_index(folder)
+    if message is None:
+        return pack(open_patchset(folder))
+    check_files(unpack(message, folder))
+    return message

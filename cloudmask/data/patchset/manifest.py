@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ from cloudmask.data.patchset.model import (
     PatchSetError,
     Split,
 )
-from cloudmask.files import sync_folder, write_whole
+from cloudmask.data.slstr import READING
+from cloudmask.files import parse_json, sync_folder, write_whole
 
 
 def build_manifest(
@@ -104,8 +105,14 @@ def read_manifest(folder: Path) -> PatchSet:
             f"{folder} holds no {MANIFEST}: it is not a patch set, or prepare has not finished; "
             "run the same prepare command again"
         ) from None
+    return parse_manifest(folder, content)
+
+
+def parse_manifest(folder: Path, content: bytes) -> PatchSet:
+    """The same of a manifest that has been read already. PatchSetError."""
+    path = folder / MANIFEST
     try:
-        values = json.loads(content)
+        values = parse_json(content)
         found, version = values["format"], values["format_version"]
     except (ValueError, KeyError, TypeError):
         raise PatchSetError(f"{path} is damaged or of another program; prepare again") from None
@@ -118,50 +125,75 @@ def read_manifest(folder: Path) -> PatchSet:
         )
     try:
         patchset = _from_manifest(folder, values, hashlib.sha256(content).hexdigest())
-        _check_paths(path, patchset)
+        check_paths(path, patchset)
     except PatchSetError:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise PatchSetError(f"{path} is damaged ({error!r}); prepare again") from None
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise PatchSetError(f"{path} is damaged ({problem}); prepare again") from None
     return patchset
 
 
 def _from_manifest(folder: Path, values: dict[str, Any], fingerprint: str) -> PatchSet:
-    std = np.array(values["std"], np.float32)
-    splits = {name: _split(name, split) for name, split in values["splits"].items()}
+    channels, classes = (_names(values[key]) for key in ("channels", "classes"))
+    size, stride = values["patch_size"], values["stride"]
+    if not all(type(number) is int and number > 0 for number in (size, stride)):
+        raise ValueError(f"patches of {size} pixels, {stride} apart")
+    mean, std = (np.array(values[key], np.float32) for key in ("mean", "std"))
+    if not mean.shape == std.shape == (len(channels),) or not np.isfinite([mean, std]).all():
+        raise ValueError("mean and std are not those of the channels")
+    splits = {name: _split(name, split, classes) for name, split in values["splits"].items()}
+    patch_bytes = size * size * (2 * len(channels) + 1)
+    for split in splits.values():
+        for entry in split.files:
+            entry.check(channels=channels, classes=classes)
+            if entry.bytes < entry.patches * patch_bytes:
+                raise ValueError(f"{entry.path} is too short for {entry.patches} patches")
+        if list(split.class_pixels) != class_pixels(split.files, len(classes)):
+            raise ValueError(f"split '{split.name}' miscounts its pixels")
     train = splits["train"].files if "train" in splits else ()
     return PatchSet(
         folder=folder,
-        channels=tuple(values["channels"]),
-        classes=tuple(values["classes"]),
-        patch_size=int(values["patch_size"]),
-        stride=int(values["stride"]),
-        label_source=values["label_source"],
-        mean=np.array(values["mean"], np.float32),
+        channels=channels,
+        classes=classes,
+        patch_size=size,
+        stride=stride,
+        label_source=str(values["label_source"]),
+        mean=mean,
         std=np.where(std > 0, std, np.float32(1)),
         splits=splits,
         always_there=tuple(
             name
-            for index, name in enumerate(values["channels"])
+            for index, name in enumerate(channels)
             if all(entry.valid_pixels[index] for entry in train)
         ),
         fingerprint=fingerprint,
         options=dict(values["options"]),
+        reading={key: values["options"][key] for key in READING if key in values["options"]},
     )
 
 
-def _split(name: str, values: dict[str, Any]) -> Split[FileEntry]:
-    return Split(
+def _names(values: Any) -> tuple[str, ...]:
+    if not values or not all(isinstance(name, str) for name in values):
+        raise TypeError("channels and classes are names")
+    return tuple(values)
+
+
+def _split(name: str, values: dict[str, Any], classes: Sequence[str]) -> Split[FileEntry]:
+    split = Split(
         name=name,
         files=tuple(FileEntry.from_json(entry) for entry in values["files"]),
-        patches=int(values["patches"]),
+        patches=values["patches"],
         class_pixels=tuple(values["class_pixels"]),
-        class_fractions=tuple(values["class_fractions"]),
+        class_fractions=tuple(map(float, values["class_fractions"])),
     )
+    if len(split.class_fractions) != len(classes):
+        raise ValueError(f"split '{name}' counts other classes")
+    return split
 
 
-def _check_paths(manifest: Path, patchset: PatchSet) -> None:
-    """A manifest may come from anywhere: it must not lead out of its folder.
+def check_paths(manifest: Path, patchset: PatchSet) -> None:
+    """A manifest may come from anywhere: it must not lead out of its folder. PatchSetError.
 
     Each folder is looked at once; a file that is itself a link is seen when the file is looked at.
     """
@@ -172,11 +204,11 @@ def _check_paths(manifest: Path, patchset: PatchSet) -> None:
         if split.patches != sum(entry.patches for entry in split.files):
             raise PatchSetError(f"{manifest} miscounts split '{split.name}'; prepare again")
         for entry in split.files:
-            path = PurePosixPath(entry.path)
-            leads_out = path.is_absolute() or ".." in path.parts or not inside(path.parent)
-            if leads_out or entry.path in seen:
-                raise PatchSetError(outside(manifest, entry.path))
-            seen.add(entry.path)
+            path = entry.path
+            leads_out = path.startswith("/") or ".." in path.split("/")
+            if leads_out or path in seen or not inside(path.rpartition("/")[0]):
+                raise PatchSetError(outside(manifest, path))
+            seen.add(path)
 
 
 def outside(manifest: Path, path: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +24,7 @@ class PatchSetError(ValueError):
     """A folder that cannot be used as a patch set; one line."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PatchFile:
     """What it takes to read a file, and to check it."""
 
@@ -33,7 +35,7 @@ class PatchFile:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileEntry(PatchFile):
     """What the manifest knows about a file; a scene without any patch has no file."""
 
@@ -56,15 +58,58 @@ class FileEntry(PatchFile):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FileEntry:
-        """KeyError for a field that is not there; fields that are not known are passed over."""
-        known = ((field.name, values[field.name]) for field in fields(cls))
-        kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in known}
-        return cls(**kept)
+        """Fields that are not known are passed over. KeyError for one that is not there, TypeError
+        or ValueError for one that holds something else."""
+        return cls(**{name: read(name, values[name]) for name, read in _READERS.items()})
+
+    def check(self, *, channels: Sequence[str], classes: Sequence[str]) -> None:
+        """ValueError unless there are as many figures as channels and classes."""
+        per_channel = (self.scale_factor, self.valid_pixels, self.mean, self.m2)
+        if any(len(values) != len(channels) for values in per_channel):
+            raise ValueError(f"{self.scene} has figures of other channels than {list(channels)}")
+        if len(self.class_pixels) != len(classes):
+            raise ValueError(f"{self.scene} has figures of other classes than {list(classes)}")
+        if self.patches and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"{self.scene} has no checksum")
 
     @property
     def moments(self) -> encoding.Moments:
         return encoding.Moments(*map(np.array, (self.valid_pixels, self.mean, self.m2)))
 
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError(f"{name} is no text")
+    return value
+
+
+def _count(name: str, value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise TypeError(f"{name} is no count")
+    return value
+
+
+def _counts(name: str, value: Any) -> tuple[int, ...]:
+    for number in value:
+        if type(number) is not int or not 0 <= number < 2**63:
+            raise TypeError(f"{name} holds no counts")
+    return tuple(value)
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    for number in value:
+        if type(number) not in (float, int) or not math.isfinite(number):
+            raise TypeError(f"{name} holds no numbers")
+    return tuple(value)
+
+
+_OF_TYPE: dict[str, Callable[[str, Any], Any]] = {
+    "str": _text,
+    "int": _count,
+    "tuple[int, ...]": _counts,
+    "tuple[float, ...]": _numbers,
+}
+_READERS = {field.name: _OF_TYPE[str(field.type)] for field in fields(FileEntry)}
 
 File = TypeVar("File", bound=PatchFile)
 
@@ -103,6 +148,9 @@ class PatchSet:
     """sha256 of the manifest"""
     options: dict[str, Any]
     """of `prepare`; empty in what was handed on to other ranks (see handed.py)"""
+    reading: dict[str, Any] = field(default_factory=dict)
+    """those of them that say how scenes were read: a model is to be used so too; empty if it was
+    made before they were recorded"""
 
     @property
     def files(self) -> tuple[PatchFile, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cloudmask.data.patchset.manifest import outside, read_manifest
@@ -18,13 +19,17 @@ from cloudmask.data.patchset.model import (
 )
 from cloudmask.files import sha256_of
 
+_HEAD_BYTES = 2**20
+
 
 def is_patchset(folder: Path) -> bool:
     """Whether prepare wrote this folder or is writing it."""
     if (folder / WORK_FOLDER).is_dir():
         return True
     try:
-        return f'"format": "{FORMAT}"'.encode() in (folder / MANIFEST).read_bytes()
+        with (folder / MANIFEST).open("rb") as file:
+            # Its keys are sorted, and lists of files come late.
+            return f'"format": "{FORMAT}"'.encode() in file.read(_HEAD_BYTES)
     except OSError:
         return False
 
@@ -39,17 +44,38 @@ def open_patchset(folder: str | os.PathLike[str]) -> PatchSet:
     files.
     """
     patchset = read_manifest(Path(folder))
-    for entry in patchset.files:
-        problem = _problem(patchset, entry, contents=False)
-        if problem:
-            raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
+    check_files(patchset)
     return patchset
 
 
-def verify_files(patchset: PatchSet, files: Sequence[PatchFile]) -> list[str]:
-    """Problems of some files, found by their checksums, so that ranks can share the work."""
-    found = (_problem(patchset, entry, contents=True) for entry in files)
-    return [problem for problem in found if problem]
+def check_files(patchset: PatchSet) -> None:
+    """PatchSetError unless every file is there with its size; the file system is asked once each.
+
+    Without paths as objects, which would take longer than asking.
+    """
+    top = f"{patchset.folder}/"
+    for entry in patchset.files:
+        try:
+            found = os.lstat(top + entry.path)
+        except OSError:
+            found = None
+        if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != entry.bytes:
+            problem = _problem(patchset, entry, contents=False)
+            if problem:
+                raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
+
+
+def verify_files(patchset: PatchSet, files: Sequence[PatchFile], *, threads: int = 1) -> list[str]:
+    """Problems of some files, found by their checksums, so that ranks can share the work.
+
+    Checksums are taken outside of Python's lock, so threads of one process share it as well.
+    """
+
+    def look(entry: PatchFile) -> str | None:
+        return _problem(patchset, entry, contents=True)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [problem for problem in pool.map(look, files) if problem]
 
 
 def _problem(patchset: PatchSet, entry: PatchFile, *, contents: bool) -> str | None:

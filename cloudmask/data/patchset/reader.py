@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -15,8 +17,11 @@ import numpy as np
 
 from cloudmask.data.patchset.files import Layout, read_layout
 from cloudmask.data.patchset.model import PatchFile, PatchSet
+from cloudmask.data.scene import reason
 
-_OPEN_FILES = 32
+_OF_OTHERS = 512
+"""descriptors that are left to the rest of the program"""
+_FEWEST = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +51,9 @@ class _OpenFile:
 class PatchReader:
     """One split of a patch set, from several threads if need be: reading does not hold the GIL.
 
-    HDF5 is asked once per file where the patches lie; they are then read straight from there.
+    HDF5 is asked once per file where the patches lie; they are then read straight from there, and
+    the file is kept open. In a shuffled epoch every patch is likely to lie in another file than the
+    last one: so all files are kept open, or as many as the system allows a process.
     """
 
     def __init__(self, patchset: PatchSet, split: str) -> None:
@@ -66,6 +73,7 @@ class PatchReader:
         self._layouts: dict[int, Layout] = {}
         self._open: OrderedDict[int, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
+        self._most_open = _allowed(len(self.files), len(patchset.files))
 
     def __len__(self) -> int:
         return self.num_patches
@@ -83,7 +91,11 @@ class PatchReader:
 
     def files_of(self, indices: Iterable[int]) -> tuple[PatchFile, ...]:
         """The files that hold these patches, each once, in the order of the patch set."""
-        return tuple(self.files[i] for i in sorted({self._locate(index)[0] for index in indices}))
+        wanted = np.unique(np.fromiter(indices, np.int64))
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < self.num_patches:
+            raise IndexError(f"patches {wanted[0]} to {wanted[-1]} of {self.num_patches}")
+        numbers = np.unique(np.searchsorted(self._ends, wanted, side="right"))
+        return tuple(self.files[number] for number in numbers.tolist())
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Patches in the order of `indices`, repeats allowed. IndexError; OSError; ValueError for a
@@ -125,31 +137,42 @@ class PatchReader:
         return number, int(index) - (self._ends[number] - self.files[number].patches)
 
     def _file(self, number: int) -> tuple[_OpenFile, Layout]:
+        """Opening a file can take long, so other threads go on meanwhile."""
         with self._lock:
-            if number not in self._layouts:
-                self._layouts[number] = self._checked_layout(number)
-            file = self._open.pop(number, None) or _OpenFile(self._path(number))
+            file, layout = self._open.get(number), self._layouts.get(number)
+            if file is not None:
+                self._open.move_to_end(number)
+        if file is not None and layout is not None:
+            return file, layout
+        layout = layout or self._checked_layout(number)
+        file = file or _OpenFile(self._path(number))
+        with self._lock:
+            self._layouts[number] = layout
             self._open[number] = file
-            if len(self._open) > _OPEN_FILES:
+            while len(self._open) > self._most_open:
                 self._open.popitem(last=False)
-            return file, self._layouts[number]
+        return file, layout
 
     def _path(self, number: int) -> Path:
         return self.patchset.folder / self.files[number].path
 
     def _checked_layout(self, number: int) -> Layout:
-        expected = (self.files[number].patches, *self._image_shape)
+        path, entry = self._path(number), self.files[number]
         try:
-            layout = read_layout(self._path(number))
-        except (KeyError, ValueError) as error:
-            raise ValueError(
-                f"{self._path(number)} is no patch file ({error}); prepare again"
-            ) from None
+            layout = read_layout(path)
+        except (LookupError, ValueError, RuntimeError, TypeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+            raise ValueError(f"{path} is no patch file ({reason(error)}); prepare again") from None
+        expected = (entry.patches, *self._image_shape)
         if layout.shape != expected:
             raise ValueError(
-                f"{self._path(number)} holds patches of shape {layout.shape}, the manifest says "
-                f"{expected}; prepare again"
+                f"{path} holds patches of shape {layout.shape}, the manifest says {expected}; "
+                "prepare again"
             )
+        parts = (layout.image_at, self._image_bytes), (layout.label_at, self._label_bytes)
+        if any(start + entry.patches * size > entry.bytes for start, size in parts):
+            raise ValueError(f"{path} is cut short; prepare again")
         return layout
 
     def _fill(self, number: int, descriptor: int, array: np.ndarray, position: int) -> None:
@@ -160,3 +183,18 @@ class PatchReader:
             if count == 0:
                 raise ValueError(f"{self._path(number)} is cut short; prepare again")
             view, position = view[count:], position + count
+
+
+def _allowed(files: int, of_all: int) -> int:
+    """How many of its files a reader may keep open, where those of the other splits have readers
+    of their own."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = of_all + _OF_OTHERS
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY or limit >= wanted:
+        return max(files, 1)
+    return max(_FEWEST, (limit - _OF_OTHERS) * files // of_all)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.kinds import form_of
 from cloudmask.data.patchset.manifest import read_manifest
-from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, PatchSet
+from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, FileEntry, PatchSet
 from cloudmask.data.place import Place
 from cloudmask.data.prepare.receipts import Receipt, forget, is_there, key_of, read_receipts
 from cloudmask.data.prepare.split import parse_split, split_scenes
+from cloudmask.data.slstr import READING, UNRECORDED
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,29 @@ def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) ->
     shares = parse_split(options["split"])
     splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
     relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
+    # What is read as it always was keeps its key, and so the files of patch sets made before.
+    before = UNRECORDED.record()
+    reading = {key: options[key] for key in READING if options.get(key, before[key]) != before[key]}
+    products = [form_of(source.path) == "product" for source in sources]
     jobs = tuple(
-        Job(source, split, key_of(source, {**relevant, "split": split}))
-        for source, split in zip(sources, splits, strict=True)
+        Job(
+            source, split, key_of(source, relevant | {"split": split} | (reading if is_one else {}))
+        )
+        for source, split, is_one in zip(sources, splits, products, strict=True)
     )
+    if not any(products):
+        options = {key: value for key, value in options.items() if key not in READING}
     existing = _existing(out, options, names)
     (out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     receipts = read_receipts(out)
+    listed = _entries(existing)
     done: dict[str, Receipt] = {}
     for job in jobs:
-        receipt = receipts.get(job.name) or _receipt_of(existing, job)
+        receipt = receipts.get(job.name)
+        if existing and receipt is None and (job.split, job.name) in listed:
+            # Of a patch set that was copied without its receipts: its manifest has the same facts.
+            entry = listed[job.split, job.name]
+            receipt = Receipt(job.key, existing.channels, existing.classes, entry)
         if existing and receipt and receipt.key != job.key:
             raise ValueError(
                 f"{job.source} has changed since {out} was made from it; choose another --out or "
@@ -89,7 +104,7 @@ def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> Pa
         return None
     patchset = read_manifest(out)
     for key, asked in options.items():
-        found = patchset.options.get(key)
+        found = patchset.options.get(key, UNRECORDED.record().get(key))
         if found != asked:
             raise ValueError(
                 f"{out} holds a patch set made with other options ({key} {found}, asked {asked}); "
@@ -104,11 +119,7 @@ def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> Pa
     return patchset
 
 
-def _receipt_of(existing: PatchSet | None, job: Job) -> Receipt | None:
-    """For a patch set that was copied without its receipts: its manifest has the same facts."""
-    if existing is None:
-        return None
-    for entry in existing.splits[job.split].files:
-        if entry.scene == job.name:
-            return Receipt(job.key, existing.channels, existing.classes, entry)
-    return None
+def _entries(existing: PatchSet | None) -> dict[tuple[str, str], FileEntry]:
+    """What the manifest knows of each scene, by split and name."""
+    splits = existing.splits.values() if existing else ()
+    return {(split.name, entry.scene): entry for split in splits for entry in split.files}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 from cloudmask.data.archive import Entry
 from cloudmask.data.patchset.model import FORMAT_VERSION, WORK_FOLDER, FileEntry
-from cloudmask.files import write_whole
+from cloudmask.data.prepare.split import is_split
+from cloudmask.files import parse_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -38,33 +40,71 @@ def key_of(source: Entry, options: Mapping[str, Any]) -> str:
 
 
 def write_receipt(out: Path, receipt: Receipt) -> None:
-    path = out / WORK_FOLDER / f"{receipt.entry.scene}.json"
-    write_whole(path, json.dumps(asdict(receipt)).encode())
+    write_whole(_note(out, receipt.entry.scene), json.dumps(asdict(receipt)).encode())
 
 
 def read_receipts(out: Path) -> dict[str, Receipt]:
-    """By scene name. One that is damaged, as by a power failure, is as good as none."""
+    """By scene name, which is that of the note. One that is damaged, as by a power failure, or that
+    tells of another scene's file or of one elsewhere, is as good as none: it is removed.
+
+    ValueError if the folder of the notes is a link: what it leads to is not ours.
+    """
+    folder = out / WORK_FOLDER
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link; remove it, or choose another --out")
     receipts = {}
-    for path in sorted((out / WORK_FOLDER).glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         try:
-            values = json.loads(path.read_bytes())
-            entry = FileEntry.from_json(values["entry"])
-            channels, classes = tuple(values["channels"]), tuple(values["classes"])
-            receipts[path.stem] = Receipt(values["key"], channels, classes, entry)
-        except (ValueError, KeyError, TypeError):
+            receipts[path.stem] = _receipt(parse_json(path.read_bytes()), path.stem)
+        except (ValueError, LookupError, TypeError, AttributeError):
             path.unlink()
     return receipts
 
 
+def _receipt(values: dict[str, Any], scene: str) -> Receipt:
+    """One of these errors if it is not what `write_receipt` wrote of this scene."""
+    key, channels, classes = values["key"], tuple(values["channels"]), tuple(values["classes"])
+    entry = FileEntry.from_json(values["entry"])
+    entry.check(channels=channels, classes=classes)
+    split = entry.path.partition("/")[0]
+    place = path_of(split, scene) if entry.patches else ""
+    if (entry.scene, entry.path) != (scene, place) or not (is_split(split) or not entry.patches):
+        raise ValueError(entry.path)
+    if not isinstance(key, str):
+        raise TypeError(key)
+    return Receipt(key, channels, classes, entry)
+
+
+def path_of(split: str, scene: str) -> str:
+    """Where the patches of a scene lie, relative to the patch set."""
+    return f"{split}/{scene}.h5"
+
+
 def is_there(out: Path, entry: FileEntry) -> bool:
-    """Whether a scene's file stands there with its size; `verify` looks at every byte."""
-    path = out / entry.path
-    return not entry.patches or (path.is_file() and path.stat().st_size == entry.bytes)
+    """Whether a scene's file stands there with its size; `verify` looks at every byte.
+
+    What a link leads to is somebody else's.
+    """
+    if not entry.patches:
+        return True
+    try:
+        found = (out / entry.path).lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == entry.bytes
 
 
 def forget(out: Path, receipt: Receipt) -> None:
-    """Remove a scene that no longer belongs here: first its file, then the note that it is ours."""
-    path = Path(receipt.entry.path)
-    if len(path.parts) == 2 and ".." not in path.parts:  # <split>/<scene>.h5 and nothing else
-        (out / path).unlink(missing_ok=True)
-    (out / WORK_FOLDER / f"{receipt.entry.scene}.json").unlink(missing_ok=True)
+    """Remove a scene that no longer belongs here: first its file, then the note that it is ours.
+
+    The file of a receipt that was read is that of its scene in a split. A split's folder that is a
+    link leads to somebody else's files, which stay.
+    """
+    path = out / receipt.entry.path
+    if receipt.entry.path and not path.parent.is_symlink():
+        path.unlink(missing_ok=True)
+    _note(out, receipt.entry.scene).unlink(missing_ok=True)
+
+
+def _note(out: Path, scene: str) -> Path:
+    return out / WORK_FOLDER / f"{scene}.json"

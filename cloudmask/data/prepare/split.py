@@ -12,8 +12,8 @@ import numpy as np
 
 from cloudmask.text import plural
 
-# Sentinel-3 product name: satellite, product, start, stop, created, duration, cycle, orbit; and that
-# of an EOPF product: product, start, duration, satellite with orbit.
+# Sentinel-3 product name: satellite, product, start, stop, created, duration, cycle, orbit; and
+# that of an EOPF product: product, start, duration, satellite with orbit.
 _ORBIT = re.compile(
     r"(S3[A-D])_SL_1_RBT____(?:\d{8}T\d{6}_){3}\d{4}_(\d{3})_(\d{3})"
     r"|S03SLSRBT_\d{8}T\d{6}_\d{4}_([A-D]\d{3})"
@@ -43,6 +43,11 @@ def parse_split(text: str) -> dict[str, Fraction]:
             "above 0 and all together exactly 1"
         )
     return shares
+
+
+def is_split(name: str) -> bool:
+    """Whether a split can have this name, and so its folder."""
+    return re.fullmatch("[a-z]+", name) is not None
 
 
 def split_scenes(
