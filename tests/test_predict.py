@@ -120,6 +120,17 @@ def test_stitching_leaves_no_seam_at_any_depth(levels):
     np.testing.assert_allclose(stitched, whole, atol=1e-5)
 
 
+PLACE = {
+    "crs": "EPSG:3413",
+    "transform": (1000.0, 0.0, -2e6, 0.0, -1000.0, 1e6),
+    "latitude": np.full((37, 45), 70.25),
+    "longitude": np.full((37, 45), -20.5),
+    "start": "2020-01-01T10:00:00Z",
+    "stop": "2020-01-01T10:03:00Z",
+}
+"""of the second scene"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model of random weights and two scenes."""
@@ -146,7 +157,8 @@ def folder(tmp_path_factory):
         image[:5] = np.nan
         names = {"channels": CHANNELS, "classes": ("clear", "cloud")}
         label = np.zeros((37, 45), np.uint8)
-        np.savez(top / "scenes" / f"scene{number}.npz", image=image, label=label, **names)
+        place = PLACE if number else {}
+        np.savez(top / "scenes" / f"scene{number}.npz", image=image, label=label, **names, **place)
     return top
 
 
@@ -184,7 +196,6 @@ def test_command_predicts_once_goes_on_and_refuses_other_models_and_options(fold
     shutil.copytree(folder / "scenes", scenes)
     words = [folder / "model0.keras", scenes, "--out", out, "--models", folder / "model1.keras"]
     first, again = predict_each(words, words)
-    (out / "scene1.nc").unlink()
     assert first == [0, f"2 masks written to {out}, 0 were there, 0 failed\n"]
     assert again == [0, f"0 masks written to {out}, 2 were there, 0 failed\n"]
     found = read_netcdf(out / "scene0.nc")
@@ -194,8 +205,16 @@ def test_command_predicts_once_goes_on_and_refuses_other_models_and_options(fold
     assert (found.mask[5:] != UNKNOWN).all()
     options = json.loads(found.attributes["options"])
     assert options["threshold"] == 0.5
+    placed = read_netcdf(out / "scene1.nc")
+    assert (placed.transform, placed.start, placed.stop) == (
+        *(PLACE["transform"], PLACE["start"], PLACE["stop"]),
+    )
+    assert "NSIDC" in placed.crs
+    np.testing.assert_array_equal(placed.latitude, PLACE["latitude"])
+    np.testing.assert_array_equal(placed.longitude, PLACE["longitude"])
     assert options["precision"] in ("float32", "bfloat16")
 
+    (out / "scene1.nc").unlink()
     one = [folder / "model0.keras", scenes, "--out", out]
     shutil.copy(folder / "model0.keras", tmp_path / "moved.keras")
     moved = [tmp_path / "moved.keras", *words[1:]]

@@ -10,6 +10,7 @@ import io
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -99,7 +100,7 @@ def write_description(path: Path, training: Mapping[str, Any]) -> Path:
             info=info,
             training=training,
         )
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a cloudmask model ({error})") from None
     out = path.with_suffix(".json")
     write_json(out, found)
@@ -111,8 +112,11 @@ def _numbers(content: bytes) -> int:
     import h5py
 
     found = []
-    with h5py.File(io.BytesIO(content)) as file:
-        file.visititems(lambda _, part: found.append(part.size) if hasattr(part, "size") else None)
+    try:
+        with h5py.File(io.BytesIO(content)) as file:
+            file.visititems(lambda _, part: found.append(getattr(part, "size", 0)))
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"its weights cannot be read: {error}") from None
     return sum(map(int, found))
 
 
