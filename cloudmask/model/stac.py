@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 MLM = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
@@ -59,7 +60,7 @@ def item(
             "mlm:framework_version": keras,
             "mlm:total_parameters": parameters,
             "mlm:pretrained": origin is not None,
-            "mlm:pretrained_source": None if origin is None else str(origin),
+            "mlm:pretrained_source": None if origin is None else PurePath(origin).name,
             "mlm:input": [_input(channels, len(info["widths"]))],
             "mlm:output": [
                 {
