@@ -16,7 +16,9 @@ USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lis
   evaluate   measure a trained run on a patch set, or masks on whole scenes
   mllog      finished runs as a result set of the MLCommons benchmark CloudMask
   predict    masks of whole scenes from a trained run
+  quicklook  masks as PNG pictures with their legends
   report     one page of figures, curves and pictures, to look at
+  describe   write model.json beside trained models: a STAC Item, for catalogues
 
 Training is train_hvd.py: mpirun -n 2 python train_hvd.py --data PATCHSET --out RUN"""
 
@@ -27,7 +29,9 @@ COMMANDS: commands.Commands = {
     "evaluate": (options.EvaluateConfig, "cloudmask.evaluate.command"),
     "mllog": (options.MllogConfig, "cloudmask.mlcommons.command"),
     "predict": (options.PredictConfig, "cloudmask.predict.command"),
+    "quicklook": (options.QuicklookConfig, "cloudmask.report.quicklook"),
     "report": (options.ReportConfig, "cloudmask.report.command"),
+    "describe": (options.DescribeConfig, "cloudmask.describe"),
 }
 
 

@@ -45,6 +45,7 @@ ROOMS = {
         ("ground", "values", "options", "ranks", "patchset", "archive", "read"),
     ),
     "model": ([f"{C}/model/"], ("ground",)),
+    "describe": ([f"{C}/describe.py"], ("ground", "options", "model")),
     "train": ([f"{C}/train/"], ("ground", "options", "ranks", "patchset", "model")),
     "predict": (
         [f"{C}/predict/"],
@@ -65,6 +66,7 @@ ROOMS = {
             "evaluate",
             "mlcommons",
             "report",
+            "describe",
         ],
     ),
     "entry": (["train_hvd.py"], ("ground", "options", "train")),

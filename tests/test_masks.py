@@ -249,3 +249,25 @@ def test_a_time_or_crs_that_means_nothing_is_named(tmp_path):
     with pytest.raises(ValueError, match="the CRS 'EPSG:nothing' is not understood"):
         write_netcdf(tmp_path / "s.nc", make_mask(**grid))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.attrs.modify("classes", "3"),
+        lambda file: file.attrs.modify("classes", "[" * 100_000),
+        lambda file: file.attrs.modify("classes", '["a", "b", "c"]'),
+        lambda file: file.move("mask", "other"),
+        lambda file: (file.pop("mask"), file.create_group("mask")),
+        lambda file: (file.pop("mask"), file.create_dataset("mask", data=np.zeros((3, 3), "u1"))),
+        lambda file: (file.pop("mask"), file.create_dataset("mask", data=np.zeros((5, 7)))),
+        lambda file: (file.pop("mask"), file.create_dataset("mask", data=np.full((5, 7), 7, "u1"))),
+        lambda file: (file.pop("latitude"), file.create_dataset("latitude", data=[1.5])),
+    ],
+)
+def test_a_file_whose_parts_do_not_fit_is_told_in_one_line(tmp_path, damage):
+    write_netcdf(tmp_path / "s.nc", make_mask())
+    with h5py.File(tmp_path / "s.nc", "r+") as file:
+        damage(file)
+    with pytest.raises(ValueError, match=r"^[^\n]*s\.nc is not a mask of this program[^\n]*$"):
+        read_netcdf(tmp_path / "s.nc")

@@ -41,19 +41,22 @@ XARRAYS = "cloudmask/predict/xarrays.py"
 TRAIN = ("cloudmask/train", "cloudmask/model", "cloudmask/predict", "cloudmask/evaluate")
 # Which modules each extra is for; what is in none of them needs the core alone.
 SEAICE = sorted(path for path in modules("seaice") if path != "seaice/spark.py")
+GEOTIFF = "cloudmask/predict/masks/geotiff.py"
+MASKS = [path for path in modules("cloudmask/predict/masks") if path != GEOTIFF]
 MODULES = {
-    "masks": ["cloudmask/predict/masks.py"],
+    "masks": MASKS,
+    "geotiff": [GEOTIFF],
     "mpi": ["cloudmask/data/parallel.py"],
-    "products": ["cloudmask/data/formats/safe", "cloudmask/predict/masks.py", XARRAYS],
+    "products": ["cloudmask/data/formats/safe", *MASKS, XARRAYS],
     "zarr": ["cloudmask/data/formats/eopf.py", "cloudmask/data/formats/remote.py"],
     "train": [
-        *(path for path in modules(*TRAIN) if path != XARRAYS),
+        *(path for path in modules(*TRAIN) if path not in (XARRAYS, GEOTIFF)),
         *("cloudmask/data/parallel.py", "scaling/measure"),
     ],
     "fits": ["scaling/laws"],
     "mllog": ["cloudmask/mlcommons"],
-    "report": ["cloudmask/report", "cloudmask/predict/masks.py", "scaling/report"],
-    "seaice": [*SEAICE, "cloudmask/predict/masks.py"],
+    "report": ["cloudmask/report", *MASKS, "scaling/report"],
+    "seaice": [*SEAICE, *MASKS],
     "spark": ["seaice"],
 }
 
@@ -102,7 +105,8 @@ def test_every_import_of_ours_is_in_the_core_or_in_an_extra():
     assert {re.match(r"[\w-]+", name)[0] for name in EXTRAS["all"]} == {NAME}
     device, groups = {"train", "train-gpu"}, {"masks", "mpi", "horovod-needs"}
     assert {
-        *["train", "products", "zarr", "report", "fits", "mllog", "seaice", "spark", "dev"]
+        *("train", "products", "zarr", "geotiff", "report", "fits", "mllog", "seaice"),
+        *("spark", "dev"),
     } == (EXTRAS.keys() - groups - {"all"} - device | {"train"})
     everything = brought("all")
     assert all(brought(extra) <= everything for extra in EXTRAS if extra != "train-gpu")

@@ -15,7 +15,7 @@ from cloudmask.data.read import read_scene
 from cloudmask.data.slstr import UNRECORDED
 from cloudmask.data.tiles import cover
 from cloudmask.metrics import UNKNOWN
-from cloudmask.predict.masks import read_netcdf
+from cloudmask.predict.masks import read_mask, read_netcdf
 from cloudmask.predict.tiles import predict_image, receptive_margin
 
 LEVELS = 4
@@ -121,6 +121,17 @@ def test_stitching_leaves_no_seam_at_any_depth(levels):
     np.testing.assert_allclose(stitched, whole, atol=1e-5)
 
 
+PLACE = {
+    "crs": "EPSG:3413",
+    "transform": (1000.0, 0.0, -2e6, 0.0, -1000.0, 1e6),
+    "latitude": np.full((37, 45), 70.25),
+    "longitude": np.full((37, 45), -20.5),
+    "start": "2020-01-01T10:00:00Z",
+    "stop": "2020-01-01T10:03:00Z",
+}
+"""of the second scene"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model of random weights and two scenes."""
@@ -147,7 +158,8 @@ def folder(tmp_path_factory):
         image[:5] = np.nan
         names = {"channels": CHANNELS, "classes": ("clear", "cloud")}
         label = np.zeros((37, 45), np.uint8)
-        np.savez(top / "scenes" / f"scene{number}.npz", image=image, label=label, **names)
+        place = PLACE if number else {}
+        np.savez(top / "scenes" / f"scene{number}.npz", image=image, label=label, **names, **place)
     return top
 
 
@@ -185,7 +197,6 @@ def test_command_predicts_once_goes_on_and_refuses_other_models_and_options(fold
     shutil.copytree(folder / "scenes", scenes)
     words = [folder / "model0.keras", scenes, "--out", out, "--models", folder / "model1.keras"]
     first, again = predict_each(words, words)
-    (out / "scene1.nc").unlink()
     assert first == [0, f"2 masks written to {out}, 0 were there, 0 failed\n"]
     assert again == [0, f"0 masks written to {out}, 2 were there, 0 failed\n"]
     found = read_netcdf(out / "scene0.nc")
@@ -195,8 +206,16 @@ def test_command_predicts_once_goes_on_and_refuses_other_models_and_options(fold
     assert (found.mask[5:] != UNKNOWN).all()
     options = json.loads(found.attributes["options"])
     assert options["threshold"] == 0.5
+    placed = read_netcdf(out / "scene1.nc")
+    assert (placed.transform, placed.start, placed.stop) == (
+        *(PLACE["transform"], PLACE["start"], PLACE["stop"]),
+    )
+    assert "NSIDC" in placed.crs
+    np.testing.assert_array_equal(placed.latitude, PLACE["latitude"])
+    np.testing.assert_array_equal(placed.longitude, PLACE["longitude"])
     assert options["precision"] in ("float32", "bfloat16")
 
+    (out / "scene1.nc").unlink()
     one = [folder / "model0.keras", scenes, "--out", out]
     shutil.copy(folder / "model0.keras", tmp_path / "moved.keras")
     moved = [tmp_path / "moved.keras", *words[1:]]
@@ -248,6 +267,29 @@ def test_a_scene_that_has_changed_is_predicted_again(folder, tmp_path):
     assert (after.mask[-5:] == UNKNOWN).all()
     assert (before.mask[-5:] != UNKNOWN).all()
     np.testing.assert_array_equal(read_netcdf(out / "scene1.nc").mask, before.mask)
+
+
+@pytest.mark.slow
+def test_geotiff_masks_are_written_kept_and_evaluated(folder, tmp_path):
+    pytest.importorskip("rasterio")
+    out = tmp_path / "masks"
+    words = [folder / "model0.keras", folder / "scenes", "--out", out]
+    first, again, other = predict_each(
+        [*words, "--format", "geotiff"], [*words, "--format", "geotiff"], words
+    )
+    assert first == [0, f"2 masks written to {out}, 0 were there, 0 failed\n"]
+    assert again == [0, f"0 masks written to {out}, 2 were there, 0 failed\n"]
+    assert other[0] == 0
+    assert {path.suffix for path in out.iterdir()} == {".tif", ".nc"}
+    for name in ("scene0", "scene1"):
+        image, plain = (read_mask(out / f"{name}{end}", classes=()) for end in (".tif", ".nc"))
+        np.testing.assert_array_equal(image.mask, plain.mask)
+        np.testing.assert_array_equal(image.probability, plain.probability)
+        (out / f"{name}.nc").unlink()
+    command = [sys.executable, "-m", "cloudmask", "evaluate", out, folder / "scenes"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "evaluation.json").read_text())["pooled"]["label"]["pixels"] > 0
 
 
 @pytest.mark.slow

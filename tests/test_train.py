@@ -612,6 +612,20 @@ def test_a_run_starts_at_the_loss_of_the_model_it_is_given(results, work, patchs
 
 
 @pytest.mark.slow
+def test_a_model_is_described_beside_it(results, work):
+    told = {}
+    for name in ("three-classes", "tuned"):
+        assert results[name].codes == [0]
+        told[name] = json.loads((work / name / "model.json").read_text())["properties"]
+    (given,) = told["three-classes"]["mlm:output"]
+    names = [found["description"] for found in given["classification:classes"]]
+    assert names == ["class 0", "class 1", "class 2"]
+    assert told["three-classes"]["mlm:hyperparameters"]["batch_size"] > 0
+    sources = [found["mlm:pretrained_source"] for found in told.values()]
+    assert sources == [None, "short"]
+
+
+@pytest.mark.slow
 def test_a_step_is_that_of_plain_keras(results, work, patchset):
     """The loss of one batch, its gradient, one step of Adam."""
     trained, info = keras_file.load(work / "one-step")

@@ -29,7 +29,7 @@ EXTRAS = {
     **{"cv2": "seaice", "skimage": "seaice", "tifffile": "seaice", "pyspark": "spark"},
     **{"zarr": "zarr", "fsspec": "zarr"},
     **{"satpy": "products", "xarray": "products", "netCDF4": "products", "h5netcdf": "masks"},
-    **{"pyproj": "masks", "rasterio": "geotiff"},
+    **{"pyproj": "masks", "rasterio": "geotiff", "PIL": "report"},
 }
 """the extra that brings a library, for those that nobody asks for with care"""
 

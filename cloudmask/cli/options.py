@@ -173,6 +173,28 @@ class PredictConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DescribeConfig:
+    """Write model.json beside trained models: what each takes and gives, as a STAC Item."""
+
+    runs: Annotated[Paths, tyro.conf.Positional]
+    """run folders, or .keras model files"""
+
+
+@dataclasses.dataclass(frozen=True)
+class QuicklookConfig:
+    """Draw masks, and the scene of one, as PNG pictures with their legends."""
+
+    masks: Annotated[Paths, tyro.conf.Positional]
+    """mask files (.nc, .h5 or .tif), or folders of them"""
+    out: Path
+    """folder for the pictures"""
+    scene: Path | None = None
+    """the scene of a single mask: its colours, label and differences are drawn too"""
+    label: LabelChoice = "any"
+    """which mask of an SLSTR scene is the label, as in prepare"""
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportConfig:
     """Show a run and the masks it made on one page: figures, curves, and pictures of scenes."""
 

@@ -5,14 +5,19 @@ The file loads in plain Keras. `cloudmask.json` within it names channels and cla
 
 from __future__ import annotations
 
+import datetime
+import io
 import json
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudmask.files import parse_json, write_whole
+from cloudmask.files import parse_json, sha256_of, write_json, write_whole
+from cloudmask.model import stac
 
 if TYPE_CHECKING:
     import keras
@@ -71,6 +76,48 @@ def save(path: Path, weights: list, info: ModelInfo) -> None:
             archive.writestr(INFO, json.dumps(asdict(info), indent=1))
         content = saved.read_bytes()
     write_whole(path, content)
+
+
+def write_description(path: Path, training: Mapping[str, Any]) -> Path:
+    """Write model.json beside a model.keras: a STAC Item, see stac.py; its path is returned.
+
+    `training` are options of the run as far as they are known. Loads no Keras. Raises ValueError
+    for a file that is no model, OSError.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            info = parse_json(archive.read(INFO))
+            version = parse_json(archive.read("metadata.json"))["keras_version"]
+            parameters = _numbers(archive.read("model.weights.h5"))
+        found = stac.item(
+            name=path.parent.resolve().name if path.name == "model.keras" else path.stem,
+            file=path.name,
+            sha256=sha256_of(path),
+            bytes=path.stat().st_size,
+            date=f"{datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC):%FT%TZ}",
+            keras=version,
+            parameters=parameters,
+            info=info,
+            training=training,
+        )
+    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a cloudmask model ({error})") from None
+    out = path.with_suffix(".json")
+    write_json(out, found)
+    return out
+
+
+def _numbers(content: bytes) -> int:
+    """How many numbers an HDF5 file of weights holds."""
+    import h5py
+
+    found = []
+    try:
+        with h5py.File(io.BytesIO(content)) as file:
+            file.visititems(lambda _, part: found.append(getattr(part, "size", 0)))
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"its weights cannot be read: {error}") from None
+    return sum(map(int, found))
 
 
 def refuse_emulated(run: Path) -> None:

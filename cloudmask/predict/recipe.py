@@ -18,7 +18,7 @@ from cloudmask.cli.options import PredictConfig
 from cloudmask.data.archive import Entry
 from cloudmask.data.parallel import World
 from cloudmask.data.slstr import Reading
-from cloudmask.files import sha256_of
+from cloudmask.files import parse_json, sha256_of
 from cloudmask.model.keras_file import path_of
 from cloudmask.predict.masks.files import attributes_of
 
@@ -110,7 +110,7 @@ def of_another_recipe(found: Mapping[str, str], recipe: Recipe) -> str | None:
     if found.get("fingerprint") == recipe.fingerprint:
         return None
     try:
-        options = dict(json.loads(found.get("options", "{}")))
+        options = dict(parse_json(found.get("options", "{}")))
     except (TypeError, ValueError):
         options = {}
     if "sha256" not in options:

@@ -39,8 +39,19 @@ def of_scene(
             scene = with_classes(scene, mask.classes)
         except ValueError as error:
             scene, problem = None, f"The scene cannot be shown beside its mask: {error}."
+    found = of_values(scene, mask, evaluation, place)
+    return found if scene is not None else [Look("No scene", problem), *found]
+
+
+def of_values(
+    scene: Scene | None, mask: SceneMask, evaluation: Mapping[str, Any], place: Place
+) -> list[Look]:
+    """What there is to see of a mask and, if it is there, its scene. Raises OSError.
+
+    `evaluation` names its `members`.
+    """
     if scene is None:
-        return [Look("No scene", problem), _network(mask, place), _probability(mask, place)]
+        return [_network(mask, place), _probability(mask, place)]
     return [
         _false_colour(scene, place),
         _reference("label", scene, evaluation, place),

@@ -125,3 +125,11 @@ def data_address(content: bytes) -> str:
     """A picture's bytes as an address that needs no file."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def decode(address: str) -> np.ndarray:
+    """(H, W, 3) uint8 of what `data_address` was made of."""
+    from PIL import Image
+
+    content = base64.b64decode(address.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -209,6 +209,7 @@ def _save_model(run: Run) -> None:
     if run.ranks.is_root:
         best = checkpoint.best_weights(run.folder.checkpoints, run.model, run.state)
         keras_file.save(run.folder.model, best, run.plan.info)
+        keras_file.write_description(run.folder.model, asdict(run.plan.config))
 
 
 def _placement(world: ranks.Ranks) -> dict[str, Any]:

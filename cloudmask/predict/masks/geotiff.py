@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask.files import write_whole
+from cloudmask.files import parse_json, write_whole
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks.flags import cf_names
-from cloudmask.predict.masks.values import FILL, STEPS, SceneMask, probability_of, steps_of
+from cloudmask.predict.masks.values import FILL, STEPS, SceneMask, check, probability_of, steps_of
 
 POINTS = 20
 """intervals between control points along each side"""
@@ -112,14 +112,18 @@ def read_geotiff(path: Path) -> SceneMask:
             raise ValueError(f"{path} is not a mask of this program (its tags name no classes)")
         bands = dict(zip(file.descriptions, file.read(), strict=True))
         crs, transform = file.crs, tuple(file.transform)[:6]
-    classes = tuple(json.loads(tags["classes"]))
-    names = [name for name in cf_names(classes) if f"probability_{name}" in bands]
+    try:
+        classes = tuple(parse_json(tags["classes"]))
+        known = cf_names(classes)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a mask of this program ({error})") from None
+    names = [name for name in known if f"probability_{name}" in bands]
     if "mask" not in bands or not names:
         raise ValueError(f"{path} is not a mask of this program (it lacks bands)")
     spread = [
         probability_of(bands[f"spread_{name}"]) for name in names if f"spread_{name}" in bands
     ]
-    return SceneMask(
+    found = SceneMask(
         name=path.stem,
         classes=classes,
         probability=np.stack([probability_of(bands[f"probability_{name}"]) for name in names], -1),
@@ -131,6 +135,8 @@ def read_geotiff(path: Path) -> SceneMask:
         start=tags.get("time_coverage_start"),
         stop=tags.get("time_coverage_end"),
     )
+    check(found, path)
+    return found
 
 
 def read_tags(path: Path) -> dict[str, str]:

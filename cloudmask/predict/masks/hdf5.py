@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from cloudmask.files import open_hdf5, write_whole
+from cloudmask.files import open_hdf5, parse_json, write_whole
 from cloudmask.predict.masks.values import SceneMask, classify
 
 
@@ -31,8 +31,8 @@ def read_hdf5(path: Path, *, classes: Sequence[str]) -> SceneMask:
         with open_hdf5(path) as file:
             probability = file["mask"][...]
             attributes = {str(key): str(value) for key, value in file.attrs.items()}
-        named = tuple(json.loads(attributes.get("classes", json.dumps(list(classes)))))
-        threshold = float(json.loads(attributes.get("options", "{}")).get("threshold", 0.5))
+        named = tuple(parse_json(attributes.get("classes", json.dumps(list(classes)))))
+        threshold = float(parse_json(attributes.get("options", "{}")).get("threshold", 0.5))
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not a mask of this program ({error})") from None
     channels = 1 if len(named) == 2 else len(named)

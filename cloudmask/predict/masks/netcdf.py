@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask.files import open_hdf5, write_whole
+from cloudmask.files import open_hdf5, parse_json, write_whole
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks.flags import cf_names, flag_attributes
 from cloudmask.predict.masks.place import (
@@ -24,7 +24,7 @@ from cloudmask.predict.masks.place import (
     read_transform,
     write_place,
 )
-from cloudmask.predict.masks.values import FILL, STEPS, SceneMask, probability_of, steps_of
+from cloudmask.predict.masks.values import FILL, STEPS, SceneMask, check, probability_of, steps_of
 
 
 def write_netcdf(path: Path, mask: SceneMask) -> None:
@@ -77,7 +77,7 @@ def read_netcdf(path: Path) -> SceneMask:
     try:
         with open_hdf5(path) as file:
             attributes = {str(key): _text(value) for key, value in file.attrs.items()}
-            classes = tuple(json.loads(attributes["classes"]))
+            classes = tuple(parse_json(attributes["classes"]))
             names = [name for name in cf_names(classes) if f"probability_{name}" in file]
             probability = [probability_of(file[f"probability_{name}"][...]) for name in names]
             spread = [
@@ -85,7 +85,7 @@ def read_netcdf(path: Path) -> SceneMask:
                 for name in names
                 if f"spread_{name}" in file
             ]
-            return SceneMask(
+            found = SceneMask(
                 name=path.stem,
                 classes=classes,
                 probability=np.stack(probability, axis=-1),
@@ -99,8 +99,10 @@ def read_netcdf(path: Path) -> SceneMask:
                 start=attributes.get("time_coverage_start"),
                 stop=attributes.get("time_coverage_end"),
             )
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} is not a mask of this program ({error})") from None
+    check(found, path)
+    return found
 
 
 def _text(value: Any) -> str:

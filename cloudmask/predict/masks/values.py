@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -91,3 +92,21 @@ def probability_of(steps: np.ndarray) -> np.ndarray:
     values = (steps / STEPS).astype(np.float32)
     values[steps == FILL] = np.nan
     return values
+
+
+def check(found: SceneMask, path: Path) -> None:
+    """ValueError unless what was read from a file fits together."""
+    kinds = 1 if len(found.classes) == 2 else len(found.classes)
+    shape = (*found.mask.shape, kinds)
+    arrays = {"probability": found.probability, "spread": found.spread}
+    wrong = [name for name, a in arrays.items() if a is not None and a.shape != shape]
+    for name in ("latitude", "longitude"):
+        degrees = getattr(found, name)
+        wrong += [name] if degrees is not None and degrees.shape != found.mask.shape else []
+    if found.mask.ndim != 2 or found.mask.dtype != np.uint8 or wrong:
+        raise ValueError(
+            f"{path} is not a mask of this program (its mask is {found.mask.dtype} of shape "
+            f"{found.mask.shape}{''.join(f', {name} does not fit' for name in wrong)})"
+        )
+    if found.mask[found.mask != UNKNOWN].max(initial=0) >= len(found.classes):
+        raise ValueError(f"{path} is not a mask of this program (it holds classes without a name)")
