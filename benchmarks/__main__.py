@@ -9,7 +9,7 @@ import sys
 NAMES = (
     *("read_patches", "feed", "prepare", "peers"),
     *("whole_scenes", "scene_folder", "harness_cost", "exposed_communication"),
-    *("label_seaice", "spark_seaice", "degenerate_seaice", "intervals"),
+    *("label_seaice", "spark_seaice", "degenerate_seaice", "intervals", "many_scenes"),
 )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cloudmask.evaluate import calibration
+from cloudmask.predict.masks.values import classify, probability_of
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,18 @@ def test_sweep_gives_what_each_threshold_gives(pixels, found):
         assert row["f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
         balanced = (tp / (tp + fn) + tn / (fp + tn)) / 2
         assert row["balanced_accuracy"] == pytest.approx(balanced)
+
+
+def test_every_threshold_gives_the_pixels_that_its_histogram_has():
+    """Stored probabilities at exactly T fell below T for 31 of 99 percent values."""
+    steps = np.arange(10_001)
+    probability = probability_of(steps.astype(np.int16))
+    for positive in (np.zeros(10_001, bool), steps % 3 == 0):
+        counts = calibration.histogram(probability, positive)
+        for percent in range(101):
+            said = classify(probability[:, None], threshold=percent / 100) == 1
+            assert said.sum() == counts[:, 100 * percent :].sum() == 10_001 - 100 * percent
+            assert (said & positive).sum() == counts[1, 100 * percent :].sum()
 
 
 def test_auc_is_the_chance_that_a_positive_ranks_higher(pixels, found):

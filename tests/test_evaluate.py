@@ -1,6 +1,7 @@
 """`cloudmask evaluate` against figures computed plainly; on two ranks in test_train_mpi.py."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -175,6 +176,33 @@ def test_what_cannot_be_measured_is_refused(work, run, patchset, capsys, tmp_pat
         assert shown.err.startswith("cloudmask: error: ")
         assert shown.err.count("\n") == 1
         assert shown.out == ""
+
+
+def test_a_patch_file_that_has_changed_is_found_before_it_is_measured(
+    run, patchset, capsys, tmp_path
+):
+    copy = shutil.copytree(patchset, tmp_path / "set")
+    file = next((copy / "valid").iterdir())
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert evaluate(run, copy, "--out", tmp_path / "a.json") == 1
+    shown = capsys.readouterr().err
+    assert f"{file} has changed: its sha256 differs" in shown
+    assert shown.count("\n") == 1
+    assert evaluate(run, copy, "--no-verify", "--out", tmp_path / "a.json") == 0
+    assert evaluate(run, copy, "--split", "train", "--out", tmp_path / "b.json") == 0
+
+
+def test_classes_of_a_patch_set_are_matched_by_name(patchset, tmp_path):
+    folder = make_run(tmp_path / "inverted", patchset, classes=("class 1", "class 0"))
+    assert evaluate(folder, patchset) == 0
+    found = json.loads((folder / "evaluation-valid.json").read_text())
+    logits, label = logits_and_labels(folder, patchset)
+    inverted = np.where(label == 255, 255, 1 - label)
+    counts = metrics.confusion(inverted, (logits[..., 0] >= 0).astype(int), num_classes=2)
+    assert found["confusion"] == counts.tolist()
+    assert found["classes"] == ["class 1", "class 0"]
 
 
 def test_ranks_that_read_the_same_tell_of_it_once(run, patchset, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """`cloudmask evaluate` on masks of whole scenes, against figures computed pixel by pixel."""
 
+import csv
 import json
 
 import h5py
@@ -11,8 +12,10 @@ from cloudmask import metrics
 from cloudmask.cli import errors
 from cloudmask.data.read import read_scene
 from cloudmask.data.slstr import Confidence
+from cloudmask.evaluate import command, tables
 from cloudmask.evaluate.regions import regions
 from cloudmask.predict.masks import SceneMask, classify, read_mask, write_hdf5, write_netcdf
+from cloudmask.report import listing
 
 CLASSES = ("clear", "cloud")
 
@@ -222,6 +225,82 @@ def test_what_cannot_be_compared_is_refused(work, tmp_path, capsys):
         shown = capsys.readouterr()
         assert message in shown.err
         assert "Traceback" not in shown.err
+
+
+def as_npz(work, folder, classes):
+    """The scenes of a folder as .npz whose classes are these, in their order."""
+    folder.mkdir()
+    for path in sorted((work / "scenes").iterdir()):
+        scene = read_scene(path)
+        table = np.arange(256, dtype=np.uint8)
+        if tuple(classes) == CLASSES[::-1]:
+            table[:2] = 1, 0
+        arrays = {"label": table[scene.label], "truth": table[scene.truth]}
+        names = {"channels": np.array(scene.channels), "classes": np.array(classes)}
+        np.savez(folder / f"{path.stem}.npz", image=scene.image, **arrays, **names)
+    return folder
+
+
+def test_classes_are_matched_by_name_and_not_by_number(work, tmp_path, capsys):
+    found = []
+    for classes in (CLASSES, CLASSES[::-1]):
+        scenes = as_npz(work, tmp_path / classes[0], classes)
+        assert evaluate(work / "masks", scenes) == 0
+        found.append(json.loads((work / "masks" / "evaluation.json").read_text()))
+    for key in ("classes", "pooled", "pairs", "comparisons", "calibration"):
+        assert found[0][key] == found[1][key]
+    assert found[0]["pooled"]["truth"]["accuracy"] > 0.7
+    assert (found[0]["legacy"] is None, found[1]["legacy"] is None) == (False, True)
+    capsys.readouterr()
+    other = as_npz(work, tmp_path / "other", ("sea", "land"))
+    assert evaluate(work / "masks", other) == 1
+    shown = capsys.readouterr().err
+    assert "its classes are sea, land, those of its mask clear, cloud" in shown
+    assert shown.count("\n") == 1
+
+
+def test_of_many_failures_some_are_printed_and_all_are_listed(work, capsys):
+    (good,) = (path for path in (work / "scenes").iterdir() if path.stem == "S3A_2")
+    for number in range(30):
+        (work / "scenes" / f"S3A_x{number:02d}.hdf").write_bytes(b"broken")
+    assert evaluate(work / "masks", work / "scenes") == 1
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines()
+    assert len(lines) == tables.MOST_FAILURES + 1
+    assert "S3A_x00" in lines[0]
+    assert lines[-1].startswith("left out: 10 more; all are in ")
+    with (work / "masks" / "evaluation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["error"]) for row in rows] == [False] * 4 + [True] * 30
+    record = json.loads((work / "masks" / "evaluation.json").read_text())
+    assert (record["num_scenes"], record["num_failed"]) == (4, 30)
+    row = next(row for row in rows if row["name"] == good.stem)
+    told = next(scene for scene in record["scenes"] if scene["name"] == good.stem)
+    assert float(row["against.truth.kappa"]) == told["against"]["truth"]["kappa"]
+    assert float(row["fraction.network.cloud"]) == told["fraction"]["network"]["cloud"]
+
+
+def test_the_worst_scenes_of_many_stand_in_the_json_and_all_in_the_listing(work, monkeypatch):
+    assert evaluate(work / "masks", work / "scenes") == 0
+    whole = json.loads((work / "masks" / "evaluation.json").read_text())
+    monkeypatch.setattr(command, "MOST_SCENES", 2)
+    assert evaluate(work / "masks", work / "scenes") == 0
+    capped = json.loads((work / "masks" / "evaluation.json").read_text())
+    by_truth = sorted(whole["scenes"], key=lambda one: one["against"]["truth"]["accuracy"])
+    assert capped["scenes"] == by_truth[:2]
+    assert capped["pooled"] == whole["pooled"]
+    listed = listing.read(work / "masks" / "evaluation.csv")
+    assert [one["name"] for one in listed] == [one["name"] for one in whole["scenes"]]
+    for short, full in zip(listed, whole["scenes"], strict=True):
+        assert short["fraction"] == full["fraction"]
+        for figures in short["against"].values():
+            assert len(figures) == 6
+        assert short["against"]["label"].items() <= full["against"]["label"].items()
+
+
+def test_figures_are_not_written_over_by_the_listing(work, capsys):
+    assert evaluate(work / "masks", work / "scenes", "--out", work / "figures.csv") == 1
+    assert "choose another --out" in capsys.readouterr().err
 
 
 def test_flags_of_a_product_tell_day_and_land(work):

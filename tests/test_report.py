@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import browser
 import evaluation_fake
@@ -559,6 +559,72 @@ def test_pictures_come_before_the_tables(page):
     words = plain(few)
     assert "3 telling scenes" in words
     assert "The worst scene; network and Bayesian mask (any bit) differ most here too" in words
+
+
+def test_links_to_pictures_hold_whatever_the_page_is_called(tmp_path):
+    path = tmp_path / "scene.npz"
+    truth = write_scene(path)
+    write_mask(tmp_path / "masks" / "scene.nc", truth)
+    evaluation_fake.write(tmp_path / "masks", [path])
+    out = tmp_path / "run#3 100%41?.html"
+    report(tmp_path / "masks", "--out", out)
+    found = browser.page(out, script="[...document.links].map(one => one.href)")
+    files = [address for address in found.value if "#part" not in address]
+    assert len(files) == 6 + 4
+    for address in files:
+        where = urlsplit(address)
+        assert (where.query, where.fragment) == ("", "")
+        assert Path(unquote(where.path)).is_file()
+
+
+def test_scenes_in_another_order_of_classes_are_shown_in_that_of_their_mask(tmp_path):
+    pages = []
+    for classes in (("clear", "cloud"), ("cloud", "clear")):
+        folder = tmp_path / classes[0]
+        truth = write_scene(folder / "scene.npz")
+        if classes[0] == "cloud":
+            with np.load(folder / "scene.npz") as file:
+                arrays = dict(file)
+            table = np.array([1, 0, *range(2, 256)], np.uint8)
+            arrays |= {"label": table[arrays["label"]], "classes": np.array(classes)}
+            np.savez(folder / "scene.npz", **arrays)
+        write_mask(folder / "masks" / "scene.nc", truth)
+        assert cli.main(["evaluate", str(folder / "masks"), str(folder / "scene.npz")]) == 0
+        report(folder / "masks", "--out", folder / "report.html")
+        (picture,) = (folder / "report_files").glob("*-difference.png")
+        pages.append(picture.read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_a_page_of_thousands_of_scenes_shows_the_worst_and_stays_small(masks, tmp_path):
+    found = json.loads((masks / "evaluation.json").read_text())
+    figures = {"accuracy": 0.9, "majority": 0.6, "mean_iou": 0.7, "kappa": 0.5, "pixels": 100}
+    lines = [
+        "name,scene,mask,pixels,missing,day,against.truth.accuracy,fraction.network.cl.oud,error"
+    ]
+    lines += [f"s{n},gone/s{n}.npz,s{n}.nc,100,5,1.0,{0.5 + n / 1e4},0.25," for n in range(4000)]
+    lines += ["bad,gone/bad.npz,,,,,,,broken"]
+    top = tmp_path / "masks"
+    top.mkdir()
+    (top / "evaluation.csv").write_text("\n".join(lines))
+    record = found | {"num_scenes": 4000, "listing": "../masks/evaluation.csv", "num_failed": 1200}
+    record["failed"] = {f"f{n}": "broken" for n in range(200)}
+    record["scenes"] = record["scenes"][:1]
+    record["pooled"] |= {"truth": figures | {"confusion": [[1, 2], [3, 4]]}}
+    (top / "evaluation.json").write_text(json.dumps(record))
+    report(top, "--out", tmp_path / "report.html", "--show", 0)
+    text = (tmp_path / "report.html").read_text()
+    words = plain(text)
+    assert len(text) < 500_000
+    assert "tried on 4,000 whole scenes" in words
+    assert "The 200 worst of 4,000 scenes" in words
+    assert "1. s0 " in words.replace("\xa0", " ")
+    assert "s200 " not in words.replace("\xa0", " ")
+    assert "Every 10th scene is drawn" in words
+    assert "1,150 more" in words
+    assert "1,200 scenes could not be evaluated" in words
+    (top / "evaluation.csv").unlink()
+    assert "evaluation.csv is gone" in refused(top, "--out", tmp_path / "report.html")
 
 
 @pytest.mark.parametrize("changes", [{"scenes": []}, {"scenes": [], "pooled": {}, "regions": {}}])

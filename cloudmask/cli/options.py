@@ -105,7 +105,8 @@ class EvaluateConfig:
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "float32"
     """arithmetic of the network; tf32: float32 with 10 bits of mantissa, on GPUs that have it"""
     verify: bool = True
-    """check the files of a .SEN3 product against the MD5s of its manifest"""
+    """check what is read first: patch files by the checksums of their manifest, .SEN3 products by
+    the MD5s of theirs"""
     out: Path | None = None
     """JSON file for the result (default: evaluation-SPLIT.json in the run folder, of scenes
     evaluation.json in the folder of their masks)"""

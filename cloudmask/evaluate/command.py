@@ -70,8 +70,8 @@ def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
         world=world,
     )
     if world.is_root:
-        record = _record(config, masks, measured, world)
-        _write(config.out or masks / "evaluation.json", record, measured)
+        record = record_of(config, masks, measured, world)
+        write(config.out or masks / "evaluation.json", record, measured)
     return 1 if measured.failed else 0
 
 
@@ -98,7 +98,7 @@ def _predicted(
     return recipe, scenes.problems(found, outcomes)
 
 
-def _record(
+def record_of(
     config: EvaluateConfig, masks: Path, measured: Measured, world: parallel.World
 ) -> dict[str, Any]:
     """The content of evaluation.json; without what only the listing has."""
@@ -126,7 +126,7 @@ def _record(
     }
 
 
-def _write(out: Path, record: dict[str, Any], measured: Measured) -> None:
+def write(out: Path, record: dict[str, Any], measured: Measured) -> None:
     """The listing, then the JSON file, which says that both are there; and a table for people."""
     listed = out.with_suffix(".csv")
     if listed == out:

@@ -15,11 +15,14 @@ from tqdm import tqdm
 
 from cloudmask import metrics
 from cloudmask.cli import errors
+from cloudmask.cli.errors import AgreedError
 from cloudmask.cli.options import EvaluateConfig
 from cloudmask.data import parallel
+from cloudmask.data.classes import numbers_of
 from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.handed import open_for_all
 from cloudmask.data.patchset.model import PatchSet
+from cloudmask.data.patchset.open import verify_files
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.data.slstr import recorded
 from cloudmask.model import keras_file
@@ -57,7 +60,9 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         warn(
             f"{config.what} learned from products read otherwise ({trained}) than {folder} ({cut})"
         )
+    _verify(patchset, config, world)
     num_classes = len(info.classes)
+    number_of = numbers_of(patchset.classes, among=info.classes)
     weights = (1.0, POS_WEIGHT) if num_classes == 2 else ()
 
     @tf.function(reduce_retracing=True)
@@ -78,7 +83,8 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         quiet = True if world.rank else None
         for number in tqdm(mine, desc="evaluate", unit="batch", leave=False, disable=quiet):
             batch = reader.read(batches[number])
-            losses, confusion = step(batch.image, batch.scale, batch.offset, batch.label)
+            label = number_of[batch.label]
+            losses, confusion = step(batch.image, batch.scale, batch.offset, label)
             loss[number] = losses.numpy().sum(axis=(1, 2, 3), dtype=np.float64)
             counts += confusion.numpy()
     loss = world.sum(loss).sum(axis=0)
@@ -103,11 +109,31 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
     }
 
 
+def _verify(patchset: PatchSet, config: EvaluateConfig, world: parallel.World) -> None:
+    """Hold the files that are to be read against their checksums; the ranks share them. Collective.
+
+    They are then in the page cache, as far as it holds them. AgreedError.
+    """
+    if not config.verify:
+        return
+    files = patchset.splits[config.split].files
+    mine = parallel.deal([float(file.bytes) for file in files], world.size)[world.rank]
+    problems = verify_files(patchset, [files[number] for number in mine])
+    found = [one for some in world.broadcast(world.gather(problems)) or [] for one in some]
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise AgreedError(f"{found[0]}{more}; prepare or copy the patch set again")
+
+
 def check_fits(info: keras_file.ModelInfo, patchset: PatchSet, config: EvaluateConfig) -> None:
-    """Raise ValueError unless model and patch set speak of the same channels and classes."""
+    """Raise ValueError unless model and patch set speak of the same channels and classes.
+
+    Classes may be in another order: they are matched by name.
+    """
+    known = tuple(patchset.classes)
     for what, has, takes in (
         ("channels", tuple(patchset.channels), info.channels),
-        ("classes", tuple(patchset.classes), info.classes),
+        ("classes", info.classes if sorted(known) == sorted(info.classes) else known, info.classes),
     ):
         if has != takes:
             raise ValueError(

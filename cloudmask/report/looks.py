@@ -15,7 +15,7 @@ from cloudmask.report import colours, pixels
 from cloudmask.report.colours import Style
 from cloudmask.text import percent
 
-THUMBNAIL = 480
+THUMBNAIL = 320
 """longest side of a small picture, pixels"""
 
 
