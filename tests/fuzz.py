@@ -147,12 +147,19 @@ def work(heavy: bool) -> None:
 class Worker:
     """A process that runs cases, and another one when it dies."""
 
-    def __init__(self, *, heavy: bool) -> None:
+    def __init__(self, folder: Path, *, heavy: bool) -> None:
+        self.folder = folder
+        """where it stands, and what it writes without being told where"""
         self.heavy = heavy
         self.process: subprocess.Popen[str] | None = None
 
     def _start(self) -> subprocess.Popen[str]:
-        words = [sys.executable, __file__, "--work", "heavy" if self.heavy else "light"]
+        words = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--work",
+            "heavy" if self.heavy else "light",
+        ]
         root = Path(__file__).resolve().parents[1]
         paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
@@ -161,6 +168,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            cwd=self.folder,
         )
 
     def run(self, words: Sequence[str], told: Path) -> dict[str, Any]:
@@ -514,7 +522,7 @@ def campaign(count: int, seed: int, *, only: str = "") -> list[Result]:
         results: list[Result] = []
 
         def drain(heavy: bool) -> None:
-            worker = Worker(heavy=heavy)
+            worker = Worker(Path(top), heavy=heavy)
             while not todo[heavy].empty():
                 results.append(run_case(worker, todo[heavy].get(), Path(top)))
             worker.close()
