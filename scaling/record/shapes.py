@@ -10,8 +10,11 @@ _TEXTS = {
     *("point", "mode", "kind", "status", "error", "ended", "folder", "launcher", "binding"),
     *("dataset", "page_cache", "precision", "data_mode", "commit", "date", "device", "controller"),
 }
-_ALWAYS = ("point", "mode", "kind", "status", "ranks", "repeat", "attempt", "ended", "wall_seconds")
-_MEASURED = ("patches_per_second", "total_seconds", "rank_hours", "cores", "hardware", "target")
+_ALWAYS = ("point", "mode", "kind", "status", "ranks", "repeat")
+_MEASURED = (
+    *("patches_per_second", "total_seconds", "rank_hours", "wall_seconds", "ended"),
+    *("cores", "hardware", "target"),
+)
 """of a run of the program that came to its end; some may be null"""
 
 
@@ -72,7 +75,7 @@ def _is_timing(value: Any) -> bool:
 
 
 def _is_target(value: Any) -> bool:
-    names = ("accuracy", "epoch", "seconds")
+    names = ("epoch", "seconds")
     return isinstance(value, dict) and all(_is_number(value.get(name)) for name in names)
 
 

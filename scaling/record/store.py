@@ -141,16 +141,16 @@ def read(folder: Path, *, mixed: bool = False) -> Study:
     study = Study(folder, header, checked_rows(folder))
     if not study.rows:
         raise StudyError(f"{folder} has no finished point yet; run the study's command again")
-    try:
-        shapes.check_header(header)
-    except ValueError as error:
-        raise StudyError(f"{folder / HEADER} {error}; run the study again") from None
     if not study.measured:
         row = study.rows[-1]
         raise StudyError(
             f"none of the {len(study.rows)} points in {folder} succeeded; "
             f"the last one: {row['status']}: {row.get('error')}"
         )
+    try:
+        shapes.check_header(header)
+    except ValueError as error:
+        raise StudyError(f"{folder / HEADER} {error}; run the study again") from None
     check_hardware(study, mixed=mixed)
     return study
 
