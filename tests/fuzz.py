@@ -173,17 +173,16 @@ class Worker:
         self.warm = True
         if line:
             return json.loads(line)
-        process.wait()
-        self.process, self.warm = None, False
+        with process:  # which closes its pipes
+            self.process, self.warm = None, False
         return {"code": "hangs" if late.is_set() else f"killed by {-process.returncode}"}
 
     warm = False
 
     def close(self) -> None:
         if self.process:
-            assert self.process.stdin
-            self.process.stdin.close()
-            self.process.wait()
+            with self.process:
+                pass
 
 
 # What is run

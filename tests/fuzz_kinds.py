@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import evaluation_fake
@@ -75,9 +77,9 @@ def originals(folder: Path) -> list[Kind]:
     call(ice.main, "synth", "--out", ice_scenes, "--scenes", 2, "--height", 64, "--width", 64)
     call(ice.main, "label", ice_scenes / "scenes", "--out", ice_out)
 
-    def cut(scenes: str, *more: str) -> tuple[str, ...]:
-        size = ("--patch-size", "8" if "products" in scenes else "32")
-        return ("cloudmask", "prepare", scenes, "--out", "{case}/out", *size, *more)
+    def cut(scenes: str, *more: str, size: int = 32) -> tuple[object, ...]:
+        end = ("--out", "{case}/out", "--patch-size", size)
+        return ("cloudmask", "prepare", scenes, *more, *end)
 
     alone = ("--split", "train=1")
     members = sorted(product.glob("*.nc"))
@@ -97,14 +99,27 @@ def originals(folder: Path) -> list[Kind]:
 
     add("benchmark HDF5", min(hdf.glob("*.hdf")), hdf, cut("{case}", *alone), share=4)
     add("npz", npz / "scene_1.npz", npz, cut("{case}", *alone), share=4)
-    unchecked = cut("{case}/products", *alone, "--no-verify")
-    checked = cut("{case}/products", *alone)
+    unchecked = cut("{case}/products", *alone, "--no-verify", size=8)
+    checked = cut("{case}/products", *alone, size=8)
     for path in members:
         if path.name != "viscal.nc":
             add(f"product member {path.name}", path, product.parent, unchecked)
     add("product, verified", members[0], product.parent, checked, share=2, always_found=True)
     xml = product / "xfdumanifest.xml"
     add("product manifest", xml, product.parent, checked, damages=OF_TEXT, share=3)
+    if find_spec("forms"):  # which packs products in other ways
+        forms = import_module("forms")
+        packed = forms.zipped(product, folder / "zips")
+        add("product in a zip", packed, packed.parent, cut("{case}", *alone, size=8), share=3)
+        store = forms.stored(product, folder / "stores")
+        whole = sorted(path for path in store.rglob("*") if path.is_file())
+        metadata = [path for path in whole if path.name.startswith(".z")]
+        of_store = ("cloudmask", "evaluate", masks, "{case}", "--label", "summary")
+        for path in metadata[:3]:
+            name = f"Zarr {path.relative_to(store)}"
+            add(name, path, store.parent, of_store, damages=OF_JSON)
+        for path in [path for path in whole if path not in metadata][:3]:
+            add(f"Zarr {path.relative_to(store)}", path, store.parent, of_store)
     verify = ("cloudmask", "verify", "{case}")
     read = ("read", "{case}")
     add("patch file", patch_file, data, read, share=5)
