@@ -18,6 +18,7 @@ from cloudmask.version import __version__
 if TYPE_CHECKING:
     from cloudmask.data.patchset.open import open_patchset
     from cloudmask.data.read import read_scene
+    from cloudmask.data.slstr import Reading
     from cloudmask.predict.masks import Mask
     from cloudmask.predict.model import Model, load
 
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 if os.environ.get("HDF5_USE_FILE_LOCKING", "BEST_EFFORT") == "BEST_EFFORT":
     os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
 
-__all__ = ["Mask", "Model", "__version__", "load", "open_patchset", "read_scene"]
+__all__ = ["Mask", "Model", "Reading", "__version__", "load", "open_patchset", "read_scene"]
 
 _HOMES = {
     "Mask": "cloudmask.predict.masks",
     "Model": "cloudmask.predict.model",
+    "Reading": "cloudmask.data.slstr",
     "load": "cloudmask.predict.model",
     "open_patchset": "cloudmask.data.patchset.open",
     "read_scene": "cloudmask.data.read",

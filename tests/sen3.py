@@ -21,9 +21,16 @@ BT_SCALE, BT_OFFSET = 0.01, 283.73
 FILL = -32768
 IRRADIANCES = (1858.95, 1538.22, 968.20, 370.08, 248.21, 78.35)
 TRACK_OFFSET_AN, TRACK_OFFSET_TIE = 28, 64  # on the 1 km grid: half of it
+START_OFFSET = 4081
+OBLIQUE_GRID = (24, 16, 6)  # rows, columns, track offset at 1 km: its first column is nadir's 8th
 
 MANIFEST = """<?xml version="1.0" encoding="UTF-8"?>
 <xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1">
+<metadataSection><metadataObject ID="acquisitionPeriod"><metadataWrap><xmlData>
+<safe:acquisitionPeriod xmlns:safe="http://www.esa.int/safe/sentinel/1.1">
+<safe:startTime>2017-03-13T11:00:00.250000Z</safe:startTime>
+<safe:stopTime>2017-03-13T11:03:00.250000Z</safe:stopTime>
+</safe:acquisitionPeriod></xmlData></metadataWrap></metadataObject></metadataSection>
 <dataObjectSection>
 {objects}
 </dataObjectSection>
@@ -33,6 +40,48 @@ DATA_OBJECT = """<dataObject ID="{name}"><byteStream mimeType="application/x-net
 <fileLocation locatorType="URL" href="./{name}"/>
 <checksum checksumName="MD5">{md5}</checksum>
 </byteStream></dataObject>"""
+
+
+@dataclass
+class Oblique:
+    """The oblique view of h rows and w columns of 1 km, as the integers in its files."""
+
+    s5: np.ndarray
+    """(2h, 2w) int16 radiance"""
+    exception_ao: np.ndarray
+    """(2h, 2w) uint8"""
+    irradiance: np.ndarray
+    """(4,) per detector"""
+    detector: np.ndarray
+    """(2h, 2w) uint8"""
+    bt: list[np.ndarray]
+    """S8, S9: (h, w) int16"""
+    exception_io: list[np.ndarray]
+    """S8, S9: (h, w) uint8"""
+    confidence: np.ndarray
+    """(h, w) uint16"""
+    solar_zenith: np.ndarray
+    """(h, 130) float64, degrees"""
+    track_offset: int
+    start_offset: int = START_OFFSET
+
+
+def make_oblique(*, seed: int = 5) -> Oblique:
+    """A seeded view whose every pixel differs; the sun of its own goes down in the last rows."""
+    rng = np.random.default_rng(seed)
+    rows, columns, track_offset = OBLIQUE_GRID
+    down = np.linspace(30, 89.5, rows)[:, None]
+    return Oblique(
+        s5=rng.integers(1000, 20000, (2 * rows, 2 * columns)).astype(np.int16),
+        exception_ao=np.zeros((2 * rows, 2 * columns), np.uint8),
+        irradiance=IRRADIANCES[4] * np.array([0.9, 1.1, 1.0, 1.2]),
+        detector=rng.integers(0, 4, (2 * rows, 2 * columns)).astype(np.uint8),
+        bt=[rng.integers(-9000, 3000, (rows, columns)).astype(np.int16) for _ in range(2)],
+        exception_io=[np.zeros((rows, columns), np.uint8) for _ in range(2)],
+        confidence=np.full((rows, columns), 1032, np.uint16),
+        solar_zenith=down + 0.02 * np.arange(130),
+        track_offset=track_offset,
+    )
 
 
 @dataclass
@@ -61,8 +110,12 @@ class Values:
     """(H, W) int32, millionths of a degree"""
     longitude: np.ndarray
     """(H, W) int32, millionths of a degree"""
+    tie_latitude: np.ndarray
+    """(H, 130) float64, degrees; the longitude likewise"""
+    tie_longitude: np.ndarray
     probability: np.ndarray | None = None
     """(H, W) int16, .005 per step from .5"""
+    oblique: Oblique | None = None
     leave_out: set[str] = field(default_factory=set)
     """files that are not written, though the manifest lists them"""
 
@@ -100,6 +153,8 @@ def make_values(real_data: Path | None = None, *, repeat: int = 1) -> Values:
         solar_zenith=solar_zenith,
         latitude=np.rint(scene["lat"] * 1e6).astype(np.int32),
         longitude=np.rint(scene["lon"] * 1e6).astype(np.int32),
+        tie_latitude=31 - 0.5 * np.arange(height)[:, None] + 0.01 * across,
+        tie_longitude=-23 + 0.15 * across + np.zeros((height, 1)),
     )
 
 
@@ -119,10 +174,15 @@ def write_files(
 ) -> None:
     """Write some of the files; `offset` is the column of the ground track on the 500 m grid."""
     files = _files(values)
+    tracks = {"an": offset, "in": offset // 2}
+    if values.oblique:
+        tracks |= {"ao": 2 * values.oblique.track_offset, "io": values.oblique.track_offset}
     for name in names:
-        on_ties, fine = name.endswith("_tn.nc"), name.endswith("_an.nc")
-        track = TRACK_OFFSET_TIE if on_ties else offset if fine else offset // 2
-        _write(folder / name, files[name], track_offset=np.int32(track))
+        track = tracks.get(name[-5:-3], TRACK_OFFSET_TIE)
+        view = name.endswith(("_io.nc", "_ao.nc")) and values.oblique
+        start = view.start_offset if view else START_OFFSET
+        attributes = {"track_offset": np.int32(track), "start_offset": np.int32(start)}
+        _write(folder / name, files[name], **attributes)
 
 
 def write_manifest(folder: Path) -> None:
@@ -172,10 +232,18 @@ def _files(values: Values) -> dict[str, dict[str, Variable]]:
     if values.probability is not None:
         packing = {"_FillValue": np.int16(FILL), "scale_factor": 0.005, "add_offset": 0.5}
         flags["probability_cloud_single_in"] = (values.probability, packing)
+    if values.oblique:
+        files |= _oblique_files(values.oblique)
+    fine = {"confidence_an": (np.kron(values.confidence, np.ones((2, 2), np.uint16)), {})}
     degrees = {"_FillValue": np.int32(-(2**31)), "scale_factor": 1e-6, "add_offset": 0.0}
     byte_fill = {"_FillValue": np.uint8(255)}
     return files | {
         "flags_in.nc": flags,
+        "flags_an.nc": fine,
+        "geodetic_tx.nc": {
+            "latitude_tx": (values.tie_latitude, {"_FillValue": np.nan}),
+            "longitude_tx": (values.tie_longitude, {"_FillValue": np.nan}),
+        },
         "indices_an.nc": {"detector_an": (values.detector, byte_fill)},
         "indices_in.nc": {"detector_in": (values.detector[::2, ::2] % 2, byte_fill)},
         "geodetic_in.nc": {
@@ -185,6 +253,33 @@ def _files(values: Values) -> dict[str, dict[str, Variable]]:
         "geometry_tn.nc": {"solar_zenith_tn": (values.solar_zenith, {"_FillValue": np.nan})},
         "viscal.nc": viscal,
     }
+
+
+def _oblique_files(view: Oblique) -> dict[str, dict[str, Variable]]:
+    radiance = {"_FillValue": np.int16(FILL), "scale_factor": SCALES[4], "add_offset": 0.0}
+    kelvin = {"_FillValue": np.int16(FILL), "scale_factor": BT_SCALE, "add_offset": BT_OFFSET}
+    flux = {"_FillValue": np.nan, "units": "mW m^-2 nm^-1"}
+    detector = {"_FillValue": np.uint8(255)}
+    files: dict[str, dict[str, Variable]] = {
+        "S5_radiance_ao.nc": {
+            "S5_radiance_ao": (view.s5, {**radiance, "units": "mW.m-2.sr-1.nm-1"}),
+            "S5_exception_ao": (view.exception_ao, {}),
+        },
+        "S5_quality_ao.nc": {"S5_solar_irradiance_ao": (view.irradiance, flux)},
+        "indices_ao.nc": {"detector_ao": (view.detector, detector)},
+        "indices_io.nc": {"detector_io": (view.detector[::2, ::2] % 2, detector)},
+        "geometry_to.nc": {"solar_zenith_to": (view.solar_zenith, {"_FillValue": np.nan})},
+        "flags_io.nc": {"confidence_io": (view.confidence, {})},
+        "flags_ao.nc": {
+            "confidence_ao": (np.kron(view.confidence, np.ones((2, 2), np.uint16)), {})
+        },
+    }
+    for band, bt, exception in zip(("S8", "S9"), view.bt, view.exception_io, strict=True):
+        files[f"{band}_BT_io.nc"] = {
+            f"{band}_BT_io": (bt, {**kelvin, "units": "K"}),
+            f"{band}_exception_io": (exception, {}),
+        }
+    return files
 
 
 def _write(path: Path, variables: Mapping[str, Variable], **attributes: Any) -> None:

@@ -26,7 +26,11 @@ ROOMS = {
         (),
     ),
     "values": (
-        [f"{D}/{name}.py" for name in ("__init__", "scene", "slstr", "tiles", "prepare/split")],
+        [
+            f"{D}/{name}.py"
+            for name in ("__init__", "acquisition", "kinds", "place", "scene", "slstr", "tiles")
+        ]
+        + [f"{D}/prepare/split.py"],
         ("ground",),
     ),
     "options": ([f"{C}/cli/options.py"], ("values",)),
@@ -34,8 +38,8 @@ ROOMS = {
     "patchset": ([f"{D}/patchset/"], ("ground", "values")),
     "synthetic": ([f"{D}/synthetic/"], ("ground", "values", "options")),
     "formats": ([f"{D}/formats/"], ("ground", "values")),
-    "archive": ([f"{D}/archive.py"], ("patchset",)),
-    "read": ([f"{D}/read.py"], ("ground", "values", "formats", "archive")),
+    "archive": ([f"{D}/archive.py"], ("ground", "values", "patchset", "formats")),
+    "read": ([f"{D}/read.py"], ("ground", "values", "formats")),
     "prepare": (
         [f"{D}/prepare/"],
         ("ground", "values", "options", "ranks", "patchset", "archive", "read"),
@@ -56,6 +60,7 @@ ROOMS = {
         [f"{C}/__init__.py", f"{C}/__main__.py"],
         [
             "ground",
+            "values",
             "options",
             "patchset",
             "synthetic",
@@ -104,6 +109,8 @@ HOMES = {
     "keras": {f"{C}/model/", f"{C}/train/", f"{C}/predict/model.py"},
     "satpy": {f"{D}/formats/safe/arrays.py"},
     "h5netcdf": {f"{C}/predict/masks.py"},
+    "fsspec": {f"{D}/formats/remote.py"},
+    "zarr": {f"{D}/formats/eopf.py"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
@@ -251,7 +258,7 @@ def test_the_entry_is_a_table_of_contents():
 
 HEAVY = ("tensorflow", "keras", "horovod", "mpi4py")
 EXTRAS = ("satpy", "xarray", "netCDF4", "h5netcdf", "scipy", "matplotlib", "jinja2", "tensorboard")
-EXTRAS += ("mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
+EXTRAS += ("zarr", "fsspec", "mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
 BLOCKED = """
 import importlib, pkgutil, runpy, sys
 

@@ -45,6 +45,7 @@ MODULES = {
     "masks": ["cloudmask/predict/masks.py"],
     "mpi": ["cloudmask/data/parallel.py"],
     "products": ["cloudmask/data/formats/safe", "cloudmask/predict/masks.py", XARRAYS],
+    "zarr": ["cloudmask/data/formats/eopf.py", "cloudmask/data/formats/remote.py"],
     "train": [
         *(path for path in modules(*TRAIN) if path != XARRAYS),
         *("cloudmask/data/parallel.py", "scaling/measure"),
@@ -100,9 +101,9 @@ def test_every_import_of_ours_is_in_the_core_or_in_an_extra():
         assert path in covered or alike(wanted(names)) <= CORE, path
     assert {re.match(r"[\w-]+", name)[0] for name in EXTRAS["all"]} == {NAME}
     device, groups = {"train", "train-gpu"}, {"masks", "mpi", "horovod-needs"}
-    assert {*["train", "products", "report", "fits", "mllog", "seaice", "spark", "dev"]} == (
-        EXTRAS.keys() - groups - {"all"} - device | {"train"}
-    )
+    assert {
+        *["train", "products", "zarr", "report", "fits", "mllog", "seaice", "spark", "dev"]
+    } == (EXTRAS.keys() - groups - {"all"} - device | {"train"})
     everything = brought("all")
     assert all(brought(extra) <= everything for extra in EXTRAS if extra != "train-gpu")
 

@@ -16,10 +16,12 @@ from cloudmask.data.prepare.receipts import (
     write_receipt,
 )
 from cloudmask.data.read import read_scene
+from cloudmask.data.slstr import Reading
 
 OPTIONS = {
     **{"patch_size": 16, "stride": 16, "label": "any", "seed": 42},
     **{"split": "train=0.8,valid=0.2", "split_by": "random"},
+    **Reading().record(),
 }
 
 

@@ -11,9 +11,10 @@ from test_prepare import run
 from cloudmask.data.prepare import command, receipts
 from cloudmask.data.prepare.plan import make_plan
 from cloudmask.data.prepare.receipts import forget, read_receipts, write_receipt
+from cloudmask.data.slstr import Reading
 
 OPTIONS = {"patch_size": 16, "stride": 16, "split": "train=0.8,valid=0.2"}
-OPTIONS |= {"split_by": "random", "label": "any", "seed": 42}
+OPTIONS |= {"split_by": "random", "label": "any", "seed": 42, **Reading().record()}
 
 
 @pytest.fixture

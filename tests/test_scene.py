@@ -1,4 +1,5 @@
 import warnings
+import zipfile
 
 import h5py
 import numpy as np
@@ -147,6 +148,19 @@ def test_damaged_compressed_data_is_refused(tmp_path, scene_arrays):
     path.write_bytes(content)
     with pytest.raises(SceneError, match="cannot be read as HDF5"):
         read_scene(path)
+
+
+def test_arrays_that_are_large_by_their_header_alone_are_not_read(tmp_path, write_hdf):
+    path = write_hdf(tmp_path / "S3A_x.hdf", bts=None)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("bts", (10**6, 10**6, 3), "f4", chunks=(64, 80, 3))
+    with pytest.raises(SceneError, match="'bts' would have 12000000000000 bytes, made of 0"):
+        read_scene(path)
+    header = {"descr": "<f4", "fortran_order": False, "shape": (10**9, 10**9, 3)}
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file, file.open("image.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(SceneError, match=r"a\.npz: .*; "):
+        read_scene(tmp_path / "a.npz")
 
 
 def write_npz(path, **arrays):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import gc
@@ -10,9 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 QUIET_SECONDS = 5.0
-"""how long a rank that leaves the talking to rank 0 waits before it exits"""
+"""how long a rank that leaves the talking to rank 0 waits before it exits, where ranks do not leave
+together"""
+LEAVING_SECONDS = 5.0
+"""how long a rank that has failed waits for the others to leave as well, before it ends them"""
 RANK_VARIABLES = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 STOPPED = 75
 """exit code of work that was told to stop and can go on: EX_TEMPFAIL of sysexits.h (try again)"""
@@ -22,6 +27,7 @@ EXTRAS = {
     **{"tensorflow": "train", "keras": "train", "mpi4py": "mpi", "scipy": "fits"},
     **{"matplotlib": "report", "jinja2": "report", "mlperf_logging": "mllog"},
     **{"cv2": "seaice", "skimage": "seaice", "tifffile": "seaice", "pyspark": "spark"},
+    **{"zarr": "zarr", "fsspec": "zarr"},
     **{"satpy": "products", "xarray": "products", "netCDF4": "products", "h5netcdf": "masks"},
 }
 """the extra that brings a library, for those that nobody asks for with care"""
@@ -37,6 +43,20 @@ class AgreedError(ValueError):
 
 class StoppedError(AgreedError):
     """Not a failure: the work was told to stop, and what is done is safe."""
+
+
+@dataclass
+class _Leaving:
+    """How this rank ends."""
+
+    together: bool = False
+    """all ranks meet at the end"""
+    code: int = 0
+    unsaid: tuple[str, object] | None = None
+    """program and error that rank 0 is to tell of"""
+
+
+_leaving = _Leaving()
 
 
 def launched_rank() -> int:
@@ -61,8 +81,19 @@ def run(
 
     0 done, 1 failed, 2 the command line is wrong, 75 told to stop and ready to go on, 130
     interrupted. A fault of our own keeps its traceback. A rank that leaves the talking to rank 0
-    calls `wait` before it ends.
+    calls `wait` before it ends, unless the ranks leave together anyhow.
     """
+    _leaving.unsaid = None
+    _leaving.code = _run(main, words, program, wait)
+    return _leaving.code
+
+
+def _run(
+    main: Callable[[Sequence[str]], int],
+    words: Sequence[str],
+    program: str,
+    wait: Callable[[float], object],
+) -> int:
     try:
         return main(words)
     except (UsageError, AgreedError) as error:
@@ -84,6 +115,26 @@ def run(
     except KeyboardInterrupt as error:
         line = str(error) or "interrupted"
         return _say_once(program, line, 130, wait)
+
+
+def leave_together(met: Callable[[float | None], bool], abort: Callable[[int], object]) -> None:
+    """Let this process end only with all other ranks, or end them. To be called once.
+
+    `met` says that this rank leaves, and whether all others do within some seconds (None: however
+    long it takes). A rank that fails while the others go on would wait for them at the end, and
+    they for it in their work, for ever: then `abort` ends all. Those that fail as well, or learn of
+    a failure, have time to tell of it and to put things away.
+    """
+    _leaving.together = True
+    atexit.register(_leave, met, abort)
+
+
+def _leave(met: Callable[[float | None], bool], abort: Callable[[int], object]) -> None:
+    if met(LEAVING_SECONDS if _leaving.code else None):
+        return
+    if _leaving.unsaid:  # what this rank alone has met, against expectation
+        _say_everywhere(*_leaving.unsaid)
+    abort(_leaving.code)
 
 
 def missing(library: str, extra: str) -> str:
@@ -158,7 +209,9 @@ def _say_once(program: str, error: object, code: int, wait: Callable[[float], ob
     if launched_rank() == 0:
         _print(program, "error", error)
     else:
-        wait(QUIET_SECONDS)
+        _leaving.unsaid = (program, error)
+        if not _leaving.together:
+            wait(QUIET_SECONDS)
     return code
 
 

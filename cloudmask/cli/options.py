@@ -8,10 +8,21 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cloudmask.data.place import Place, Url, place_of
 from cloudmask.data.prepare.split import SplitBy
 from cloudmask.data.scene import LabelChoice
+from cloudmask.data.slstr import PixelFlag
 
 Paths = tuple[Path, ...]
+_PLACE = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="PATH",
+    instance_from_str=lambda words: place_of(words[0]),
+    is_instance=lambda value: isinstance(value, Path | Url),
+    str_from_instance=lambda place: [place.text if isinstance(place, Url) else str(place)],
+)
+Places = tuple[Annotated[Place, _PLACE], ...]
+"""paths, or URLs, which a Path would garble"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +45,8 @@ class SynthConfig:
 class PrepareConfig:
     """Cut scenes into a patch set: HDF5 files with a manifest, split by scene."""
 
-    scenes: Annotated[Paths, tyro.conf.Positional]
-    """scene files, or folders that are searched for them"""
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """scene files, or folders that are searched for them, or URLs of products"""
     out: Path
     """folder for the patch set"""
     patch_size: int = 256
@@ -54,6 +65,12 @@ class PrepareConfig:
     """stop at the first broken scene instead of leaving it out"""
     verify: bool = True
     """check the files of a .SEN3 product against the MD5s of its manifest"""
+    max_solar_zenith: float = 88.0
+    """degrees from which on a product has no reflectance; the model is then used so too"""
+    drop_flagged: tuple[PixelFlag, ...] = ()
+    """count a product's pixels with these flags as missing: cosmetic, duplicate"""
+    oblique: bool = False
+    """add the oblique view of products: the channels S5o, S8o and S9o"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +87,8 @@ class EvaluateConfig:
 
     what: Annotated[Path, tyro.conf.Positional]
     """run folder, .keras model file, or folder of masks"""
-    against: Annotated[Paths, tyro.conf.Positional]
-    """a patch set; or scene files, or folders that are searched for them"""
+    against: Annotated[Places, tyro.conf.Positional]
+    """a patch set; or scene files, or folders that are searched for them, or URLs of products"""
     split: str = "valid"
     """which split of the patch set"""
     label: LabelChoice = "any"
@@ -128,8 +145,8 @@ class PredictConfig:
 
     run: Annotated[Path, tyro.conf.Positional]
     """run folder, or a .keras model file"""
-    scenes: Annotated[Paths, tyro.conf.Positional]
-    """scene files, or folders that are searched for them"""
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """scene files, or folders that are searched for them, or URLs of products"""
     out: Path
     """folder for the masks"""
     models: Paths = ()

@@ -8,8 +8,11 @@ from them does not depend on the number of ranks.
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cloudmask import host, launcher
-from cloudmask.cli.errors import AgreedError, describe, missing
+from cloudmask.cli.errors import AgreedError, describe, leave_together, missing
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -32,6 +35,7 @@ _LAUNCHERS = {
     "MV2_COMM_WORLD_SIZE": "mpirun",
     "SLURM_STEP_NUM_TASKS": "srun",
 }
+_LOOK_SECONDS = 0.01  # between looks whether all others leave
 _STOP = 77  # tag of the message "stop after the item in hand"
 
 
@@ -122,7 +126,27 @@ def world() -> World:
         comm.Abort(1)
 
     sys.excepthook = abort
+    _leave_together()
     return World(comm.rank, comm.size, comm)
+
+
+@functools.cache
+def _leave_together() -> None:
+    """Collective, once. The ranks meet on a communicator of their own, whatever else they do."""
+    from mpi4py import MPI
+
+    apart = MPI.COMM_WORLD.Dup()
+
+    def met(seconds: float | None) -> bool:
+        request = apart.Ibarrier()
+        end = math.inf if seconds is None else time.monotonic() + seconds
+        while not request.Test():
+            if time.monotonic() > end:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
+
+    leave_together(met, MPI.COMM_WORLD.Abort)
 
 
 @dataclass(frozen=True)
@@ -176,7 +200,7 @@ def deal(weights: Sequence[float], hands: int) -> list[list[int]]:
     groups: list[list[int]] = [[] for _ in range(hands)]
     loads = [0.0] * hands
     for index in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
-        lightest = loads.index(min(loads))
+        lightest = min(range(hands), key=lambda hand: (loads[hand], len(groups[hand])))
         groups[lightest].append(index)
         loads[lightest] += weights[index]
     return [sorted(group) for group in groups]

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import os
+import stat
+import tokenize
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cloudmask.data.archive import HDF_SUFFIXES, is_product
 from cloudmask.data.formats.benchmark import read_hdf
 from cloudmask.data.formats.npz import read_npz
 from cloudmask.data.formats.safe.product import read_safe
-from cloudmask.data.scene import LabelChoice, Scene, SceneError
+from cloudmask.data.formats.safe.sources import DAMAGED
+from cloudmask.data.formats.scratch import ScratchError
+from cloudmask.data.kinds import HDF_SUFFIXES, MANIFEST_NAME, Form, form_of, scene_name
+from cloudmask.data.place import Place, Url, place_of, printable
+from cloudmask.data.scene import LabelChoice, Scene, SceneError, reason
+from cloudmask.data.slstr import Reading
 from cloudmask.metrics import UNKNOWN
+
+_DAMAGED = (*DAMAGED, ValueError, RuntimeError, OverflowError, SyntaxError, tokenize.TokenError)
+"""what else libraries raise for content that makes no sense"""
 
 
 def read_scene(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Url,
     *,
     label: LabelChoice = "any",
     need_label: bool = True,
     verify: bool = True,
+    reading: Reading = Reading(),  # noqa: B008 (a frozen value)
 ) -> Scene:
-    """Read a scene: an HDF5 file of the benchmark, a folder of a .SEN3 product, or an .npz file.
+    """Read a scene: an HDF5 file of the benchmark, a .SEN3 product, or an .npz file.
+
+    A product is a folder, its manifest, a .SEN3.zip or an EOPF .zarr, and may lie at a URL.
 
     `image` is (H, W, C) float32 in physical units (of SLSTR: reflectances S1..S6 and brightness
     temperatures S7..S9 in K), NaN where nothing was measured; `label` is (H, W) uint8 with indices
@@ -30,21 +43,55 @@ def read_scene(
 
     `label` says which mask of the file becomes the label (an .npz file has one, `any`, and perhaps
     a `truth`); with `need_label=False` a missing or empty one is no error. `verify` compares a
-    product with the checksums it comes with. SceneError, a ValueError of one line that names the
+    product with the checksums it comes with; `reading` says what of it counts, which for a model
+    is its `reading`. SceneError, a ValueError of one line that names the
     file, for everything that is wrong with it.
     """
-    path = Path(path)
-    if path.suffix.lower() in HDF_SUFFIXES:
-        scene = read_hdf(path, label=label, need_label=need_label)
-    elif is_product(path):
-        scene = read_safe(path, label=label, need_label=need_label, verify=verify)
-    elif path.suffix.lower() == ".npz":
-        scene = read_npz(path, label=label, need_label=need_label)
-    else:
-        kinds = ", ".join((*HDF_SUFFIXES, ".SEN3"))
-        raise SceneError(path, "is of no known kind", f"expected .npz or {kinds}")
+    place = place_of(path)
+    try:
+        scene = _read(place, label=label, need_label=need_label, verify=verify, reading=reading)
+    except (SceneError, ScratchError):
+        raise
+    except MemoryError:
+        problem = "would need more memory than there is, as a damaged file may claim"
+        raise SceneError(place, problem, "get it again, or give more memory") from None
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror or reason(error)})"
+        raise SceneError(place, problem, "get it again, or leave it out") from None
+    except _DAMAGED as error:
+        problem = f"cannot be read, it is damaged ({reason(error) or type(error).__name__})"
+        raise SceneError(place, problem, "get it again") from None
     if np.isnan(scene.image).all():
-        raise SceneError(path, "holds no measurement at all", "leave this scene out")
+        raise SceneError(place, "holds no measurement at all", "leave this scene out")
     if need_label and (scene.label is None or (scene.label == UNKNOWN).all()):
-        raise SceneError(path, "no measured pixel has a label", "leave this scene out")
-    return scene
+        raise SceneError(place, "no measured pixel has a label", "leave this scene out")
+    return replace(scene, name=scene_name(place))
+
+
+def _read(
+    place: Place, *, label: LabelChoice, need_label: bool, verify: bool, reading: Reading
+) -> Scene:
+    form = form_of(place)
+    if isinstance(place, Path):
+        form = _looked_at(place, form)
+    if form == "product":
+        return read_safe(place, label=label, need_label=need_label, verify=verify, reading=reading)
+    if form is None or isinstance(place, Url):
+        kinds = ", ".join((*HDF_SUFFIXES, ".SEN3, .SEN3.zip, .zarr"))
+        raise SceneError(place, "is of no known kind", f"expected .npz or {kinds}")
+    if form == "hdf" and reading.oblique:
+        problem = "holds no oblique view, which the benchmark's files never do"
+        raise SceneError(place, problem, "give products, or leave --oblique out")
+    return (read_hdf if form == "hdf" else read_npz)(place, label=label, need_label=need_label)
+
+
+def _looked_at(path: Path, form: Form | None) -> Form | None:
+    """The form, seen what is there. SceneError for what no reader should open; OSError."""
+    if printable(path) != str(path):
+        raise SceneError(path, "has a name that is no UTF-8", "rename it")
+    if form is None and path.is_dir():
+        with os.scandir(path) as entries:  # which raises where a search had to stop
+            return "product" if any(entry.name == MANIFEST_NAME for entry in entries) else None
+    if form is not None and stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+        raise SceneError(path, "is neither a file nor a folder", "leave it out")
+    return form

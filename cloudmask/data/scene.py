@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
+
+from cloudmask.data.place import Place, printable
 
 LabelChoice = Literal["any", "single_moderate", "summary", "probability", "truth"]
 """which mask becomes the label: of SLSTR any bit or one bit of the Bayesian mask, the threshold
@@ -47,10 +48,11 @@ class Scene:
 
 
 class SceneError(ValueError):
-    """A scene file that cannot be used: which one, what is wrong, what to do. One line."""
+    """A scene that cannot be used: which one, what is wrong, what to do. One line."""
 
-    def __init__(self, path: Path, problem: str, advice: str) -> None:
-        super().__init__(f"{path}: {problem}; {advice}")
+    def __init__(self, place: Place, problem: str, advice: str) -> None:
+        super().__init__(f"{printable(place)}: {problem}; {advice}")
+        self.problem, self.advice = problem, advice
 
 
 def reason(error: Exception) -> str:

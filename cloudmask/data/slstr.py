@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import enum
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +15,11 @@ CLASSES = ("clear", "cloud")
 NUM_REFS = 6
 SOLAR, THERMAL = CHANNELS[:NUM_REFS], CHANNELS[NUM_REFS:]
 """reflectances, and brightness temperatures in K"""
+OBLIQUE = ("S5o", "S8o", "S9o")
+"""channels of the oblique view, on the grid of the nadir view: see Reading.oblique"""
+
+LARGEST_LOSS = dict.fromkeys((*SOLAR, "S5o"), 1e-4) | dict.fromkeys((*THERMAL, "S8o", "S9o"), 0.01)
+"""reflectance, and K, that a patch set may lose of a value (half a step)"""
 
 
 class Bayes(enum.IntFlag):
@@ -48,3 +57,76 @@ class Confidence(enum.IntFlag):
     SNOW = 8192
     SUMMARY_CLOUD = 16384
     SUMMARY_POINTING = 32768
+
+
+PixelFlag = Literal["cosmetic", "duplicate"]
+"""copied from a neighbour where no measurement fell; a measurement that fills several pixels"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a product becomes a scene: the same for a model as for the scenes it learned from.
+
+    The names are those of the options of `prepare`, and of what manifests, models and masks record.
+    ValueError for a value that cannot be.
+    """
+
+    max_solar_zenith: float = 88.0
+    """degrees; from here on there is no reflectance: a cosine near zero would magnify noise"""
+    drop_flagged: tuple[PixelFlag, ...] = ()
+    """pixels with one of these flags are missing"""
+    oblique: bool = False
+    """add the channels OBLIQUE"""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.max_solar_zenith) and 0 < self.max_solar_zenith <= 90):
+            raise ValueError(
+                f"a largest solar zenith of {self.max_solar_zenith} degrees cannot be; "
+                "choose one above 0 and up to 90"
+            )
+        unknown = set(self.drop_flagged) - {"cosmetic", "duplicate"}
+        if unknown:
+            raise ValueError(f"there is no flag {min(unknown)}; there are: cosmetic, duplicate")
+        object.__setattr__(self, "drop_flagged", tuple(sorted(set(self.drop_flagged))))
+
+    @classmethod
+    def of(cls, options: object) -> Reading:
+        """That of an object with attributes of these names."""
+        return cls(**{name: getattr(options, name) for name in READING})
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return CHANNELS + OBLIQUE * self.oblique
+
+    @property
+    def dropped(self) -> int:
+        """Bits of `drop_flagged`."""
+        return sum(int(Confidence[name.upper()]) for name in self.drop_flagged)
+
+    def __str__(self) -> str:
+        flags = " and ".join(self.drop_flagged) or "none"
+        view = "with" if self.oblique else "without"
+        zenith = f"{self.max_solar_zenith:g} degrees"
+        return f"the sun down to {zenith}, flags dropped: {flags}, {view} oblique view"
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        return asdict(self) | {"drop_flagged": list(self.drop_flagged)}
+
+
+READING = tuple(field.name for field in fields(Reading))
+UNRECORDED = Reading(max_solar_zenith=90.0)
+"""how products were read for patch sets, models and masks that record nothing of it"""
+
+
+def recorded(record: Mapping[str, Any]) -> Reading:
+    """What `Reading.record` gave, also among other options; UNRECORDED for what it lacks.
+
+    ValueError for what it never gives.
+    """
+    values = UNRECORDED.record() | {name: record[name] for name in READING if name in record}
+    zenith, flags, oblique = (values[name] for name in READING)
+    plain = isinstance(zenith, int | float) and isinstance(flags, list | tuple)
+    if not plain or not isinstance(oblique, bool) or not all(isinstance(f, str) for f in flags):
+        raise ValueError(f"{values} is no record of how products were read")
+    return Reading(float(zenith), tuple(flags), oblique)

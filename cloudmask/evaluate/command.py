@@ -23,7 +23,8 @@ def evaluate(config: EvaluateConfig) -> int:
     """
     world = parallel.world()
     first = config.against[0]
-    if len(config.against) == 1 and (is_patchset(first) or first.name == MANIFEST):
+    on_patches = isinstance(first, Path) and (is_patchset(first) or first.name == MANIFEST)
+    if len(config.against) == 1 and on_patches:
         return _on_patches(config, world)
     return _on_scenes(config, world)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cloudmask.data.place import Place
 from cloudmask.data.scene import Scene, missing_pixels
 from cloudmask.evaluate import agreement, calibration
 from cloudmask.evaluate.regions import regions
@@ -55,7 +56,7 @@ def references(scene: Scene) -> tuple[np.ndarray | None, ...]:
 
 
 def count(
-    scene: Scene, mask: SceneMask, path: Path, file: Path, *, threshold: float | None
+    scene: Scene, mask: SceneMask, path: Place, file: Path, *, threshold: float | None
 ) -> Count:
     """A scene at `path` and its mask in `file`, whose own threshold counts if none is given."""
     network = mask.mask if threshold is None else classify(mask.probability, threshold=threshold)

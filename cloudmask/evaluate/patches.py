@@ -7,6 +7,7 @@ other numbers of threads per rank the network itself differs in its last bits.)
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.handed import open_for_all
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.data.slstr import recorded
 from cloudmask.model import keras_file
-from cloudmask.record import now, versions
+from cloudmask.record import now, versions, warn
 
 POS_WEIGHT = 0.5
 """of the benchmark's weighted binary cross-entropy"""
@@ -29,7 +31,7 @@ POS_WEIGHT = 0.5
 
 def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
     """The content of evaluation-SPLIT.json, the same on every rank. ValueError for bad input."""
-    folder = config.against[0]
+    folder = Path(str(config.against[0]))
     threshold = 0.5 if config.threshold is None else config.threshold
     patchset = open_for_all(folder, world.on_root)
     with errors.the_same_on_all_ranks():
@@ -50,6 +52,11 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         precision.use(arithmetic)
         model, info = keras_file.load(config.what)
         check_fits(info, patchset, config)
+        trained, cut = recorded(info.reading), recorded(patchset.reading)
+    if world.is_root and trained != cut:
+        warn(
+            f"{config.what} learned from products read otherwise ({trained}) than {folder} ({cut})"
+        )
     num_classes = len(info.classes)
     weights = (1.0, POS_WEIGHT) if num_classes == 2 else ()
 

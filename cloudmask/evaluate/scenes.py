@@ -14,8 +14,10 @@ from typing import Any
 from cloudmask.cli.errors import AgreedError
 from cloudmask.data import parallel
 from cloudmask.data.archive import Entry
+from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene
+from cloudmask.data.slstr import recorded
 from cloudmask.evaluate.counts import Count, count, histograms, no_histograms, references
 from cloudmask.evaluate.figures import derive
 from cloudmask.metrics import UNKNOWN
@@ -39,9 +41,15 @@ def measure(
     added = no_histograms(len(classes))
 
     def work(entry: Entry) -> Count:
-        scene = read_scene(entry.path, label=label, need_label=False, verify=verify)
         file = _mask_of(masks, entry)
-        mask = read_mask(file, classes=scene.classes)
+        mask = read_mask(file, classes=classes)
+        scene = read_scene(
+            entry.path,
+            label=label,
+            need_label=False,
+            verify=verify,
+            reading=recorded(json.loads((mask.attributes or {}).get("options", "{}"))),
+        )
         _check(scene, mask, classes, entry.path)
         added[...] += histograms(scene, mask)
         return count(scene, mask, entry.path, file, threshold=threshold)
@@ -112,7 +120,7 @@ def _mask_of(masks: Path, scene: Entry) -> Path:
     )
 
 
-def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Path) -> None:
+def _check(scene: Scene, mask: SceneMask, classes: tuple[str, ...], path: Place) -> None:
     if mask.classes != classes or len(scene.classes) != len(classes):
         raise ValueError(
             f"{path}: its classes are {', '.join(scene.classes)}, those of its mask "

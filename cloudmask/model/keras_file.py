@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloudmask.files import parse_json, write_whole
 
@@ -34,6 +34,8 @@ class ModelInfo:
     """fingerprint of the patch set it was trained on"""
     always_there: tuple[str, ...] = ()
     """channels that no training scene was without; a scene without one is new to the network"""
+    reading: dict[str, Any] = field(default_factory=dict, hash=False)
+    """how the scenes were read that it was trained on, as the patch set records it"""
 
 
 def build(

@@ -13,6 +13,7 @@ from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data import parallel
 from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
 from cloudmask.files import open_hdf5, sha256_of
@@ -77,12 +78,13 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, fingerprint
             f"{out} exists, of another model or options; predict with --overwrite or into another "
             "folder"
         )
-    scene = read_scene(entry.path, need_label=False, verify=config.verify)
+    scene = read_scene(entry.path, need_label=False, verify=config.verify, reading=model.reading)
     check_channels(scene, entry.path, model, config.run)
     found = model.predict(scene.image, channels=scene.channels, threshold=config.threshold)
     deep = (*found.mask.shape, -1)
     names = [str(name) for name in (config.run, *config.models)]
     options = {"models": names, "threshold": config.threshold, "precision": config.precision}
+    options |= model.reading.record()
     mask = SceneMask(
         name=scene.name,
         classes=model.classes,
@@ -105,7 +107,7 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, fingerprint
     return "written"
 
 
-def check_channels(scene: Scene, path: Path, model: Model, source: Path) -> None:
+def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> None:
     """SceneError unless the scene has the model's channels; warn of what it never saw missing."""
     if scene.channels != model.channels:
         lacks = [name for name in model.channels if name not in scene.channels]

@@ -15,6 +15,7 @@ import numpy as np
 
 from cloudmask.cli import errors
 from cloudmask.data.scene import missing_pixels
+from cloudmask.data.slstr import Reading, recorded
 from cloudmask.model import keras_file
 from cloudmask.predict import xarrays
 from cloudmask.predict.channels import pick
@@ -44,6 +45,11 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes it tells apart: i in a mask means classes[i]."""
         return self.info.classes
+
+    @property
+    def reading(self) -> Reading:
+        """How products are to be read for it: `read_scene(path, reading=model.reading)`."""
+        return recorded(self.info.reading)
 
     def __repr__(self) -> str:
         return f"Model(channels={self.channels}, classes={self.classes})"
@@ -150,6 +156,11 @@ def load(
             raise ValueError(
                 f"{one} knows {', '.join(other.channels)} and {', '.join(other.classes)}; "
                 f"{paths[0]} knows {', '.join(info.channels)} and {', '.join(info.classes)}"
+            )
+        if recorded(other.reading) != recorded(info.reading):
+            raise ValueError(
+                f"{one} was trained on products read otherwise ({recorded(other.reading)}) than "
+                f"{paths[0]} ({recorded(info.reading)}); use models that read alike"
             )
     return Model(info, tuple(_forward(network, resolved) for network, _ in loaded), tile, overlap)
 

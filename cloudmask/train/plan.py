@@ -191,6 +191,7 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
             std=std,
             patchset=patchset.fingerprint,
             always_there=patchset.always_there,
+            reading=dict(patchset.reading),
         ),
         num_patches=num_patches,
         num_valid=num_valid,

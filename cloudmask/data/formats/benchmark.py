@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from cloudmask.data import scene
+from cloudmask.data.acquisition import times_of
 from cloudmask.data.scene import LabelChoice, Scene, SceneError
 from cloudmask.data.slstr import CHANNELS, CLASSES, NOT_COMPUTED, NUM_REFS, bayes_cloud
 from cloudmask.files import open_hdf5
@@ -24,6 +25,7 @@ from cloudmask.metrics import UNKNOWN
 
 _DATASETS = {"any": "bayes", "single_moderate": "bayes"}  # else the label's own name
 _AGAIN = "download or copy the file again"
+_SMALL = 2**28  # bytes of an array that is read whatever it is made of
 
 
 def read_hdf(path: Path, *, label: LabelChoice = "any", need_label: bool = True) -> Scene:
@@ -48,6 +50,7 @@ def _read(path: Path, file: h5py.File, label: LabelChoice, need_label: bool) -> 
         if not isinstance(file.get(name), h5py.Dataset):
             held = ", ".join(file) or "nothing"
             raise SceneError(path, f"holds no '{name}' (but {held})", _advice(name, label))
+        _check_size(path, name, file[name])
     shape = file["bts"].shape[:2]
     image = np.empty((*shape, len(CHANNELS)), np.float32)
     for name, part in (("refs", np.s_[..., :NUM_REFS]), ("bts", np.s_[..., NUM_REFS:])):
@@ -70,6 +73,7 @@ def _read(path: Path, file: h5py.File, label: LabelChoice, need_label: bool) -> 
     if need_label and not missing.all() and (masks[label] == UNKNOWN).all():
         problem = f"'{wanted}' is {NOT_COMPUTED} wherever something was measured: not computed"
         raise SceneError(path, problem, "choose another --label or leave this scene out")
+    start, stop = times_of(path.stem)
     return Scene(
         name=path.stem,
         image=image,
@@ -79,6 +83,8 @@ def _read(path: Path, file: h5py.File, label: LabelChoice, need_label: bool) -> 
         truth=masks.get("truth"),
         summary=masks.get("summary"),
         label_source=label,
+        start=start,
+        stop=stop,
     )
 
 
@@ -86,6 +92,14 @@ def _advice(name: str, label: str) -> str:
     if name in ("refs", "bts"):
         return "it is no CloudMask benchmark file"
     return f"--label {label} needs it: choose another --label or leave this scene out"
+
+
+def _check_size(path: Path, name: str, dataset: h5py.Dataset) -> None:
+    """SceneError for what a damaged header alone makes large: gzip packs 1032 bytes into one."""
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > max(_SMALL, 1100 * stored):
+        problem = f"'{name}' would have {dataset.nbytes} bytes, made of {stored}"
+        raise SceneError(path, problem, _AGAIN)
 
 
 def _mark_missing(image: np.ndarray) -> None:
@@ -104,6 +118,7 @@ def _mark_missing(image: np.ndarray) -> None:
 def _mask(path: Path, file: h5py.File, choice: str, missing: np.ndarray) -> np.ndarray:
     """One of the file's masks -> (H, W) uint8: 1 cloud, 0 clear, 255 unknown or not measured."""
     name = _DATASETS.get(choice, choice)
+    _check_size(path, name, file[name])
     values = file[name][...]
     if values.shape not in (missing.shape, (*missing.shape, 1)):
         raise SceneError(

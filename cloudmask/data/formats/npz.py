@@ -1,27 +1,32 @@
-"""Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps more masks."""
+"""Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps more masks, and
+where and when it was taken (place.py)."""
 
 from __future__ import annotations
 
+import lzma
+import math
+import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from cloudmask.data.formats import place
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels, reason
 from cloudmask.metrics import UNKNOWN
 
 
 def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     wanted = {"any": "label"}.get(label, label)
+    names = ("image", "channels", "classes", "truth", "summary", wanted, *place.KEYS)
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            names = ("image", "channels", "classes", "truth", "summary", wanted)
-            arrays = {name: file[name] for name in names if name in file.files}
-            present = ", ".join(file.files)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        problem = f"cannot be read ({reason(error)})"
+        with path.open("rb") as stream:
+            arrays, present = _arrays(stream, names)
+    except _DAMAGED as error:
+        problem = f"cannot be read ({reason(error) or type(error).__name__})"
         raise SceneError(path, problem, "get the file again or write it with numpy.savez") from None
     for name in ("image", *([wanted] if need_label else [])):
         if name not in arrays:
@@ -55,7 +60,44 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
         truth=labels.get("truth"),
         summary=labels.get("summary"),
         label_source=wanted,
+        **place.places(path, arrays, image.shape[:2]),
     )
+
+
+_DAMAGED = (
+    *(OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError, ArithmeticError),
+    *(MemoryError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+)
+"""what reading a damaged archive may end in"""
+
+
+def _arrays(stream: IO[bytes], names: Sequence[str]) -> tuple[dict[str, np.ndarray], str]:
+    """Those arrays of an archive that are named, and the names of all; raises _DAMAGED.
+
+    An array is made as large as its header says: one that says more than there is would take the
+    memory of the machine.
+    """
+    with np.load(stream, allow_pickle=False) as file:
+        members = {
+            name.removesuffix(".npy"): file.zip.getinfo(name) for name in file.zip.namelist()
+        }
+        for name in names:
+            if name in members:
+                with file.zip.open(members[name]) as member:
+                    _check_header(name, member, members[name].file_size)
+        return {name: file[name] for name in names if name in members}, ", ".join(file.files)
+
+
+def _check_header(name: str, member: IO[bytes], size: int) -> None:
+    version = np.lib.format.read_magic(member)
+    if version == (1, 0):
+        shape, _, kind = np.lib.format.read_array_header_1_0(member)
+    else:
+        shape, _, kind = np.lib.format.read_array_header_2_0(member)
+    if kind.hasobject:
+        raise ValueError(f"'{name}' is stored as Python objects, not as numbers or text")
+    if member.tell() + math.prod(shape) * kind.itemsize != size:
+        raise ValueError(f"'{name}' says it is {kind} of shape {shape}, which is not its size")
 
 
 def _npz_image(path: Path, image: np.ndarray) -> np.ndarray:

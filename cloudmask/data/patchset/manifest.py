@@ -25,6 +25,7 @@ from cloudmask.data.patchset.model import (
     PatchSetError,
     Split,
 )
+from cloudmask.data.slstr import READING
 from cloudmask.files import parse_json, sync_folder, write_whole
 
 
@@ -168,6 +169,7 @@ def _from_manifest(folder: Path, values: dict[str, Any], fingerprint: str) -> Pa
         ),
         fingerprint=fingerprint,
         options=dict(values["options"]),
+        reading={key: values["options"][key] for key in READING if key in values["options"]},
     )
 
 

@@ -21,7 +21,15 @@ from cloudmask.files import parse_json
 
 def pack(patchset: PatchSet) -> bytes:
     """All but the folder, the options and the measurements."""
-    plain = ("channels", "classes", "patch_size", "stride", "label_source", "always_there")
+    plain = (
+        "channels",
+        "classes",
+        "patch_size",
+        "stride",
+        "label_source",
+        "always_there",
+        "reading",
+    )
     facts: dict[str, Any] = {name: getattr(patchset, name) for name in (*plain, "fingerprint")}
     facts |= {"mean": patchset.mean.tolist(), "std": patchset.std.tolist()}
     columns = [_columns(split) for split in patchset.splits.values()]
@@ -58,6 +66,7 @@ def unpack(message: bytes, folder: Path) -> PatchSet:
         always_there=tuple(facts["always_there"]),
         fingerprint=facts["fingerprint"],
         options={},
+        reading=dict(facts["reading"]),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -148,6 +148,9 @@ class PatchSet:
     """sha256 of the manifest"""
     options: dict[str, Any]
     """of `prepare`; empty in what was handed on to other ranks (see handed.py)"""
+    reading: dict[str, Any] = field(default_factory=dict)
+    """those of them that say how scenes were read: a model is to be used so too; empty if it was
+    made before they were recorded"""
 
     @property
     def files(self) -> tuple[PatchFile, ...]:

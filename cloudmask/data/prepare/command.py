@@ -10,15 +10,16 @@ left to do. Scenes that failed leave no receipt: they are tried again.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloudmask.cli.errors import AgreedError
+from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
 from cloudmask.cli.options import PrepareConfig, VerifyConfig
-from cloudmask.data import parallel
+from cloudmask.data import parallel, slstr
 from cloudmask.data.patchset.files import write_patches
 from cloudmask.data.patchset.index import index_problems, write_index
 from cloudmask.data.patchset.manifest import (
@@ -36,6 +37,7 @@ from cloudmask.data.prepare.split import parse_split
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import SceneError
 from cloudmask.files import remove_leftovers
+from cloudmask.record import warn
 from cloudmask.text import plural
 
 
@@ -56,6 +58,8 @@ def prepare(
     out = config.out
     names = ("patch_size", "stride", "split", "split_by", "label", "seed")
     options = {name: getattr(config, name) for name in names}
+    with the_same_on_all_ranks():
+        options |= slstr.Reading.of(config).record()
     if config.stride is None:
         options["stride"] = config.patch_size
     plan = world.on_root(lambda: make_plan(config.scenes, out, options))
@@ -107,7 +111,8 @@ def _all_match(files: Sequence[PatchFile]) -> str:
 
 
 def _prepare_scene(job: Job, *, out: Path, options: Mapping[str, Any], verify: bool) -> Receipt:
-    scene = read_scene(job.source, label=options["label"], verify=verify)
+    reading = slstr.recorded(options)
+    scene = read_scene(job.source, label=options["label"], verify=verify, reading=reading)
     path = path_of(job.split, job.name)
     size, stride = options["patch_size"], options["stride"]
     try:
@@ -148,6 +153,8 @@ def _finish(
             )
     first = receipts[good[0].name]
     _check_classes(splits.get("train", []), first.classes)
+    for line in _coarse([receipts[job.name].entry for job in good], first.channels):
+        warn(line)
     for entry in skipped:
         print(f"skipped: {entry.scene} {_why_skipped(entry)}", file=sys.stderr)
     sources = {job.name: job.source for job in plan.jobs}
@@ -195,6 +202,25 @@ def _check_classes(entries: Sequence[FileEntry], classes: Sequence[str]) -> None
             f"only class '{occurring[0]}' occurs in the training labels; a network cannot learn "
             "from it: add scenes or choose another --label"
         )
+
+
+def _coarse(entries: Sequence[FileEntry], channels: Sequence[str]) -> list[str]:
+    """A line for each SLSTR channel of which patch files lose more than they may."""
+    lines: list[str] = []
+    if tuple(channels[: len(slstr.CHANNELS)]) != slstr.CHANNELS:
+        return lines  # of another sensor, whose units are not known
+    for index, channel in enumerate(channels):
+        most = slstr.LARGEST_LOSS.get(channel, math.inf)
+        steps = {e.scene: e.scale_factor[index] for e in entries if e.patches}
+        coarse = [name for name, step in steps.items() if step / 2 > most * (1 + 1e-9)]
+        if coarse:
+            worst = max(coarse, key=steps.__getitem__)
+            lines.append(
+                f"{channel} of {plural(len(coarse), 'scene')} is stored in steps of up to "
+                f"{steps[worst]:g}, which lose more than {most:g} of a value ({worst}): its range "
+                "is too wide; look at what is in it, lower --max-solar-zenith, or leave it out"
+            )
+    return lines
 
 
 def _why_skipped(entry: FileEntry) -> str:

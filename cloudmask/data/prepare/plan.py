@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.kinds import form_of
 from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, FileEntry, PatchSet
+from cloudmask.data.place import Place
 from cloudmask.data.prepare.receipts import Receipt, forget, is_there, key_of, read_receipts
 from cloudmask.data.prepare.split import parse_split, split_scenes
+from cloudmask.data.slstr import READING, UNRECORDED
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Job:
         return self.scene.name
 
     @property
-    def source(self) -> Path:
+    def source(self) -> Place:
         return self.scene.path
 
 
@@ -42,7 +45,7 @@ class Plan:
     """there is nothing to do"""
 
 
-def make_plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> Plan:
+def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) -> Plan:
     """Look at the scenes and at what is in `out`, and remove from it what no longer fits.
 
     A finished patch set is never changed: with other options or scenes it is a ValueError.
@@ -55,10 +58,23 @@ def make_plan(scenes: Sequence[Path], out: Path, options: Mapping[str, Any]) -> 
     shares = parse_split(options["split"])
     splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
     relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
+    # What is read as it always was keeps its key, and so the files of patch sets made before.
+    before = UNRECORDED.record()
+    reading = {key: options[key] for key in READING if options[key] != before[key]}
+    products = {source.name for source in sources if form_of(source.path) == "product"}
     jobs = tuple(
-        Job(source, split, key_of(source, {**relevant, "split": split}))
+        Job(
+            source,
+            split,
+            key_of(
+                source,
+                {**relevant, "split": split, **(reading if source.name in products else {})},
+            ),
+        )
         for source, split in zip(sources, splits, strict=True)
     )
+    if not products:
+        options = {key: value for key, value in options.items() if key not in READING}
     existing = _existing(out, options, names)
     (out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     receipts = read_receipts(out)
@@ -93,7 +109,7 @@ def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> Pa
         return None
     patchset = read_manifest(out)
     for key, asked in options.items():
-        found = patchset.options.get(key)
+        found = patchset.options.get(key, UNRECORDED.record().get(key))
         if found != asked:
             raise ValueError(
                 f"{out} holds a patch set made with other options ({key} {found}, asked {asked}); "

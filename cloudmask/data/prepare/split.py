@@ -12,8 +12,12 @@ import numpy as np
 
 from cloudmask.text import plural
 
-# Sentinel-3 product name: satellite, product, start, stop, created, duration, cycle, orbit.
-_ORBIT = re.compile(r"(S3[AB])_SL_1_RBT____(?:\d{8}T\d{6}_){3}\d{4}_(\d{3})_(\d{3})")
+# Sentinel-3 product name: satellite, product, start, stop, created, duration, cycle, orbit; and of
+# an EOPF product: product, start, duration, satellite with orbit.
+_ORBIT = re.compile(
+    r"(S3[A-D])_SL_1_RBT____(?:\d{8}T\d{6}_){3}\d{4}_(\d{3})_(\d{3})"
+    r"|S03SLSRBT_\d{8}T\d{6}_\d{4}_([A-D]\d{3})"
+)
 _BLOCKS_PER_SPLIT = 4
 
 SplitBy = Literal["random", "blocks"]

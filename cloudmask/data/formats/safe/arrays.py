@@ -23,17 +23,19 @@ from cloudmask.data.scene import SceneError, reason
 from cloudmask.files import check_heaps, open_hdf5
 
 AGAIN = "download the product again"
+Kind = Literal["radiance_an", "BT_in", "radiance_ao", "BT_io"]
+"""of a band's file: what it holds, on which grid (a: 500 m, i: 1 km), of which view"""
 
 
 class Bands:
-    """Measurements of the nadir view as satpy gives them, read one by one as they are asked for."""
+    """Measurements of one view as satpy gives them, read one by one as they are asked for."""
 
     def __init__(
         self,
         product: Path,
         bands: Sequence[str],
         *,
-        kind: Literal["radiance_an", "BT_in"],
+        kind: Kind,
         gains: Mapping[str, float] | None = None,
     ) -> None:
         """`gains` multiply the radiances of the bands they name, in place of satpy's own.
@@ -49,10 +51,11 @@ class Bands:
             problem = f"cannot be read ({error})"
             raise SceneError(product, problem, missing("satpy", "products")) from None
         grid: dict[str, Any] = {"stripe": "i", "resolution": 1000}
-        if kind == "radiance_an":
+        if kind in ("radiance_an", "radiance_ao"):
             grid = {"stripe": "a", "resolution": 500, "calibration": "radiance"}
-        queries = {band: DataQuery(name=band, view="nadir", **grid) for band in bands}
-        calibration = {f"{band}_nadir": gain for band, gain in (gains or {}).items()}
+        view = "nadir" if kind.endswith("n") else "oblique"
+        queries = {band: DataQuery(name=band, view=view, **grid) for band in bands}
+        calibration = {f"{band}_{view}": gain for band, gain in (gains or {}).items()}
         with _quiet(), _reading(product, " or ".join(self._files.values())):
             scene = SatpyScene(
                 filenames=[str(product / file) for file in self._files.values()],
@@ -77,6 +80,11 @@ def check_readable(product: Path, files: Sequence[str]) -> None:
             check_heaps(product / file)
         with _opened(product, file):
             pass
+
+
+def is_there(product: Path, file: str) -> bool:
+    """Whether the product has this file at all."""
+    return (product / file).is_file()
 
 
 def holds(product: Path, file: str, name: str) -> bool:

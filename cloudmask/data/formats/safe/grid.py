@@ -1,4 +1,8 @@
-"""The three grids of a Sentinel-3 SLSTR product: tie points, 500 m and 1 km; plain arithmetic."""
+"""The grids of a Sentinel-3 SLSTR product: tie points, 500 m and 1 km, nadir and oblique.
+
+Plain arithmetic. All grids lie on the same quasi-Cartesian plane along the ground track; columns
+count from the track (`track_offset`), rows from the start of the orbit (`start_offset`).
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,46 @@ def interpolate_ties(
     values = ties[:, left] * (1 - share) + ties[:, left + 1] * share
     values[:, (share < 0) | (share > 1)] = np.nan
     return values
+
+
+def interpolate_places(
+    latitude: np.ndarray,
+    longitude: np.ndarray,
+    columns: int,
+    *,
+    resolution: int,
+    track_offset: float,
+    tie_offset: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(H, tie columns) degrees each -> (H, columns) latitude and longitude, -180 to 180.
+
+    Linear between points in space, as degrees jump at the antimeridian and crowd at the poles; over
+    16 km the chord strays by centimetres from the arc.
+    """
+    phi, lam = np.radians(latitude.astype(float)), np.radians(longitude.astype(float))
+    axes = (np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi))
+    x, y, z = (
+        interpolate_ties(
+            axis, columns, resolution=resolution, track_offset=track_offset, tie_offset=tie_offset
+        )
+        for axis in axes
+    )
+    return np.degrees(np.arctan2(z, np.hypot(x, y))), np.degrees(np.arctan2(y, x))
+
+
+def placed(values: np.ndarray, shape: tuple[int, int], *, row: int, column: int) -> np.ndarray:
+    """(h, w) -> `shape` float32 with the first value at `row` and `column`; NaN where none comes.
+
+    What would lie outside is cut off; `row` and `column` may be negative.
+    """
+    result = np.full(shape, np.nan, np.float32)
+    targets, sources = [], []
+    for start, size, full in zip((row, column), values.shape, shape, strict=True):
+        first, last = min(max(start, 0), full), min(max(start + size, 0), full)
+        targets.append(slice(first, last))
+        sources.append(slice(first - start, last - start))
+    result[tuple(targets)] = values[tuple(sources)]
+    return result
 
 
 def block_means(values: np.ndarray) -> np.ndarray:

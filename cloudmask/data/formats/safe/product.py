@@ -1,4 +1,4 @@
-"""Sentinel-3 SLSTR level 1 products (`S3A_SL_1_RBT*.SEN3` folders) as scenes, nadir view.
+"""Sentinel-3 SLSTR level 1 products (`S3A_SL_1_RBT*.SEN3` folders) as scenes on the nadir grid.
 
 satpy reads radiances and brightness temperatures. Done here is what it leaves out: pixels that are
 invalid by their exception flags (it knows the fill value only); the solar irradiance of the scene
@@ -8,30 +8,44 @@ the tie points, which are jagged.
 
 The gains for the radiances of collections before 005 are handed to satpy, because whether it
 applies its own to newer ones depends on its version.
+
+The oblique view has fewer columns of the same plane. Its first pixel stands on the nadir grid where
+ground track and start of the orbit fall together: at row `start_offset` (oblique) - `start_offset`
+(nadir) and column `track_offset` (nadir) - `track_offset` (oblique), 548 in real products. SNAP's
+Sentinel-3 Toolbox places it so (SlstrProductFactory.getOffsets); satpy leaves it where it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from cloudmask.data import slstr
-from cloudmask.data.formats.safe import arrays
-from cloudmask.data.formats.safe.arrays import AGAIN, Bands, read_attribute, read_decoded, read_raw
-from cloudmask.data.formats.safe.grid import block_means, interpolate_ties
-from cloudmask.data.formats.safe.manifest import baseline_collection, check_files
+from cloudmask.data.formats.safe import arrays, radiometry
+from cloudmask.data.formats.safe.arrays import (
+    AGAIN,
+    Bands,
+    Kind,
+    is_there,
+    read_attribute,
+    read_decoded,
+    read_raw,
+)
+from cloudmask.data.formats.safe.grid import interpolate_places, interpolate_ties, placed
+from cloudmask.data.formats.safe.manifest import MANIFEST
+from cloudmask.data.formats.safe.members import Product, open_product
+from cloudmask.data.place import Place
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels
-from cloudmask.data.slstr import CHANNELS, CLASSES, SOLAR, THERMAL, Confidence
+from cloudmask.data.slstr import CLASSES, SOLAR, THERMAL, Confidence, Reading
 from cloudmask.metrics import UNKNOWN
+from cloudmask.record import warn
 
-# Of the nadir view, S1 to S6: EUMETSAT, product notice S3.PN-SLSTR-L1.08.
-GAINS = (0.97, 0.98, 0.98, 1.0, 1.11, 1.13)
-_CORRECTED_COLLECTION = 5  # from here on the radiances are right as they are
-
-_INVALID = 16 | 32 | 128  # of the exception flags: saturation, invalid_radiance, unfilled_pixel
+View = Literal["n", "o"]
+"""nadir or oblique, as file names have it"""
 
 # satpy opens viscal.nc and indices_*.nc beside every channel.
 _THERMAL_FILES = (
@@ -44,6 +58,17 @@ _FILES = (
     *("indices_an.nc", "geodetic_in.nc"),
     *_THERMAL_FILES,
 )
+MEMBERS = (MANIFEST, *_FILES)
+"""what tells whether a product has changed"""
+# indices_io.nc tells of the 1 km grid of the view, of S5 as well.
+_OBLIQUE_FILES = {
+    "S5o": (
+        *("S5_radiance_ao.nc", "S5_quality_ao.nc", "indices_ao.nc"),
+        *("indices_io.nc", "geometry_to.nc"),
+    ),
+    "S8o": ("S8_BT_io.nc", "indices_io.nc"),
+    "S9o": ("S9_BT_io.nc", "indices_io.nc"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,30 +84,45 @@ class Thermal:
 
 
 def read_safe(
-    path: Path, *, label: LabelChoice = "any", need_label: bool = True, verify: bool = True
+    path: Place,
+    *,
+    label: LabelChoice = "any",
+    need_label: bool = True,
+    verify: bool = True,
+    reading: Reading = Reading(),  # noqa: B008 (a frozen value)
 ) -> Scene:
     """A product as a scene of nine channels, S1..S6 as reflectance and S7..S9 in K, on the 1 km
-    grid, with coordinates and flags.
+    grid, with coordinates and flags; with `reading.oblique` of twelve.
 
-    Reflectance is missing where the sun is not above the horizon. The label is cloud where
-    `bayes_in` has any bit (`any`) or bit 2 (`single_moderate`), where `confidence_in` has
+    Reflectance is missing from `reading.max_solar_zenith` on. Coordinates are those of the pixels,
+    or interpolated between the tie points where the product has these alone. The label is cloud
+    where `bayes_in` has any bit (`any`) or bit 2 (`single_moderate`), where `confidence_in` has
     summary_cloud (`summary`), or where the Bayesian probability is at least 0.5 (`probability`).
     SceneError for everything that is wrong with the product; `verify` compares the files that are
     read with the sizes and MD5s in its manifest.
     """
-    collection = baseline_collection(path)
-    thermal = read_thermal(path, needed=_FILES, verify=verify)
+    with open_product(path, lambda held: _needed(path, held, reading), verify=verify) as product:
+        return _read(product, label, need_label, reading)
+
+
+def _read(product: Product, label: LabelChoice, need_label: bool, reading: Reading) -> Scene:
+    path, collection = product.folder, product.collection
+    arrays.check_readable(path, product.files)
+    thermal = _thermal(path, reading)
     shape = thermal.confidence.shape
-    image = np.empty((*shape, len(CHANNELS)), np.float32)
-    gains = GAINS if collection < _CORRECTED_COLLECTION else (1.0,) * len(GAINS)
-    for index, reflectance in enumerate(_reflectances(path, shape, gains)):
+    image = np.empty((*shape, len(reading.channels)), np.float32)
+    gains = radiometry.gains(collection)
+    for index, reflectance in enumerate(_reflectances(path, SOLAR, "n", shape, gains, reading)):
         image[..., index] = reflectance
-    image[..., len(SOLAR) :] = thermal.bt
-    unknown = missing_pixels(image) | _has(thermal.confidence, Confidence.UNFILLED)
-    latitude, longitude = (
-        read_decoded(path, "geodetic_in.nc", f"{name}_in", shape).astype(np.float32)
-        for name in ("latitude", "longitude")
-    )
+    nadir = len(slstr.CHANNELS)
+    image[..., len(SOLAR) : nadir] = thermal.bt
+    for index, channel in enumerate(reading.channels[nadir:], start=nadir):
+        image[..., index] = np.nan
+        if set(_OBLIQUE_FILES[channel]) <= set(product.files):
+            image[..., index] = _oblique(path, channel, shape, collection, reading)
+    unknown = missing_pixels(image[..., :nadir]) | _has(thermal.confidence, Confidence.UNFILLED)
+    unknown |= thermal.confidence & reading.dropped > 0
+    latitude, longitude = _places(path, shape)
     try:
         chosen = _label(path, label, thermal, unknown)
     except SceneError:
@@ -90,96 +130,196 @@ def read_safe(
             raise
         chosen = None
     return Scene(
-        name=path.stem,
+        name=product.name,
         image=image,
-        channels=CHANNELS,
+        channels=reading.channels,
         label=chosen,
         classes=CLASSES,
         summary=_mask(_has(thermal.confidence, Confidence.SUMMARY_CLOUD), unknown),
         label_source=label,
         latitude=latitude,
         longitude=longitude,
+        start=product.start,
+        stop=product.stop,
         confidence=thermal.confidence,
     )
 
 
 def read_thermal(
-    product: Path, *, needed: Sequence[str] = _THERMAL_FILES, verify: bool = True
+    path: Place,
+    *,
+    verify: bool = True,
+    reading: Reading = Reading(),  # noqa: B008 (a frozen value)
 ) -> Thermal:
-    """Check all files that are needed, then read the 1 km part: nothing is read of half a scene.
+    """The 1 km part of a product, which may lack everything else. SceneError."""
+    with open_product(path, lambda _: _THERMAL_FILES, verify=verify) as product:
+        arrays.check_readable(product.folder, product.files)
+        return _thermal(product.folder, reading)
 
-    SceneError. The product may lack everything else.
-    """
-    check_files(product, needed, verify=verify)
-    arrays.check_readable(product, needed)
+
+def _thermal(product: Path, reading: Reading) -> Thermal:
     confidence = read_raw(product, "flags_in.nc", "confidence_in")
     shape = confidence.shape
-    bands = Bands(product, THERMAL, kind="BT_in")
     bt = np.empty((*shape, len(THERMAL)), np.float32)
-    for index, band in enumerate(THERMAL):
-        bt[..., index] = bands.read(band, shape)
-        invalid = _invalid(product, f"{band}_BT_in.nc", f"{band}_exception_in", shape)
-        bt[invalid, index] = np.nan
-    zenith = _solar_zenith(product, shape, f"{THERMAL[0]}_BT_in.nc", resolution=1000)
+    for index, kelvin in enumerate(_temperatures(product, THERMAL, "n", shape, reading)):
+        bt[..., index] = kelvin
+    zenith = _solar_zenith(product, shape, f"{THERMAL[0]}_BT_in.nc", "n", resolution=1000)
     return Thermal(bt, confidence, zenith)
 
 
-def _reflectances(
-    product: Path, shape: tuple[int, int], gains: Sequence[float]
+def _needed(place: Place, held: Collection[str], reading: Reading) -> list[str]:
+    """All files that this scene is read from, of a product that holds so many."""
+    oblique = _oblique_there(place, held, reading)
+    files = [*_FILES, *(file for channel in oblique for file in _OBLIQUE_FILES[channel])]
+    if "geodetic_in.nc" not in held and "geodetic_tx.nc" in held:
+        files[files.index("geodetic_in.nc")] = "geodetic_tx.nc"
+    if reading.dropped:
+        grids = {file[-5:-3] for file in files if "_radiance_" in file or "_BT_" in file}
+        files += sorted(f"flags_{grid}.nc" for grid in grids)
+    return list(dict.fromkeys(files))
+
+
+def _oblique_there(place: Place, held: Collection[str], reading: Reading) -> list[str]:
+    """The channels of the oblique view that are asked for and can be read; the others are named."""
+    asked = slstr.OBLIQUE if reading.oblique else ()
+    absent = {
+        channel: [file for file in _OBLIQUE_FILES[channel] if file not in held] for channel in asked
+    }
+    lacking = [channel for channel in asked if absent[channel]]
+    if lacking:
+        files = ", ".join(dict.fromkeys(file for channel in lacking for file in absent[channel]))
+        warn(f"{place}: nothing in {', '.join(lacking)}, as the product lacks {files}")
+    return [channel for channel in asked if channel not in lacking]
+
+
+def _temperatures(
+    product: Path, bands: Sequence[str], view: View, shape: tuple[int, int], reading: Reading
 ) -> Iterator[np.ndarray]:
-    """(H, W) for each of S1 to S6: pi L / (E0 cos z), each 500 m pixel with its own zenith angle z.
+    """(H, W) K for each of the bands, NaN = missing or invalid."""
+    kind: Kind = "BT_in" if view == "n" else "BT_io"
+    source = Bands(product, bands, kind=kind)
+    confidence = _dropping(product, f"i{view}", shape, reading)
+    for band in bands:
+        kelvin = source.read(band, shape)
+        exceptions = read_raw(product, f"{band}_{kind}.nc", f"{band}_exception_i{view}", shape)
+        out = radiometry.left_out(exceptions, confidence, dropped=reading.dropped)
+        kelvin[out] = np.nan
+        yield kelvin
 
-    pi L / E0 undoes the processor's own conversion (ESA, SLSTR technical guide, "Conversion to
-    radiances"), with the solar irradiance E0 of the season that it used; cos z is in neither.
-    """
+
+def _reflectances(
+    product: Path,
+    bands: Sequence[str],
+    view: View,
+    shape: tuple[int, int],
+    gains: Sequence[float],
+    reading: Reading,
+) -> Iterator[np.ndarray]:
+    """(H, W) for each of the bands, on the 1 km grid of the view."""
     fine = (2 * shape[0], 2 * shape[1])
-    bands = Bands(product, SOLAR, kind="radiance_an", gains=dict(zip(SOLAR, gains, strict=True)))
-    detector = read_raw(product, "indices_an.nc", "detector_an", fine).astype(np.uint8)
-    zenith = _solar_zenith(
-        product, (shape[0], fine[1]), f"{SOLAR[0]}_radiance_an.nc", resolution=500
+    kind: Kind = "radiance_an" if view == "n" else "radiance_ao"
+    source = Bands(product, bands, kind=kind, gains=dict(zip(bands, gains, strict=True)))
+    numbers = read_raw(product, f"indices_a{view}.nc", f"detector_a{view}", fine)
+    file = f"{bands[0]}_{kind}.nc"
+    zenith = _solar_zenith(product, (shape[0], fine[1]), file, view, resolution=500)
+    cosine = radiometry.cosines(zenith, largest=reading.max_solar_zenith)
+    confidence = _dropping(product, f"a{view}", fine, reading)
+    for band in bands:
+        radiance = source.read(band, fine)
+        exceptions = read_raw(product, f"{band}_{kind}.nc", f"{band}_exception_a{view}", fine)
+        yield radiometry.reflectance(
+            radiance,
+            irradiance=_irradiance(product, band, view),
+            detector=numbers.astype(np.uint8),
+            cosine=cosine,
+            invalid=radiometry.left_out(exceptions, confidence, dropped=reading.dropped),
+        )
+
+
+def _dropping(
+    product: Path, grid: str, shape: tuple[int, int], reading: Reading
+) -> np.ndarray | None:
+    """The confidence word of a grid, where pixels are dropped by it."""
+    if not reading.dropped:
+        return None
+    return read_raw(product, f"flags_{grid}.nc", f"confidence_{grid}", shape)
+
+
+def _oblique(
+    product: Path, channel: str, shape: tuple[int, int], collection: int, reading: Reading
+) -> np.ndarray:
+    """`shape` float32: a channel of the oblique view on the nadir grid, NaN outside its strip."""
+    own = read_raw(product, "indices_io.nc", "detector_io").shape
+    if len(own) != 2:
+        raise SceneError(product, f"detector_io has shape {own}, not rows and columns", AGAIN)
+    band = channel.removesuffix("o")
+    if band in THERMAL:
+        (values,) = _temperatures(product, [band], "o", own, reading)
+    else:
+        gain = radiometry.oblique_gain(collection, band)
+        (values,) = _reflectances(product, [band], "o", own, [gain], reading)
+    row, column = (
+        sign
+        * (
+            read_attribute(product, "indices_io.nc", name)
+            - read_attribute(product, "flags_in.nc", name)
+        )
+        for name, sign in (("start_offset", 1), ("track_offset", -1))
     )
-    lit = np.where(zenith < 90, zenith, np.nan)
-    cosine = np.cos(np.radians(lit)).repeat(2, axis=0)
-    for band in SOLAR:
-        reflectance = bands.read(band, fine) * np.pi
-        reflectance /= _irradiance(product, band)[detector]
-        reflectance /= cosine
-        invalid = _invalid(product, f"{band}_radiance_an.nc", f"{band}_exception_an", fine)
-        reflectance[invalid] = np.nan
-        yield block_means(reflectance)
+    return placed(values, shape, row=round(row), column=round(column))
 
 
-def _irradiance(product: Path, band: str) -> np.ndarray:
+def _irradiance(product: Path, band: str, view: View) -> np.ndarray:
     """(256,): solar irradiance by detector number; the mean where the pixel has no detector."""
-    file = f"{band}_quality_an.nc"
-    values = read_raw(product, file, f"{band}_solar_irradiance_an").ravel()
-    good = values > 0  # and not NaN
-    if not good.any():
+    file = f"{band}_quality_a{view}.nc"
+    name = f"{band}_solar_irradiance_a{view}"
+    table = radiometry.irradiances(read_raw(product, file, name))
+    if table is None:
         raise SceneError(product, f"{file} holds no solar irradiance", AGAIN)
-    table = np.full(256, values[good].mean())
-    table[: len(values)][good] = values[good]
     return table
 
 
-def _invalid(product: Path, file: str, name: str, shape: tuple[int, int]) -> np.ndarray:
-    return read_raw(product, file, name, shape) & _INVALID > 0
-
-
 def _solar_zenith(
-    product: Path, shape: tuple[int, int], file: str, *, resolution: int
+    product: Path, shape: tuple[int, int], file: str, view: View, *, resolution: int
 ) -> np.ndarray:
     """(H, columns) degrees for the columns of `file`."""
-    ties = read_raw(product, "geometry_tn.nc", "solar_zenith_tn")
-    if ties.ndim != 2 or len(ties) != shape[0]:
-        problem = f"solar_zenith_tn has shape {ties.shape}, the flags {shape[0]} rows"
-        raise SceneError(product, problem, AGAIN)
     return interpolate_ties(
-        ties,
+        _ties(product, f"geometry_t{view}.nc", f"solar_zenith_t{view}", shape[0]),
         shape[1],
         resolution=resolution,
         track_offset=read_attribute(product, file, "track_offset"),
-        tie_offset=read_attribute(product, "geometry_tn.nc", "track_offset"),
+        tie_offset=read_attribute(product, f"geometry_t{view}.nc", "track_offset"),
     )
+
+
+def _places(product: Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Latitude and longitude, `shape` float32 each."""
+    if _from_ties(product):
+        latitude, longitude = interpolate_places(
+            _ties(product, "geodetic_tx.nc", "latitude_tx", shape[0]),
+            _ties(product, "geodetic_tx.nc", "longitude_tx", shape[0]),
+            shape[1],
+            resolution=1000,
+            track_offset=read_attribute(product, "flags_in.nc", "track_offset"),
+            tie_offset=read_attribute(product, "geodetic_tx.nc", "track_offset"),
+        )
+    else:
+        latitude, longitude = (
+            read_decoded(product, "geodetic_in.nc", f"{name}_in", shape)
+            for name in ("latitude", "longitude")
+        )
+    return latitude.astype(np.float32), longitude.astype(np.float32)
+
+
+def _from_ties(product: Path) -> bool:
+    return not is_there(product, "geodetic_in.nc") and is_there(product, "geodetic_tx.nc")
+
+
+def _ties(product: Path, file: str, name: str, rows: int) -> np.ndarray:
+    ties = read_raw(product, file, name)
+    if ties.ndim != 2 or len(ties) != rows:
+        raise SceneError(product, f"{name} has shape {ties.shape}, the flags {rows} rows", AGAIN)
+    return ties
 
 
 def _label(product: Path, choice: LabelChoice, thermal: Thermal, unknown: np.ndarray) -> np.ndarray:

@@ -1,0 +1,108 @@
+"""What the name of a Sentinel-3 SLSTR level 1 product says, and when two are of the same pixels.
+
+Names after the PDGS file naming convention: satellite, product, start, stop, creation, duration,
+cycle, relative orbit, frame, centre, and a class of platform, timeliness and baseline collection.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+_TIME = r"\d{8}T\d{6}"
+_SAFE = re.compile(
+    rf"(?P<satellite>S3[A-D])_SL_1_RBT____(?P<start>{_TIME})_(?P<stop>{_TIME})_(?P<created>{_TIME})"
+    r"(?:_\d{4}_\d{3}_\d{3}_.{4}_.{3}_._(?P<timeliness>.{2})_(?P<collection>\d{3}))?(?![^_.])"
+)
+_EOPF = re.compile(
+    rf"S03SLSRBT_(?P<start>{_TIME})_(?P<duration>\d{{4}})_(?P<satellite>[A-D])\d{{3}}"
+)
+_BEST_LAST = ("NR", "ST", "NT")
+"""near real time (3 hours), short time critical (2 days), not time critical (with the best orbit
+and calibration)"""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """As far as the name tells: to the second, and without timeliness if it is cut short."""
+
+    satellite: str
+    start: datetime
+    stop: datetime
+    created: datetime | None = None
+    timeliness: str = ""
+    collection: int | None = None
+
+    @property
+    def rank(self) -> tuple[int, datetime, int]:
+        """More is better: first by timeliness, then by the date of processing."""
+        known = self.timeliness in _BEST_LAST
+        timeliness = _BEST_LAST.index(self.timeliness) if known else -1
+        return timeliness, self.created or datetime.min, self.collection or 0
+
+
+def acquisition_of(name: str) -> Acquisition | None:
+    """Of a scene's name; None if it is not named like a product."""
+    found = _SAFE.match(name) or _EOPF.match(name)
+    if found is None:
+        return None
+    part = found.groupdict()
+    try:
+        start = _time(part["start"])
+        if "stop" not in part:
+            stop = start + timedelta(seconds=int(part["duration"]))
+            return Acquisition(f"S3{part['satellite']}", start, stop)
+        stop, created = _time(part["stop"]), _time(part["created"])
+    except ValueError:
+        return None
+    collection = part["collection"] and int(part["collection"])
+    return Acquisition(
+        part["satellite"], start, stop, created, part["timeliness"] or "", collection or None
+    )
+
+
+def times_of(name: str) -> tuple[str | None, str | None]:
+    """Start and stop by a scene's name, to the second, UTC as ISO 8601; None if it tells none."""
+    found = acquisition_of(name)
+    if found is None:
+        return None, None
+    return f"{found.start:%Y-%m-%dT%H:%M:%SZ}", f"{found.stop:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def same(acquisitions: Sequence[Acquisition]) -> list[int]:
+    """For each acquisition, given the best ones first, the index of the one that stands for it.
+
+    Two of one satellite are the same if they share more than half of the shorter one's time: the
+    frames of two processings may begin some seconds apart, and neighbours in an orbit share at most
+    a moment.
+    """
+    stands = []
+    kept: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
+    longest: dict[str, timedelta] = defaultdict(timedelta)
+    for index, one in enumerate(acquisitions):
+        near = kept[one.satellite]
+        first = bisect.bisect_left(near, (one.start - longest[one.satellite], -1))
+        last = bisect.bisect_right(near, (max(one.start, one.stop), len(acquisitions)))
+        others = (other for _, other in near[first:last] if _share(one, acquisitions[other]))
+        found = next(others, None)
+        if found is None:
+            bisect.insort(near, (one.start, index))
+            longest[one.satellite] = max(longest[one.satellite], one.stop - one.start)
+        stands.append(index if found is None else found)
+    return stands
+
+
+def _share(one: Acquisition, other: Acquisition) -> bool:
+    if one.start == other.start:
+        return True
+    shared = min(one.stop, other.stop) - max(one.start, other.start)
+    return 2 * shared > min(one.stop - one.start, other.stop - other.start)
+
+
+def _time(text: str) -> datetime:
+    """`20191001T113221`; ValueError for what is no time."""
+    return datetime.fromisoformat(text)

@@ -1,0 +1,108 @@
+"""A rank that fails while the others go on ends them all, in every program, within seconds."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+import tiny
+from test_evaluate import make_run
+
+from cloudmask.data.patchset.open import open_patchset
+
+pytestmark = [pytest.mark.slow, pytest.mark.mpi]
+
+PROGRAM = """
+import sys
+from cloudmask.cli import errors
+from cloudmask.data import parallel
+
+def main(words):
+    world = parallel.world()
+    kind, who = words
+    if who == "all" or world.rank == int(who):
+        raise {"alone": ValueError, "agreed": errors.AgreedError, "typed": KeyboardInterrupt}[kind](
+            "the disk of this host is gone"
+        )
+    world.broadcast(world.gather(world.rank))
+    world.comm.Barrier()
+    return 0
+
+sys.exit(errors.run(main, sys.argv[1:], program="prog"))
+"""
+
+
+def ended(start, *words):
+    began = time.monotonic()
+    process = start(PROGRAM, *words, ranks=2)
+    _, err = process.communicate(timeout=60)
+    lines = [line for line in err.splitlines() if line.startswith("prog: ")]
+    return process.returncode, lines, time.monotonic() - began
+
+
+@pytest.mark.parametrize("kind", ["alone", "agreed", "typed"])
+def test_a_rank_that_fails_by_itself_is_told_and_ends_all(start, kind):
+    """Even where it thinks that the others fail as well, and leaves it to rank 0 to tell."""
+    code, lines, _ = ended(start, kind, 1)
+    assert code != 0
+    assert lines == ["prog: error on rank 1: the disk of this host is gone"]
+
+
+def test_ranks_that_fail_alike_leave_at_once_with_one_line(start):
+    code, lines, seconds = ended(start, "agreed", "all")
+    assert code == 1
+    assert lines == ["prog: error: the disk of this host is gone"]
+    assert seconds < 5, "nobody waits for nobody"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("leaving")
+
+
+@pytest.fixture(scope="module")
+def patchset(work):
+    return tiny.make_patchset(work / "set")
+
+
+@pytest.fixture(scope="module")
+def run(work, patchset):
+    return make_run(work / "there" / "run", patchset)
+
+
+def told(ended):
+    """What the program said; mpirun tells of the end by itself."""
+    assert ended.code != 0
+    assert "Traceback" not in ended.err
+    assert ended.seconds < 60
+    return [line for line in ended.err.splitlines() if line.startswith("cloudmask: ")]
+
+
+def test_evaluating_patches_ends_where_one_rank_cannot_read(work, run, patchset):
+    folder = shutil.copytree(patchset, work / "unreadable")
+    files = open_patchset(folder).splits["train"].files
+    assert len({file.patches for file in files}) == 1, "a batch is a file"
+    victim = folder / files[1].path
+    victim.write_bytes(bytes(victim.stat().st_size))
+    words = ("-m", "cloudmask", "evaluate", run, folder, "--split", "train", "--batch-size")
+    lines = told(tiny.finish(tiny.start(*words, files[0].patches, ranks=2), seconds=90))
+    assert len(lines) == 1
+    assert lines[0].startswith("cloudmask: error on rank 1: ")
+
+
+def test_predicting_ends_where_one_rank_does_not_find_the_model(work, run):
+    """Each host looks at its own disk: what all are thought to read alike, one cannot."""
+    (work / "elsewhere").mkdir()
+    scene = work / "scene.npz"
+    np.savez(scene, image=np.zeros((16, 16, 3), np.float32))
+    out = work / "masks"
+    program = [tiny.sys.executable, "-m", "cloudmask", "predict", "run", scene, "--out", out]
+    words = ["mpirun", "--oversubscribe"]
+    for place in ("there", ":", "elsewhere"):
+        words += [place] if place == ":" else ["-n", "1", "-wdir", work / place, *program]
+    lines = told(tiny.finish(tiny.start_program(words), seconds=90))
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        "cloudmask: error on rank 1: run is not there: run is not a finished"
+    )
+    assert list(out.iterdir()) == []
