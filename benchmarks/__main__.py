@@ -7,7 +7,7 @@ import os
 import sys
 
 NAMES = (
-    *("read_patches", "feed", "prepare", "peers"),
+    *("read_patches", "feed", "prepare", "archive_scale", "peers"),
     *("whole_scenes", "scene_folder", "harness_cost", "exposed_communication"),
     *("label_seaice", "spark_seaice", "degenerate_seaice", "intervals", "many_scenes"),
 )

@@ -28,29 +28,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from damage import OF_BYTES, OF_JSON, OF_TEXT, Damage
+from damage import Damage
+from fuzz_kinds import Kind, originals
 
 SECONDS = 10
 MEMORY_BYTES = 2 * 2**30
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """One kind of file: where a whole one stands, and the commands that read it."""
-
-    name: str
-    original: Path
-    """a file in the folder of originals"""
-    commands: tuple[tuple[str, ...], ...]
-    """{case}: folder of this case, a copy of `needs` with the damaged file in place"""
-    needs: Path
-    """what is copied for each case: the file, or a folder around it"""
-    damages: tuple[Damage, ...] = OF_BYTES
-    share: int = 1
-    always_found: bool = False
-    """a checksum or the like finds every change"""
-    heavy: bool = False
-    """read by what TensorFlow is loaded for"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,12 +129,19 @@ def work(heavy: bool) -> None:
 class Worker:
     """A process that runs cases, and another one when it dies."""
 
-    def __init__(self, *, heavy: bool) -> None:
+    def __init__(self, folder: Path, *, heavy: bool) -> None:
+        self.folder = folder
+        """where it stands, and what it writes without being told where"""
         self.heavy = heavy
         self.process: subprocess.Popen[str] | None = None
 
     def _start(self) -> subprocess.Popen[str]:
-        words = [sys.executable, __file__, "--work", "heavy" if self.heavy else "light"]
+        words = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--work",
+            "heavy" if self.heavy else "light",
+        ]
         root = Path(__file__).resolve().parents[1]
         paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
@@ -161,12 +150,14 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            cwd=self.folder,
         )
 
     def run(self, words: Sequence[str], told: Path) -> dict[str, Any]:
         """The exit code; or `hangs`, or the signal that killed the worker."""
         process = self.process = self.process or self._start()
-        assert process.stdin and process.stdout
+        assert process.stdin
+        assert process.stdout
         process.stdin.write(json.dumps({"words": list(words), "told": str(told)}) + "\n")
         process.stdin.flush()
         late = threading.Event()
@@ -182,242 +173,19 @@ class Worker:
         self.warm = True
         if line:
             return json.loads(line)
-        process.wait()
-        self.process, self.warm = None, False
+        with process:  # which closes its pipes
+            self.process, self.warm = None, False
         return {"code": "hangs" if late.is_set() else f"killed by {-process.returncode}"}
 
     warm = False
 
     def close(self) -> None:
         if self.process:
-            assert self.process.stdin
-            self.process.stdin.close()
-            self.process.wait()
+            with self.process:
+                pass
 
 
-# What is damaged
-
-
-def originals(folder: Path) -> list[Kind]:
-    """Whole files of every kind, made by the programs themselves."""
-    import evaluation_fake
-    import numpy as np
-    import scaling_fake
-    import sen3
-    import tiny
-
-    from cloudmask import __main__ as cli
-    from seaice import __main__ as ice
-
-    def call(main: Callable[[Sequence[str]], int], *words: object) -> None:
-        assert main([str(word) for word in words]) == 0, words
-
-    hdf = folder / "hdf"
-    call(cli.main, "synth", "--out", hdf, "--scenes", 3, "--height", 64, "--width", 64)
-    npz = folder / "npz"
-    for seed in range(4):
-        tiny.write_scene(npz / f"scene_{seed}.npz", size=32, patches=4, seed=seed)
-    with np.load(npz / "scene_1.npz") as arrays:
-        np.savez_compressed(npz / "scene_1.npz", **arrays)
-    product = sen3.write_product(folder / "products", sen3.make_values())
-    data = folder / "data"
-    prepare = ["prepare", npz, "--out", data, "--patch-size", 32, "--split"]
-    call(cli.main, *prepare, "train=0.75,valid=0.25")
-    run = folder / "run"
-    words = ["--data", data, "--out", run, "--widths", 4, 8, "--epochs", 1, "--threads", 1]
-    ended = tiny.train(*words, "--no-tensorboard", "--batch-size", 4)
-    assert ended.code == 0, ended.err
-    masks = folder / "masks"
-    ended = tiny.finish(tiny.start("-m", "cloudmask", "predict", run, npz, "--out", masks))
-    assert ended.code == 0, ended.err
-    evaluation_fake.write(masks, sorted(npz.glob("*.npz")))
-    old = folder / "hdf5-masks"
-    old.mkdir()
-    _write_old_masks(old, sorted(npz.glob("*.npz")))
-    study = scaling_fake.write_study(folder / "study", repeats=2)
-    config = folder / "config.yaml"
-    config.write_text(f"scenes: [{npz}]\npatch-size: 32\nsplit: train=0.75,valid=0.25\nseed: 3\n")
-    ice_scenes, ice_out = folder / "ice", folder / "ice-out"
-    call(ice.main, "synth", "--out", ice_scenes, "--scenes", 2, "--height", 64, "--width", 64)
-    call(ice.main, "label", ice_scenes / "scenes", "--out", ice_out)
-
-    def cut(scenes: str, *more: str) -> tuple[str, ...]:
-        size = ("--patch-size", "8" if "products" in scenes else "32")
-        return ("cloudmask", "prepare", scenes, "--out", "{case}/out", *size, *more)
-
-    alone = ("--split", "train=1")
-    npz_scene, label = npz / "scene_1.npz", ice_out / "records"
-    members = sorted(product.glob("*.nc"))
-    needed = [path for path in members if path.name != "viscal.nc"]
-    evaluate_masks = ("cloudmask", "evaluate", "{case}", str(npz), "--out", "{case}/found.json")
-    receipt = next((data / ".prepare").glob("*.json"))
-    patch_file = next((data / "train").glob("*.h5"))
-    step = max((run / "checkpoints").glob("step-*.h5"))
-    return [
-        Kind("benchmark HDF5", min(hdf.glob("*.hdf")), (cut("{case}", *alone),), hdf, share=4),
-        Kind("npz", npz_scene, (cut("{case}", *alone),), npz, share=4),
-        *(
-            Kind(
-                f"product member {path.name}",
-                path,
-                (cut("{case}/products", *alone, "--no-verify"),),
-                product.parent,
-            )
-            for path in needed
-        ),
-        Kind(
-            "product member by MD5",
-            members[0],
-            (cut("{case}/products", *alone),),
-            product.parent,
-            share=2,
-            always_found=True,
-        ),
-        Kind(
-            "product manifest",
-            product / "xfdumanifest.xml",
-            (cut("{case}/products", *alone),),
-            product.parent,
-            OF_TEXT,
-            share=3,
-        ),
-        Kind("patch file", patch_file, (("read", "{case}"),), data, share=5),
-        Kind(
-            "patch file, verified",
-            patch_file,
-            (("cloudmask", "verify", "{case}"),),
-            data,
-            share=1,
-            always_found=True,
-        ),
-        Kind(
-            "patch-set manifest",
-            data / "manifest.json",
-            (("read", "{case}"), ("cloudmask", "verify", "{case}")),
-            data,
-            OF_JSON,
-            share=6,
-        ),
-        Kind("patch-set index", data / "manifest.index", (("read", "{case}"),), data, share=1),
-        Kind(
-            "receipt",
-            receipt,
-            (
-                (
-                    "cloudmask",
-                    *map(str, prepare[:1]),
-                    str(npz),
-                    "--out",
-                    "{case}",
-                    "--patch-size",
-                    "32",
-                    "--split",
-                    "train=0.75,valid=0.25",
-                ),
-            ),
-            data,
-            OF_JSON,
-            share=4,
-        ),
-        Kind("mask, NetCDF", masks / "scene_1.nc", (evaluate_masks,), masks, share=5),
-        Kind("mask, HDF5", old / "scene_1.h5", (evaluate_masks,), old, share=2),
-        Kind(
-            "evaluation.json",
-            masks / "evaluation.json",
-            (("cloudmask", "report", "{case}", "--out", "{case}/page.html", "--show", "1"),),
-            masks,
-            OF_JSON,
-            share=5,
-        ),
-        Kind(
-            "study rows",
-            study / "results.jsonl",
-            (("scaling", "fit", "{case}"), ("scaling", "report", "{case}")),
-            study,
-            OF_JSON,
-            share=5,
-        ),
-        Kind(
-            "study header",
-            study / "study.json",
-            (("scaling", "fit", "{case}"),),
-            study,
-            OF_JSON,
-            share=1,
-        ),
-        Kind(
-            "YAML config",
-            config,
-            (("cloudmask", "prepare", "--config", "{case}/config.yaml", "--out", "{case}/out"),),
-            config,
-            OF_TEXT,
-            share=4,
-        ),
-        Kind(
-            "labelling record",
-            next(label.glob("*.json")),
-            (("seaice", "label", str(ice_scenes / "scenes"), "--out", "{case}"),),
-            ice_out,
-            OF_JSON,
-            share=2,
-        ),
-        Kind(
-            "picture",
-            next((ice_scenes / "scenes").glob("*.png")),
-            (("seaice", "label", "{case}/scenes", "--out", "{case}/labels"),),
-            ice_scenes,
-            share=2,
-        ),
-        Kind(
-            "checkpoint",
-            step,
-            (("checkpoint", "{case}"),),
-            step.parent,
-            share=2,
-            always_found=True,
-            heavy=True,
-        ),
-        Kind(
-            "checkpoint state",
-            step.with_suffix(".json"),
-            (("checkpoint", "{case}"),),
-            step.parent,
-            OF_JSON,
-            share=3,
-            always_found=True,
-            heavy=True,
-        ),
-        Kind(
-            "model",
-            run / "model.keras",
-            (("cloudmask", "predict", "{case}/model.keras", str(npz), "--out", "{case}/out"),),
-            run / "model.keras",
-            share=6,
-            heavy=True,
-        ),
-        Kind(
-            "run summary",
-            run / "summary.json",
-            (("cloudmask", "report", "{case}", "--out", "{case}/page.html"),),
-            run,
-            OF_JSON,
-            share=2,
-        ),
-    ]
-
-
-def _write_old_masks(folder: Path, scenes: Sequence[Path]) -> None:
-    """In the benchmark's layout, as of another program."""
-    import h5py
-    import numpy as np
-
-    for path in scenes:
-        with np.load(path) as arrays:
-            shape = arrays["label"].shape
-        with h5py.File(folder / f"{path.stem}.h5", "w") as file:
-            probability = np.random.default_rng(0).random((1, *shape, 1), np.float32)
-            file.create_dataset("mask", data=probability, compression="gzip")
-            file.attrs["classes"] = json.dumps(["class 0", "class 1"])
+# What is run
 
 
 def cases(kinds: Sequence[Kind], count: int, seed: int) -> Iterator[Case]:
@@ -498,6 +266,9 @@ def run_case(worker: Worker, case: Case, folder: Path) -> Result:
     told = [folder / f"told-{case.seed}{suffix}" for suffix in (".out", ".err")]
     out, err = (path.read_text(errors="replace") if path.exists() else "" for path in told)
     problem = problem_of(case, code, out, err)
+    again = case.kind.restores
+    if again and (place / again).read_bytes() != (needs / again).read_bytes():
+        problem = problem or f"another {again}"
     shutil.rmtree(place)
     return Result(case, code, problem, seconds, err)
 
@@ -514,7 +285,7 @@ def campaign(count: int, seed: int, *, only: str = "") -> list[Result]:
         results: list[Result] = []
 
         def drain(heavy: bool) -> None:
-            worker = Worker(heavy=heavy)
+            worker = Worker(Path(top), heavy=heavy)
             while not todo[heavy].empty():
                 results.append(run_case(worker, todo[heavy].get(), Path(top)))
             worker.close()
@@ -548,7 +319,8 @@ def main() -> int:
         result.case.kind.name.partition(" S")[0] for result in results if result.code != 0
     )
     for kind, number in sorted(kinds.items()):
-        print(f"{kind:28} {number:4} damaged, {refused[kind]:4} refused")
+        spent = sum(r.seconds for r in results if r.case.kind.name.partition(" S")[0] == kind)
+        print(f"{kind:28} {number:4} damaged, {refused[kind]:4} refused, {spent:5.1f} s")
     bad = sum(1 for result in results if result.problem)
     slowest = max(results, key=lambda result: result.seconds)
     print(f"{len(results)} cases, {bad} with a problem, {time.monotonic() - began:.0f} s")
@@ -557,5 +329,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     sys.exit(main())

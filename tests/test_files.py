@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from cloudmask import files
 from cloudmask.files import (
+    check_heaps,
     locked,
     open_hdf5,
+    parse_json,
     remove_leftovers,
     whole_file,
     write_json,
@@ -158,3 +161,30 @@ def test_hdf5_is_read_whoever_holds_its_lock(tmp_path):
             assert file["a"][()] == 7
     with pytest.raises(OSError, match="none"):
         open_hdf5(tmp_path / "none.h5")
+
+
+def test_a_heap_that_hdf5_would_never_leave_is_found(tmp_path):
+    """Its free space at the end has a size of 0: HDF5 1.14 goes round for ever."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["texts"] = ["a", "bc", "def"]
+        file["more"] = np.arange(1000)
+    check_heaps(path)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"GCOL")
+    place = start + 16
+    while content[place : place + 2] != bytes(2):
+        place += 16 + -(-int.from_bytes(content[place + 8 : place + 16], "little") // 8) * 8
+    content[place + 8 : place + 16] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="no end"):
+        check_heaps(path)
+    path.write_bytes(b"")
+    check_heaps(path)
+
+
+def test_json_that_is_nested_too_deeply_is_an_error_of_the_file():
+    assert parse_json(b'{"a": [1]}') == {"a": [1]}
+    for text in ("[" * 100_000, "{", b"\xff"):
+        with pytest.raises(ValueError):  # noqa: PT011
+            parse_json(text)

@@ -355,7 +355,15 @@ def test_what_other_ranks_are_handed_reads_like_the_patch_set(folder):
         with PatchReader(patchset, name) as ours, PatchReader(found, name) as theirs:
             every = range(len(ours))
             assert theirs.read(every).image.tolist() == ours.read(every).image.tolist()
-    for field in ("folder", "channels", "classes", "patch_size", "always_there", "fingerprint"):
+    for field in (
+        "folder",
+        "reading",
+        "channels",
+        "classes",
+        "patch_size",
+        "always_there",
+        "fingerprint",
+    ):
         assert getattr(found, field) == getattr(patchset, field), field
     assert verify_files(found, found.files) == []
     assert message.pack(found) == sent

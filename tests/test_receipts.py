@@ -8,12 +8,13 @@ import shutil
 import pytest
 from test_prepare import run
 
-from cloudmask.data.prepare import command
+from cloudmask.data.prepare import command, receipts
 from cloudmask.data.prepare.plan import make_plan
 from cloudmask.data.prepare.receipts import forget, read_receipts, write_receipt
+from cloudmask.data.slstr import Reading
 
 OPTIONS = {"patch_size": 16, "stride": 16, "split": "train=0.8,valid=0.2"}
-OPTIONS |= {"split_by": "random", "label": "any", "seed": 42}
+OPTIONS |= {"split_by": "random", "label": "any", "seed": 42, **Reading().record()}
 
 
 @pytest.fixture
@@ -29,10 +30,13 @@ def note(out, name="S3A_00"):
 
 
 def doctor(place, **changes):
-    """Change an entry, and the key so that the scene is one to forget."""
+    """Change an entry, and the key so that the scene is one to forget: whoever doctors notes can
+    take a checksum too."""
     values = json.loads(place.read_text())
     values["entry"] |= changes
-    place.write_text(json.dumps(values | {"key": "old"}))
+    del values["checksum"]
+    values["key"] = "old"
+    place.write_text(json.dumps(values | {"checksum": receipts._checksum(values)}))
 
 
 def test_a_note_says_where_its_own_scene_lies_and_no_other(archive, out, tmp_path, tree):
@@ -127,6 +131,18 @@ def test_a_note_of_other_kinds_means_the_scene_is_done_again(out, change):
     doctor(note(out), **change)
     assert "S3A_00" not in read_receipts(out)
     assert not note(out).exists()
+
+
+def test_a_figure_that_changed_by_itself_means_the_scene_is_done_again(archive, out, tree):
+    before = tree(out)
+    text = note(out).read_text()
+    place = text.index('"class_pixels": [') + len('"class_pixels": [')
+    note(out).write_text(text[:place] + str(9 - int(text[place])) + text[place + 1 :])
+    assert "S3A_00" not in read_receipts(out)
+    assert run(archive, out) == 0
+    assert {name: text for name, text in tree(out).items() if "manifest" not in name} == {
+        name: text for name, text in before.items() if "manifest" not in name
+    }
 
 
 def test_a_receipt_comes_back_as_it_was_written(out):

@@ -221,3 +221,24 @@ def test_every_row_carries_its_conditions(tmp_path):
     assert all(wanted <= set(row) for row in study.measured)
     assert isinstance(study, Study)
     assert math.isfinite(intervals.median([1.0]).value)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"ranks": "2"}, "something else than a study's 'ranks'"),
+        ({"status": None}, "something else than a study's 'status'"),
+        ({"wall_seconds": [50]}, "something else than a study's 'wall_seconds'"),
+        ({"patches_per_second": 1e400}, "something else than a study's 'patches_per_second'"),
+        ({"target": {"epoch": 2}}, "something else than a study's 'target'"),
+        ({"cores": {"0": 1}}, "something else than a study's 'cores'"),
+        ({"patches_per_second": None}, "has no 'patches_per_second'"),
+    ],
+)
+def test_a_row_that_no_study_has_written_is_named_with_its_line(tmp_path, change, problem):
+    folder = scaling_fake.write_study(tmp_path / "study", repeats=1)
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | change)
+    (folder / "results.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(StudyError, match=rf"results\.jsonl, line 2 .*{problem}; mend or remove it"):
+        store.read(folder)

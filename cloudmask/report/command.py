@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jinja2
@@ -31,19 +33,36 @@ def report(config: ReportConfig) -> int:
     folder = config.out.with_name(f"{config.out.stem}_files")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, and the pictures go there; choose another --out")
-    chapters = [
-        page.chapter(part, key=f"part{number}", show=config.show)
-        for number, part in enumerate(parts, start=1)
-    ]
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    shown = _pictures(parts, chapters, folder)
-    write_whole(config.out, render(chapters, shown).encode())
+    with _understanding(parts):
+        chapters = [
+            page.chapter(part, key=f"part{number}", show=config.show)
+            for number, part in enumerate(parts, start=1)
+        ]
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        shown = _pictures(parts, chapters, folder)
+        content = render(chapters, shown).encode()
+    write_whole(config.out, content)
     files = {item.file.rpartition("/")[2] for found in shown.values() for item in found}
     _drop_old(folder, files)
     count = len(shown)
     beside = f", full-size pictures of {count} scenes in {folder}" if files - {""} else ""
     print(f"report: {config.out}{beside}")
     return 0
+
+
+@contextlib.contextmanager
+def _understanding(parts: Sequence[sources.Part]) -> Iterator[None]:
+    """Records may come from anywhere, and are looked at in a hundred places: what holds something
+    else there than `evaluate` and the training write is a ValueError."""
+    try:
+        yield
+    except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        names = ", ".join(part.name for part in parts)
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(
+            f"{names}: the records there hold what no page can show ({problem}); evaluate or train "
+            "again"
+        ) from error
 
 
 def _pictures(parts: list[sources.Part], chapters: list[Chapter], folder: Path) -> Shown:

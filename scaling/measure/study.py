@@ -37,7 +37,7 @@ def run(config: RunConfig, program: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with store.lock(folder), _ended_like_ctrl_c():
         _claim(folder, header(order, conditions), mixed=config.mixed)
-        rows = store.read_rows(folder)
+        rows = store.checked_rows(folder)
         todo = missing(order, rows, retry_failed=config.retry_failed)
         for line in opening_lines(order, todo, conditions):
             print(line, flush=True)

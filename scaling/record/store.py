@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask import files
+from scaling.record import shapes
 
 FORMAT = "scaling-study"
 VERSION = 1
@@ -91,12 +92,27 @@ def read_rows(folder: Path) -> list[Row]:
     if not path.exists():
         return []
     rows = []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise StudyError(f"{path} is not text; mend it, or run the study again") from None
     for number, line in enumerate(lines[:-1], start=1):
         try:
             rows.append(files.parse_json(line))
         except ValueError:
             raise StudyError(f"{path}, line {number} is not JSON; mend or remove it") from None
+    return rows
+
+
+def checked_rows(folder: Path) -> list[Row]:
+    """The same, and nothing in them that `scaling run` does not write."""
+    rows = read_rows(folder)
+    for number, row in enumerate(rows, start=1):
+        try:
+            shapes.check_row(row)
+        except ValueError as error:
+            place = f"{folder / ROWS}, line {number}"
+            raise StudyError(f"{place} {error}; mend or remove it") from None
     return rows
 
 
@@ -122,7 +138,7 @@ def read(folder: Path, *, mixed: bool = False) -> Study:
     header = read_header(folder)
     if header is None:
         raise StudyError(f"{folder} holds no study (no study.json in it)")
-    study = Study(folder, header, read_rows(folder))
+    study = Study(folder, header, checked_rows(folder))
     if not study.rows:
         raise StudyError(f"{folder} has no finished point yet; run the study's command again")
     if not study.measured:
@@ -131,6 +147,10 @@ def read(folder: Path, *, mixed: bool = False) -> Study:
             f"none of the {len(study.rows)} points in {folder} succeeded; "
             f"the last one: {row['status']}: {row.get('error')}"
         )
+    try:
+        shapes.check_header(header)
+    except ValueError as error:
+        raise StudyError(f"{folder / HEADER} {error}; run the study again") from None
     check_hardware(study, mixed=mixed)
     return study
 

@@ -66,7 +66,7 @@ def unpack(message: bytes, folder: Path) -> PatchSet:
         always_there=tuple(facts["always_there"]),
         fingerprint=facts["fingerprint"],
         options={},
-        reading=facts["reading"],
+        reading=dict(facts["reading"]),
     )
 
 

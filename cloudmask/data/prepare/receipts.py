@@ -40,7 +40,9 @@ def key_of(source: Entry, options: Mapping[str, Any]) -> str:
 
 
 def write_receipt(out: Path, receipt: Receipt) -> None:
-    write_whole(_note(out, receipt.entry.scene), json.dumps(asdict(receipt)).encode())
+    values = asdict(receipt)
+    values["checksum"] = _checksum(values)
+    write_whole(_note(out, receipt.entry.scene), json.dumps(values).encode())
 
 
 def read_receipts(out: Path) -> dict[str, Receipt]:
@@ -63,6 +65,8 @@ def read_receipts(out: Path) -> dict[str, Receipt]:
 
 def _receipt(values: dict[str, Any], scene: str) -> Receipt:
     """One of these errors if it is not what `write_receipt` wrote of this scene."""
+    if values.pop("checksum") != _checksum(values):
+        raise ValueError("checksum")
     key, channels, classes = values["key"], tuple(values["channels"]), tuple(values["classes"])
     entry = FileEntry.from_json(values["entry"])
     entry.check(channels=channels, classes=classes)
@@ -73,6 +77,11 @@ def _receipt(values: dict[str, Any], scene: str) -> Receipt:
     if not isinstance(key, str):
         raise TypeError(key)
     return Receipt(key, channels, classes, entry)
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """Of what the manifest takes over: nothing else would show that a figure in it has changed."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def path_of(split: str, scene: str) -> str:

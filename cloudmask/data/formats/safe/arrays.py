@@ -20,7 +20,7 @@ import numpy as np
 
 from cloudmask.cli.errors import missing
 from cloudmask.data.scene import SceneError, reason
-from cloudmask.files import open_hdf5
+from cloudmask.files import check_heaps, open_hdf5
 
 AGAIN = "download the product again"
 Kind = Literal["radiance_an", "BT_in", "radiance_ao", "BT_io"]
@@ -76,6 +76,8 @@ class Bands:
 def check_readable(product: Path, files: Sequence[str]) -> None:
     """SceneError that names the first file that is no whole NetCDF-4 file."""
     for file in files:
+        with _reading(product, file):
+            check_heaps(product / file)
         with _opened(product, file):
             pass
 
