@@ -10,6 +10,7 @@ import sen3
 from test_safe import REAL_PRODUCT, satpy_arrays
 
 from cloudmask.data.formats.safe import product as safe
+from cloudmask.data.formats.safe import views
 from cloudmask.data.formats.safe.arrays import read_raw
 from cloudmask.data.formats.safe.grid import interpolate_places, placed
 from cloudmask.data.read import read_scene
@@ -268,7 +269,7 @@ def test_real_products_place_the_oblique_view_as_their_manifest_says(real_data, 
     view.detector = np.zeros((2 * shape[0], 2 * shape[1]), np.uint8)
     view.track_offset = oblique["trackOffset"]
     sen3.write_files(copy, values, ["S8_BT_io.nc", "indices_io.nc"])
-    found = safe._oblique(copy, "S8o", (1198, 1500), 2, OBLIQUE)
+    found = views.oblique(copy, "S8o", (1198, 1500), 2, OBLIQUE)
     assert np.isnan(found[:, :548]).all()
     assert (found[:, 548:1448] == np.float32(284.73)).all()
     assert np.isnan(found[:, 1448:]).all()
