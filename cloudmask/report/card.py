@@ -1,7 +1,7 @@
 """A model card: what the model is, learned, was tried on, and is not good for.
 
-After Mitchell et al., Model cards for model reporting (2019). It is made from the records of the run
-and of its evaluation alone; what they do not say is said to be unknown.
+After Mitchell et al., Model cards for model reporting (2019). It is made from the records of the
+run and of its evaluation alone; what they do not say is said to be unknown.
 """
 
 from __future__ import annotations
