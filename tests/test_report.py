@@ -153,6 +153,37 @@ def test_page_says_what_was_measured(page, masks):
     assert "No daylight: nothing was measured in S5, S3, S1" in words
 
 
+def test_model_card_is_made_of_the_records_alone(page, masks, tmp_path):
+    words = plain(page.read_text().partition('-card">Model card</h2>')[2].partition("<h2")[0])
+    for text in (
+        "Channels S1, S2, S3, S4, S5, S6, S7, S8, S9",
+        "(clear, cloud) and how sure it is; cloud from a probability of 0.5 on.",
+        "Patch set cafecafecafecafe",
+        "3 whole scenes",
+        "points, 95 % interval over 3 scenes",
+        "Range of the sun's zenith angle: not in the records.",
+        "Sensors: not in the records.",
+        "Tried on day only.",
+    ):
+        assert text in words, text
+    found = json.loads((masks / "evaluation.json").read_text())
+    found["options"]["max_solar_zenith"] = 88.0
+    found["classes"][1] = MARKUP
+    duel = found["comparisons"][0]
+    duel |= {"interval": None, "unit": "orbit", "units": 2, "least_units": 8}
+    for scene in found["scenes"]:
+        scene["name"] = f"S3B_{scene['name']}"
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "evaluation.json").write_text(json.dumps(found))
+    report(tmp_path / "masks", "--out", tmp_path / "report.html", "--show", 0)
+    text = (tmp_path / "report.html").read_text()
+    assert "<script" not in text
+    words = plain(text)
+    assert "the sun stands beyond 88 degrees" in words
+    assert "Sensors: Sentinel-3B SLSTR." in words
+    assert "without an interval, which cannot be had from 2 orbits" in words
+
+
 def test_worst_scene_comes_first(page, masks):
     titles = re.findall(r"<h3>(\d)\.&nbsp;(.*?)</h3>", page.read_text())
     assert [html.unescape(name)[:5] for _, name in titles] == ["night", "..pla", "<scri"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudmask.report import charts, highlights, sentences, tables
+from cloudmask.report.card import card
 from cloudmask.report.charts import Chart
 from cloudmask.report.facts import Facts, Training, of_evaluation, of_run
 from cloudmask.report.sources import Part
@@ -56,6 +57,7 @@ class Chapter:
     rule: str = ""
     highlights: tuple[Highlight, ...] = ()
     facts: Facts = ()
+    card: Facts = ()
     calibration: Table = NOTHING
     charts: tuple[Chart, ...] = ()
     failed: Facts = ()
@@ -73,7 +75,8 @@ def chapter(part: Part, *, key: str, show: int) -> Chapter:
     patches = tables.patches(part.runs)
     words = (part.name, sentences.trained(part), tuple(sentences.verdict(part)))
     if not found:
-        return Chapter(key, *words, part.remarks, trainings, (patches,) if patches.rows else ())
+        shown = (patches,) if patches.rows else ()
+        return Chapter(key, *words, part.remarks, trainings, shown, card=card(part))
     reference = sentences.best_reference(found)
     title = sentences.title_of(found, reference) if reference else ""
     ordered = highlights.worst_first(found["scenes"], reference)
@@ -112,6 +115,7 @@ def chapter(part: Part, *, key: str, show: int) -> Chapter:
             for place, reason in chosen.items()
         ),
         facts=of_evaluation(part),
+        card=card(part),
         calibration=tables.calibration(found),
         charts=tuple(charts.calibration(found, key=f"{key}-cal")),
         failed=_failed(found),
