@@ -161,8 +161,8 @@ def loading_tensorflow() -> Iterator[None]:
     collects no garbage meanwhile: of thousands of new modules there is none, and looking for it is
     a fifth of the time.
 
-    Keras comes with TensorFlow below it, whatever the user has chosen for other programs. ValueError
-    where another one has loaded it otherwise in this process.
+    Keras comes with TensorFlow below it, whatever the user has chosen for other programs.
+    ValueError where another one has loaded it otherwise in this process.
     """
     loaded = sys.modules.get("keras")
     if loaded is not None and (backend := loaded.config.backend()) != "tensorflow":
