@@ -67,7 +67,7 @@ def _output(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 def _learned(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     patchset = summary.get("patchset") or found.get("training_patchset")
-    told = [f"Patch set {fingerprint(patchset)}"]
+    told = [f"Patch set {fingerprint(patchset) if patchset else UNKNOWN}"]
     if is_number(summary.get("training_patches")):
         size = summary.get("patch_size", NONE)
         told.append(f"{count(summary['training_patches'])} patches of {size} x {size} pixels")
