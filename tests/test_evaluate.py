@@ -29,6 +29,7 @@ def make_run(folder, patchset, *, seed=0, **changes):
             "mean": tuple(opened.mean.tolist()),
             "std": tuple(opened.std.tolist()),
             "patchset": opened.fingerprint,
+            "reading": opened.reading,
         }
         | changes
     )
