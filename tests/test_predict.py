@@ -358,7 +358,7 @@ def test_products_become_masks_and_bad_ones_are_named(slstr_model, tmp_path):
     assert "wrong instrument: OL" in done.stderr
     assert "Traceback" not in done.stderr
     found = read_netcdf(out / f"{good.stem}.nc")
-    scene = read_scene(good, need_label=False, reading=UNRECORDED)  # as the model's products
+    scene = read_scene(good, need_label=False, reading=UNRECORDED)  # as the model has no record
     np.testing.assert_array_equal(found.mask == UNKNOWN, np.isnan(scene.image).all(axis=-1))
     np.testing.assert_allclose(found.latitude, scene.latitude, atol=1e-5)
 

@@ -59,7 +59,7 @@ def test_one_two_and_three_ranks_write_the_same_bytes(archive, tmp_path, start, 
         assert code == 0, err
         assert out.count("10 scenes | train 160 patches") == 1
     expected = tree(tmp_path / "out1")
-    assert len(expected) == 11
+    assert len(expected) == 12
     assert tree(tmp_path / "out2") == expected
     assert tree(tmp_path / "out3") == expected
 
@@ -69,7 +69,7 @@ def test_more_ranks_than_scenes_leave_some_idle(tmp_path, start, tree, write_hdf
         write_hdf(tmp_path / f"scenes/S3A_{number}.hdf", seed=number)
     code, _, err = finish(start(PREPARE, tmp_path / "scenes", tmp_path / "out", ranks=4))
     assert code == 0, err
-    assert len(tree(tmp_path / "out")) == 3
+    assert len(tree(tmp_path / "out")) == 4
 
 
 def test_killed_ranks_can_be_followed_by_another_number_of_them(archive, tmp_path, start, tree):

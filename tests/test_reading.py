@@ -137,7 +137,9 @@ def test_a_model_is_used_as_it_was_trained(tmp_path, capsys):
     assert prepared(tmp_path / "set", product, label="summary", **options) == 0
     patchset = open_patchset(tmp_path / "set")
     assert patchset.channels == TWELVE
-    config = tiny.cli.options.TrainConfig(tmp_path / "set", tmp_path / "x", widths=(4, 8))
+    config = tiny.cli.options.TrainConfig(
+        tmp_path / "set", tmp_path / "x", widths=(4, 8), batch_size=1
+    )
     info = make_plan(config, tiny.pretended_ranks()).info
     model = make_run(tmp_path / "run", tmp_path / "set", reading=info.reading)
     masks = tmp_path / "masks"

@@ -14,6 +14,7 @@ from cloudmask.data.archive import Entry, find_scenes
 from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
+from cloudmask.files import remove_leftovers
 from cloudmask.predict.masks.files import attributes_of, path_of, write_mask
 from cloudmask.predict.masks.values import SceneMask
 from cloudmask.predict.model import Model, load
@@ -41,6 +42,7 @@ def predict_scenes(
 ) -> tuple[Recipe, list[parallel.Outcome[str] | None]]:
     """What these scenes were predicted with, and what became of each; see map_items. Collective."""
     parallel.take_cores(world)
+    world.on_root(lambda: remove_leftovers(config.out))
     recipe = recipe_of(config, world)
     with errors.the_same_on_all_ranks():
         model = load(
