@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import evaluation_fake
+import forms
 import h5py
 import numpy as np
 import scaling_fake
@@ -107,19 +106,17 @@ def originals(folder: Path) -> list[Kind]:
     add("product, verified", members[0], product.parent, checked, share=2, always_found=True)
     xml = product / "xfdumanifest.xml"
     add("product manifest", xml, product.parent, checked, damages=OF_TEXT, share=3)
-    if find_spec("forms"):  # which packs products in other ways
-        forms = import_module("forms")
-        packed = forms.zipped(product, folder / "zips")
-        add("product in a zip", packed, packed.parent, cut("{case}", *alone, size=8), share=3)
-        store = forms.stored(product, folder / "stores")
-        whole = sorted(path for path in store.rglob("*") if path.is_file())
-        metadata = [path for path in whole if path.name.startswith(".z")]
-        of_store = ("cloudmask", "evaluate", masks, "{case}", "--label", "summary")
-        for path in metadata[:3]:
-            name = f"Zarr {path.relative_to(store)}"
-            add(name, path, store.parent, of_store, damages=OF_JSON)
-        for path in [path for path in whole if path not in metadata][:3]:
-            add(f"Zarr {path.relative_to(store)}", path, store.parent, of_store)
+    packed = forms.zipped(product, folder / "zips")
+    add("product in a zip", packed, packed.parent, cut("{case}", *alone, size=8), share=3)
+    store = forms.stored(product, folder / "stores")
+    whole = sorted(path for path in store.rglob("*") if path.is_file())
+    metadata = [path for path in whole if path.name.startswith(".z")]
+    of_store = ("cloudmask", "evaluate", masks, "{case}", "--label", "summary")
+    for path in metadata[:3]:
+        name = f"Zarr {path.relative_to(store)}"
+        add(name, path, store.parent, of_store, damages=OF_JSON)
+    for path in [path for path in whole if path not in metadata][:3]:
+        add(f"Zarr {path.relative_to(store)}", path, store.parent, of_store)
     verify = ("cloudmask", "verify", "{case}")
     read = ("read", "{case}")
     add("patch file", patch_file, data, read, share=5)

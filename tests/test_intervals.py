@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks import intervals as simulated
+from cloudmask.data.acquisition import orbit_of
 from cloudmask.evaluate import agreement, intervals
 from cloudmask.evaluate.agreement import Duel
-from cloudmask.evaluate.orbits import groups_of, orbit_of
 
 SAFE = (
     "S3A_SL_1_RBT____20191001T{time}_20191001T{time}_20191002T000000_0179_050_{orbit}_LN2_O_NT_003"
@@ -34,7 +34,7 @@ def test_six_scenes_and_twenty_of_four_orbits_have_no_interval():
     assert agreement.difference_interval(duels(1, 6)) is None
     assert agreement.difference_interval(duels(1, 8)) is not None
     names = [SAFE.format(time=f"{n:06d}", orbit=f"{n % 4:03d}") for n in range(20)]
-    groups, unit = groups_of(names)
+    groups, unit = agreement.groups_of(names)
     units = agreement.units_of(duels(1, 20), groups)
     assert (unit, len(units)) == ("orbit", 4)
     assert agreement.difference_interval(units) is None
@@ -43,7 +43,7 @@ def test_six_scenes_and_twenty_of_four_orbits_have_no_interval():
 def test_neighbours_of_one_orbit_do_not_make_an_interval_narrower():
     once = duels(2, 12, worse=0.2)
     names = [SAFE.format(time=f"{n:06d}", orbit=f"{n % 12:03d}") for n in range(60)]
-    units = agreement.units_of(once * 5, groups_of(names)[0])
+    units = agreement.units_of(once * 5, agreement.groups_of(names)[0])
     np.testing.assert_allclose(
         agreement.difference_interval(units), agreement.difference_interval(once)
     )
@@ -106,5 +106,5 @@ def test_thirty_thousand_scenes_take_no_memory_to_speak_of():
 )
 def test_orbits_are_read_from_names(name, orbit):
     assert orbit_of(name) == orbit
-    groups, unit = groups_of([name, "another"])
+    groups, unit = agreement.groups_of([name, "another"])
     assert (len(set(groups)), unit) == (2, "orbit" if orbit else "scene")

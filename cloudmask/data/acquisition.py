@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 _TIME = r"\d{8}T\d{6}"
 _SAFE = re.compile(
@@ -21,6 +21,11 @@ _SAFE = re.compile(
 _EOPF = re.compile(
     rf"S03SLSRBT_(?P<start>{_TIME})_(?P<duration>\d{{4}})_(?P<satellite>[A-D])\d{{3}}"
 )
+# Satellite, cycle and relative orbit; of EOPF's names start, satellite and relative orbit, which
+# comes back every 27 days.
+_SAFE_ORBIT = re.compile(r"(S3[A-D])_SL_1_RBT____(?:\d{8}T\d{6}_){3}\d{4}_(\d{3})_(\d{3})")
+_EOPF_ORBIT = re.compile(r"S03SLSRBT_(\d{4})(\d\d)(\d\d)T\d{6}_\d{4}_([A-D])(\d{3})")
+_CYCLE_DAYS = 27
 _BEST_LAST = ("NR", "ST", "NT")
 """near real time (3 hours), short time critical (2 days), not time critical (with the best orbit
 and calibration)"""
@@ -71,6 +76,20 @@ def times_of(name: str) -> tuple[str | None, str | None]:
     if found is None:
         return None, None
     return f"{found.start:%Y-%m-%dT%H:%M:%SZ}", f"{found.stop:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def orbit_of(name: str) -> str | None:
+    """Satellite, cycle and relative orbit of a scene, as its name tells; None if it does not."""
+    if found := _SAFE_ORBIT.match(name):
+        return "_".join(found.groups())
+    if found := _EOPF_ORBIT.match(name):
+        year, month, day = (int(found[place]) for place in (1, 2, 3))
+        try:
+            cycle = date(year, month, day).toordinal() // _CYCLE_DAYS
+        except ValueError:
+            return None
+        return f"S3{found[4]}_day{_CYCLE_DAYS * cycle}_{found[5]}"
+    return None
 
 
 def same(acquisitions: Sequence[Acquisition]) -> list[int]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cloudmask.data.acquisition import orbit_of
 from cloudmask.evaluate import intervals
 from cloudmask.metrics import UNKNOWN
 
@@ -90,6 +91,13 @@ def mcnemar(a_only: int, b_only: int) -> tuple[float, float] | None:
         return None
     chi2 = max(abs(a_only - b_only) - 1, 0) ** 2 / (a_only + b_only)
     return chi2, _tail(chi2)
+
+
+def groups_of(names: Sequence[str]) -> tuple[list[str], str]:
+    """The orbit of each scene, or where its name tells none the scene itself; and what they are."""
+    orbits = [orbit_of(name) for name in names]
+    groups = [orbit or f"scene {name}" for orbit, name in zip(orbits, names, strict=True)]
+    return groups, "orbit" if any(orbits) else "scene"
 
 
 def units_of(duels: Sequence[Duel], groups: Sequence[Hashable]) -> list[Duel]:

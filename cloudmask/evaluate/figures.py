@@ -11,7 +11,6 @@ import numpy as np
 from cloudmask import metrics
 from cloudmask.evaluate import agreement, calibration, intervals
 from cloudmask.evaluate.counts import MEMBERS, REFERENCES, Count, Tally
-from cloudmask.evaluate.orbits import groups_of
 from cloudmask.evaluate.regions import REGIONS
 
 BEST_FIRST = ("truth", "label", "summary")
@@ -83,7 +82,7 @@ def _comparisons(
     counts: Sequence[Count], total: np.ndarray, classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """The network and every other mask, against each mask that is neither."""
-    groups, unit = groups_of([count.name for count in counts])
+    groups, unit = agreement.groups_of([count.name for count in counts])
     for reference in range(len(MEMBERS) - 1, 1, -1):
         for other in range(1, reference):
             axes = {"a": 0, "b": other, "reference": reference}

@@ -1,5 +1,5 @@
 """Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps more masks, and
-where and when it was taken (place.py)."""
+where and when it was taken (georeference.py)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import IO
 
 import numpy as np
 
-from cloudmask.data.formats import place
+from cloudmask.data.formats import georeference
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels, reason
 from cloudmask.metrics import UNKNOWN
 
 
 def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     wanted = {"any": "label"}.get(label, label)
-    names = ("image", "channels", "classes", "truth", "summary", wanted, *place.KEYS)
+    names = ("image", "channels", "classes", "truth", "summary", wanted, *georeference.KEYS)
     try:
         with path.open("rb") as stream:
             arrays, present = _arrays(stream, names)
@@ -60,7 +60,7 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
         truth=labels.get("truth"),
         summary=labels.get("summary"),
         label_source=wanted,
-        **place.places(path, arrays, image.shape[:2]),
+        **georeference.places(path, arrays, image.shape[:2]),
     )
 
 

@@ -10,14 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from cloudmask.data.acquisition import orbit_of
 from cloudmask.text import plural
 
-# Sentinel-3 product name: satellite, product, start, stop, created, duration, cycle, orbit; and
-# that of an EOPF product: product, start, duration, satellite with orbit.
-_ORBIT = re.compile(
-    r"(S3[A-D])_SL_1_RBT____(?:\d{8}T\d{6}_){3}\d{4}_(\d{3})_(\d{3})"
-    r"|S03SLSRBT_\d{8}T\d{6}_\d{4}_([A-D]\d{3})"
-)
 _BLOCKS_PER_SPLIT = 4
 
 SplitBy = Literal["random", "blocks"]
@@ -107,8 +102,7 @@ def _blocks(names: Sequence[str], length: int) -> list[list[int]]:
     blocks: list[list[int]] = []
     last = None
     for index, name in enumerate(names):
-        match = _ORBIT.match(name)
-        orbit = match.groups() if match else index
+        orbit = orbit_of(name) or index
         if not blocks or (len(blocks[-1]) >= length and orbit != last):
             blocks.append([])
         blocks[-1].append(index)
