@@ -155,7 +155,7 @@ def test_a_model_is_used_as_it_was_trained(tmp_path, capsys):
     known = (scene.label != UNKNOWN) & (mask.mask != UNKNOWN)
     assert record["pooled"]["label"]["pixels"] == known.sum()
     capsys.readouterr()
-    before = make_run(tmp_path / "before", tmp_path / "set")
+    before = make_run(tmp_path / "before", tmp_path / "set", reading={})
     assert run("evaluate", before, tmp_path / "set", "--split", "train") == 0
     assert "learned from products read otherwise (the sun down to 90 degrees" in (
         capsys.readouterr().err
