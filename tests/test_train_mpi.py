@@ -201,8 +201,8 @@ def test_weights_are_identical_on_all_ranks(results):
 def test_the_run_folder_is_complete(results, work, patchset):
     names = {path.split("/")[0] for path in results["same"].tree}
     assert names == {
-        *("config.yaml", "environment.json", "events.jsonl", "summary.json", "model.keras"),
-        *("ranks", "checkpoints"),
+        *("config.yaml", "environment.json", "events.jsonl", "summary.json"),
+        *("model.keras", "model.json", "ranks", "checkpoints"),
     }
     folder = work / "same"
     for rank in (0, 1):
