@@ -454,7 +454,7 @@ def test_what_evaluate_writes_is_what_report_reads(tmp_path):
     words = plain(text)
     found = json.loads((tmp_path / "masks" / "evaluation.json").read_text())
     assert f"truth {found['pooled']['truth']['pixels']:,}" in words
-    assert "no interval that holds can be given from 1 scene (it takes 8 that differ)" in words
+    assert "no interval that holds can be given from 1 scene (it takes 20 that differ)" in words
     assert text.count("<svg") == 3  # reliability, ROC, thresholds; a run and more scenes add theirs
     assert len(list((tmp_path / "report_files").iterdir())) == 7
 

@@ -24,7 +24,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 LEAST_UNITS = 20
-"""with fewer, a network that fails badly in one unit of ten is too often judged without any of these,
+"""with fewer, a network that fails badly in one unit of ten is too often judged without such a one,
 so none is given; see the population `rare` of the benchmark"""
 
 
