@@ -1,11 +1,13 @@
 """Notes of prepare, doctored: nothing is written or deleted but a scene's own file in a split."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
 
 import pytest
+import sen3
 from test_prepare import run
 
 from cloudmask.data.prepare import command, receipts
@@ -180,3 +182,47 @@ def test_a_changed_scene_is_told_of(archive, out):
     os.utime(moved, ns=(1, 1))
     with pytest.raises(ValueError, match="has changed since"):
         make_plan([archive], out, OPTIONS)
+
+
+def without_checksum(out, **changes):
+    """The notes as they were written before there was a checksum."""
+    for place in (out / ".prepare").glob("*.json"):
+        values = json.loads(place.read_text())
+        del values["checksum"]
+        place.write_text(json.dumps(values | changes))
+
+
+def test_notes_without_a_checksum_count(archive, out, monkeypatch):
+    without_checksum(out)
+    notes = sorted((out / ".prepare").iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "read_scene", None)
+        assert run(archive, out) == 0  # a set that was not finished goes on
+    plan = make_plan([archive], out, OPTIONS)
+    assert plan.finished
+    os.utime(plan.jobs[3].source, ns=(1, 1))
+    with pytest.raises(ValueError, match="has changed since"):
+        make_plan([archive], out, OPTIONS)
+    assert sorted((out / ".prepare").iterdir()) == notes
+
+
+def test_a_product_whose_key_was_of_all_its_files_has_not_changed(tmp_path):
+    """As keys were made when a product was asked for each of its files."""
+    product = sen3.write_product(tmp_path / "in", sen3.make_values())
+    (product / "time_an.nc").write_bytes(b"read by nobody")
+    out = tmp_path / "out"
+    assert run(product, out, patch_size=8, split="train=1") == 0
+    found = [file.stat() for file in product.iterdir()]
+    facts = {
+        **{"patch_size": 8, "stride": 8, "label": "any", "split": "train"},
+        **{"format_version": 1, "scene": product.name, "max_solar_zenith": 88.0},
+        "bytes": sum(f.st_size for f in found),
+        "modified_ns": max(f.st_mtime_ns for f in found),
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    without_checksum(out, key=key)
+    options = OPTIONS | {"patch_size": 8, "stride": 8, "split": "train=1"}
+    assert make_plan([product], out, options).finished
+    os.utime(product / "S7_BT_in.nc")
+    with pytest.raises(ValueError, match="has changed since"):
+        make_plan([product], out, options)

@@ -12,7 +12,7 @@ from cloudmask.data.kinds import form_of
 from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, FileEntry, PatchSet
 from cloudmask.data.place import Place
-from cloudmask.data.prepare.receipts import Receipt, forget, is_there, key_of, read_receipts
+from cloudmask.data.prepare.receipts import Receipt, forget, is_key_of, is_there, key_of, read_receipts
 from cloudmask.data.prepare.split import parse_split, split_scenes
 from cloudmask.data.slstr import READING, UNRECORDED
 
@@ -62,11 +62,13 @@ def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) ->
     before = UNRECORDED.record()
     reading = {key: options[key] for key in READING if options.get(key, before[key]) != before[key]}
     products = [form_of(source.path) == "product" for source in sources]
+    facts = [
+        relevant | {"split": split} | (reading if is_one else {})
+        for split, is_one in zip(splits, products, strict=True)
+    ]
     jobs = tuple(
-        Job(
-            source, split, key_of(source, relevant | {"split": split} | (reading if is_one else {}))
-        )
-        for source, split, is_one in zip(sources, splits, products, strict=True)
+        Job(source, split, key_of(source, known))
+        for source, split, known in zip(sources, splits, facts, strict=True)
     )
     if not any(products):
         options = {key: value for key, value in options.items() if key not in READING}
@@ -75,18 +77,19 @@ def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) ->
     receipts = read_receipts(out)
     listed = _entries(existing)
     done: dict[str, Receipt] = {}
-    for job in jobs:
+    for job, known in zip(jobs, facts, strict=True):
         receipt = receipts.get(job.name)
         if existing and receipt is None and (job.split, job.name) in listed:
             # Of a patch set that was copied without its receipts: its manifest has the same facts.
             entry = listed[job.split, job.name]
             receipt = Receipt(job.key, existing.channels, existing.classes, entry)
-        if existing and receipt and receipt.key != job.key:
+        same = receipt is not None and is_key_of(receipt.key, job.scene, known)
+        if existing and receipt and not same:
             raise ValueError(
                 f"{job.source} has changed since {out} was made from it; choose another --out or "
                 f"delete {out}"
             )
-        if receipt and receipt.key == job.key and is_there(out, receipt.entry):
+        if receipt and same and is_there(out, receipt.entry):
             done[job.name] = receipt
     for name, receipt in receipts.items():
         if name not in done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import stat
@@ -39,6 +40,20 @@ def key_of(source: Entry, options: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def is_key_of(key: str, source: Entry, options: Mapping[str, Any]) -> bool:
+    """Whether `key_of` gave this key, now or in versions that looked at all files of a product."""
+    if key == key_of(source, options):
+        return True
+    if not isinstance(source.path, Path) or not source.path.is_dir():
+        return False
+    try:
+        found = [file.stat() for file in source.path.iterdir() if file.is_file()]
+    except OSError:
+        return False
+    size, changed = sum(f.st_size for f in found), max((f.st_mtime_ns for f in found), default=0)
+    return key == key_of(dataclasses.replace(source, bytes=size, changed=changed), options)
+
+
 def write_receipt(out: Path, receipt: Receipt) -> None:
     values = asdict(receipt)
     values["checksum"] = _checksum(values)
@@ -64,8 +79,11 @@ def read_receipts(out: Path) -> dict[str, Receipt]:
 
 
 def _receipt(values: dict[str, Any], scene: str) -> Receipt:
-    """One of these errors if it is not what `write_receipt` wrote of this scene."""
-    if values.pop("checksum") != _checksum(values):
+    """One of these errors if it is not what `write_receipt` wrote of this scene.
+
+    Versions before the checksum wrote none: what is asked of a note below makes those safe too.
+    """
+    if "checksum" in values and values.pop("checksum") != _checksum(values):
         raise ValueError("checksum")
     key, channels, classes = values["key"], tuple(values["channels"]), tuple(values["classes"])
     entry = FileEntry.from_json(values["entry"])

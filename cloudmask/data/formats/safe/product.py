@@ -43,8 +43,16 @@ _OBLIQUE_FILES = {
     "S8o": ("S8_BT_io.nc", "indices_io.nc"),
     "S9o": ("S9_BT_io.nc", "indices_io.nc"),
 }
-MEMBERS = (MANIFEST, *_FILES)
-"""what tells whether a product has changed"""
+MEMBERS = tuple(
+    dict.fromkeys(
+        (
+            *(MANIFEST, *_FILES, "geodetic_tx.nc"),
+            *(file for files in _OBLIQUE_FILES.values() for file in files),
+            *("flags_an.nc", "flags_ao.nc", "flags_io.nc"),
+        )
+    )
+)
+"""all that any way of reading takes: what tells whether a product has changed"""
 
 
 @dataclass(frozen=True, eq=False)
