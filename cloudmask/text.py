@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any, TypeGuard
 
@@ -83,6 +83,11 @@ def listed(values: Iterable[Any], *, most: int | None = None) -> str:
     words = [str(value) for value in values]
     cut = [*words[:most], "..."] if most is not None and len(words) > most else words
     return ", ".join(cut)
+
+
+def enumerated(words: Sequence[str]) -> str:
+    """a; a and b; a, b and c"""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def commit(value: Any) -> str:

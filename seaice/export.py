@@ -29,8 +29,8 @@ def scenes(config: ScenesConfig) -> int:
     """Write a scene for every picture; exit code 1 if one failed. ValueError, OSError."""
     engine = Engine(config.engine, config.workers, config.master)
     written, failed = convert(config, config.out, engine)
-    if engine.world().is_root:
-        print(f"{plural(written, 'scene')} written, {failed} failed, in {config.out}")
+    told = f"{plural(written, 'scene')} written, {failed} failed, in {config.out}"
+    engine.world().on_root(lambda: print(told))  # before any rank leaves with a failure
     return 1 if failed else 0
 
 

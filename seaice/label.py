@@ -46,10 +46,13 @@ def label(config: LabelConfig) -> int:
         progress="label",
     )
     failed = any(outcome is None or outcome.error is not None for outcome in outcomes)
-    if world.is_root:
+
+    def finish() -> None:
         record = summary(config, settings, engine, plan, outcomes, ranks=world.size)
         write_json(config.out / SUMMARY, record)
         print(closing_line(record, config.out))
+
+    world.on_root(finish)  # before any rank leaves with a failure, which would end rank 0
     return 1 if failed else 0
 
 

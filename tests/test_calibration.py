@@ -73,6 +73,14 @@ def test_reliability_and_errors(pixels, found):
     assert error > 0.05, "these probabilities are too bold, and it shows"
 
 
+def test_the_best_threshold_is_one_that_can_be_given():
+    """Where the class is nowhere, none at all would be best, and 1.0001 was said."""
+    counts = calibration.histogram(np.full(10, 0.9, np.float32), np.zeros(10, bool))
+    assert calibration.figures(counts)["best"] == {"threshold": 1.0, "accuracy": 1.0}
+    counts = calibration.histogram(np.ones(10, np.float32), np.zeros(10, bool))
+    assert calibration.figures(counts)["best"] == {"threshold": 1.0, "accuracy": 0.0}
+
+
 def test_best_threshold_is_the_best_of_all(pixels, found):
     probability, positive = pixels
     accuracies = [np.mean((probability >= t) == positive) for t in np.unique(probability)]

@@ -123,9 +123,13 @@ def test_any_split_can_be_measured(work, run, patchset):
     assert json.loads(out.read_text())["confusion"] == counts.tolist()
 
 
-def test_more_classes_are_measured_by_their_largest_logit(work):
+def test_more_classes_are_measured_by_their_largest_logit(work, capsys):
     three = tiny.make_patchset(work / "three", classes=3)
     run = make_run(work / "three-run", three)
+    assert evaluate(run, three, "--threshold", 0.9) == 1
+    assert "for networks of two classes" in capsys.readouterr().err
+    assert evaluate(run, three, "--masks", work / "masks") == 1
+    assert "--masks is for scenes" in capsys.readouterr().err
     assert evaluate(run, three) == 0
     found = json.loads((run / "evaluation-valid.json").read_text())
     logits, label = logits_and_labels(run, three)
@@ -136,6 +140,7 @@ def test_more_classes_are_measured_by_their_largest_logit(work):
     expected = np.log(np.exp(z).sum(axis=1)) - np.take_along_axis(z, truth[:, None], 1)[:, 0]
     assert found["cross_entropy"] == pytest.approx(expected.mean(), rel=1e-5)
     assert found["weighted_cross_entropy"] is None
+    assert found["threshold"] is None
 
 
 def test_people_read_a_table(run, patchset, capsys):

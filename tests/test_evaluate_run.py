@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import tiny
 
 from cloudmask.cli import errors
 from cloudmask.model import keras_file
+from cloudmask.predict.masks import read_mask, write_mask
 
 
 def evaluate(*words):
@@ -139,6 +141,22 @@ def test_masks_of_another_scene_of_the_same_name_are_not_scored(run, capsys):
     assert "1 scene with another date than when the masks were made" in shown.out
     found = json.loads((run / "masks" / "evaluation.json").read_text())
     assert (found["num_scenes"], found["redated"]) == (2, 1)
+
+
+def test_masks_in_the_run_folder_are_held_against_the_run_as_well(run, capsys):
+    """And those of another format beside them, which another model has made, do not count."""
+    scenes = run.parent / "scenes"
+    words = (run, scenes, "--masks", run)
+    assert evaluate(*words) == 0
+    mask = read_mask(run / "s0.nc", classes=())
+    write_mask(run / "s0.h5", replace(mask, probability=1 - mask.probability))
+    assert evaluate(*words) == 0
+    found = json.loads((run / "evaluation.json").read_text())
+    assert [scene["mask"] for scene in found["scenes"]] == ["s0.nc", "s1.nc", "s2.nc"]
+    flip(run)
+    capsys.readouterr()
+    assert evaluate(*words) == 1
+    assert "was made by another model" in capsys.readouterr().err
 
 
 def test_what_predict_cannot_read_fails_the_evaluation_and_the_rest_counts(run, capsys):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -14,7 +16,14 @@ from cloudmask.data.read import read_scene
 from cloudmask.data.slstr import Confidence
 from cloudmask.evaluate import command, tables
 from cloudmask.evaluate.regions import regions
-from cloudmask.predict.masks import SceneMask, classify, read_mask, write_hdf5, write_netcdf
+from cloudmask.predict.masks import (
+    SceneMask,
+    classify,
+    read_mask,
+    write_hdf5,
+    write_mask,
+    write_netcdf,
+)
 from cloudmask.report import listing
 
 CLASSES = ("clear", "cloud")
@@ -294,13 +303,127 @@ def test_the_worst_scenes_of_many_stand_in_the_json_and_all_in_the_listing(work,
     for short, full in zip(listed, whole["scenes"], strict=True):
         assert short["fraction"] == full["fraction"]
         for figures in short["against"].values():
-            assert len(figures) == 6
+            assert len(figures) == 7
         assert short["against"]["label"].items() <= full["against"]["label"].items()
 
 
 def test_figures_are_not_written_over_by_the_listing(work, capsys):
-    assert evaluate(work / "masks", work / "scenes", "--out", work / "figures.csv") == 1
-    assert "choose another --out" in capsys.readouterr().err
+    """What cannot be written is refused before anything is looked for."""
+    cases = [
+        (work / "figures.csv", "choose another --out"),
+        (work / "masks", "masks is a folder"),
+    ]
+    for out, message in cases:
+        assert evaluate(work / "nowhere", work / "neither", "--out", out) == 1
+        assert message in capsys.readouterr().err
+
+
+def refused(capsys, *words):
+    """The one line of an evaluation that is refused as a whole."""
+    assert evaluate(*words) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown
+    assert shown.count("\n") == 1
+    return shown
+
+
+def test_options_that_would_have_no_effect_are_refused(work, tmp_path, capsys):
+    masks, scenes = work / "masks", work / "scenes"
+    assert "leave it out" in refused(capsys, masks, scenes, "--masks", tmp_path / "other")
+    assert "from 0 to 1" in refused(capsys, masks, scenes, "--threshold", 1.5)
+    path = tiny.write_scene(tmp_path / "three" / "t.npz", size=16, patches=2, seed=0, classes=3)
+    scene = read_scene(path)
+    probability = np.eye(3, dtype=np.float32)[np.minimum(scene.label, 2)]
+    (tmp_path / "three-masks").mkdir()
+    found = classify(probability, threshold=0.5)
+    three = SceneMask("t", scene.classes, probability, None, found, attributes={})
+    write_netcdf(tmp_path / "three-masks" / "t.nc", three)
+    words = (tmp_path / "three-masks", path, "--threshold", 0.9)
+    assert "for masks of two classes" in refused(capsys, *words)
+
+
+def test_of_two_masks_of_one_scene_none_is_scored(work, capsys):
+    first, *_ = sorted((work / "scenes").iterdir())
+    other = make_mask(read_scene(first), 9, fingerprint="other")
+    write_mask(work / "masks" / f"{first.stem}.tif", other)
+    assert evaluate(work / "masks", work / "scenes") == 1
+    shown = capsys.readouterr().err
+    for suffix in (".nc", ".tif"):
+        assert f"{first.stem}{suffix}" in shown
+    record = json.loads((work / "masks" / "evaluation.json").read_text())
+    assert list(record["failed"]) == [str(first)]
+    assert "has more than one mask" in refused(capsys, work / "masks", first)
+
+
+def test_the_mask_of_another_scene_is_not_scored(work, capsys):
+    paths = sorted((work / "scenes").iterdir())
+    for path in paths[:2]:
+        mask = make_mask(read_scene(path), 0, scene=paths[0].stem)
+        write_netcdf(work / "masks" / f"{path.stem}.nc", mask)
+    assert evaluate(work / "masks", work / "scenes") == 1
+    message = f"{paths[1].stem}.nc was made of the scene {paths[0].stem}"
+    assert message in capsys.readouterr().err
+    record = json.loads((work / "masks" / "evaluation.json").read_text())
+    assert list(record["failed"]) == [str(paths[1])]
+
+
+def test_masks_without_any_measurement_give_no_figures_and_no_traceback(work, capsys):
+    for path in (work / "scenes").iterdir():
+        mask = make_mask(read_scene(path), 0)
+        nothing = np.full_like(mask.probability, np.nan)
+        empty = replace(mask, probability=nothing, mask=classify(nothing, threshold=0.5))
+        write_netcdf(work / "masks" / f"{path.stem}.nc", empty)
+    assert evaluate(work / "masks", work / "scenes") == 0
+    assert "no pixel is known" not in capsys.readouterr().out, "label and truth know each other"
+    with (work / "masks" / "evaluation.csv").open(newline="") as file:
+        header = next(csv.reader(file))
+    assert [name for name in header if name.endswith(".accuracy")] == [
+        f"against.{member}.accuracy" for member in ("label", "summary", "truth")
+    ]
+    out = work / "report.html"
+    assert tiny.cli.main(["report", str(work / "masks"), "--out", str(out)]) == 0
+    path = as_npz(work, work / "labels", CLASSES) / "S3A_0.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file if name != "truth"}
+    np.savez(path, **arrays)
+    assert evaluate(work / "masks", path) == 0
+    assert "no pixel is known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", ["[]", "5", '"x"', "null", "{", '{"models": 3}'])
+def test_options_that_are_no_record_are_none(work, options):
+    first, *_ = sorted((work / "scenes").iterdir())
+    mask = make_mask(read_scene(first), 0, options=options)
+    write_netcdf(work / "masks" / f"{first.stem}.nc", mask)
+    assert evaluate(work / "masks", first) == 0
+    record = json.loads((work / "masks" / "evaluation.json").read_text())
+    assert (record["models"], record["options"]) == ([], {})
+
+
+def test_the_page_names_the_commonest_class_however_many_scenes_there_are(work, monkeypatch):
+    pages = []
+    for most in (4, 1):
+        monkeypatch.setattr(command, "MOST_SCENES", most)
+        assert evaluate(work / "masks", work / "scenes") == 0
+        out = work / f"{most}.html"
+        assert tiny.cli.main(["report", str(work / "masks"), "--out", str(out), "--show", "3"]) == 0
+        pages.append(out.read_text())
+    said = [sorted(re.findall(r"always \w+ [\w ]+ would reach", page)) for page in pages]
+    assert len(said[0]) > 1
+    assert said[0] == said[1]
+
+
+def test_the_page_shows_no_picture_of_a_mask_that_was_made_anew(work):
+    first, *_ = sorted((work / "scenes").iterdir())
+    assert evaluate(work / "masks", work / "scenes") == 0
+    other = make_mask(read_scene(first), 0, fingerprint="other")
+    write_netcdf(work / "masks" / f"{first.stem}.nc", other)
+    out = work / "report.html"
+    assert tiny.cli.main(["report", str(work / "masks"), "--out", str(out)]) == 0
+    text = out.read_text()
+    assert f"The mask {first.stem}.nc was made anew since" in text
+    shown = {name.name[5:10] for name in (work / "report_files").iterdir()}
+    assert shown == {f"S3A_{number}" for number in (1, 2, 3)}
 
 
 def test_flags_of_a_product_tell_day_and_land(work):

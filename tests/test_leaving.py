@@ -9,6 +9,7 @@ import tiny
 from test_evaluate import make_run
 
 from cloudmask.data.patchset.open import open_patchset
+from cloudmask.predict.masks import SceneMask, classify, write_mask
 
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
 
@@ -53,6 +54,41 @@ def test_ranks_that_fail_alike_leave_at_once_with_one_line(start):
     assert code == 1
     assert lines == ["prog: error: the disk of this host is gone"]
     assert seconds < 5, "nobody waits for nobody"
+
+
+SLOW = """
+import sys, time
+from cloudmask import __main__ as cli
+from cloudmask.cli import errors
+from cloudmask.evaluate import command
+
+errors.LEAVING_SECONDS = 0.1
+write = command.write
+
+def slow(*words):
+    time.sleep(2)  # a disk that takes longer than a rank that has failed waits
+    write(*words)
+
+command.write = slow
+sys.exit(errors.run(cli.main, sys.argv[1:], program="cloudmask"))
+"""
+
+
+def test_no_rank_leaves_before_the_verdict_is_written_where_a_scene_fails(start, tmp_path):
+    for number in range(2):
+        path = tiny.write_scene(tmp_path / "s" / f"{number}.npz", size=16, patches=1, seed=number)
+    probability = np.full((16, 16, 1), 0.5, np.float32)
+    classes = ("class 0", "class 1")
+    mask = classify(probability, threshold=0.5)
+    (tmp_path / "masks").mkdir()
+    found = SceneMask(path.stem, classes, probability, None, mask, attributes={})
+    write_mask(tmp_path / "masks" / f"{path.stem}.nc", found)
+    process = start(SLOW, "evaluate", tmp_path / "masks", tmp_path / "s", ranks=2)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "0.npz" in err
+    assert "1 scene, 1 failed" in out
+    assert (tmp_path / "masks" / "evaluation.json").exists()
 
 
 @pytest.fixture(scope="module")

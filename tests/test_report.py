@@ -163,7 +163,7 @@ def test_model_card_is_made_of_the_records_alone(page, masks, tmp_path):
         "points, 95 % interval over 3 scenes",
         "Range of the sun's zenith angle: not in the records.",
         "Sensors: not in the records.",
-        "Tried on day only.",
+        "Tried by day only.",
     ):
         assert text in words, text
     found = json.loads((masks / "evaluation.json").read_text())
@@ -172,7 +172,13 @@ def test_model_card_is_made_of_the_records_alone(page, masks, tmp_path):
     duel = found["comparisons"][0]
     duel |= {"interval": None, "unit": "orbit", "units": 2, "least_units": 8}
     for scene in found["scenes"]:
-        scene["name"] = f"S3B_{scene['name']}"
+        scene["name"] = "S3B_SL_1_RBT____20170313T110000_20170313T110300_20170313T130000"
+    found["scenes"][0]["name"] = "S03SLSRBT_20191001T113221_0180_A035_T883"
+    found["options"]["sha256"] = ["ab" * 32, "cd" * 32]
+    found["members"]["label"] = "label"
+    day = found["regions"]["day"]
+    found["regions"] |= {name: json.loads(json.dumps(day)) for name in ("night", "sea")}
+    found["regions"]["night"]["truth"]["accuracy"] += 1e-5  # the same as printed
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "evaluation.json").write_text(json.dumps(found))
     report(tmp_path / "masks", "--out", tmp_path / "report.html", "--show", 0)
@@ -180,7 +186,12 @@ def test_model_card_is_made_of_the_records_alone(page, masks, tmp_path):
     assert "<script" not in text
     words = plain(text)
     assert "the sun stands beyond 88 degrees" in words
-    assert "Sensors: Sentinel-3B SLSTR." in words
+    assert "Sensors: Sentinel-3A SLSTR, Sentinel-3B SLSTR." in words
+    assert "Tried by day, by night and over sea only." in words
+    assert "weakest" not in words
+    assert "teacher was" not in words
+    assert "scenes tried: label" not in words
+    assert f"sha256 {'ab' * 8} and {'cd' * 8}" in words.replace("\u200b", "")
     assert "without an interval, which cannot be had from 2 orbits" in words
 
 
@@ -686,6 +697,32 @@ def test_page_in_a_browser(page, width, media):
     assert seen["language"] == "en"
     assert seen["wide"] <= width
     assert seen["alerts"] == 0
+
+
+BARS = """[...document.querySelectorAll('.scores dd')].map(one => {
+  const bar = one.querySelector('i').getBoundingClientRect();
+  return [parseFloat(one.textContent), bar.width, bar.left];
+})"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_bars_are_as_long_as_what_they_stand_for(masks, tmp_path, width):
+    """At 390 the bar of 99.0 % was shorter than that of 95.2 %, as its bold value was wider."""
+    found = json.loads((masks / "evaluation.json").read_text())
+    found["pooled"]["truth"] |= {"accuracy": 0.99, "majority": 0.07}
+    for pair, share in zip(
+        [one for one in found["pairs"] if one["against"] == "truth"], (0.99, 0.952, 1), strict=True
+    ):
+        pair["accuracy"] = share
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "evaluation.json").write_text(json.dumps(found))
+    report(tmp_path / "masks", "--out", tmp_path / "report.html", "--show", 0)
+    bars = browser.page(tmp_path / "report.html", width=width, script=BARS).value
+    assert [share for share, *_ in bars] == [99.0, 95.2, 100.0, 7.0]
+    for share, length, left in bars:
+        assert length == pytest.approx(share / 100 * bars[2][1], abs=0.6)
+        assert left == bars[0][2]
+    assert bars[2][1] > 60
 
 
 def test_the_page_says_from_which_model_a_training_started():

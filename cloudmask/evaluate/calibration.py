@@ -46,7 +46,7 @@ def figures(counts: np.ndarray) -> dict[str, Any]:
     hits = np.concatenate([[0], np.cumsum(there[::-1])])
     alarms = np.concatenate([[0], np.cumsum(absent[::-1])])
     right = hits + alarms[-1] - alarms
-    best = int(np.argmax(right))
+    best = 1 + int(np.argmax(right[1:]))  # 0 would be a threshold beyond 1, which none can be
     sweep = [round(index * STEPS / SWEEP) for index in range(SWEEP + 1)]
     return {
         "pixels": int(total),

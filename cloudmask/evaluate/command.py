@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from cloudmask.cli.errors import the_same_on_all_ranks
 from cloudmask.cli.options import EvaluateConfig, PredictConfig
 from cloudmask.data import parallel
 from cloudmask.data.archive import Entry, find_scenes
@@ -20,12 +20,14 @@ from cloudmask.files import write_json
 from cloudmask.model.keras_file import refuse_emulated
 from cloudmask.predict.command import predict_scenes
 from cloudmask.predict.masks import SUFFIXES
-from cloudmask.predict.recipe import Recipe
+from cloudmask.predict.recipe import Recipe, options_of
 from cloudmask.record import commit, now, versions
 
 FORMAT, VERSION = "cloudmask-evaluation", 2
 MOST_SCENES = 200
 """single scenes, and failed ones, in evaluation.json; the listing has all"""
+LISTING = ".csv"
+"""ending of the listing, beside the JSON file"""
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -36,9 +38,24 @@ def evaluate(config: EvaluateConfig) -> int:
     world = parallel.world()
     first = config.against[0]
     on_patches = isinstance(first, Path) and (is_patchset(first) or first.name == MANIFEST)
-    if len(config.against) == 1 and on_patches:
-        return _on_patches(config, world)
-    return _on_scenes(config, world)
+    on_patches = on_patches and len(config.against) == 1
+    with the_same_on_all_ranks():
+        _check(config, on_patches)
+    return _on_patches(config, world) if on_patches else _on_scenes(config, world)
+
+
+def _check(config: EvaluateConfig, on_patches: bool) -> None:
+    """Refuse with a ValueError, before any work, what could only be refused after it."""
+    threshold, out = config.threshold, config.out
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"--threshold {threshold} is not a probability from 0 to 1")
+    if out is not None and out.is_dir():
+        raise ValueError(f"--out {out} is a folder; give it the name of a file, such as NAME.json")
+    if on_patches:
+        if config.masks is not None:
+            raise ValueError(f"--masks is for scenes, and {config.against[0]} is a patch set")
+    elif out is not None and out == out.with_suffix(LISTING):
+        raise ValueError(f"{out} is the listing's name; choose another --out, such as NAME.json")
 
 
 def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
@@ -54,10 +71,11 @@ def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
 
 
 def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
-    found, masks = world.on_root(lambda: (find_scenes(config.against), masks_folder(config)))
+    found = world.on_root(lambda: find_scenes(config.against))
+    masks, of_run = world.on_root(lambda: masks_folder(config))
     recipe: Recipe | None = None
     left_out: dict[Place, str] = {}
-    if masks != config.what:
+    if of_run:
         recipe, left_out = _predicted(config, masks, found, world)
     measured = scenes.measure(
         masks,
@@ -69,9 +87,9 @@ def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
         left_out=left_out,
         world=world,
     )
-    if world.is_root:
-        record = record_of(config, masks, measured, world)
-        write(config.out or masks / "evaluation.json", record, measured)
+    # No rank may leave with a failure while rank 0 is at work: it would be ended (cli/errors.py).
+    out = config.out or masks / "evaluation.json"
+    world.on_root(lambda: write(out, record_of(config, masks, measured, world), measured))
     return 1 if measured.failed else 0
 
 
@@ -88,6 +106,7 @@ def _predicted(
             scenes=config.against,
             out=masks,
             precision=config.precision,
+            format=scenes.FORMAT_OF_RUNS,
             verify=config.verify,
             overwrite=config.overwrite,
         ),
@@ -102,8 +121,10 @@ def record_of(
     config: EvaluateConfig, masks: Path, measured: Measured, world: parallel.World
 ) -> dict[str, Any]:
     """The content of evaluation.json; without what only the listing has."""
-    attributes = measured.tally.attributes[measured.counts[0].fingerprint]
-    options = json.loads(attributes.get("options", "{}"))
+    fingerprint = measured.counts[0].fingerprint
+    attributes = measured.tally.attributes[fingerprint]
+    options = options_of(attributes)
+    models = options.pop("models", [])
     shown = figures.worst(measured.counts, MOST_SCENES)
     return {
         "format": FORMAT,
@@ -115,7 +136,8 @@ def record_of(
         "ranks": world.size,
         "masks": str(masks),
         "threshold": config.threshold,
-        "models": options.pop("models", []),
+        "models": models if isinstance(models, list) else [],
+        "fingerprint": fingerprint,
         "training_patchset": attributes.get("training_patchset"),
         "options": options,
         "label_source": config.label,
@@ -128,9 +150,7 @@ def record_of(
 
 def write(out: Path, record: dict[str, Any], measured: Measured) -> None:
     """The listing, then the JSON file, which says that both are there; and a table for people."""
-    listed = out.with_suffix(".csv")
-    if listed == out:
-        raise ValueError(f"{out} is the listing's name; choose another --out, such as NAME.json")
+    listed = out.with_suffix(LISTING)
     classes = measured.tally.classes
     listing.write(
         listed,
@@ -146,8 +166,11 @@ def write(out: Path, record: dict[str, Any], measured: Measured) -> None:
     print(f"figures: {out}; scenes: {listed}")
 
 
-def masks_folder(config: EvaluateConfig) -> Path:
-    """Where the masks are or, of a run, will be. ValueError if `what` is neither; OSError."""
+def masks_folder(config: EvaluateConfig) -> tuple[Path, bool]:
+    """Where the masks are or, of a run, will be; and whether `what` is a run, or a model.
+
+    ValueError if it is neither that nor a folder of masks; OSError.
+    """
     what = config.what
     if not what.exists():
         raise ValueError(f"{what} does not exist; give a run, a model or a folder of masks")
@@ -158,11 +181,16 @@ def masks_folder(config: EvaluateConfig) -> Path:
                 f"{what} holds no masks ({', '.join(SUFFIXES)}) and is not a finished run; predict "
                 "or train first"
             )
-        return what
+        if config.masks is not None:
+            raise ValueError(
+                f"{what} holds the masks that are to be measured; --masks says where those of a "
+                "run go, so leave it out"
+            )
+        return what, False
     if config.masks is None and not what.is_dir():
         raise ValueError(f"{what} is a model file; say with --masks where its masks shall go")
     masks = config.masks or what / "masks"
     if masks.exists() and not masks.is_dir():
         raise ValueError(f"{masks} is a file; choose another --masks")
     masks.mkdir(parents=True, exist_ok=True)
-    return masks
+    return masks, True

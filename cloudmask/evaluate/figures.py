@@ -70,9 +70,13 @@ def _known(joint: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _against(joint: np.ndarray, classes: Sequence[str], *, of: int = 0) -> dict[str, Any]:
-    """One mask, the network if no other is named, against each behind it that knows anything."""
+    """One mask, the network if no other is named, against each behind it that knows anything.
+
+    With the name of the commonest class, whose share is the majority.
+    """
     return {
         MEMBERS[against]: metrics.derive(table, classes).as_dict()
+        | {"commonest": classes[int(table.sum(axis=1).argmax())]}
         for against in range(of + 1, len(MEMBERS))
         if (table := agreement.known(joint, against, of)).any()
     }

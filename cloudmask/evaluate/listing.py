@@ -15,7 +15,7 @@ from typing import Any
 from cloudmask.files import write_whole
 
 FACTS = ("name", "scene", "mask", "pixels", "missing", "day", "legacy_accuracy")
-FIGURES = ("pixels", "accuracy", "majority", "balanced_accuracy", "mean_iou", "kappa")
+FIGURES = ("pixels", "accuracy", "majority", "commonest", "balanced_accuracy", "mean_iou", "kappa")
 
 
 def write(
@@ -27,7 +27,8 @@ def write(
     classes: Sequence[str],
 ) -> None:
     """Write the file whole or not at all. OSError."""
-    against = [(member, figure) for member in members[1:] for figure in FIGURES]
+    references = [member for member in members if member != "network"]
+    against = [(member, figure) for member in references for figure in FIGURES]
     shares = [(member, name) for member in members for name in classes]
     content = io.StringIO(newline="")
     lines = csv.writer(content, lineterminator="\n")

@@ -55,6 +55,11 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         precision.use(arithmetic)
         model, info = keras_file.load(config.what)
         check_fits(info, patchset, config)
+        if config.threshold is not None and len(info.classes) != 2:
+            raise ValueError(
+                f"--threshold is for networks of two classes; {config.what} knows "
+                f"{len(info.classes)}, of which the most probable one counts"
+            )
         trained, cut = recorded(info.reading), recorded(patchset.reading)
     if world.is_root and trained != cut:
         warn(
@@ -96,7 +101,7 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
         "patchset": str(folder),
         "split": config.split,
         "patches": patchset.splits[config.split].patches,
-        "threshold": threshold,
+        "threshold": threshold if num_classes == 2 else None,
         "arithmetic": arithmetic,
         "classes": list(info.classes),
         "cross_entropy": plain,

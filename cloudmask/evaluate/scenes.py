@@ -6,10 +6,10 @@ added, and what follows from them is divided once (figures.py).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from cloudmask.cli.errors import AgreedError
 from cloudmask.data import parallel
@@ -21,7 +21,17 @@ from cloudmask.data.slstr import recorded
 from cloudmask.evaluate.counts import Count, Tally, references
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks import SUFFIXES, SceneMask, attributes_of, read_mask
-from cloudmask.predict.recipe import Recipe, of_another_recipe, of_another_scene, scene_key
+from cloudmask.predict.masks.files import path_of
+from cloudmask.predict.recipe import (
+    Recipe,
+    of_another_recipe,
+    of_another_scene,
+    options_of,
+    scene_key,
+)
+
+FORMAT_OF_RUNS: Literal["netcdf"] = "netcdf"
+"""of the masks that a run is measured by"""
 
 
 @dataclass(frozen=True)
@@ -47,20 +57,26 @@ def measure(
 ) -> Measured:
     """Compare every scene with its mask. Collective. ValueError if nothing is left.
 
-    With a recipe, masks that were not made by it are not counted. Scenes that are `left_out`, each
-    with its reason, are among the failed ones.
+    With a recipe, masks that were not made by it, in the format of runs, are not counted. Scenes
+    that are `left_out`, each with its reason, are among the failed ones.
     """
     todo = [entry for entry in scenes if entry.path not in left_out]
     if not todo:
         raise AgreedError(_nothing(masks, list(left_out.values())))
-    classes = world.on_root(lambda: _classes(masks, todo, label=label, verify=verify))
+    kind = FORMAT_OF_RUNS if recipe else None
+    classes = world.on_root(lambda: _classes(masks, todo, kind, label=label, verify=verify))
+    if threshold is not None and len(classes) != 2:
+        raise AgreedError(
+            f"--threshold is for masks of two classes; those in {masks} have {len(classes)}, of "
+            "which the most probable one counts"
+        )
     tally = Tally.of_nothing(classes)
 
     def work(entry: Entry) -> Count:
-        file = mask_of(masks, entry)
+        file = mask_of(masks, entry, kind)
         mask = read_mask(file, classes=classes)
         redated = _check_making(file, mask, recipe, entry)
-        reading = recorded(json.loads((mask.attributes or {}).get("options", "{}")))
+        reading = recorded(options_of(mask.attributes or {}))
         scene = read_scene(
             entry.path, label=label, need_label=False, verify=verify, reading=reading
         )
@@ -110,35 +126,41 @@ def _nothing(masks: Path, reasons: Sequence[str]) -> str:
 
 
 def _classes(
-    masks: Path, scenes: Sequence[Entry], *, label: LabelChoice, verify: bool
+    masks: Path, scenes: Sequence[Entry], kind: str | None, *, label: LabelChoice, verify: bool
 ) -> tuple[str, ...]:
     """Of the first mask that can be read; ValueError if there is none at all.
 
     The classes of a mask that does not name them are its scene's.
     """
+    reasons = []
     for entry in scenes:
         try:
-            file = mask_of(masks, entry)
+            file = mask_of(masks, entry, kind)
             if "classes" in attributes_of(file):
                 return read_mask(file, classes=()).classes
             return read_scene(entry.path, label=label, need_label=False, verify=verify).classes
-        except ValueError:
-            continue
-    raise ValueError(
-        f"{masks} holds no mask of these {len(scenes)} scenes (such as {scenes[0].name}.nc); "
-        "predict them first"
-    )
+        except ValueError as error:
+            reasons.append(str(error))
+    raise ValueError(_nothing(masks, reasons))
 
 
-def mask_of(masks: Path, scene: Entry) -> Path:
-    """The file that holds a scene's mask. ValueError if there is none."""
-    for suffix in SUFFIXES:
-        path = masks / f"{scene.name}{suffix}"
-        if path.exists():
-            return path
-    raise ValueError(
-        f"{scene.path}: {masks} holds no mask {scene.name}{' or '.join(SUFFIXES)}; predict it first"
-    )
+def mask_of(masks: Path, scene: Entry, kind: str | None = None) -> Path:
+    """The file that holds a scene's mask, of a format if one is named.
+
+    ValueError if there is none, or if there are several, of which one may be of another model.
+    """
+    places = [masks / f"{scene.name}{suffix}" for suffix in SUFFIXES]
+    found = [path_of(masks, scene.name, kind)] if kind else places
+    found = [path for path in found if path.exists()]
+    if len(found) > 1:
+        names = " and ".join(str(path) for path in found)
+        raise ValueError(f"{scene.path} has more than one mask, {names}; keep one of them there")
+    if not found:
+        raise ValueError(
+            f"{scene.path}: {masks} holds no mask {scene.name}{' or '.join(SUFFIXES)}; predict it "
+            "first"
+        )
+    return found[0]
 
 
 def _check_making(file: Path, mask: SceneMask, recipe: Recipe | None, entry: Entry) -> bool:
@@ -151,6 +173,10 @@ def _check_making(file: Path, mask: SceneMask, recipe: Recipe | None, entry: Ent
     problem = recipe and (of_another_recipe(made, recipe) or of_another_scene(made, entry))
     if problem:
         raise ValueError(f"{file} {problem}; evaluate with --overwrite makes it again")
+    if made.get("scene", entry.name) != entry.name:
+        raise ValueError(
+            f"{file} was made of the scene {made['scene']}, not of {entry.name}; predict it again"
+        )
     if recipe or "scene_key" not in made:
         return False
     (name, size, _), (same_name, same_size, _) = (

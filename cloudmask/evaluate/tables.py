@@ -61,7 +61,7 @@ def of_scenes(record: dict[str, Any]) -> list[str]:
         for reference, figures in against.items():
             rows.append((f"  {region}: network against {titles[reference]}", figures))
     legacy = "legacy accuracy (whole frames, mean of scenes)"
-    width = max(len(legacy), *(len(name) for name, _ in rows))
+    width = max(len(name) for name in (legacy, *(name for name, _ in rows)))
     failed = f", {record['num_failed']} failed" if record["num_failed"] else ""
     scenes = plural(record["num_scenes"], "scene")
     lines = [
@@ -72,6 +72,8 @@ def of_scenes(record: dict[str, Any]) -> list[str]:
         keys = ("accuracy", "majority", "mean_iou", "kappa")
         values = "    ".join(_cell(figures[key]) for key in keys)
         lines.append(f"  {name:<{width}}  {values}    {figures['pixels']}")
+    if not rows:
+        lines.append("  no pixel is known to a mask and to what it is held against")
     if record["legacy"]:
         lines.append(f"  {legacy:<{width}}  {_cell(record['legacy']['accuracy'])}")
     if record["redated"]:

@@ -65,11 +65,11 @@ def predict_scenes(
     )
     values = [o.value for o in outcomes if o is not None]
     failed = sum(1 for o in outcomes if o is None or o.error)
-    if world.is_root:
-        print(
-            f"{plural(values.count('written'), 'mask')} written to {config.out}, "
-            f"{values.count('there')} were there, {failed} failed"
-        )
+    told = (
+        f"{plural(values.count('written'), 'mask')} written to {config.out}, "
+        f"{values.count('there')} were there, {failed} failed"
+    )
+    world.on_root(lambda: print(told))  # before any rank leaves with a failure
     return recipe, outcomes
 
 

@@ -109,10 +109,7 @@ def of_another_recipe(found: Mapping[str, str], recipe: Recipe) -> str | None:
     """What else a mask with these attributes was made with; None if it was this recipe."""
     if found.get("fingerprint") == recipe.fingerprint:
         return None
-    try:
-        options = dict(parse_json(found.get("options", "{}")))
-    except (TypeError, ValueError):
-        options = {}
+    options = options_of(found)
     if "sha256" not in options:
         return "was made by another program or version"
     if options["sha256"] != recipe.facts["sha256"]:
@@ -123,6 +120,15 @@ def of_another_recipe(found: Mapping[str, str], recipe: Recipe) -> str | None:
         if options.get(name) != value
     ]
     return f"was made with {', '.join(differing) or 'other options'}"
+
+
+def options_of(made: Mapping[str, str]) -> dict[str, Any]:
+    """The options that a mask with these attributes tells; empty where they are no such record."""
+    try:
+        found = parse_json(made.get("options", "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def of_another_scene(found: Mapping[str, str], entry: Entry) -> str | None:

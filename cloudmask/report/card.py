@@ -9,10 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cloudmask.data.acquisition import acquisition_of
 from cloudmask.report import sentences
 from cloudmask.report.facts import Facts
 from cloudmask.report.sources import Part
-from cloudmask.text import NONE, count, date, fingerprint, is_number, percent, plural, points
+from cloudmask.text import (
+    NONE,
+    count,
+    date,
+    enumerated,
+    fingerprint,
+    is_number,
+    percent,
+    plural,
+    points,
+)
 
 UNKNOWN = "not in the records"
 
@@ -71,8 +82,8 @@ def _learned(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     if is_number(summary.get("training_patches")):
         size = summary.get("patch_size", NONE)
         told.append(f"{count(summary['training_patches'])} patches of {size} x {size} pixels")
-    if "label" in found.get("members", {}):
-        told.append(f"labels of the scenes tried: {sentences.title_of(found, 'label')}")
+    if found and (teacher := sentences.title_of(found, "label")) != sentences.NO_TITLE:
+        told.append(f"labels of the scenes tried: {teacher}")
     init = summary.get("init") or {}
     if isinstance(init, dict) and init:
         told.append(f"from the weights of {init.get('path') or init.get('sha256') or UNKNOWN}")
@@ -131,8 +142,9 @@ def _limits(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     else:
         told.append(f"Range of the sun's zenith angle: {UNKNOWN}.")
     told += [f"Sensors: {', '.join(_satellites(found)) or UNKNOWN}."]
-    regions = ", ".join(sorted(map(str, found.get("regions") or {})))
-    told.append(f"Tried {(regions and 'on ' + regions) or 'on no known region or hour'} only.")
+    regions = [sentences.where(str(name)) for name in sorted(found.get("regions") or {})]
+    tried = f"{enumerated(regions)} only" if regions else "at hours and places that are not known"
+    told.append(f"Tried {tried}.")
     if found and not found["pooled"].get("truth"):
         told.append("No scene had a truth: the figures say how far it agrees with other masks.")
     told += sentences.failings(found) if found else []
@@ -141,6 +153,6 @@ def _limits(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 def _satellites(found: Mapping[str, Any]) -> list[str]:
     """Sentinel-3 satellites among the scenes that were tried, by their names."""
-    heads = {str(scene.get("name", ""))[:4] for scene in found.get("scenes") or []}
-    known = {f"S3{letter}_": f"Sentinel-3{letter} SLSTR" for letter in "ABCD"}
-    return [title for head, title in known.items() if head in heads]
+    named = (acquisition_of(str(scene.get("name", ""))) for scene in found.get("scenes") or [])
+    letters = {one.satellite.removeprefix("S3") for one in named if one}
+    return [f"Sentinel-3{letter} SLSTR" for letter in sorted(letters)]

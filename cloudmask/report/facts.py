@@ -9,7 +9,7 @@ from cloudmask.report import charts
 from cloudmask.report.charts import Chart
 from cloudmask.report.sentences import title_of
 from cloudmask.report.sources import Part, Run
-from cloudmask.text import NONE, commit, count, date, fingerprint, plural
+from cloudmask.text import NONE, commit, count, date, enumerated, fingerprint, plural
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -93,4 +93,13 @@ def of_run(run: Run, key: str) -> Training:
 def _pairs(values: Any) -> str:
     if not isinstance(values, dict) or not values:
         return NONE
-    return ", ".join(f"{key} {value}" for key, value in values.items())
+    return ", ".join(f"{key} {_told(key, value)}" for key, value in values.items())
+
+
+def _told(key: str, value: Any) -> str:
+    """An option's value for people: lists as words, checksums by their first digits."""
+    if isinstance(value, list):
+        return enumerated([_told(key, one) for one in value]) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return fingerprint(value) if key == "sha256" else str(value)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 WORDS = ("name", "scene", "mask")
+WORD_AGAINST = "commonest"
+"""of the figures against a reference the one that is no number"""
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -30,7 +32,8 @@ def _nested(cells: Iterable[tuple[str, str]]) -> dict[str, Any]:
             found[top] = text if top in WORDS else _number(text)
             continue
         middle, _, last = rest.partition(".")  # the name of a class may hold dots
-        found.setdefault(top, {}).setdefault(middle, {})[last] = _number(text)
+        word = top == "against" and last == WORD_AGAINST
+        found.setdefault(top, {}).setdefault(middle, {})[last] = text if word else _number(text)
     return found
 
 

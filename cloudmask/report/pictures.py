@@ -83,6 +83,12 @@ def _read_mask(
         mask = read_mask(folder / name, classes=classes)
     except ValueError as error:
         return None, f"{error}."
+    made = (mask.attributes or {}).get("fingerprint", "")
+    if made != evaluation.get("fingerprint", made):
+        return None, (
+            f"The mask {name} was made anew since, by another model or with other options: the "
+            "figures are not of it. Run `cloudmask evaluate` again."
+        )
     threshold = evaluation.get("threshold")
     if is_number(threshold):
         mask = replace(mask, mask=classify(mask.probability, threshold=threshold))

@@ -14,6 +14,8 @@ REFERENCES = ("truth", "label", "summary")
 """the best one first"""
 _REGIONS = {"day": "by day", "night": "by night", "twilight": "in twilight"}
 _REGIONS |= {"sea": "over sea", "land": "over land"}
+NO_TITLE = "label"
+"""what the label is called where its file does not say what it is"""
 
 
 def trained(part: Part) -> str:
@@ -32,8 +34,8 @@ def trained(part: Part) -> str:
             f"It {start}was trained on {count(run.get('training_patches'))} patches of "
             f"{size} x {size} pixels; epochs: {count(run.get('epochs_run'))}."
         )
-    if "label" in found.get("members", {}):
-        told.append(f"Its teacher was the {title_of(found, 'label')}.")
+    if found and (teacher := title_of(found, "label")) != NO_TITLE:
+        told.append(f"Its teacher was the {teacher}.")
     if found:
         told.append(f"It was tried on {plural(len(found['scenes']), 'whole scene')}.")
     return " ".join(told)
@@ -57,6 +59,11 @@ def best_reference(evaluation: Figures) -> str | None:
 
 def title_of(evaluation: Figures, member: str) -> str:
     return str(evaluation["members"].get(member, member))
+
+
+def where(region: str) -> str:
+    """day -> by day"""
+    return _REGIONS.get(region, f"in {region}")
 
 
 def main_comparison(evaluation: Figures) -> Figures | None:
@@ -122,6 +129,8 @@ def agreement(evaluation: Figures, figures: Figures, reference: str) -> str:
 
 def commonest(figures: Figures, classes: list[Any]) -> str:
     """The answer without looking that agrees most often."""
+    if figures.get("commonest"):
+        return f"always saying {figures['commonest']}"
     rows = figures.get("confusion") or []
     sums = [sum(row) for row in rows]
     if len(sums) != len(classes):
@@ -156,16 +165,18 @@ def failings(evaluation: Figures) -> list[str]:
     ]
     told = [f"{'; '.join(told)}."] if told else []
     regions = {
-        _REGIONS.get(region, f"in {region}"): found[reference]["accuracy"]
+        where(region): found[reference]["accuracy"]
         for region, found in (evaluation.get("regions") or {}).items()
         if is_number((found.get(reference) or {}).get("accuracy"))
     }
     if len(regions) > 1:
         worst, best = (choose(regions, key=lambda name: regions[name]) for choose in (min, max))
-        told.append(
-            f"It is weakest {worst}, with {percent(regions[worst])} of the pixels right, and best "
-            f"{best}, with {percent(regions[best])}."
-        )
+        low, high = percent(regions[worst]), percent(regions[best])
+        if low != high:
+            told.append(
+                f"It is weakest {worst}, with {low} of the pixels right, and best {best}, with "
+                f"{high}."
+            )
     return told
 
 

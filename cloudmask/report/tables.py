@@ -153,7 +153,7 @@ def calibration(evaluation: Figures) -> Table:
                     f"{name}, by the {title_of(evaluation, reference)}",
                     count(found.get("pixels")),
                     *(number(found.get(name)) for name in CALIBRATION),
-                    f"{number(best.get('threshold'), 2)} ({number(best.get('accuracy'))})",
+                    f"{number(best.get('threshold'))} ({number(best.get('accuracy'))})",
                 )
             )
     return Table(
