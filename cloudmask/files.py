@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import math
-import mmap
 import os
 import time
 import uuid
@@ -23,6 +22,8 @@ BUSY = (errno.EAGAIN, errno.EACCES)
 """what flock and its emulations answer when another process holds the lock; on file systems that
 have no locks (NFS, Lustre) it fails otherwise"""
 _DAY_SECONDS = 24 * 3600
+_HEAP = b"GCOL\x01"  # how a global heap of HDF5 begins
+_CHUNK = 2**18  # bytes: of what is looked through at once, the CPU's cache holds all
 
 
 @contextlib.contextmanager
@@ -135,25 +136,26 @@ def check_heaps(path: Path) -> None:
     1.14 steps from one to the next without asking whether a size is 0. Damage of this kind is rare,
     and checksums find it; without them nothing else would.
     """
-    with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check_heaps(content)
+    buffer = bytearray(_CHUNK)
+    with path.open("rb", buffering=0) as file:
+        handle, place = file.fileno(), 0
+        # Read, not mapped: where a mapped page cannot be had, the process is killed.
+        while (count := os.preadv(handle, [buffer], place)) >= len(_HEAP):
+            found = buffer.find(_HEAP, 0, count)
+            while found >= 0:
+                _check_heap(handle, place + found, os.fstat(handle).st_size)
+                found = buffer.find(_HEAP, found + 1, count)
+            place += count - len(_HEAP) + 1  # a heap may begin at the end of what was read
 
 
-def _check_heaps(content: mmap.mmap) -> None:
-    start = content.find(b"GCOL\x01")
-    while start >= 0:
-        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
-        place = start + 16
-        while place + 16 <= min(end, len(content)):
-            number = int.from_bytes(content[place : place + 2], "little")
-            size = int.from_bytes(content[place + 8 : place + 16], "little")
-            if number == 0 and size == 0:
-                raise OSError("a heap in it has no end")
-            place += size if number == 0 else 16 + -(-size // 8) * 8
-        start = content.find(b"GCOL\x01", start + 1)
+def _check_heap(handle: int, start: int, length: int) -> None:
+    end = min(start + int.from_bytes(os.pread(handle, 8, start + 8), "little"), length)
+    place = start + 16
+    while place + 16 <= end and len(piece := os.pread(handle, 16, place)) == 16:
+        number, size = (int.from_bytes(part, "little") for part in (piece[:2], piece[8:]))
+        if number == 0 and size == 0:
+            raise OSError("a heap in it has no end")
+        place += size if number == 0 else 16 + -(-size // 8) * 8
 
 
 @contextlib.contextmanager

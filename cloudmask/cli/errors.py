@@ -85,7 +85,12 @@ def run(
     calls `wait` before it ends, unless the ranks leave together anyhow.
     """
     _leaving.unsaid = None
-    _leaving.code = _run(main, words, program, wait)
+    _leaving.code = 1  # of whatever else ends this rank
+    try:
+        _leaving.code = _run(main, words, program, wait)
+    except SystemExit as error:
+        _leaving.code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        raise
     return _leaving.code
 
 

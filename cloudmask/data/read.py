@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tokenize
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +12,12 @@ import numpy as np
 from cloudmask.data.formats.benchmark import read_hdf
 from cloudmask.data.formats.npz import read_npz
 from cloudmask.data.formats.safe.product import read_safe
-from cloudmask.data.formats.safe.sources import DAMAGED
 from cloudmask.data.formats.scratch import ScratchError
 from cloudmask.data.kinds import HDF_SUFFIXES, MANIFEST_NAME, Form, form_of, scene_name
 from cloudmask.data.place import Place, Url, place_of, printable
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, reason
 from cloudmask.data.slstr import Reading
 from cloudmask.metrics import UNKNOWN
-
-_DAMAGED = (*DAMAGED, ValueError, RuntimeError, OverflowError, SyntaxError, tokenize.TokenError)
-"""what else libraries raise for content that makes no sense"""
 
 
 def read_scene(
@@ -45,12 +40,13 @@ def read_scene(
     a `truth`); with `need_label=False` a missing or empty one is no error. `verify` compares a
     product with the checksums it comes with; `reading` says what of it counts, which for a model
     is its `reading`. SceneError, a ValueError of one line that names the
-    file, for everything that is wrong with it.
+    file, for everything that is wrong with it. Content that makes no sense can end in any
+    exception, of a library or of ours: it is the SceneError's cause.
     """
     place = place_of(path)
     try:
         scene = _read(place, label=label, need_label=need_label, verify=verify, reading=reading)
-    except (SceneError, ScratchError):
+    except (SceneError, ScratchError, ImportError):
         raise
     except MemoryError:
         problem = "would need more memory than there is, as a damaged file may claim"
@@ -58,9 +54,11 @@ def read_scene(
     except OSError as error:
         problem = f"cannot be read ({error.strerror or reason(error)})"
         raise SceneError(place, problem, "get it again, or leave it out") from None
-    except _DAMAGED as error:
-        problem = f"cannot be read, it is damaged ({reason(error) or type(error).__name__})"
-        raise SceneError(place, problem, "get it again") from None
+    except Exception as error:
+        what = ": ".join(filter(None, (type(error).__name__, reason(error))))
+        raise SceneError(
+            place, f"cannot be read, it is damaged ({what})", "get it again"
+        ) from error
     if np.isnan(scene.image).all():
         raise SceneError(place, "holds no measurement at all", "leave this scene out")
     if need_label and (scene.label is None or (scene.label == UNKNOWN).all()):

@@ -36,7 +36,7 @@ class Scene:
     longitude: np.ndarray | None = None
     """(H, W) degrees east"""
     crs: str | None = None
-    """of a gridded scene, as WKT or `EPSG:n`; None for a swath"""
+    """of a gridded scene, as WKT, `EPSG:n` or `+proj=...`; None for a swath"""
     transform: tuple[float, float, float, float, float, float] | None = None
     """of a gridded scene: x = a * column + b * row + c, y = d * column + e * row + f, with column
     and row 0 at the upper left corner of the first pixel"""

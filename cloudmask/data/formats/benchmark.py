@@ -18,6 +18,7 @@ import numpy as np
 
 from cloudmask.data import scene
 from cloudmask.data.acquisition import times_of
+from cloudmask.data.formats.claims import check_dataset
 from cloudmask.data.scene import LabelChoice, Scene, SceneError
 from cloudmask.data.slstr import CHANNELS, CLASSES, NOT_COMPUTED, NUM_REFS, bayes_cloud
 from cloudmask.files import open_hdf5
@@ -25,7 +26,6 @@ from cloudmask.metrics import UNKNOWN
 
 _DATASETS = {"any": "bayes", "single_moderate": "bayes"}  # else the label's own name
 _AGAIN = "download or copy the file again"
-_SMALL = 2**28  # bytes of an array that is read whatever it is made of
 
 
 def read_hdf(path: Path, *, label: LabelChoice = "any", need_label: bool = True) -> Scene:
@@ -95,11 +95,10 @@ def _advice(name: str, label: str) -> str:
 
 
 def _check_size(path: Path, name: str, dataset: h5py.Dataset) -> None:
-    """SceneError for what a damaged header alone makes large: gzip packs 1032 bytes into one."""
-    stored = dataset.id.get_storage_size()
-    if dataset.nbytes > max(_SMALL, 1100 * stored):
-        problem = f"'{name}' would have {dataset.nbytes} bytes, made of {stored}"
-        raise SceneError(path, problem, _AGAIN)
+    try:
+        check_dataset(name, dataset)
+    except ValueError as error:
+        raise SceneError(path, str(error), _AGAIN) from None
 
 
 def _mark_missing(image: np.ndarray) -> None:

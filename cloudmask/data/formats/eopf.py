@@ -23,6 +23,7 @@ import numpy as np
 
 from cloudmask.cli.errors import missing
 from cloudmask.data.acquisition import acquisition_of
+from cloudmask.data.formats.claims import LARGEST_ARRAY
 from cloudmask.data.formats.remote import asking
 from cloudmask.data.formats.safe.manifest import is_product_name
 from cloudmask.data.formats.scratch import writing_scratch
@@ -30,8 +31,6 @@ from cloudmask.data.place import Place, Url
 from cloudmask.data.scene import SceneError, reason
 
 Variable = tuple[np.ndarray, dict[str, Any]]
-LARGEST_ARRAY = 2**27
-"""numbers; those of real products have some 7 million"""
 _AGAIN = "get the store again"
 _NETCDF_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _VIEWS = {"n": "nadir", "o": "oblique"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import lzma
 import math
+import os
+import re
 import struct
 import zipfile
 import zlib
@@ -15,19 +17,34 @@ from typing import IO
 import numpy as np
 
 from cloudmask.data.formats import georeference
+from cloudmask.data.formats.claims import SMALL
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, missing_pixels, reason
 from cloudmask.metrics import UNKNOWN
+from cloudmask.record import warn
+
+_DENSEST = 100
+"""bytes that one byte of a compressed array may become; of images it is 10, of masks more"""
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""what text files cannot hold: NUL and halves of characters"""
 
 
 def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
+    """An .npz file as a Scene. SceneError.
+
+    An array is taken that is no larger than the file, where it is not compressed; where it is, no
+    larger than 100 times what it is packed in, or 64 MiB. What of place and time cannot be used is
+    told in a line and left out.
+    """
     wanted = {"any": "label"}.get(label, label)
-    names = ("image", "channels", "classes", "truth", "summary", wanted, *georeference.KEYS)
+    names = ("image", "channels", "classes", "truth", "summary", wanted)
     try:
         with path.open("rb") as stream:
-            arrays, present = _arrays(stream, names)
+            arrays, present, unread = _arrays(stream, names, georeference.KEYS)
     except _DAMAGED as error:
         problem = f"cannot be read ({reason(error) or type(error).__name__})"
         raise SceneError(path, problem, "get the file again or write it with numpy.savez") from None
+    for name, why in unread.items():
+        warn(f"{path}: cannot read '{name}' ({why}), the scene is read without it")
     for name in ("image", *([wanted] if need_label else [])):
         if name not in arrays:
             raise SceneError(path, f"holds no '{name}' (but {present})", "add it to the file")
@@ -71,21 +88,41 @@ _DAMAGED = (
 """what reading a damaged archive may end in"""
 
 
-def _arrays(stream: IO[bytes], names: Sequence[str]) -> tuple[dict[str, np.ndarray], str]:
-    """Those arrays of an archive that are named, and the names of all; raises _DAMAGED.
+def _arrays(
+    stream: IO[bytes], names: Sequence[str], optional: Sequence[str]
+) -> tuple[dict[str, np.ndarray], str, dict[str, str]]:
+    """Those arrays of an archive that are named, the names of all, and why an optional one could
+    not be read; raises _DAMAGED for the others.
 
     An array is made as large as its header says: one that says more than there is would take the
     memory of the machine.
     """
+    found: dict[str, np.ndarray] = {}
+    unread: dict[str, str] = {}
+    length = os.fstat(stream.fileno()).st_size
     with np.load(stream, allow_pickle=False) as file:
         members = {
             name.removesuffix(".npy"): file.zip.getinfo(name) for name in file.zip.namelist()
         }
-        for name in names:
-            if name in members:
+        for name in (name for name in (*names, *optional) if name in members):
+            try:
+                _check_size(name, members[name], length)
                 with file.zip.open(members[name]) as member:
                     _check_header(name, member, members[name].file_size)
-        return {name: file[name] for name in names if name in members}, ", ".join(file.files)
+                found[name] = file[name]
+            except _DAMAGED as error:
+                if name not in optional:
+                    raise
+                unread[name] = reason(error) or type(error).__name__
+        return found, ", ".join(file.files), unread
+
+
+def _check_size(name: str, member: zipfile.ZipInfo, length: int) -> None:
+    packed, most = min(member.compress_size, length), length
+    if member.compress_type != zipfile.ZIP_STORED:
+        most = max(SMALL, _DENSEST * packed)
+    if member.file_size > most:
+        raise ValueError(f"'{name}' would have {member.file_size} bytes, made of {packed}")
 
 
 def _check_header(name: str, member: IO[bytes], size: int) -> None:
@@ -106,7 +143,7 @@ def _npz_image(path: Path, image: np.ndarray) -> np.ndarray:
         problem = f"'image' is {image.dtype} of shape {image.shape}"
         raise SceneError(path, problem, "store numbers of shape (rows, columns, channels)")
     with np.errstate(over="ignore"):  # float64 beyond float32 is infinite, hence missing
-        image = image.astype(np.float32)
+        image = image.astype(np.float32, copy=False)
     image[~np.isfinite(image)] = np.nan
     return image
 
@@ -133,4 +170,6 @@ def _names(
     names = tuple(str(name) for name in arrays[key].ravel())
     if arrays[key].dtype.kind != "U" or len(set(names)) != len(names):
         raise SceneError(path, f"'{key}' holds {names}", "store different names, as strings")
+    for name in filter(_NO_TEXT.search, names):
+        raise SceneError(path, f"'{key}' holds {name!r}, which is no text", "rename it")
     return names

@@ -9,6 +9,7 @@ HDF5 and holds no lock that other threads wait for.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import itertools
@@ -36,9 +37,13 @@ def write_patches(
     """Cut a labelled scene and write its patches to `folder / path`: same scene, same bytes.
 
     Patches without a measurement and patches without a label are left out. The file appears
-    complete or not at all. ValueError if the scene is smaller than a patch; OSError.
+    complete or not at all. ValueError if the scene is smaller than a patch; OSError, also where the
+    folder of the file is a link: what that leads to is not ours.
     """
     assert scene.label is not None
+    split = (folder / path).parent
+    if split.is_symlink():
+        raise OSError(errno.ELOOP, "is a link; remove it, or choose another --out", str(split))
     measured = ~missing_pixels(scene.image)
     label = np.where(measured, scene.label, UNKNOWN)
     windows, no_measurement, no_label = _windows(label, measured, size=patch_size, stride=stride)

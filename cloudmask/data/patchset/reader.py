@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import fcntl
 import itertools
 import os
 import resource
@@ -22,6 +23,11 @@ from cloudmask.data.scene import reason
 _OF_OTHERS = 512
 """descriptors that are left to the rest of the program"""
 _FEWEST = 32
+_MOST_RAISED = 2**16
+"""the largest limit on descriptors that is asked for: child processes inherit it, and some of them
+go through all numbers below it"""
+_OF_SELECT = 1024
+"""descriptors below this number are the only ones that select() knows"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +44,17 @@ class Batch:
 
 
 class _OpenFile:
-    """A descriptor that lives as long as somebody reads from it, whoever has dropped it."""
+    """A descriptor that lives as long as somebody reads from it, whoever has dropped it.
+
+    Its number is high where that is allowed: the low ones are left to libraries that use select().
+    """
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # the limit is lower, or all of those are taken
+            high = fcntl.fcntl(self.descriptor, fcntl.F_DUPFD_CLOEXEC, _OF_SELECT)
+            os.close(self.descriptor)
+            self.descriptor = high
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
@@ -187,14 +200,15 @@ class PatchReader:
 
 def _allowed(files: int, of_all: int) -> int:
     """How many of its files a reader may keep open, where those of the other splits have readers
-    of their own."""
+    of their own. The limit is raised to what an epoch in any order needs, one for each file."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = of_all + _OF_OTHERS
+    needed = of_all + _OF_OTHERS
+    wanted = min(needed, _MOST_RAISED)
     if limit != resource.RLIM_INFINITY and limit < wanted:
         limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY or limit >= wanted:
+    if limit == resource.RLIM_INFINITY or limit >= needed:
         return max(files, 1)
     return max(_FEWEST, (limit - _OF_OTHERS) * files // of_all)

@@ -118,7 +118,8 @@ def _prepare_scene(job: Job, *, out: Path, options: Mapping[str, Any], verify: b
     try:
         entry = write_patches(out, path, scene, patch_size=size, stride=stride)
     except ValueError as error:
-        raise SceneError(job.source, *str(error).split("; ", 1)) from None
+        problem, _, advice = str(error).partition("; ")
+        raise SceneError(job.source, problem, advice or "mend it, or leave it out") from error
     receipt = Receipt(job.key, scene.channels, scene.classes, entry)
     write_receipt(out, receipt)
     return receipt
@@ -211,7 +212,8 @@ def _coarse(entries: Sequence[FileEntry], channels: Sequence[str]) -> list[str]:
         return lines  # of another sensor, whose units are not known
     for index, channel in enumerate(channels):
         most = slstr.LARGEST_LOSS.get(channel, math.inf)
-        steps = {e.scene: e.scale_factor[index] for e in entries if e.patches}
+        # Where nothing was measured, as at night, the step stands for nothing.
+        steps = {e.scene: e.scale_factor[index] for e in entries if e.valid_pixels[index]}
         coarse = [name for name, step in steps.items() if step / 2 > most * (1 + 1e-9)]
         if coarse:
             worst = max(coarse, key=steps.__getitem__)

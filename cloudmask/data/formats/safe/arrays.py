@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cloudmask.cli.errors import missing
+from cloudmask.data.formats.claims import LARGEST_ARRAY, check_dataset
 from cloudmask.data.scene import SceneError, reason
 from cloudmask.files import check_heaps, open_hdf5
 
@@ -70,7 +71,7 @@ class Bands:
         if band not in self._arrays:
             raise SceneError(self._product, f"{self._files[band]} holds no {band}", AGAIN)
         with _quiet(), _reading(self._product, self._files[band]):
-            return _checked(self._product, band, self._arrays[band].to_numpy(), shape)
+            return _checked(self._product, band, self._arrays[band], shape).to_numpy()
 
 
 def check_readable(product: Path, files: Sequence[str]) -> None:
@@ -96,11 +97,19 @@ def holds(product: Path, file: str, name: str) -> bool:
 def read_raw(
     product: Path, file: str, name: str, shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    """A variable as it stands in the file, packed. SceneError."""
+    """A variable as it stands in the file, packed. SceneError.
+
+    Before it is read its shape is known to be `shape`; where none is given, it has no more numbers
+    than a variable of a product can have, and no more than can be made of its bytes in the file.
+    """
     with _opened(product, file) as opened:
         if name not in opened:
             raise SceneError(product, f"{file} holds no {name}", AGAIN)
-        return _checked(product, name, opened[name][...], shape)
+        variable = _checked(product, name, opened[name], shape)
+        check_dataset(name, variable)
+        if variable.size > LARGEST_ARRAY:
+            raise ValueError(f"'{name}' has shape {variable.shape}, no product is so large")
+        return variable[...]
 
 
 def read_decoded(product: Path, file: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -109,7 +118,7 @@ def read_decoded(product: Path, file: str, name: str, shape: tuple[int, ...]) ->
         import xarray
 
         with xarray.open_dataset(product / file) as dataset:
-            return _checked(product, name, dataset[name].to_numpy(), shape)
+            return _checked(product, name, dataset[name], shape).to_numpy()
 
 
 def read_attribute(product: Path, file: str, name: str) -> float:
@@ -118,9 +127,8 @@ def read_attribute(product: Path, file: str, name: str) -> float:
         return np.ravel(opened.attrs[name]).item()
 
 
-def _checked(
-    product: Path, name: str, array: np.ndarray, shape: tuple[int, ...] | None
-) -> np.ndarray:
+def _checked(product: Path, name: str, array: Any, shape: tuple[int, ...] | None) -> Any:
+    """The same array, which need not be in memory. SceneError."""
     if shape is not None and array.shape != shape:
         raise SceneError(product, f"{name} has shape {array.shape}, expected {shape}", AGAIN)
     return array
@@ -139,7 +147,7 @@ def _reading(product: Path, where: str) -> Iterator[None]:
         yield
     except SceneError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         problem = f"{where} cannot be read, truncated or damaged ({reason(error)})"
         raise SceneError(product, problem, AGAIN) from None
 

@@ -20,10 +20,11 @@ MANIFEST = "xfdumanifest.xml"
 AGAIN = "download the product again, or skip this check with --no-verify"
 
 # Instrument, level, kind of a product.
-_KIND = re.compile(r"S3[A-Z_]_([A-Z]{2})_(\d)_(.{6})_")
+_KIND = re.compile(r"S3[A-Z_]_([A-Z]{2})_(\d)_(\w{6})_", re.ASCII)
 _NAME = re.compile(
-    r"S3[A-D]_SL_1_RBT___(_\d{8}T\d{6}){3}_\d{4}_\d{3}_\d{3}_.{4}_.{3}_._.{2}_(?P<collection>\d{3})"
-    r"\.SEN3"
+    r"S3[A-D]_SL_1_RBT___(_\d{8}T\d{6}){3}_\d{4}_\d{3}_\d{3}_\w{4}_\w{3}_\w_\w{2}_"
+    r"(?P<collection>\d{3})\.SEN3",
+    re.ASCII,  # it becomes the name of a folder
 )
 
 
