@@ -269,6 +269,9 @@ def test_a_data_array_is_known_by_its_channels(model):
     numbered = named.rename(spectral="band").assign_coords(band=[1, 2, 3])
     assert_same(model.predict(numbered, channels=names), expected)
     assert_same(model.predict(numbered.isel(band=[2, 1, 0])), expected)
+    bare = model.predict(numbered.drop_vars("band"), channels=names)
+    assert_same(bare, expected)
+    assert set(bare.coords) == {"y", "x", "latitude", "time"}
 
 
 def test_the_probabilities_of_three_classes_have_their_names(files):

@@ -1,5 +1,6 @@
 """Masks as values and as files: what was written comes back, in steps of 1e-4 everywhere."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from cloudmask.evaluate import calibration
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks import (
     SceneMask,
+    attributes_of,
     classify,
     read_mask,
     read_netcdf,
@@ -199,6 +201,66 @@ def test_class_names_of_several_words_come_back(tmp_path):
         np.testing.assert_allclose(data["probability_sea_ice_2"], probability[..., 2], atol=5.1e-5)
 
 
+@pytest.mark.parametrize("suffix", ["nc", "h5"])
+def test_attributes_as_other_programs_store_text_are_the_same(tmp_path, suffix):
+    """C and Fortran store bytes of a fixed length, one or an array of one."""
+    path = tmp_path / f"scene.{suffix}"
+    grid = {"crs": "EPSG:3413", "transform": (100.0, 0.0, -3e6, 0.0, -100.0, 2e6)}
+    made = {"source": "test", "fingerprint": "2f31", "options": '{"threshold": 0.2}'}
+    pytest.importorskip("pyproj")
+    write_mask(path, make_mask(attributes=made, threshold=0.2, **grid))
+    before, told = read_mask(path, classes=()), attributes_of(path)
+    assert told.items() >= made.items()
+    for change in (str.encode, lambda text: [f"{text}  ".encode()]):
+        with h5py.File(path, "r+") as file:
+            for thing in (file, *(file[name] for name in ("crs",) if name in file)):
+                for key, value in thing.attrs.items():
+                    if isinstance(value, str):
+                        thing.attrs[key] = np.array(change(value))
+        found = read_mask(path, classes=())
+        assert attributes_of(path) == found.attributes == told
+        assert (found.classes, found.crs) == (before.classes, before.crs)
+        np.testing.assert_array_equal(found.mask, before.mask)
+
+
+def test_a_mask_that_xarray_saved_again_is_the_same_mask(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    write_netcdf(tmp_path / "s.nc", make_mask(attributes={"fingerprint": "2f31"}))
+    with xarray.open_dataset(tmp_path / "s.nc", engine="netcdf4") as data:
+        data.load().to_netcdf(tmp_path / "again.nc", engine="netcdf4")
+    told = (attributes_of(tmp_path / name) for name in ("s.nc", "again.nc"))
+    before, after = ({**attributes, "_NCProperties": ""} for attributes in told)
+    assert after == before
+    first, again = (read_netcdf(tmp_path / name) for name in ("s.nc", "again.nc"))
+    for name in ("mask", "probability", "latitude"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+
+
+@pytest.mark.parametrize("suffix", ["nc", "tif", "h5"])
+@pytest.mark.parametrize("name", ["probability", "spread"])
+@pytest.mark.parametrize("value", [-0.0005, 1.5])
+def test_a_probability_that_is_none_is_told_in_one_line(tmp_path, suffix, name, value):
+    if suffix == "tif":
+        pytest.importorskip("rasterio")
+    if suffix == "h5" and name == "spread":
+        pytest.skip("the benchmark's layout has no spread")
+    mask = make_mask()
+    wrong = getattr(mask, name).copy()
+    wrong[3, 3] = value
+    write_mask(tmp_path / f"s.{suffix}", dataclasses.replace(mask, **{name: wrong}))
+    with pytest.raises(ValueError, match=rf"^[^\n]*s\.{suffix} holds a {name} of {value}, "):
+        read_mask(tmp_path / f"s.{suffix}", classes=CLASSES)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:2056", "EPSG:21781"])
+def test_a_grid_that_cf_has_no_words_for_is_written_in_silence(tmp_path, crs, recwarn):
+    pyproj = pytest.importorskip("pyproj")
+    grid = {"crs": crs, "transform": (100.0, 0.0, 2.6e6, 0.0, -100.0, 1.2e6)}
+    write_netcdf(tmp_path / "s.nc", make_mask(**grid))
+    assert [str(warning.message) for warning in recwarn] == []
+    assert pyproj.CRS.from_wkt(read_netcdf(tmp_path / "s.nc").crs) == pyproj.CRS(crs)
+
+
 def test_hdf5_mask_has_the_layout_of_the_benchmark(tmp_path):
     mask = make_mask()
     write_hdf5(tmp_path / "scene.h5", mask)
@@ -262,6 +324,7 @@ def test_a_time_or_crs_that_means_nothing_is_named(tmp_path):
         lambda file: (file.pop("mask"), file.create_dataset("mask", data=np.zeros((3, 3), "u1"))),
         lambda file: (file.pop("mask"), file.create_dataset("mask", data=np.zeros((5, 7)))),
         lambda file: (file.pop("mask"), file.create_dataset("mask", data=np.full((5, 7), 7, "u1"))),
+        lambda file: file["probability_cloud"].write_direct(np.full((5, 7), FILL, "i2")),
         lambda file: (file.pop("latitude"), file.create_dataset("latitude", data=[1.5])),
     ],
 )

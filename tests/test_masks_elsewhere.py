@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloudmask.predict.masks import SceneMask, classify, write_mask
+from cloudmask.predict.masks import SceneMask, classify, read_mask, write_mask
 
 UTM = "EPSG:32633"
 ROWS, COLUMNS = 8, 6
@@ -114,7 +114,7 @@ def by_rasterio(path, name, number):
         with rasterio.open(address) as file:
             band = number if path.suffix == ".tif" else 1
             values = file.read(band, masked=True).astype(float) * file.scales[band - 1]
-            place = (file.crs, tuple(file.transform)[:6], file.get_gcps()[0])
+            place = (file.crs, tuple(file.transform)[:6], file.get_gcps())
             return values.filled(np.nan), place, file.tags(ns="GEOLOCATION")
 
 
@@ -136,7 +136,8 @@ def test_all_programs_see_the_same_pixels_with_the_first_row_on_top(files, suffi
 @pytest.mark.parametrize("suffix", [".nc", ".tif"])
 def test_grids_have_their_crs_and_transform_and_swaths_their_geolocation(files, suffix):
     kind, mask, folder = files
-    _, (crs, transform, points), arrays = by_rasterio(folder / f"scene{suffix}", "mask", 1)
+    _, place, arrays = by_rasterio(folder / f"scene{suffix}", "mask", 1)
+    crs, transform, (points, point_crs) = place
     if mask.crs is not None:
         assert crs.to_epsg() == int(mask.crs.partition(":")[2])
         np.testing.assert_allclose(transform, mask.transform, rtol=0, atol=1e-9)
@@ -145,10 +146,10 @@ def test_grids_have_their_crs_and_transform_and_swaths_their_geolocation(files, 
         assert arrays["Y_DATASET"].endswith(":latitude")
     elif kind == "swath":
         assert len(points) == ROWS * COLUMNS
-        for point in points:
-            row, column = int(point.row), int(point.col)
-            assert point.y == pytest.approx(mask.latitude[row, column])
-            assert point.x == pytest.approx(mask.longitude[row, column])
+        rows, columns = (np.array([int(getattr(p, key)) for p in points]) for key in ("row", "col"))
+        there = [mask.longitude[rows, columns], mask.latitude[rows, columns]]
+        off = apart([point.x for point in points], [point.y for point in points], point_crs, *there)
+        assert off.max() < 1e-3
     else:
         assert crs is None
         assert points == []
@@ -188,18 +189,80 @@ def test_gdalinfo_tells_size_nodata_crs_and_points(files, suffix, monkeypatch, t
         assert told["metadata"]["GEOLOCATION"]["Y_DATASET"].endswith(":latitude")
 
 
-def test_points_beyond_the_date_line_go_on(files):
-    """179.99 and -179.99 are neighbours."""
-    kind, mask, folder = files
-    if kind != "swath":
-        return
-    pytest.importorskip("rasterio")
-    wrapped = (mask.longitude + 180) % 360 - 180
-    assert wrapped.min() < -179 < 179 < wrapped.max()
-    write_mask(folder / "wrapped.tif", dataclasses.replace(mask, longitude=wrapped))
-    _, (_, _, points), _ = by_rasterio(folder / "wrapped.tif", "mask", 1)
-    eastings = [point.x for point in points]
-    assert max(eastings) - min(eastings) < 1
+def apart(x, y, crs, longitude, latitude):
+    """Metres between places in a projection and others in degrees."""
+    import pyproj
+
+    to_degrees = pyproj.Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+    found = to_degrees.transform(np.ravel(x), np.ravel(y))
+    return pyproj.Geod(ellps="WGS84").inv(*found, np.ravel(longitude), np.ravel(latitude))[2]
+
+
+def wide_swath(north, east, size=120, pixel=12e3):
+    """Latitude and longitude of 1440 x 1440 km: as wide as SLSTR looks."""
+    import pyproj
+
+    flat = f"+proj=aeqd +lat_0={north} +lon_0={east} +datum=WGS84"
+    rows, columns = np.mgrid[0:size, 0:size] + 0.5 - size / 2
+    degrees = pyproj.Transformer.from_crs(flat, "EPSG:4326", always_xy=True)
+    longitude, latitude = degrees.transform(pixel * columns, -pixel * rows)
+    return {"latitude": latitude, "longitude": longitude}
+
+
+def square(swath):
+    probability = np.full((*swath["latitude"].shape, 1), 0.25, np.float32)
+    return make_mask(probability=probability, mask=classify(probability, threshold=0.5), **swath)
+
+
+@pytest.mark.skipif(not _has_rasterio(), reason="rasterio is not installed")
+@pytest.mark.parametrize(
+    ("north", "east"), [(0, 0), (45, 179.5), (-60, -180), (75, 20), (85, 100), (90, 0)]
+)
+def test_a_swath_lies_where_it_is_by_the_polynomial_of_gdal(tmp_path, north, east):
+    """With points in degrees it was missed by 1.4 km at 45 degrees north, by 210 km at 85."""
+    pytest.importorskip("pyproj")
+    from rasterio.transform import GCPTransformer
+
+    swath = wide_swath(north, east)
+    write_mask(tmp_path / "swath.tif", square(swath))
+    _, (_, _, (points, crs)), _ = by_rasterio(tmp_path / "swath.tif", "mask", 1)
+    rows, columns = np.mgrid[0:120:7, 0:120:7].reshape(2, -1)
+    there = swath["longitude"][rows, columns], swath["latitude"][rows, columns]
+    with GCPTransformer(points) as lay:
+        assert apart(*lay.xy(rows, columns), crs, *there).max() < 600
+    program = shutil.which("gdaltransform")
+    if program is not None:
+        words = "\n".join(
+            f"{column + 0.5} {row + 0.5}" for row, column in zip(rows, columns, strict=True)
+        )
+        done = subprocess.run(
+            [program, tmp_path / "swath.tif"], input=words, capture_output=True, text=True
+        )
+        x, y, _ = np.array([line.split() for line in done.stdout.splitlines()], float).T
+        assert apart(x, y, crs, *there).max() < 600
+
+
+@pytest.mark.skipif(not _has_rasterio(), reason="rasterio is not installed")
+def test_points_are_taken_where_the_place_is_known(tmp_path):
+    pytest.importorskip("pyproj")
+    swath = wide_swath(70, 10)
+    nodes = np.linspace(0, 119, 21).round().astype(int)
+    holes = {name: degrees.copy() for name, degrees in swath.items()}
+    holes["latitude"][nodes] = np.nan
+    nowhere = {name: np.full_like(degrees, np.nan) for name, degrees in swath.items()}
+    one = {name: degrees.copy() for name, degrees in nowhere.items()}
+    one["latitude"][50, 61], one["longitude"][50, 61] = 70, 10
+    for name, known, count in (("holes", holes, 441), ("one", one, 1), ("nowhere", nowhere, 0)):
+        path = tmp_path / f"{name}.tif"
+        write_mask(path, square(known))
+        _, (crs, _, (points, point_crs)), _ = by_rasterio(path, "mask", 1)
+        assert len(points) == count, name
+        for point in points:
+            row, column = int(point.row), int(point.col)
+            here = known["longitude"][row, column], known["latitude"][row, column]
+            assert apart(point.x, point.y, point_crs, *here) < 1e-3
+        assert crs is None, name
+        assert read_mask(path, classes=()).crs is None
 
 
 EVERYWHERE = {

@@ -68,7 +68,7 @@ def take_apart(image: Any, wanted: Sequence[str], names: Sequence[str] | None) -
         image=image.transpose(..., dimension).values,
         channels=names if known is None else known,
         dims=tuple(name for name in image.dims if name != dimension),
-        coords=image.coords.to_dataset().drop_dims(dimension).coords,
+        coords=image.coords.to_dataset().drop_dims(dimension, errors="ignore").coords,
     )
 
 

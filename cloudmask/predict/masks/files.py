@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cloudmask.files import open_hdf5
 from cloudmask.predict.masks.geotiff import read_geotiff, read_tags, write_geotiff
-from cloudmask.predict.masks.hdf5 import read_hdf5, write_hdf5
+from cloudmask.predict.masks.hdf5 import attributes_in, read_hdf5, write_hdf5
 from cloudmask.predict.masks.netcdf import read_netcdf, write_netcdf
 from cloudmask.predict.masks.values import SceneMask
 
@@ -47,6 +47,6 @@ def attributes_of(path: Path) -> dict[str, str]:
         return read_tags(path)
     try:
         with open_hdf5(path) as file:
-            return {str(key): str(value) for key, value in file.attrs.items()}
+            return attributes_in(file)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{path} is not a mask of this program ({error})") from None

@@ -75,28 +75,60 @@ def _place(mask: SceneMask) -> dict[str, Any]:
         except CRSError as error:
             raise ValueError(f"the CRS {mask.crs[:60]!r} is not understood ({error})") from None
     if mask.latitude is not None and mask.longitude is not None:
-        return {"crs": CRS.from_epsg(4326), "gcps": _points(mask.latitude, mask.longitude)}
+        return _points(mask.latitude, mask.longitude)
     return {}
 
 
-def _points(latitude: np.ndarray, longitude: np.ndarray) -> list[Any]:
-    """Control points at pixel centres, corners included; longitudes go on beyond 180 degrees."""
-    from rasterio.control import GroundControlPoint
+def _points(latitude: np.ndarray, longitude: np.ndarray) -> dict[str, Any]:
+    """Control points at centres of pixels, in metres around the swath's middle; none of no place.
 
-    height, width = latitude.shape
-    rows = np.unique(np.linspace(0, height - 1, POINTS + 1).round().astype(int))
-    columns = np.unique(np.linspace(0, width - 1, POINTS + 1).round().astype(int))
-    north = np.asarray(latitude, np.float64)[np.ix_(rows, columns)]
-    east = np.asarray(longitude, np.float64)[np.ix_(rows, columns)]
-    known = np.isfinite(north) & np.isfinite(east)
-    if known.any():
-        east = east + 360 * np.round((east[known][0] - east) / 360)
-    return [
-        GroundControlPoint(row=row + 0.5, col=column + 0.5, x=east[i, j], y=north[i, j])
-        for i, row in enumerate(rows)
-        for j, column in enumerate(columns)
-        if known[i, j]
+    GDAL lays a polynomial through the points. It fits a swath in an equal-area projection of its
+    own, at a pole and at the date line too; in degrees it would miss by many kilometres.
+    """
+    from rasterio.control import GroundControlPoint
+    from rasterio.crs import CRS
+    from rasterio.warp import transform
+
+    rows, columns = _nodes(np.isfinite(latitude) & np.isfinite(longitude))
+    if not rows.size:
+        return {}
+    north, east = (
+        np.asarray(degrees[rows, columns], np.float64) for degrees in (latitude, longitude)
+    )
+    across, up = np.cos(np.radians(north)), np.sin(np.radians(north))
+    x, y = (across * turn(np.radians(east)) for turn in (np.cos, np.sin))
+    middle = np.rint(np.degrees(np.arctan2(up.sum(), np.hypot(x.sum(), y.sum()))))
+    meridian = np.rint(np.degrees(np.arctan2(y.sum(), x.sum())))
+    metres = f"+proj=laea +lat_0={middle:g} +lon_0={meridian:g} +datum=WGS84 +units=m"
+    crs = CRS.from_string(metres)
+    found = transform(CRS.from_epsg(4326), crs, east, north)
+    points = [
+        GroundControlPoint(row=row + 0.5, col=column + 0.5, x=x, y=y)
+        for row, column, x, y in zip(rows, columns, *found, strict=True)
     ]
+    return {"crs": crs, "gcps": points}
+
+
+def _nodes(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) bool -> rows and columns of pixels that are known, spread evenly over the scene.
+
+    Each is the known one nearest to a node of a lattice, if there is one in the node's cell.
+    """
+    sides = [np.unique(np.linspace(0, n - 1, POINTS + 1).round().astype(int)) for n in known.shape]
+    reach = [-(-n // (2 * POINTS)) for n in known.shape]
+    nodes = []
+    for row in sides[0]:
+        for column in sides[1]:
+            top, left = max(0, row - reach[0]), max(0, column - reach[1])
+            cell = known[top : row + reach[0] + 1, left : column + reach[1] + 1]
+            there = np.argwhere(cell) + np.array((top, left))
+            if known[row, column]:
+                nodes.append((row, column))
+            elif there.size:
+                apart = np.square(there - (row, column)).sum(axis=1)
+                nodes.append(tuple(there[apart.argmin()]))
+    found = np.unique(np.array(nodes, int).reshape(-1, 2), axis=0)
+    return found[:, 0], found[:, 1]
 
 
 def read_geotiff(path: Path) -> SceneMask:
@@ -111,7 +143,7 @@ def read_geotiff(path: Path) -> SceneMask:
         if "classes" not in tags:
             raise ValueError(f"{path} is not a mask of this program (its tags name no classes)")
         bands = dict(zip(file.descriptions, file.read(), strict=True))
-        crs, transform = file.crs, tuple(file.transform)[:6]
+        crs, transform = None if file.gcps[0] else file.crs, tuple(file.transform)[:6]
     try:
         classes = tuple(parse_json(tags["classes"]))
         known = cf_names(classes)

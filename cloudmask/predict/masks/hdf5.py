@@ -6,12 +6,13 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from cloudmask.files import open_hdf5, parse_json, write_whole
-from cloudmask.predict.masks.values import SceneMask, classify
+from cloudmask.predict.masks.values import SceneMask, check_range, classify
 
 
 def write_hdf5(path: Path, mask: SceneMask) -> None:
@@ -30,7 +31,7 @@ def read_hdf5(path: Path, *, classes: Sequence[str]) -> SceneMask:
     try:
         with open_hdf5(path) as file:
             probability = file["mask"][...]
-            attributes = {str(key): str(value) for key, value in file.attrs.items()}
+            attributes = attributes_in(file)
         named = tuple(parse_json(attributes.get("classes", json.dumps(list(classes)))))
         threshold = float(parse_json(attributes.get("options", "{}")).get("threshold", 0.5))
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -40,9 +41,8 @@ def read_hdf5(path: Path, *, classes: Sequence[str]) -> SceneMask:
         raise ValueError(
             f"{path}: its mask has shape {probability.shape}, not (1, H, W, {channels})"
         )
-    if np.nanmin(probability, initial=0) < 0 or np.nanmax(probability, initial=0) > 1:
-        raise ValueError(f"{path}: its mask does not hold probabilities from 0 to 1")
     probability = probability[0].astype(np.float32)
+    check_range("probability", probability, path)
     return SceneMask(
         name=path.stem,
         classes=named,
@@ -51,3 +51,19 @@ def read_hdf5(path: Path, *, classes: Sequence[str]) -> SceneMask:
         mask=classify(probability, threshold=threshold),
         attributes=attributes,
     )
+
+
+def attributes_in(file: Any) -> dict[str, str]:
+    """Those of an h5py.File, or of a thing in it, as text.
+
+    Programs in C or Fortran, and netCDF4, store bytes of a fixed length where h5py stores text.
+    """
+    return {str(key): text_of(value) for key, value in file.attrs.items()}
+
+
+def text_of(value: Any) -> str:
+    """An attribute as h5py gives it, as text without the filling of a fixed length."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.rstrip(" \0")

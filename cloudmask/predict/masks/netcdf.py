@@ -17,6 +17,7 @@ import numpy as np
 from cloudmask.files import open_hdf5, parse_json, write_whole
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks.flags import cf_names, flag_attributes
+from cloudmask.predict.masks.hdf5 import attributes_in
 from cloudmask.predict.masks.place import (
     COMPRESSION,
     read_crs,
@@ -76,7 +77,7 @@ def read_netcdf(path: Path) -> SceneMask:
     """
     try:
         with open_hdf5(path) as file:
-            attributes = {str(key): _text(value) for key, value in file.attrs.items()}
+            attributes = attributes_in(file)
             classes = tuple(parse_json(attributes["classes"]))
             names = [name for name in cf_names(classes) if f"probability_{name}" in file]
             probability = [probability_of(file[f"probability_{name}"][...]) for name in names]
@@ -103,7 +104,3 @@ def read_netcdf(path: Path) -> SceneMask:
         raise ValueError(f"{path} is not a mask of this program ({error})") from None
     check(found, path)
     return found
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -7,10 +7,12 @@ projection that falls. So every mask has one: that of its grid, else rows counte
 from __future__ import annotations
 
 import datetime
+import warnings
 from typing import Any
 
 import numpy as np
 
+from cloudmask.predict.masks.hdf5 import text_of
 from cloudmask.predict.masks.values import SceneMask
 
 DEGREE_STEP = 1e-6
@@ -100,7 +102,9 @@ def _grid(file: Any, crs: str, transform: tuple[float, ...]) -> None:
         raise ValueError(f"the CRS {crs[:60]!r} is not understood ({error})") from None
     a, b, c, d, e, f = transform
     mapping = file.create_variable("crs", (), "i4", data=np.int32(0))
-    words = known.to_cf()
+    with warnings.catch_warnings():  # what CF has no words for, the WKT says
+        warnings.simplefilter("ignore", UserWarning)
+        words = known.to_cf()
     if words.get("grid_mapping_name") == "polar_stereographic" and "standard_parallel" in words:
         pole = float(np.copysign(90, words["standard_parallel"]))
         words.setdefault("latitude_of_projection_origin", pole)  # CF wants it, pyproj leaves it out
@@ -143,4 +147,4 @@ def read_transform(file: Any) -> tuple[float, float, float, float, float, float]
 
 
 def _of_grid(file: Any, name: str) -> str | None:
-    return str(file["crs"].attrs[name]) if "crs" in file else None
+    return text_of(file["crs"].attrs[name]) if "crs" in file else None

@@ -110,3 +110,18 @@ def check(found: SceneMask, path: Path) -> None:
         )
     if found.mask[found.mask != UNKNOWN].max(initial=0) >= len(found.classes):
         raise ValueError(f"{path} is not a mask of this program (it holds classes without a name)")
+    if (np.isnan(found.probability).any(axis=-1) & (found.mask != UNKNOWN)).any():
+        raise ValueError(
+            f"{path} is not a mask of this program (it holds classes of no probability)"
+        )
+    check_range("probability", found.probability, path)
+    if found.spread is not None:
+        check_range("spread", found.spread, path)
+
+
+def check_range(name: str, values: np.ndarray, path: Path) -> None:
+    """ValueError unless all that is known is from 0 to 1."""
+    low, high = np.nanmin(values, initial=0), np.nanmax(values, initial=0)
+    if low < 0 or high > 1:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{path} holds a {name} of {wrong:g}, which is not from 0 to 1")
