@@ -33,7 +33,7 @@ def evaluate(*words):
     return errors.run(tiny.cli.main, ["evaluate", *map(str, words)], program="cloudmask")
 
 
-def make_mask(scene, seed, *, classes=CLASSES, **attributes):
+def make_mask(scene, seed, /, *, classes=CLASSES, **attributes):
     """Probabilities that lean to the scene's truth, or to its label where it has no truth."""
     rng = np.random.default_rng(seed)
     known = scene.truth if scene.truth is not None else scene.label

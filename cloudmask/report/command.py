@@ -17,6 +17,7 @@ from cloudmask.record import now
 from cloudmask.report import looks, page, pictures, sources
 from cloudmask.report.looks import Look, Place
 from cloudmask.report.page import Chapter
+from cloudmask.text import plural
 from cloudmask.version import __version__
 
 Shown = dict[str, list[Look]]
@@ -45,7 +46,7 @@ def report(config: ReportConfig) -> int:
     files = {item.file.rpartition("/")[2] for found in shown.values() for item in found}
     _drop_old(folder, files)
     count = len(shown)
-    beside = f", full-size pictures of {count} scenes in {folder}" if files - {""} else ""
+    beside = f", full-size pictures of {plural(count, 'scene')} in {folder}" if files - {""} else ""
     print(f"report: {config.out}{beside}")
     return 0
 
