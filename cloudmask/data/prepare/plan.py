@@ -12,7 +12,14 @@ from cloudmask.data.kinds import form_of
 from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, FileEntry, PatchSet
 from cloudmask.data.place import Place
-from cloudmask.data.prepare.receipts import Receipt, forget, is_key_of, is_there, key_of, read_receipts
+from cloudmask.data.prepare.receipts import (
+    Receipt,
+    forget,
+    is_key_of,
+    is_there,
+    key_of,
+    read_receipts,
+)
 from cloudmask.data.prepare.split import parse_split, split_scenes
 from cloudmask.data.slstr import READING, UNRECORDED
 
