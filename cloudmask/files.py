@@ -39,7 +39,7 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     whole = False
     while not whole:
         # Processes of several hosts may write to one folder, so a process number is not enough.
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+        aside = path.with_name(f".{_shortened(path.name)}.{uuid.uuid4().hex[:12]}.part")
         try:
             with naming(path), aside.open("xb") as file:
                 if _try_lock(file.fileno()) and not os.fstat(file.fileno()).st_nlink:
@@ -54,6 +54,11 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
             aside.unlink(missing_ok=True)
     if durable:
         sync_folder(path.parent)
+
+
+def _shortened(name: str) -> str:
+    """So that a name of any length that a file may have leaves room for more."""
+    return name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:

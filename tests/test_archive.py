@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import forms
 import numpy as np
 import pytest
 import sen3
@@ -279,6 +280,7 @@ def test_secrets_of_a_url_are_for_the_server_alone():
     assert (url / "flags_in.nc").text == "https://me:secret@host/a/x.SEN3/flags_in.nc?sig=key"
     assert (url / "flags_in.nc").parent == url
     assert "secret" not in str(SceneError(url, "a", "b"))
+    assert repr(url) == "Url('https://host/a/x.SEN3')"
 
 
 def test_file_urls_are_paths_and_names_are_those_of_the_product(tmp_path):
@@ -295,3 +297,39 @@ def test_time_of_a_benchmark_file_is_that_of_its_name(tmp_path, write_hdf):
     scene = read_scene(write_hdf(tmp_path / f"{BEST}.hdf"))
     assert (scene.start, scene.stop) == ("2019-10-01T11:32:21Z", "2019-10-01T11:35:21Z")
     assert read_scene(write_hdf(tmp_path / "S3A_x.hdf")).start is None
+
+
+def test_tiles_of_a_product_are_scenes_of_their_own(tmp_path):
+    tiles = [f"{name}_tile{number}" for name in (BEST, EOPF) for number in range(3)]
+    touch(*(tmp_path / f"{tile}.npz" for tile in tiles), tmp_path / f"{EOPF}.npz")
+    assert names(find_scenes([tmp_path])) == sorted([*tiles, EOPF])
+
+
+def test_a_chunk_of_a_store_that_changes_changes_the_store(tmp_path):
+    product = sen3.write_product(tmp_path, sen3.make_values())
+    store = forms.stored(product, tmp_path)
+    before = entry_of(store)
+    chunk = store / "measurements/inadir/s7_bt_in/0.0"
+    os.utime(chunk, ns=(0, before.changed + 1))
+    assert entry_of(store).changed == before.changed + 1
+    (store / ".zmetadata").unlink()
+    assert entry_of(store).bytes > before.bytes / 2
+    deep = store / "measurements/inadir/s8_bt_in/c/0/0"
+    touch(deep)
+    os.utime(deep, ns=(0, before.changed + 2))
+    assert entry_of(store).changed == before.changed + 2
+
+
+def test_names_as_long_as_a_file_may_have(tmp_path, capsys):
+    for number, length in enumerate((3, 245, 251)):
+        rng = np.random.default_rng(number)
+        label = (rng.random((32, 32)) < 0.5).astype(np.uint8)
+        image = rng.normal(size=(32, 32, 2)).astype(np.float32)
+        path = tmp_path / f"in/{'x' * length}.npz"
+        path.parent.mkdir(exist_ok=True)
+        np.savez(path, image=image, label=label)
+    out = tmp_path / "out"
+    assert prepare(PrepareConfig((tmp_path / "in",), out, patch_size=16, split="train=1")) == 1
+    assert sorted(len(path.stem) for path in out.glob("train/*.h5")) == [3, 245]
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "left out" in text]
+    assert "has a name that is too long" in line

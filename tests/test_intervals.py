@@ -112,7 +112,7 @@ def test_thirty_thousand_scenes_take_no_memory_to_speak_of():
     [
         (SAFE.format(time="101112", orbit="123"), "S3A_050_123"),
         (SAFE.format(time="101112", orbit="123").replace("S3A", "S3D") + ".SEN3", "S3D_050_123"),
-        ("S03SLSRBT_20191227T124111_0179_A123_S00_ABCD", "S3A_day737397_123"),
+        ("S03SLSRBT_20191227T124111_0179_A123_S00_ABCD", "S3A_053_123"),
         ("S03SLSRBT_20191399T124111_0179_A123_S00_ABCD", None),
         ("landsat", None),
     ],
@@ -121,3 +121,23 @@ def test_orbits_are_read_from_names(name, orbit):
     assert orbit_of(name) == orbit
     groups, unit = agreement.groups_of([name, "another"])
     assert (len(set(groups)), unit) == (2, "orbit" if orbit else "scene")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [  # real ones
+        "S3A_SL_1_RBT____20170313T110343_20170313T110643_20170314T172757_0179_015_208_2520",
+        "S3A_SL_1_RBT____20170602T090746_20170602T091046_20181003T205946_0179_018_207_____",
+        "S3A_SL_1_RBT____20200522T231202_20200522T231502_20200524T053503_0179_058_286_5580",
+        "S3A_SL_1_RBT____20220118T083600_20220118T083900_20220118T110259_0179_081_064_2160",
+        "S3A_SL_1_RBT____20250428T081931_20250428T082231_20250428T104108_0179_125_178_1620",
+        "S3B_SL_1_RBT____20181221T002724_20181221T003024_20181222T080855_0179_020_059_3060",
+        "S3B_SL_1_RBT____20200824T105515_20200824T105815_20200825T151744_0179_042_322_2340",
+        "S3B_SL_1_RBT____20230315T095847_20230315T100147_20230316T030042_0179_077_150_4320",
+        "S3B_SL_1_RBT____20260118T231041_20260118T231341_20260119T014624_0180_115_358_1080",
+    ],
+)
+def test_an_orbit_is_one_whoever_names_it(name):
+    cycle, orbit = name.split("_")[-3:-1] if not name.endswith("_____") else ("018", "207")
+    assert orbit_of(name) == f"{name[:3]}_{cycle}_{orbit}"
+    assert orbit_of(f"S03SLSRBT_{name[16:31]}_0179_{name[2]}{orbit}_S015") == orbit_of(name)

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 _TIME = r"\d{8}T\d{6}"
 _SAFE = re.compile(
@@ -21,11 +21,23 @@ _SAFE = re.compile(
 _EOPF = re.compile(
     rf"S03SLSRBT_(?P<start>{_TIME})_(?P<duration>\d{{4}})_(?P<satellite>[A-D])\d{{3}}"
 )
-# Satellite, cycle and relative orbit; of EOPF's names start, satellite and relative orbit, which
-# comes back every 27 days.
-_SAFE_ORBIT = re.compile(r"(S3[A-D])_SL_1_RBT____(?:\d{8}T\d{6}_){3}\d{4}_(\d{3})_(\d{3})")
-_EOPF_ORBIT = re.compile(r"S03SLSRBT_(\d{4})(\d\d)(\d\d)T\d{6}_\d{4}_([A-D])(\d{3})")
-_CYCLE_DAYS = 27
+_REST = r"(_\d{4}(_\d{3}(_\d{3}(_.{4}(_.{3})?)?)?)?|_[ST][0-9A-Z]{3})?"
+"""what of a name the two leave: of a SAFE name cut short, and the end of EOPF's"""
+# Start, satellite and relative orbit. SAFE names tell the cycle too, those of EOPF do not.
+_SAFE_ORBIT = re.compile(
+    rf"(?P<satellite>S3[A-D])_SL_1_RBT____(?P<start>{_TIME})(?:_{_TIME}){{2}}"
+    r"_\d{4}_\d{3}_(?P<orbit>\d{3})"
+)
+_EOPF_ORBIT = re.compile(
+    rf"S03SLSRBT_(?P<start>{_TIME})_\d{{4}}_(?P<satellite>[A-D])(?P<orbit>\d{{3}})"
+)
+_CYCLE, _ORBITS = timedelta(days=27), 385
+"""until a relative orbit comes back, and how many there are"""
+_FIRST_CYCLE = {
+    "S3A": datetime(2016, 2, 14, 21, 57, 30),
+    "S3B": datetime(2017, 7, 21, 21, 59, 40),
+}
+"""when orbit 1 of cycle 1 began, or would have: from names of 2016 to 2026, which fit to a minute"""
 _BEST_LAST = ("NR", "ST", "NT")
 """near real time (3 hours), short time critical (2 days), not time critical (with the best orbit
 and calibration)"""
@@ -50,9 +62,12 @@ class Acquisition:
         return timeliness, self.created or datetime.min, self.collection or 0
 
 
-def acquisition_of(name: str) -> Acquisition | None:
-    """Of a scene's name; None if it is not named like a product."""
+def acquisition_of(name: str, *, whole: bool = False) -> Acquisition | None:
+    """Of a scene's name; None if it is not named like a product, or is with more behind the name
+    and asked for as a whole."""
     found = _SAFE.match(name) or _EOPF.match(name)
+    if found and whole and not re.fullmatch(_REST, name[found.end() :]):
+        return None
     if found is None:
         return None
     part = found.groupdict()
@@ -79,17 +94,21 @@ def times_of(name: str) -> tuple[str | None, str | None]:
 
 
 def orbit_of(name: str) -> str | None:
-    """Satellite, cycle and relative orbit of a scene, as its name tells; None if it does not."""
-    if found := _SAFE_ORBIT.match(name):
-        return "_".join(found.groups())
-    if found := _EOPF_ORBIT.match(name):
-        year, month, day = (int(found[place]) for place in (1, 2, 3))
-        try:
-            cycle = date(year, month, day).toordinal() // _CYCLE_DAYS
-        except ValueError:
-            return None
-        return f"S3{found[4]}_day{_CYCLE_DAYS * cycle}_{found[5]}"
-    return None
+    """Satellite, cycle and relative orbit of a scene, as its name tells; None if it does not.
+
+    The cycle is that of the start, the same for every form of name. Of satellites whose first cycle
+    is not known it is counted from that of S3A.
+    """
+    found = _SAFE_ORBIT.match(name) or _EOPF_ORBIT.match(name)
+    if found is None:
+        return None
+    satellite, orbit = f"S3{found['satellite'][-1]}", int(found["orbit"])
+    try:
+        since = _time(found["start"]) - _FIRST_CYCLE.get(satellite, _FIRST_CYCLE["S3A"])
+    except ValueError:
+        return None
+    cycle = 1 + round(since / _CYCLE - (orbit - 1) / _ORBITS)
+    return f"{satellite}_{cycle:03d}_{orbit:03d}"
 
 
 def same(acquisitions: Sequence[Acquisition]) -> list[int]:

@@ -6,6 +6,7 @@ entry that cannot be read is told of when its turn comes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from cloudmask.data import kinds
 from cloudmask.data.acquisition import Acquisition, acquisition_of, same
+from cloudmask.data.formats.eopf import ROOT_FILES, files_of_store
 from cloudmask.data.formats.remote import size_and_date
 from cloudmask.data.formats.safe.product import MEMBERS
 from cloudmask.data.formats.safe.sources import Folder
@@ -172,7 +174,8 @@ def _each_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Place,
     by_name: dict[str, Entry] = {}
     products: list[tuple[Entry, Acquisition]] = []
     for entry in entries:
-        if acquisition := acquisition_of(entry.name):
+        whole = kinds.form_of(entry.path) != "product"  # NAME_tile1.npz is a part of it
+        if acquisition := acquisition_of(entry.name, whole=whole):
             products.append((entry, acquisition))
             continue
         other = by_name.setdefault(entry.name, entry)
@@ -238,14 +241,25 @@ def _size_and_date(place: Place) -> tuple[int, int]:
     name = place.name.lower()
     try:
         if isinstance(place, Url):
-            telling = {kinds.PRODUCT_SUFFIX: MANIFEST_NAME, ".zarr": ".zmetadata"}
-            member = telling.get(Path(name).suffix)
-            return size_and_date(place / member if member else place)
-        files: Iterable[Path] = [place / ".zmetadata" if name.endswith(".zarr") else place]
-        if name.endswith(kinds.PRODUCT_SUFFIX):
-            product = Folder(place)
-            files = (product.folder / m for m in MEMBERS if m in product.held)
-        found = [os.stat(file) for file in files]  # noqa: PTH116 (counted by a test)
+            return _size_and_date_there(place)
+        if name.endswith(".zarr"):
+            found = list(files_of_store(place, MEMBERS))
+        else:
+            files: Iterable[Path] = [place]
+            if name.endswith(kinds.PRODUCT_SUFFIX):
+                product = Folder(place)
+                files = (product.folder / m for m in MEMBERS if m in product.held)
+            found = [os.stat(file) for file in files]  # noqa: PTH116 (counted by a test)
     except (OSError, SceneError):
         return 0, 0
     return sum(f.st_size for f in found), max((f.st_mtime_ns for f in found), default=0)
+
+
+def _size_and_date_there(url: Url) -> tuple[int, int]:
+    """Of the one file that tells of a product: few questions, as each takes a while. OSError."""
+    name = url.name.lower()
+    if name.endswith(".zarr"):
+        for member in ROOT_FILES:
+            with contextlib.suppress(FileNotFoundError):
+                return size_and_date(url / member)
+    return size_and_date(url / MANIFEST_NAME if name.endswith(kinds.PRODUCT_SUFFIX) else url)

@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*(::[\w+.-]+)*://")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Url:
     """A place elsewhere, such as `s3://bucket/NAME.zarr`, that can be asked what a Path can.
 
@@ -24,6 +24,9 @@ class Url:
 
     def __str__(self) -> str:
         return re.sub(r"://[^/@]*@", "://", self.text.partition("?")[0])
+
+    def __repr__(self) -> str:
+        return f"Url({str(self)!r})"
 
     @property
     def name(self) -> str:

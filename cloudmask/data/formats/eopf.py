@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -136,6 +137,36 @@ class Store:
             name: f"{datetime.fromisoformat(time or '1970-01-01'):{_NETCDF_TIME}}"
             for name, time in times.items()
         }
+
+
+ROOT_FILES = (".zmetadata", "zarr.json", ".zgroup", ".zattrs")
+"""metadata of a whole store: consolidated, of Zarr 3, of Zarr 2"""
+_DEEPEST = 3
+"""folders below that of an array, in stores whose chunks lie in folders"""
+
+
+def files_of_store(folder: Path, members: Iterable[str]) -> Iterator[os.stat_result]:
+    """The files of a store here from which members can be made, with their sizes and dates.
+
+    OSError.
+    """
+    for name in ROOT_FILES:
+        if (folder / name).is_file():
+            yield (folder / name).stat()
+    needed = dict.fromkeys(path for file in members for path in _arrays(file).values())
+    groups = dict.fromkeys(_coordinates(file[-5:-3]) for file in members if file in _FILES)
+    for path in (*needed, *(f"{group}/{axis}" for group in groups for axis in "xy")):
+        if (folder / path).is_dir():
+            yield from _files_below(str(folder / path), _DEEPEST)
+
+
+def _files_below(folder: str, deepest: int) -> Iterator[os.stat_result]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                yield entry.stat()
+            elif deepest:
+                yield from _files_below(entry.path, deepest - 1)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from cloudmask.data.patchset.message import pack, unpack
 from cloudmask.data.patchset.model import FileEntry, PatchFile
 from cloudmask.data.patchset.open import verify_files
 from cloudmask.data.prepare.plan import Job, Plan, make_plan
-from cloudmask.data.prepare.receipts import Receipt, forget, path_of, write_receipt
+from cloudmask.data.prepare.receipts import LONGEST_NAME, Receipt, forget, path_of, write_receipt
 from cloudmask.data.prepare.split import parse_split
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import SceneError
@@ -112,6 +112,9 @@ def _all_match(files: Sequence[PatchFile]) -> str:
 
 def _prepare_scene(job: Job, *, out: Path, options: Mapping[str, Any], verify: bool) -> Receipt:
     reading = slstr.recorded(options)
+    if len(os.fsencode(job.name)) > LONGEST_NAME:
+        problem = "has a name that is too long for the files that are made of it"
+        raise SceneError(job.source, problem, "give it a shorter one")
     scene = read_scene(job.source, label=options["label"], verify=verify, reading=reading)
     path = path_of(job.split, job.name)
     size, stride = options["patch_size"], options["stride"]

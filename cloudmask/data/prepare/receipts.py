@@ -16,6 +16,9 @@ from cloudmask.data.patchset.model import FORMAT_VERSION, WORK_FOLDER, FileEntry
 from cloudmask.data.prepare.split import is_split
 from cloudmask.files import parse_json, write_whole
 
+LONGEST_NAME = 255 - len(".json")
+"""of a scene, in bytes: its note has the longest name of its files"""
+
 
 @dataclass(frozen=True)
 class Receipt:
