@@ -459,7 +459,7 @@ def test_content_that_makes_no_sense_is_one_line_with_its_cause(tmp_path, values
             opened.create_group(name)
         else:
             claimed(opened)
-    with pytest.raises(SceneError, match="cannot be read|has shape|made of") as caught:
+    with pytest.raises(SceneError, match=r"cannot be read|has shape|made of") as caught:
         read_scene(product, verify=False)
     assert one_line_of(product, caught)
     if what in ("numbers with a point", "text for a number"):
