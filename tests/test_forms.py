@@ -153,6 +153,24 @@ def test_store_named_after_eopf_is_read_by_its_record(product, tmp_path):
     assert again.start == forms.TIMES[0]
 
 
+def test_record_that_names_a_path_is_no_name_of_a_folder(product, tmp_path):
+    store = forms.stored(product, tmp_path, name="S03SLSRBT_20170313T110000_0180_A208_S123.zarr")
+    root = zarr.open_group(str(store), mode="r+", use_consolidated=False)
+    doctored = product.name.replace("_2520_", "_a/bc_")
+    assert doctored != product.name
+    root.attrs["stac_discovery"] = root.attrs["stac_discovery"] | {"id": doctored}
+    n = "measurements/inadir/s7_bt_in"
+    zarr.consolidate_metadata(str(store), zarr_format=2)
+    read_scene(store, need_label=False)
+    shape = root[n].shape
+    del root[n]
+    root.create_array(n, data=np.full(shape, 270, np.float16))
+    zarr.consolidate_metadata(str(store), zarr_format=2)
+    with pytest.raises(SceneError) as caught:
+        read_scene(store, need_label=False)
+    assert one_line_of(store, caught)
+
+
 def test_store_without_coordinates_in_metres_has_the_usual_ground_track(product, tmp_path):
     store = forms.stored(product, tmp_path)
     for name in ("anadir/x", "inadir/x"):

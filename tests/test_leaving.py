@@ -14,6 +14,8 @@ from cloudmask.predict.masks import SceneMask, classify, write_mask
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
 
 PROGRAM = """
+import os
+import signal
 import sys
 from cloudmask.cli import errors
 from cloudmask.data import parallel
@@ -22,6 +24,10 @@ def main(words):
     world = parallel.world()
     kind, who = words
     if who == "all" or world.rank == int(who):
+        if kind == "killed":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if kind == "exit":
+            raise SystemExit(3)
         raise {"alone": ValueError, "agreed": errors.AgreedError, "typed": KeyboardInterrupt}[kind](
             "the disk of this host is gone"
         )
@@ -47,6 +53,13 @@ def test_a_rank_that_fails_by_itself_is_told_and_ends_all(start, kind):
     code, lines, _ = ended(start, kind, 1)
     assert code != 0
     assert lines == ["prog: error on rank 1: the disk of this host is gone"]
+
+
+@pytest.mark.parametrize("kind", ["exit", "killed"])
+def test_every_other_way_out_ends_all_too(start, kind):
+    code, _, seconds = ended(start, kind, 1)
+    assert code != 0
+    assert seconds < 30
 
 
 def test_ranks_that_fail_alike_leave_at_once_with_one_line(start):

@@ -9,6 +9,7 @@ import pytest
 
 from cloudmask.cli.errors import AgreedError
 from cloudmask.cli.options import PrepareConfig, VerifyConfig
+from cloudmask.data import slstr
 from cloudmask.data.patchset.encoding import decode
 from cloudmask.data.patchset.model import PatchSetError
 from cloudmask.data.patchset.open import open_patchset
@@ -273,6 +274,39 @@ def test_scene_smaller_than_a_patch_is_left_out_with_its_size(tmp_path, capsys):
     paths = [write_npz(tmp_path / "a.npz"), write_npz(tmp_path / "b.npz", **small)]
     assert run(paths, tmp_path / "out", split="train=1") == 1
     assert "b.npz: a scene of 8x40 pixels is smaller than one patch" in capsys.readouterr().err
+
+
+def test_error_without_advice_is_of_its_scene_alone(tmp_path, capsys, monkeypatch):
+    def fail(out, path, scene, *, write=module.write_patches, **sizes):
+        if scene.name == "b":
+            raise ValueError("no such text")
+        return write(out, path, scene, **sizes)
+
+    monkeypatch.setattr(module, "write_patches", fail)
+    paths = [write_npz(tmp_path / "a.npz"), write_npz(tmp_path / "b.npz")]
+    assert run(paths, tmp_path / "out", split="train=1") == 1
+    assert "b.npz: no such text; mend it, or leave it out" in capsys.readouterr().err
+
+
+def test_split_that_is_a_link_is_not_written_through(tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/train").symlink_to(other)
+    (tmp_path / "out/.prepare").mkdir()
+    with pytest.raises(ValueError, match="train: is a link; remove it, or choose another --out"):
+        run([write_npz(tmp_path / "a.npz")], tmp_path / "out", split="train=1")
+    assert list(other.iterdir()) == []
+
+
+def test_channels_without_a_value_are_not_called_coarse(tmp_path, capsys):
+    """As the solar ones of every product of the night."""
+    image = np.full((32, 32, 9), 270, np.float32)
+    image[..., 6:] += np.random.default_rng(0).random((32, 32, 3))
+    image[..., :6] = np.nan
+    scene = write_npz(tmp_path / "a.npz", channels=slstr.CHANNELS, image=image)
+    assert run([scene], tmp_path / "out", split="train=1") == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_one_class_alone_is_refused_before_there_is_a_patch_set(tmp_path):

@@ -73,6 +73,20 @@ def test_the_bound_on_open_files_is_what_the_system_allows(
     assert limits == [raised_to, hard]
 
 
+def test_low_descriptors_are_left_to_select(many):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        reader = PatchReader(open_patchset(many), "train")
+        reader.read(range(len(reader)))
+        numbers = [file.descriptor for file in reader._open.values()]
+        assert len(numbers) == FILES
+        assert min(numbers) >= 1024
+        reader.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_no_more_files_are_kept_than_allowed_whatever_the_threads(many, opened, monkeypatch):
     monkeypatch.setattr(module, "_allowed", lambda *files: 7)
     reader = PatchReader(open_patchset(many), "train")

@@ -423,6 +423,50 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path, values, message, 
     assert one_line_of(product, caught)
 
 
+def replaced(file, name, change):
+    values = file[name][...]
+    del file[name]
+    file[name] = change(values)
+
+
+def claimed(file):
+    del file["confidence_in"]
+    file.create_dataset("confidence_in", shape=(40_000, 40_000), dtype="u2", chunks=(100, 100))
+
+
+SENSELESS = {
+    "numbers with a point": ("flags_in.nc", "confidence_in", lambda a: a.astype("f4")),
+    "too many detectors": ("S1_quality_an.nc", "S1_solar_irradiance_an", lambda a: np.ones(300)),
+    "no tie points": ("geometry_tn.nc", "solar_zenith_tn", lambda a: a[:, :0]),
+    "one axis": ("flags_in.nc", "confidence_in", np.ravel),
+    "no axis": ("flags_in.nc", "confidence_in", lambda a: a[0, 0]),
+}
+
+
+@pytest.mark.parametrize("what", [*SENSELESS, "text for a number", "a group", "3 GB of nothing"])
+def test_content_that_makes_no_sense_is_one_line_with_its_cause(tmp_path, values, what):
+    product = sen3.write_product(tmp_path, values)
+    file, name, change = SENSELESS.get(what, ("flags_in.nc", "confidence_in", None))
+    if what == "text for a number":
+        file = "geometry_tn.nc"
+    with h5py.File(product / file, "r+") as opened:
+        if change is not None:
+            replaced(opened, name, change)
+        elif what == "text for a number":
+            opened.attrs["track_offset"] = "64"
+        elif what == "a group":
+            del opened[name]
+            opened.create_group(name)
+        else:
+            claimed(opened)
+    with pytest.raises(SceneError, match=r"cannot be read|has shape|made of") as caught:
+        read_scene(product, verify=False)
+    assert one_line_of(product, caught)
+    if what in ("numbers with a point", "text for a number"):
+        assert "Error: " in str(caught.value)
+        assert caught.value.__cause__ is not None
+
+
 def shorten(arrays, exceptions, index):
     arrays[index], exceptions[index] = arrays[index][:-2], exceptions[index][:-2]
 

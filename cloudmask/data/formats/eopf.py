@@ -195,8 +195,8 @@ def _reading(place: Place, what: str) -> Iterator[None]:
     except SceneError:
         raise
     except Exception as error:  # each codec has its own
-        problem = f"{what} cannot be read ({reason(error) or type(error).__name__})"
-        raise SceneError(place, problem, _AGAIN) from None
+        why = ": ".join(filter(None, (type(error).__name__, reason(error))))
+        raise SceneError(place, f"{what} cannot be read ({why})", _AGAIN) from error
 
 
 def _arrays(file: str) -> dict[str, str]:

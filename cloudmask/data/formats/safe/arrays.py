@@ -148,8 +148,9 @@ def _reading(product: Path, where: str) -> Iterator[None]:
     except SceneError:
         raise
     except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
-        problem = f"{where} cannot be read, truncated or damaged ({reason(error)})"
-        raise SceneError(product, problem, AGAIN) from None
+        what = f"{type(error).__name__}: {reason(error)}"
+        problem = f"{where} cannot be read, truncated or damaged ({what})"
+        raise SceneError(product, problem, AGAIN) from error
 
 
 @contextmanager
