@@ -1,13 +1,20 @@
 """`cloudmask quicklook`: every mask becomes pictures that stand by themselves."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
+import sen3
 from PIL import Image
 
 from cloudmask import __main__ as cli
 from cloudmask.cli import errors
+from cloudmask.data.read import read_scene
 from cloudmask.predict.masks import SceneMask, classify, write_mask
+from cloudmask.report import pixels, sheet
 from cloudmask.report.colours import BACKGROUND, class_styles
+from cloudmask.report.looks import Legend
 
 
 @pytest.fixture
@@ -41,11 +48,75 @@ def test_every_mask_of_a_folder_is_drawn_with_title_and_legend(work, capsys):
     picture = np.asarray(Image.open(work / "looks" / "s0-network.png").convert("RGB"))
     assert picture.shape[0] > 40, "a legend stands below"
     assert picture.shape[1] >= 300, "wide enough to be read"
+    picture = framed(picture, 40, 50)
     assert (picture[0, :50] == BACKGROUND).all()
     colours = {style.colour for style in class_styles(2).values()}
     seen = {tuple(int(part) for part in pixel) for pixel in picture[1:40, :50].reshape(-1, 3)}
     assert seen <= colours
     assert (picture[40:] < 60).all(axis=-1).sum() > 50, "letters"
+
+
+def framed(picture, height, width):
+    """A sheet from where its picture begins, inside a grey line on all four sides."""
+    for edge in (picture[[0, height + 1], : width + 2], picture[: height + 2, [0, width + 1]]):
+        assert (edge == 128).all()
+    return picture[1:, 1:]
+
+
+def test_text_of_any_length_is_whole_and_the_title_comes_first(tmp_path):
+    from PIL import ImageFont
+
+    name = "S3A_SL_1_RBT____20170313T110000_20170313T110300_20170313T130000_0179_SVL_O_NR_004"
+    font = ImageFont.load_default(sheet.TEXT)
+    for text in (name, f"short {name} words", "open water with waves on it and foam, and more"):
+        lines = sheet.wrapped(text, 200, font)
+        assert len(lines) > 1
+        assert "".join("".join(lines).split()) == "".join(text.split())
+        assert max(font.getlength(line) for line in lines) <= 200
+    white = np.full((30, 3, 3), 255, np.uint8)
+    short, long, other = (
+        sheet.sheet(white, *words, Legend()) for words in (("A", "s"), ("A", name), ("B", name))
+    )
+    line = slice(30 + 2 + sheet.MARGIN, 30 + 2 + sheet.MARGIN + sheet.LINE)
+    framed(long, 30, 3)
+    np.testing.assert_array_equal(long[line], short[line])
+    assert (long[line] != other[line]).any()
+    assert len(long) >= len(short) + sheet.LINE
+    assert (long[:, -sheet.MARGIN // 2 :] == 255).all(), "nothing is cut"
+
+
+def test_a_legend_that_is_too_long_goes_on_in_the_next_line():
+    white = np.full((30, 3, 3), 255, np.uint8)
+    swatch = pixels.data_address(pixels.encode(np.zeros((10, 20, 3), np.uint8)))
+    words = "open water with waves on it and foam and more words here"
+    legend = Legend(((swatch, words), (swatch, "thin"), (swatch, "thick")))
+    found = sheet.sheet(white, "Network", "s", legend)
+    few = sheet.sheet(white, "Network", "s", Legend(legend.swatches[1:]))
+    assert len(found) == len(few) + 2 * sheet.LINE
+    assert (found[:, -sheet.MARGIN // 2 :] == 255).all(), "nothing is cut"
+
+
+def test_the_scene_is_read_as_it_was_for_the_mask(tmp_path, capsys):
+    """With another largest solar zenith there are other reflectances to show."""
+    product = sen3.write_product(tmp_path, sen3.make_values())
+    scene = read_scene(product, need_label=False)
+    probability = np.zeros((*scene.image.shape[:2], 1), np.float32)
+    found = classify(probability, threshold=0.5)
+    seen = []
+    for zenith in (88.0, 30.0):
+        options = json.dumps({"max_solar_zenith": zenith, "drop_flagged": [], "oblique": False})
+        mask = SceneMask("s", scene.classes, probability, None, found)
+        path = tmp_path / f"{zenith:g}.nc"
+        write_mask(path, dataclasses.replace(mask, attributes={"options": options}))
+        assert run(path, "--scene", product, "--out", tmp_path / "looks") == 0
+        seen.append((tmp_path / f"looks/{zenith:g}-colour.png").exists())
+    assert seen == [True, False], "the sun is never 60 degrees high there"
+    write_mask(path, dataclasses.replace(mask, attributes={"options": '{"oblique": 3}'}))
+    capsys.readouterr()
+    assert run(path, "--scene", product, "--out", tmp_path / "looks") == 1
+    told = capsys.readouterr().err
+    assert "30.nc does not tell how its scene was read" in told
+    assert told.count("\n") == 1
 
 
 def test_with_the_scene_there_are_its_colours_label_and_differences(work):

@@ -10,9 +10,12 @@ from tqdm import tqdm
 
 from cloudmask.cli.options import QuicklookConfig
 from cloudmask.data.classes import with_classes
+from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
-from cloudmask.data.scene import Scene
-from cloudmask.predict.masks import SUFFIXES, read_mask
+from cloudmask.data.scene import LabelChoice, Scene
+from cloudmask.data.slstr import recorded
+from cloudmask.files import parse_json
+from cloudmask.predict.masks import SUFFIXES, attributes_of, read_mask
 from cloudmask.report import pictures
 from cloudmask.report.sheet import Sheets
 from cloudmask.text import plural
@@ -24,16 +27,13 @@ CLASSES = ("clear", "cloud")
 def quicklook(config: QuicklookConfig) -> int:
     """Draw every mask; exit code 1 if one could not be read. Raises ValueError, OSError."""
     files = _files(config.masks)
-    scene = None
-    if config.scene is not None:
-        if len(files) != 1:
-            raise ValueError(f"--scene goes with a single mask, and {len(files)} are named")
-        scene = read_scene(config.scene, label=config.label, need_label=False)
+    if config.scene is not None and len(files) != 1:
+        raise ValueError(f"--scene goes with a single mask, and {len(files)} are named")
     config.out.mkdir(parents=True, exist_ok=True)
     count = failed = 0
     for file in tqdm(files, desc="quicklook", leave=False, disable=None):
         try:
-            count += _draw(file, scene, config.out)
+            count += _draw(file, config)
         except ValueError as error:
             if len(files) == 1:
                 raise
@@ -64,8 +64,9 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _draw(file: Path, scene: Scene | None, out: Path) -> int:
+def _draw(file: Path, config: QuicklookConfig) -> int:
     """How many pictures there are of a mask now. ValueError, OSError."""
+    scene = None if config.scene is None else _scene_of(file, config.scene, config.label)
     mask = read_mask(file, classes=scene.classes if scene else CLASSES)
     titles = {"members": {"label": "label", "summary": "operational mask", "truth": "truth"}}
     if scene is not None:
@@ -78,5 +79,15 @@ def _draw(file: Path, scene: Scene | None, out: Path) -> int:
             scene = with_classes(scene, mask.classes)
         except ValueError as error:
             raise ValueError(f"{file}: its scene has {error}") from None
-    found = pictures.of_values(scene, mask, titles, Sheets(out, file.stem, mask.name))
+    found = pictures.of_values(scene, mask, titles, Sheets(config.out, file.stem, mask.name))
     return sum(1 for look in found if look.file)
+
+
+def _scene_of(file: Path, path: Place, label: LabelChoice) -> Scene:
+    """A scene, read as it was for the mask in a file. ValueError, OSError."""
+    options = attributes_of(file).get("options", "{}")
+    try:
+        reading = recorded(parse_json(options))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} does not tell how its scene was read ({error})") from None
+    return read_scene(path, label=label, need_label=False, reading=reading)
