@@ -133,9 +133,9 @@ def test_evaluating_patches_ends_where_one_rank_cannot_read(work, run, patchset)
     assert len({file.patches for file in files}) == 1, "a batch is a file"
     victim = folder / files[1].path
     victim.write_bytes(bytes(victim.stat().st_size))
-    words = ("-m", "cloudmask", "evaluate", run, folder, "--split", "train")
-    words += ("--no-verify", "--batch-size")
-    lines = told(tiny.finish(tiny.start(*words, files[0].patches, ranks=2), seconds=90))
+    words = ("-m", "cloudmask", "evaluate", run, folder, "--no-verify", "--split", "train")
+    words += ("--batch-size", files[0].patches)
+    lines = told(tiny.finish(tiny.start(*words, ranks=2), seconds=90))
     assert len(lines) == 1
     assert lines[0].startswith("cloudmask: error on rank 1: ")
 
