@@ -46,7 +46,7 @@ def test_six_scenes_and_twenty_of_four_orbits_have_no_interval():
     assert agreement.difference_interval(duels(1, 6)) is None
     assert agreement.difference_interval(duels(1, 19)) is None
     assert agreement.difference_interval(duels(1, 20)) is not None
-    names = [SAFE.format(time=f"{n:06d}", orbit=f"{n % 4:03d}") for n in range(20)]
+    names = [SAFE.format(time=f"{n:06d}", orbit=f"{n % 4 + 1:03d}") for n in range(20)]
     groups, unit = agreement.groups_of(names)
     units = agreement.units_of(duels(1, 20), groups)
     assert (unit, len(units)) == ("orbit", 4)
@@ -55,7 +55,7 @@ def test_six_scenes_and_twenty_of_four_orbits_have_no_interval():
 
 def test_neighbours_of_one_orbit_do_not_make_an_interval_narrower():
     once = duels(2, 24, worse=0.2)
-    names = [SAFE.format(time=f"{n:06d}", orbit=f"{n % 24:03d}") for n in range(120)]
+    names = [SAFE.format(time=f"{n:06d}", orbit=f"{n % 24 + 1:03d}") for n in range(120)]
     units = agreement.units_of(once * 5, agreement.groups_of(names)[0])
     np.testing.assert_allclose(
         agreement.difference_interval(units), agreement.difference_interval(once)
