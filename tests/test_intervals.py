@@ -55,7 +55,10 @@ def test_six_scenes_and_twenty_of_four_orbits_have_no_interval():
 
 def test_neighbours_of_one_orbit_do_not_make_an_interval_narrower():
     once = duels(2, 24, worse=0.2)
-    names = [SAFE.format(time=f"{n:06d}", orbit=f"{n % 24 + 1:03d}") for n in range(120)]
+    names = [
+        SAFE.format(time=f"00{n // 60:02d}{n % 60:02d}", orbit=f"{n % 24 + 1:03d}")
+        for n in range(120)
+    ]
     units = agreement.units_of(once * 5, agreement.groups_of(names)[0])
     np.testing.assert_allclose(
         agreement.difference_interval(units), agreement.difference_interval(once)
