@@ -37,7 +37,7 @@ _FIRST_CYCLE = {
     "S3A": datetime(2016, 2, 14, 21, 57, 30),
     "S3B": datetime(2017, 7, 21, 21, 59, 40),
 }
-"""when orbit 1 of cycle 1 began, or would have: from names of 2016 to 2026, which fit to a minute"""
+"""when orbit 1 of cycle 1 began, or would have: from names of 2016 to 2026, which fit well"""
 _BEST_LAST = ("NR", "ST", "NT")
 """near real time (3 hours), short time critical (2 days), not time critical (with the best orbit
 and calibration)"""

@@ -85,7 +85,8 @@ def search(paths: Sequence[str | os.PathLike[str] | Url]) -> Archive:
         if isinstance(place, Path) and kinds.form_of(place) is None and place.is_dir():
             _search(place, found, strangers)
         else:
-            found[_named(place)] = scene_name(place)
+            place = _named(place)
+            found[place] = scene_name(place)
     if not found:
         under = ", ".join(map(printable, places))
         expected = "S3A*.hdf, S3A_SL_1_RBT*.SEN3, .SEN3.zip or .zarr, or *.npz"
@@ -117,7 +118,7 @@ def _named(place: Place) -> Place:
     if kinds.form_of(place) is None:
         known = f".SEN3, .SEN3.zip, .zarr, .npz or {', '.join(kinds.HDF_SUFFIXES)}"
         raise ValueError(f"{printable(place)} is no scene: expected {known}")
-    return place.parent if kinds.is_manifest(place) else place
+    return kinds.spelled_out(place)
 
 
 def _search(top: Path, found: dict[Place, str], strangers: Strangers) -> None:
@@ -144,7 +145,8 @@ def _search(top: Path, found: dict[Place, str], strangers: Strangers) -> None:
             continue
         if MANIFEST_NAME in files:  # a product, whatever became of its name
             subfolders.clear()
-            found[folder] = scene_name(folder)
+            product = kinds.spelled_out(folder)
+            found[product] = scene_name(product)
             continue
         for is_folder, names in ((False, files), (True, subfolders)):
             for entry in names:

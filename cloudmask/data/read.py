@@ -15,7 +15,7 @@ from cloudmask.data.formats.npz import read_npz
 from cloudmask.data.formats.safe.product import read_safe
 from cloudmask.data.formats.safe.sources import DAMAGED
 from cloudmask.data.formats.scratch import ScratchError
-from cloudmask.data.kinds import HDF_SUFFIXES, MANIFEST_NAME, Form, form_of, scene_name
+from cloudmask.data.kinds import HDF_SUFFIXES, MANIFEST_NAME, Form, form_of, scene_name, spelled_out
 from cloudmask.data.place import Place, Url, place_of, printable
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, reason
 from cloudmask.data.slstr import Reading
@@ -47,7 +47,7 @@ def read_scene(
     is its `reading`. SceneError, a ValueError of one line that names the
     file, for everything that is wrong with it.
     """
-    place = place_of(path)
+    place = spelled_out(place_of(path))
     try:
         scene = _read(place, label=label, need_label=need_label, verify=verify, reading=reading)
     except (SceneError, ScratchError):
