@@ -151,8 +151,8 @@ class Elsewhere:
 def source_of(place: Place) -> Iterator[Source]:
     """The source at a place, going by its name. SceneError, OSError."""
     with ExitStack() as stack:
+        place = spelled_out(place)
         if isinstance(place, Path):
-            place = spelled_out(place)
             if place.suffix.lower() != ".zip":
                 if not place.is_dir():
                     advice = "give the folder of a product, S3A_SL_1_RBT*.SEN3"
