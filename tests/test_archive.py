@@ -366,3 +366,14 @@ def test_a_pipe_in_a_product_is_not_waited_for(tmp_path, member, verify):
             read_scene(product, verify=verify)
     else:
         assert read_scene(product, verify=False).name == product.stem
+
+
+def test_what_is_plainly_broken_is_not_better(tmp_path):
+    whole = sen3.write_product(tmp_path, sen3.make_values())
+    better = tmp_path / whole.name.replace("_O_NR_", "_O_NT_")
+    better.mkdir()
+    (better / "xfdumanifest.xml").write_bytes(b"<x/>")
+    assert [entry.path for entry in find_scenes([tmp_path])] == [whole]
+    shutil.rmtree(better)
+    better.with_name(f"{better.name}.zip").write_bytes(b"PK")
+    assert [entry.path for entry in find_scenes([tmp_path])] == [whole]

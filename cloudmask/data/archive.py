@@ -19,8 +19,8 @@ from cloudmask.data import kinds
 from cloudmask.data.acquisition import Acquisition, acquisition_of, same
 from cloudmask.data.formats.eopf import ROOT_FILES, files_of_store
 from cloudmask.data.formats.remote import size_and_date
-from cloudmask.data.formats.safe.product import MEMBERS
-from cloudmask.data.formats.safe.sources import Folder
+from cloudmask.data.formats.safe.product import MEMBERS, NEEDED
+from cloudmask.data.formats.safe.sources import Folder, source_of
 from cloudmask.data.kinds import MANIFEST_NAME, scene_name
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER
 from cloudmask.data.patchset.open import is_patchset
@@ -187,6 +187,15 @@ def _each_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Place,
     products.sort(key=lambda product: str(product[0].path))
     products.sort(key=lambda product: _rank(*product), reverse=True)
     stands = same([acquisition for _, acquisition in products])
+    rivals = Counter(stands)
+    if len(rivals) < len(stands):  # only those that have a rival are looked into
+        broken = {
+            id(product[0])
+            for product, at in zip(products, stands, strict=True)
+            if rivals[at] > 1 and not _is_whole(product[0])
+        }
+        products.sort(key=lambda product: id(product[0]) in broken)
+        stands = same([acquisition for _, acquisition in products])
     kept = [product[0] for index, product in enumerate(products) if stands[index] == index]
     pairs = [
         (one.path, products[at][0].path) for (one, _), at in zip(products, stands, strict=True)
@@ -200,6 +209,19 @@ def _rank(entry: Entry, acquisition: Acquisition) -> tuple[object, ...]:
     suffix = Path(entry.path.name).suffix.lower()
     known = suffix in kinds.PREFERRED
     return (entry.bytes > 0, *acquisition.rank, -kinds.PREFERRED.index(suffix) if known else -99)
+
+
+def _is_whole(entry: Entry) -> bool:
+    """As far as the names of a product's members tell; of other forms, whether there is a file."""
+    place = entry.path
+    wrapped = Path(place.name).suffix.lower() in (kinds.PRODUCT_SUFFIX, ".zip")
+    if not entry.bytes or isinstance(place, Url) or not wrapped:
+        return entry.bytes > 0
+    try:
+        with source_of(place) as source:
+            return source.held >= NEEDED
+    except (OSError, SceneError):
+        return False
 
 
 def _same_file(one: Place, other: Place) -> bool:
