@@ -333,3 +333,47 @@ def test_names_as_long_as_a_file_may_have(tmp_path, capsys):
     assert sorted(len(path.stem) for path in out.glob("train/*.h5")) == [3, 245]
     (line,) = [text for text in capsys.readouterr().err.splitlines() if "left out" in text]
     assert "has a name that is too long" in line
+
+
+def test_a_product_has_its_name_however_it_is_named(tmp_path, monkeypatch):
+    product = sen3.write_product(tmp_path / "in", sen3.make_values())
+    link = tmp_path / "latest.SEN3"
+    link.symlink_to(product)
+    assert [entry.path for entry in find_scenes([link])] == [product]
+    assert read_scene(link).name == product.stem
+    monkeypatch.chdir(product)
+    for form in (".", "xfdumanifest.xml", f"../{product.name}"):
+        assert names(find_scenes([form])) == [product.stem], form
+    for form in ("xfdumanifest.xml", Path("xfdumanifest.xml"), link / "xfdumanifest.xml"):
+        assert read_scene(form).name == product.stem
+    monkeypatch.chdir(tmp_path)
+    assert (
+        read_scene(forms.zipped(product, tmp_path / "zip", inside="product")).name == product.stem
+    )
+    forms.nested(product, tmp_path / "down").rename(tmp_path / "down/download.SEN3")
+    (entry,) = find_scenes([tmp_path / "down"])
+    assert entry.path == tmp_path / "down/download.SEN3" / product.name
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("member", ["xfdumanifest.xml", "S7_BT_in.nc"])
+def test_a_pipe_in_a_product_is_not_waited_for(tmp_path, member, verify):
+    product = sen3.write_product(tmp_path, sen3.make_values())
+    (product / member).unlink()
+    os.mkfifo(product / member)
+    if verify or member.startswith("S7"):
+        with pytest.raises(SceneError, match=f"{member} cannot be read .it is no file"):
+            read_scene(product, verify=verify)
+    else:
+        assert read_scene(product, verify=False).name == product.stem
+
+
+def test_what_is_plainly_broken_is_not_better(tmp_path):
+    whole = sen3.write_product(tmp_path, sen3.make_values())
+    better = tmp_path / whole.name.replace("_O_NR_", "_O_NT_")
+    better.mkdir()
+    (better / "xfdumanifest.xml").write_bytes(b"<x/>")
+    assert [entry.path for entry in find_scenes([tmp_path])] == [whole]
+    shutil.rmtree(better)
+    better.with_name(f"{better.name}.zip").write_bytes(b"PK")
+    assert [entry.path for entry in find_scenes([tmp_path])] == [whole]

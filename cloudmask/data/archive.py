@@ -19,8 +19,8 @@ from cloudmask.data import kinds
 from cloudmask.data.acquisition import Acquisition, acquisition_of, same
 from cloudmask.data.formats.eopf import ROOT_FILES, files_of_store
 from cloudmask.data.formats.remote import size_and_date
-from cloudmask.data.formats.safe.product import MEMBERS
-from cloudmask.data.formats.safe.sources import Folder
+from cloudmask.data.formats.safe.product import MEMBERS, NEEDED
+from cloudmask.data.formats.safe.sources import Folder, source_of
 from cloudmask.data.kinds import MANIFEST_NAME, scene_name
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER
 from cloudmask.data.patchset.open import is_patchset
@@ -85,7 +85,8 @@ def search(paths: Sequence[str | os.PathLike[str] | Url]) -> Archive:
         if isinstance(place, Path) and kinds.form_of(place) is None and place.is_dir():
             _search(place, found, strangers)
         else:
-            found[_named(place)] = scene_name(place)
+            place = _named(place)
+            found[place] = scene_name(place)
     if not found:
         under = ", ".join(map(printable, places))
         expected = "S3A*.hdf, S3A_SL_1_RBT*.SEN3, .SEN3.zip or .zarr, or *.npz"
@@ -117,7 +118,7 @@ def _named(place: Place) -> Place:
     if kinds.form_of(place) is None:
         known = f".SEN3, .SEN3.zip, .zarr, .npz or {', '.join(kinds.HDF_SUFFIXES)}"
         raise ValueError(f"{printable(place)} is no scene: expected {known}")
-    return place.parent if kinds.is_manifest(place) else place
+    return kinds.spelled_out(place)
 
 
 def _search(top: Path, found: dict[Place, str], strangers: Strangers) -> None:
@@ -144,7 +145,8 @@ def _search(top: Path, found: dict[Place, str], strangers: Strangers) -> None:
             continue
         if MANIFEST_NAME in files:  # a product, whatever became of its name
             subfolders.clear()
-            found[folder] = scene_name(folder)
+            product = kinds.spelled_out(folder)
+            found[product] = scene_name(product)
             continue
         for is_folder, names in ((False, files), (True, subfolders)):
             for entry in names:
@@ -185,6 +187,15 @@ def _each_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Place,
     products.sort(key=lambda product: str(product[0].path))
     products.sort(key=lambda product: _rank(*product), reverse=True)
     stands = same([acquisition for _, acquisition in products])
+    rivals = Counter(stands)
+    if len(rivals) < len(stands):  # only those that have a rival are looked into
+        broken = {
+            id(product[0])
+            for product, at in zip(products, stands, strict=True)
+            if rivals[at] > 1 and not _is_whole(product[0])
+        }
+        products.sort(key=lambda product: id(product[0]) in broken)
+        stands = same([acquisition for _, acquisition in products])
     kept = [product[0] for index, product in enumerate(products) if stands[index] == index]
     pairs = [
         (one.path, products[at][0].path) for (one, _), at in zip(products, stands, strict=True)
@@ -198,6 +209,19 @@ def _rank(entry: Entry, acquisition: Acquisition) -> tuple[object, ...]:
     suffix = Path(entry.path.name).suffix.lower()
     known = suffix in kinds.PREFERRED
     return (entry.bytes > 0, *acquisition.rank, -kinds.PREFERRED.index(suffix) if known else -99)
+
+
+def _is_whole(entry: Entry) -> bool:
+    """As far as the names of a product's members tell; of other forms, whether there is a file."""
+    place = entry.path
+    wrapped = Path(place.name).suffix.lower() in (kinds.PRODUCT_SUFFIX, ".zip")
+    if not entry.bytes or isinstance(place, Url) or not wrapped:
+        return entry.bytes > 0
+    try:
+        with source_of(place) as source:
+            return source.held >= NEEDED
+    except (OSError, SceneError):
+        return False
 
 
 def _same_file(one: Place, other: Place) -> bool:

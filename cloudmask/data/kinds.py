@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Literal
 
-from cloudmask.data.place import Place, printable
+from cloudmask.data.place import Place, Url, printable
 
 HDF_SUFFIXES = (".hdf", ".h5", ".hdf5")
 PRODUCT_SUFFIX = ".sen3"  # of a folder, in any case
@@ -52,6 +53,22 @@ def is_manifest(place: Place | PurePath) -> bool:
     return place.name == MANIFEST_NAME
 
 
+def spelled_out(place: Place) -> Place:
+    """The same place under the name of its scene: of a manifest its folder, of `.` the folder that
+    it is, and of a link with another name the product that it leads to."""
+    if is_manifest(place):
+        place = place.parent
+    if isinstance(place, Url):
+        return place
+    if place.name in ("", ".."):
+        place = Path(os.path.abspath(place))  # noqa: PTH100 (Path keeps the ..)
+    if _kind(place.name) is None and os.path.islink(place):  # noqa: PTH114 (raises nothing)
+        target = Path(os.path.realpath(place))
+        if _kind(target.name):
+            return target
+    return place
+
+
 def scene_name(place: Place | PurePath) -> str:
     """What the scene at a place is called, in whatever form it is there."""
     if is_manifest(place):
@@ -77,7 +94,8 @@ def is_scene(name: str, *, folder: bool) -> bool:
 
 def is_product_folder(name: str) -> bool:
     """Whether a folder of this name is a product of any kind, which no search looks into."""
-    return PurePath(name).suffix.lower() in (PRODUCT_SUFFIX, ".zarr")
+    suffix = PurePath(name).suffix.lower()
+    return suffix == ".zarr" or (suffix == PRODUCT_SUFFIX and _kind(name) is not None)
 
 
 def stranger(name: str) -> tuple[Group, str] | None:

@@ -13,7 +13,7 @@ from cloudmask.data.formats.benchmark import read_hdf
 from cloudmask.data.formats.npz import read_npz
 from cloudmask.data.formats.safe.product import read_safe
 from cloudmask.data.formats.scratch import ScratchError
-from cloudmask.data.kinds import HDF_SUFFIXES, MANIFEST_NAME, Form, form_of, scene_name
+from cloudmask.data.kinds import HDF_SUFFIXES, MANIFEST_NAME, Form, form_of, scene_name, spelled_out
 from cloudmask.data.place import Place, Url, place_of, printable
 from cloudmask.data.scene import LabelChoice, Scene, SceneError, reason
 from cloudmask.data.slstr import Reading
@@ -43,7 +43,7 @@ def read_scene(
     file, for everything that is wrong with it. Content that makes no sense can end in any
     exception, of a library or of ours: it is the SceneError's cause.
     """
-    place = place_of(path)
+    place = spelled_out(place_of(path))
     try:
         scene = _read(place, label=label, need_label=need_label, verify=verify, reading=reading)
     except (SceneError, ScratchError, ImportError):

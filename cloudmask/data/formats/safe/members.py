@@ -90,6 +90,9 @@ def open_product(
                 start, stop = source.start, source.stop
             else:
                 manifest = _manifest(place, source, verify=verify)
+                for file in files if isinstance(source, Folder) else ():
+                    with _reading(place, file):
+                        source.size(file)
                 if verify or not isinstance(source, Folder):
                     copy = None if isinstance(source, Folder) else folder
                     _take(place, source, files, manifest if verify else None, copy)

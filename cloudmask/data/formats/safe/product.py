@@ -43,6 +43,8 @@ _OBLIQUE_FILES = {
     "S8o": ("S8_BT_io.nc", "indices_io.nc"),
     "S9o": ("S9_BT_io.nc", "indices_io.nc"),
 }
+NEEDED = frozenset((MANIFEST, *_FILES)) - {"geodetic_in.nc"}
+"""what no whole product lacks"""
 MEMBERS = tuple(
     dict.fromkeys(
         (

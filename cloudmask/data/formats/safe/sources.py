@@ -6,6 +6,7 @@ error of it is one of the input: OSError, or SceneError that says more.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -18,6 +19,7 @@ from typing import BinaryIO, Protocol
 
 from cloudmask.data.formats.remote import open_url, size_and_date
 from cloudmask.data.formats.safe.manifest import MANIFEST, is_product_name, parse_manifest
+from cloudmask.data.kinds import spelled_out
 from cloudmask.data.place import Place, Url
 from cloudmask.data.scene import SceneError
 
@@ -52,9 +54,13 @@ class Folder:
         self.folder, self.name, self.held = folder, folder.name, held
 
     def size(self, member: str) -> int:
-        return os.stat(self.folder / member).st_size  # noqa: PTH116 (counted by a test)
+        found = os.stat(self.folder / member)  # noqa: PTH116 (counted by a test)
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "it is no file", str(self.folder / member))
+        return found.st_size
 
     def open(self, member: str) -> AbstractContextManager[BinaryIO]:
+        self.size(member)
         return (self.folder / member).open("rb")
 
 
@@ -98,7 +104,9 @@ class Zipped:
             raise SceneError(place, problem, "give the zip of one product, NAME.SEN3.zip")
         self._members = members[products[0]]
         self.held = frozenset(self._members)
-        self.name = PurePosixPath(products[0]).name or _bare(place)
+        inner, own = PurePosixPath(products[0]).name, _bare(place)
+        unnamed = not inner or (is_product_name(own) and not inner.startswith("S3"))
+        self.name = own if unnamed else inner
 
     def size(self, member: str) -> int:
         return self._members[member].file_size
@@ -143,9 +151,8 @@ class Elsewhere:
 def source_of(place: Place) -> Iterator[Source]:
     """The source at a place, going by its name. SceneError, OSError."""
     with ExitStack() as stack:
+        place = spelled_out(place)
         if isinstance(place, Path):
-            if place.name == MANIFEST:
-                place = place.parent
             if place.suffix.lower() != ".zip":
                 if not place.is_dir():
                     advice = "give the folder of a product, S3A_SL_1_RBT*.SEN3"
@@ -160,6 +167,6 @@ def source_of(place: Place) -> Iterator[Source]:
 
 
 def _bare(place: Place) -> str:
-    """The name of a product whose zip holds no folder."""
+    """The name that a zip itself tells."""
     name = place.name[: -len(".zip")]
     return name if is_product_name(name) else f"{name}.SEN3"
