@@ -164,10 +164,10 @@ def test_a_mask_of_a_swath_takes_less_than_its_geolocation_took(tmp_path):
         cloudy[..., None].astype(np.float32), spread=None, latitude=latitude, longitude=longitude
     )
     write_netcdf(tmp_path / "scene.nc", mask)
-    assert (tmp_path / "scene.nc").stat().st_size < 10e6
+    assert (tmp_path / "scene.nc").stat().st_size < 9e6
     with h5py.File(tmp_path / "scene.nc") as file:
         degrees = sum(file[name].id.get_storage_size() for name in ("latitude", "longitude"))
-    assert degrees < 7.5e6
+    assert degrees < 6e6
 
 
 def test_masks_of_earlier_versions_are_still_read(tmp_path):

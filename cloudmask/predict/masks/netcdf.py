@@ -19,7 +19,7 @@ from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks.flags import cf_names, flag_attributes
 from cloudmask.predict.masks.hdf5 import attributes_in
 from cloudmask.predict.masks.place import (
-    COMPRESSION,
+    packing,
     read_crs,
     read_degrees,
     read_transform,
@@ -52,7 +52,7 @@ def write_netcdf(path: Path, mask: SceneMask) -> None:
                 )
             _packed(file, f"probability_{name}", mask.probability[..., channel], about | where)
         flags = file.create_variable(
-            "mask", ("y", "x"), "u1", data=mask.mask, fillvalue=UNKNOWN, **COMPRESSION
+            "mask", ("y", "x"), "u1", data=mask.mask, fillvalue=UNKNOWN, **packing(*mask.mask.shape)
         )
         beside = {"ancillary_variables": " ".join(f"probability_{name}" for name in names)}
         for key, value in (flag_attributes(mask.classes) | beside | where).items():
@@ -62,7 +62,12 @@ def write_netcdf(path: Path, mask: SceneMask) -> None:
 
 def _packed(file: Any, name: str, values: np.ndarray, attributes: dict[str, str]) -> None:
     variable = file.create_variable(
-        name, ("y", "x"), "i2", data=steps_of(values), fillvalue=np.int16(FILL), **COMPRESSION
+        name,
+        ("y", "x"),
+        "i2",
+        data=steps_of(values),
+        fillvalue=np.int16(FILL),
+        **packing(*values.shape),
     )
     variable.attrs["units"] = "1"
     variable.attrs["scale_factor"], variable.attrs["add_offset"] = 1 / STEPS, 0.0

@@ -18,7 +18,14 @@ from cloudmask.predict.masks.values import SceneMask
 DEGREE_STEP = 1e-6
 NO_DEGREES = -(2**31)
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+CHUNK = 512
+"""longest side; smaller ones compress less, and larger ones exceed HDF5's cache"""
+
+
+def packing(rows: int, columns: int) -> dict[str, Any]:
+    """How a variable on y and x is compressed: losslessly, as every reader of HDF5 can."""
+    chunks = min(rows, CHUNK), min(columns, CHUNK)
+    return {"compression": "gzip", "compression_opts": 2, "shuffle": True, "chunks": chunks}
 
 
 def write_place(file: Any, mask: SceneMask) -> dict[str, str]:
@@ -49,7 +56,12 @@ def _degrees(file: Any, name: str, unit: str, values: np.ndarray) -> None:
     steps = np.rint(np.asarray(values, np.float64) / DEGREE_STEP)
     packed = np.where(np.isfinite(steps), steps, NO_DEGREES).astype("i4")
     variable = file.create_variable(
-        name, ("y", "x"), "i4", data=packed, fillvalue=np.int32(NO_DEGREES), **COMPRESSION
+        name,
+        ("y", "x"),
+        "i4",
+        data=packed,
+        fillvalue=np.int32(NO_DEGREES),
+        **packing(*packed.shape),
     )
     variable.attrs["standard_name"], variable.attrs["units"] = name, unit
     variable.attrs["scale_factor"], variable.attrs["add_offset"] = DEGREE_STEP, 0.0
