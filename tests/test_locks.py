@@ -56,7 +56,7 @@ for number in numbers:
     (out / "near").mkdir(exist_ok=True)
     for _ in range(2):
         run(cli.main, "predict", model, scenes, "--out", masks)
-    run(cli.main, "predict", model, scenes, "--out", masks, "--format", "hdf5")
+    run(cli.main, "predict", model, scenes, "--out", out / "masks-hdf5", "--format", "hdf5")
     run(cli.main, "evaluate", model, data, "--out", out / "patches.json")
     run(cli.main, "evaluate", masks, scenes)
     run(cli.main, "prepare", products, "--out", out / "of-products", "--patch-size", 8,
