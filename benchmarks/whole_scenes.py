@@ -75,7 +75,7 @@ def main() -> None:
 def ours(folder: Path, path: Path, precision: str, tile: int) -> Callable[[Path], object]:
     from cloudmask.cli.options import PredictConfig
     from cloudmask.data import parallel
-    from cloudmask.data.archive import entry_of
+    from cloudmask.data.entry import entry_of
     from cloudmask.predict.command import predict_scene
     from cloudmask.predict.model import load
     from cloudmask.predict.recipe import recipe_of

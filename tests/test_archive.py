@@ -13,8 +13,10 @@ import sen3
 
 from cloudmask.cli.flags import parse
 from cloudmask.cli.options import PredictConfig, PrepareConfig
-from cloudmask.data.archive import entry_of, find_scenes, scene_name, search
+from cloudmask.data.archive import find_scenes, search
+from cloudmask.data.entry import entry_of
 from cloudmask.data.formats.safe.product import MEMBERS
+from cloudmask.data.kinds import scene_name
 from cloudmask.data.place import Url, place_of
 from cloudmask.data.prepare.command import prepare
 from cloudmask.data.read import read_scene

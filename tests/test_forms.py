@@ -23,11 +23,12 @@ import zarr
 from cloudmask.cli.errors import AgreedError
 from cloudmask.cli.options import PrepareConfig
 from cloudmask.data import parallel
-from cloudmask.data.archive import find_scenes, scene_name
+from cloudmask.data.archive import find_scenes
 from cloudmask.data.formats.safe import product as safe
 from cloudmask.data.formats.safe import sources
 from cloudmask.data.formats.safe.members import open_product
 from cloudmask.data.formats.scratch import ScratchError
+from cloudmask.data.kinds import scene_name
 from cloudmask.data.prepare.command import prepare
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import SceneError

@@ -38,7 +38,10 @@ ROOMS = {
     "patchset": ([f"{D}/patchset/"], ("ground", "values")),
     "synthetic": ([f"{D}/synthetic/"], ("ground", "values", "options")),
     "formats": ([f"{D}/formats/"], ("ground", "values")),
-    "archive": ([f"{D}/archive.py"], ("ground", "values", "patchset", "formats")),
+    "archive": (
+        [f"{D}/{n}.py" for n in ("archive", "entry", "once")],
+        ("ground", "values", "patchset", "formats"),
+    ),
     "read": ([f"{D}/read.py"], ("ground", "values", "formats")),
     "prepare": (
         [f"{D}/prepare/"],

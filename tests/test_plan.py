@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cloudmask.data.archive import entry_of
+from cloudmask.data.entry import entry_of
 from cloudmask.data.patchset.files import write_patches
 from cloudmask.data.prepare.plan import make_plan
 from cloudmask.data.prepare.receipts import (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cloudmask.cli.options import PredictConfig
-from cloudmask.data.archive import entry_of
+from cloudmask.data.entry import entry_of
 from cloudmask.data.parallel import World
 from cloudmask.data.slstr import Reading
 from cloudmask.predict.masks import SceneMask, write_mask

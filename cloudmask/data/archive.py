@@ -6,45 +6,24 @@ entry that cannot be read is told of when its turn comes.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudmask.data import kinds
-from cloudmask.data.acquisition import Acquisition, acquisition_of, same
-from cloudmask.data.formats.eopf import ROOT_FILES, files_of_store
-from cloudmask.data.formats.remote import size_and_date
-from cloudmask.data.formats.safe.product import MEMBERS, NEEDED
-from cloudmask.data.formats.safe.sources import Folder, source_of
+from cloudmask.data import kinds, once
+from cloudmask.data.entry import Entry, size_and_date
 from cloudmask.data.kinds import MANIFEST_NAME, scene_name
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER
 from cloudmask.data.patchset.open import is_patchset
 from cloudmask.data.place import Place, Url, place_of, printable
-from cloudmask.data.scene import SceneError
 from cloudmask.files import open_hdf5
-from cloudmask.text import listed, plural
 
 Strangers = Counter[tuple[kinds.Group, str]]
 """how many of each group and detail"""
-_SHOWN = 3
-"""names that a line tells"""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A scene of an archive as it was found there; nothing of it has been read."""
-
-    path: Place
-    name: str
-    """of the scene, and so of its mask and of its patch file"""
-    bytes: int
-    changed: int
-    """nanoseconds since 1970, of the last change of any of its files"""
 
 
 @dataclass(frozen=True)
@@ -94,15 +73,10 @@ def search(paths: Sequence[str | os.PathLike[str] | Url]) -> Archive:
             f"no scenes found under {under}; expected {expected} (also S3B, S3C, S3D)"
             + "".join(f"; left out: {line}" for line in _counted(strangers))
         )
-    entries = [Entry(place, name, *_size_and_date(place)) for place, name in found.items()]
-    kept, dropped = _each_once(entries)
-    left_out = (*_counted(strangers), *_doubles(dropped))
+    entries = [Entry(place, name, *size_and_date(place)) for place, name in found.items()]
+    kept, dropped = once.each_once(entries)
+    left_out = (*_counted(strangers), *once.told(dropped))
     return Archive(tuple(sorted(kept, key=lambda entry: entry.name)), left_out)
-
-
-def entry_of(path: Path) -> Entry:
-    """A single scene."""
-    return Entry(path, scene_name(path), *_size_and_date(path))
 
 
 def _named(place: Place) -> Place:
@@ -171,78 +145,6 @@ def _is_mask(path: Path) -> bool:
         return False
 
 
-def _each_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Place, Place]]]:
-    """The scenes to keep, and those to leave out with the one that stands for each."""
-    by_name: dict[str, Entry] = {}
-    products: list[tuple[Entry, Acquisition]] = []
-    for entry in entries:
-        whole = kinds.form_of(entry.path) != "product"  # NAME_tile1.npz is a part of it
-        if acquisition := acquisition_of(entry.name, whole=whole):
-            products.append((entry, acquisition))
-            continue
-        other = by_name.setdefault(entry.name, entry)
-        if not _same_file(other.path, entry.path):
-            both = f"{printable(other.path)} and {printable(entry.path)}"
-            raise ValueError(f"two scenes are named {entry.name}: {both}; remove or rename one")
-    products.sort(key=lambda product: str(product[0].path))
-    products.sort(key=lambda product: _rank(*product), reverse=True)
-    stands = same([acquisition for _, acquisition in products])
-    rivals = Counter(stands)
-    if len(rivals) < len(stands):  # only those that have a rival are looked into
-        broken = {
-            id(product[0])
-            for product, at in zip(products, stands, strict=True)
-            if rivals[at] > 1 and not _is_whole(product[0])
-        }
-        products.sort(key=lambda product: id(product[0]) in broken)
-        stands = same([acquisition for _, acquisition in products])
-    kept = [product[0] for index, product in enumerate(products) if stands[index] == index]
-    pairs = [
-        (one.path, products[at][0].path) for (one, _), at in zip(products, stands, strict=True)
-    ]
-    doubles = [(place, other) for place, other in pairs if not _same_file(place, other)]
-    return [*by_name.values(), *kept], doubles
-
-
-def _rank(entry: Entry, acquisition: Acquisition) -> tuple[object, ...]:
-    """More is better: what is there at all, then of two processings, then of two wrappings."""
-    suffix = Path(entry.path.name).suffix.lower()
-    known = suffix in kinds.PREFERRED
-    return (entry.bytes > 0, *acquisition.rank, -kinds.PREFERRED.index(suffix) if known else -99)
-
-
-def _is_whole(entry: Entry) -> bool:
-    """As far as the names of a product's members tell; of other forms, whether there is a file."""
-    place = entry.path
-    wrapped = Path(place.name).suffix.lower() in (kinds.PRODUCT_SUFFIX, ".zip")
-    if not entry.bytes or isinstance(place, Url) or not wrapped:
-        return entry.bytes > 0
-    try:
-        with source_of(place) as source:
-            return source.held >= NEEDED
-    except (OSError, SceneError):
-        return False
-
-
-def _same_file(one: Place, other: Place) -> bool:
-    if one == other or isinstance(one, Url) or isinstance(other, Url):
-        return one == other
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _doubles(pairs: Sequence[tuple[Place, Place]]) -> list[str]:
-    if not pairs:
-        return []
-    told = (f"{printable(place)} for {_short(other, place)}" for place, other in pairs)
-    number = plural(len(pairs), "scene")
-    return [f"{number} whose acquisition is there in a better one: {listed(told, most=_SHOWN)}"]
-
-
-def _short(place: Place, other: Place) -> str:
-    """Its name, or the whole path if the other one has the same."""
-    return printable(place if place.name == other.name else place.name)
-
-
 def _counted(strangers: Strangers) -> list[str]:
     """How many strangers of each kind, in one line."""
     groups: dict[kinds.Group, Counter[str]] = {}
@@ -257,33 +159,3 @@ def _group(group: kinds.Group, details: Counter[str]) -> str:
     told = (f"{detail} {count:,}" for detail, count in details.most_common() if detail)
     noun = f"{number:,} {kinds.GROUPS[group][number > 1]}"
     return f"{noun} ({', '.join(told)})" if any(details) else noun
-
-
-def _size_and_date(place: Place) -> tuple[int, int]:
-    """Bytes of a scene, and nanoseconds of its last change, of a product by the members that are
-    read; zeros for what cannot be looked at, as it will not be read either."""
-    name = place.name.lower()
-    try:
-        if isinstance(place, Url):
-            return _size_and_date_there(place)
-        if name.endswith(".zarr"):
-            found = list(files_of_store(place, MEMBERS))
-        else:
-            files: Iterable[Path] = [place]
-            if name.endswith(kinds.PRODUCT_SUFFIX):
-                product = Folder(place)
-                files = (product.folder / m for m in MEMBERS if m in product.held)
-            found = [os.stat(file) for file in files]  # noqa: PTH116 (counted by a test)
-    except (OSError, SceneError):
-        return 0, 0
-    return sum(f.st_size for f in found), max((f.st_mtime_ns for f in found), default=0)
-
-
-def _size_and_date_there(url: Url) -> tuple[int, int]:
-    """Of the one file that tells of a product: few questions, as each takes a while. OSError."""
-    name = url.name.lower()
-    if name.endswith(".zarr"):
-        for member in ROOT_FILES:
-            with contextlib.suppress(FileNotFoundError):
-                return size_and_date(url / member)
-    return size_and_date(url / MANIFEST_NAME if name.endswith(kinds.PRODUCT_SUFFIX) else url)

@@ -10,7 +10,8 @@ from typing import Any
 from cloudmask.cli.errors import the_same_on_all_ranks
 from cloudmask.cli.options import EvaluateConfig, PredictConfig
 from cloudmask.data import parallel
-from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.archive import find_scenes
+from cloudmask.data.entry import Entry
 from cloudmask.data.patchset.model import MANIFEST
 from cloudmask.data.patchset.open import is_patchset
 from cloudmask.data.place import Place

@@ -13,7 +13,7 @@ from typing import Literal
 
 from cloudmask.cli.errors import AgreedError
 from cloudmask.data import parallel
-from cloudmask.data.archive import Entry
+from cloudmask.data.entry import Entry
 from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene

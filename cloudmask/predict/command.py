@@ -10,7 +10,8 @@ import numpy as np
 from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data import parallel
-from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.archive import find_scenes
+from cloudmask.data.entry import Entry
 from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
-from cloudmask.data.archive import Entry
+from cloudmask.data.entry import Entry
 from cloudmask.data.parallel import World
 from cloudmask.data.slstr import Reading
 from cloudmask.files import parse_json, sha256_of

@@ -14,8 +14,8 @@ from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene
 from cloudmask.data.slstr import recorded
-from cloudmask.files import parse_json
 from cloudmask.predict.masks import SUFFIXES, attributes_of, read_mask
+from cloudmask.predict.recipe import options_of
 from cloudmask.report import pictures
 from cloudmask.report.sheet import Sheets
 from cloudmask.text import plural
@@ -85,9 +85,8 @@ def _draw(file: Path, config: QuicklookConfig) -> int:
 
 def _scene_of(file: Path, path: Place, label: LabelChoice) -> Scene:
     """A scene, read as it was for the mask in a file. ValueError, OSError."""
-    options = attributes_of(file).get("options", "{}")
     try:
-        reading = recorded(parse_json(options))
-    except (TypeError, ValueError) as error:
+        reading = recorded(options_of(attributes_of(file)))
+    except ValueError as error:
         raise ValueError(f"{file} does not tell how its scene was read ({error})") from None
     return read_scene(path, label=label, need_label=False, reading=reading)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmask.data.archive import Entry, find_scenes
+from cloudmask.data.archive import find_scenes
+from cloudmask.data.entry import Entry
 from cloudmask.data.kinds import form_of
 from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, FileEntry, PatchSet

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmask.data.archive import Entry
+from cloudmask.data.entry import Entry
 from cloudmask.data.patchset.model import FORMAT_VERSION, WORK_FOLDER, FileEntry
 from cloudmask.data.prepare.split import is_split
 from cloudmask.files import parse_json, write_whole
