@@ -1,20 +1,26 @@
 """Batches out of the device's memory are those from disk; on this machine the device is the CPU."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
 
+from cloudmask.cli.errors import AgreedError
 from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
+from cloudmask.model.losses import confusion_counts
 from cloudmask.train import device_cache, gpus, room
 from cloudmask.train.augmentation import Augmentation
 from cloudmask.train.batches import Source, read_ahead
 from cloudmask.train.device_cache import DeviceSource, check_room, symmetries
 from cloudmask.train.plan import make_plan
+from cloudmask.train.ranks import OneRank
 from cloudmask.train.schedule import PAD
 from cloudmask.train.stall import Watch
+from cloudmask.train.validation import validation_by
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +125,32 @@ def test_every_patch_that_a_rank_reads_is_among_those_it_keeps(patchset):
             read = {patch for epoch in range(40) for patch in found.rows(rank, epoch).ravel()}
             assert read - {PAD} == set(kept)
             assert (np.diff(kept) > 0).all()
+
+
+@pytest.mark.parametrize("cache", ["memory", "device"])
+def test_validation_reads_its_patches_once(tmp_path, cache):
+    """And a rank that has none of them measures the others' like any rank."""
+    opened = open_patchset(tiny.make_patchset(tmp_path / "set", patches=3))
+    config = TrainConfig(data=opened.folder, out="out", widths=(4, 8), cache=cache, batch_size=2)
+    alone = OneRank(**vars(tiny.pretended_ranks()))
+    found = make_plan(config, alone)
+
+    def step(image, scale, offset, label):
+        pixels = tf.cast(tf.reduce_sum(tf.cast(image, tf.int64)), tf.float64)
+        return tf.stack([pixels, 1.0]), confusion_counts(label, tf.zeros(label.shape, tf.int32), 2)
+
+    validate = validation_by(step, found, alone, Watch(0))
+    measured = validate()
+    for path in (opened.folder / "valid").iterdir():
+        path.unlink()
+    assert validate() == measured
+    other = validation_by(step, found, alone, Watch(0))
+    with pytest.raises((AgreedError, FileNotFoundError)):
+        other()
+    many = dataclasses.replace(found, num_ranks=5)
+    idle = OneRank(**vars(tiny.pretended_ranks(rank=0, size=5)))
+    assert many.validation_rows(0).size == 0
+    assert validation_by(step, many, idle, Watch(0))()["pixels"] == 0
 
 
 @pytest.mark.parametrize(("cache", "instead"), [("memory", "hosts"), ("device", "ranks")])

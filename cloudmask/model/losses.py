@@ -58,6 +58,9 @@ def confusion_counts(label: tf.Tensor, predicted: tf.Tensor, num_classes: int) -
     """(B, H, W) uint8 labels and int32 classes -> (K, K) int64 counts [label, predicted]."""
     known = tf.not_equal(label, UNKNOWN)
     pairs = tf.cast(label, tf.int32) * num_classes + predicted
-    pairs = tf.boolean_mask(pairs, known)
-    counts = tf.math.bincount(pairs, minlength=num_classes**2, maxlength=num_classes**2)
+    # Pixels without a label are counted apart: to leave them out first, a device would have to
+    # tell the host how many are left, and the host would wait for it.
+    number = num_classes**2
+    pairs = tf.where(known, pairs, number)
+    counts = tf.math.bincount(pairs, minlength=number + 1, maxlength=number + 1)[:number]
     return tf.cast(tf.reshape(counts, (num_classes, num_classes)), tf.int64)

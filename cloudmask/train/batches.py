@@ -99,17 +99,16 @@ class Source:
         """Image, scale, offset and label of each patch as it is stored."""
         cache = self._cache
         missing = [p for p in patches if p not in cache] if cache is not None else patches
-        stored = self._room(len(missing))
-        self._reader.read_into(missing, *stored)
-        new = list(zip(*stored, strict=True))
+        new: list[Arrays] = []
+        if missing:
+            stored = self._room(len(missing))
+            self._reader.read_into(missing, *stored)
+            new = list(zip(*stored, strict=True))
         if cache is None:
             return new
-        if missing:
-            # A copy, so that each patch's memory is its own.
-            cache.update(
-                (patch, tuple(part.copy() for part in parts))
-                for patch, parts in zip(missing, new, strict=True)
-            )
+        for patch, parts in zip(missing, new, strict=True):
+            image, scale, offset, label = (part.copy() for part in parts)
+            cache[patch] = image, scale, offset, label  # each in memory of its own
         return [cache[patch] for patch in patches]
 
 

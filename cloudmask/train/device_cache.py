@@ -93,11 +93,9 @@ class DeviceSource:
 
     def _slots(self, row: np.ndarray) -> np.ndarray:
         """(B,) patch indices or PAD -> where they lie on the device."""
-        count = len(self._patches)
-        slots = np.searchsorted(self._patches, row)
-        held = self._patches[np.minimum(slots, count - 1)] == row
-        assert held[row != PAD].all(), "a patch of the plan is not among this rank's"
-        return np.where(row == PAD, count, slots)
+        held = np.isin(row[row != PAD], self._patches)
+        assert held.all(), "a patch of the plan is not among this rank's"
+        return np.where(row == PAD, len(self._patches), np.searchsorted(self._patches, row))
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _take(self, slots: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -139,6 +137,13 @@ def make_source(
         watch.at("patches for the devices of other ranks")
         return source
     return Source(reader, cache=plan.config.cache == "memory", augmentation=change)
+
+
+def validation_source(plan: Plan, ranks: Ranks, reader: PatchReader, watch: Watch) -> Batches:
+    """The same for a rank's validation patches, which are read once where they are kept."""
+    if plan.config.cache == "device":
+        return DeviceSource(reader, np.sort(plan.validation_patches(ranks.rank)), watch=watch)
+    return Source(reader, cache=plan.config.cache == "memory")
 
 
 def check_room(plan: Plan, ranks: Ranks) -> None:

@@ -146,9 +146,12 @@ class Plan:
         )
 
     def cache_bytes(self) -> int:
-        """What --cache takes, at most, per rank."""
+        """What --cache takes, at most, per rank: its training patches and those of validation."""
         patch = self.patchset.patch_size**2 * (2 * len(self.info.channels) + 1)
-        return patch * max(len(self.training_patches(rank)) for rank in range(self.num_ranks))
+        return patch * max(
+            len(self.training_patches(rank)) + len(self.validation_patches(rank))
+            for rank in range(self.num_ranks)
+        )
 
 
 def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = None) -> Plan:

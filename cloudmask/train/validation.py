@@ -14,7 +14,8 @@ from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.model.decode import decode
 from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
-from cloudmask.train.batches import Source, read_ahead
+from cloudmask.train.batches import Batches, num_workers, read_ahead
+from cloudmask.train.device_cache import validation_source
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.stall import Watch
@@ -46,12 +47,19 @@ def validation_by(
     """
     classes = plan.info.classes
     rows = plan.validation_rows(ranks.rank)
+    workers = num_workers(ranks.device, len(ranks.cores))
+    kept: Batches | None = None
 
     def validate() -> dict[str, Any]:
+        nonlocal kept
         total = tf.zeros(2, tf.float64)
         confusion = tf.zeros((len(classes), len(classes)), tf.int64)
-        with PatchReader(plan.patchset, "valid") as reader:
-            for inputs in read_ahead(Source(reader), ((0, row) for row in rows)):
+        with PatchReader(plan.patchset, "valid") as reader:  # which opens files when it must
+            source = kept or ranks.on_all(
+                lambda: validation_source(plan, ranks, reader, watch), name="validation_source"
+            )
+            kept = source if plan.config.cache != "none" else None
+            for inputs in read_ahead(source, ((0, row) for row in rows), workers=workers):
                 watch.at("validation")
                 sums, counts = step(inputs.image, inputs.scale, inputs.offset, inputs.label)
                 total, confusion = total + sums, confusion + counts  # which no host waits for
