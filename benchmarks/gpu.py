@@ -52,7 +52,7 @@ import sys, tensorflow as tf, train_hvd
 tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
 sys.exit(train_hvd.main(sys.argv[1:]))
 """
-SECONDS = 60
+SECONDS = 120
 """a row may take, with its start"""
 SCENES, VALID_SCENES = 20, 4
 WHOLE_TRAIN, WHOLE_VALID, TABLE_TRAIN = 776, 194, 64
