@@ -51,8 +51,10 @@ class Hours:
         parts = [f"{significant(self.rank)} rank-hours", f"{significant(self.core)} core-hours"]
         parts += [f"{significant(self.gpu)} GPU-hours"] if self.gpu else []
         parts += [f"{significant(self.node)} node-hours"] if self.node is not None else []
-        if rate and (price := rate.price(self)) is not None:
-            parts.append(f"{significant(price)} {rate.currency} at {rate}")
+        if rate:
+            price = rate.price(self)
+            known = f"{significant(price)} {rate.currency}" if price is not None else "no price"
+            parts.append(f"{known} at {rate}{'' if price is not None else ', of unknown nodes'}")
         return ", ".join(parts)
 
 
