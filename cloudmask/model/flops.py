@@ -1,8 +1,9 @@
 """How much arithmetic a network takes: multiplications and additions of its convolutions.
 
-Forward: 2 products k for each output pixel, with k the size of the kernel. Backward: as much for the
-gradient of every kernel, and as much again for the gradient of every layer's input but the first,
-which are data. So a step takes 3 forward passes less one of the first layer, for each image.
+Forward: a multiplication and an addition for each output pixel and each number of the kernel.
+Backward: as much for the gradient of every kernel, and as much again for the gradient of every
+layer's input but the first, which are data. So for each image a step takes three forward passes
+less one of the first layer.
 Activations, pooling, the loss and the optimizer are left out: they are well under 1 %.
 """
 
