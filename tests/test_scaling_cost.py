@@ -1,4 +1,4 @@
-"""Tables of what runs cost and of how much arithmetic they did: by hand, and never by assumption."""
+"""Tables of what runs cost and of the arithmetic they did: checked by hand, nothing assumed."""
 
 import pytest
 import scaling_fake
