@@ -44,6 +44,7 @@ def mllog(settings: MllogConfig) -> int:
         sets = {settings.descriptor: [read_run(path) for path in settings.runs]}
     place = settings.out / settings.org / "cloudmask" / settings.system
     for descriptor, runs in sets.items():
+        _check_made(settings, len(runs))
         check_set(runs)
         folder = place / descriptor
         if folder.exists() and any(folder.iterdir()) and not settings.overwrite:
@@ -80,13 +81,17 @@ def _check(settings: MllogConfig) -> None:
                 f"--{flag} '{name}' cannot name a folder; begin with a letter or digit and go on "
                 "with letters, digits, '.', '_', '+' or '-'"
             )
-    made, given = settings.runs_made, len(settings.runs)
-    if not given:
+    if not settings.runs:
         raise UsageError("no run folder is given; cloudmask mllog RUN... --out RESULTS ...")
-    if made is not None and made < given:
-        raise UsageError(f"--runs-made {made} is less than the {given} runs given")
+    _check_made(settings, len(settings.runs))
     if settings.staging_seconds is not None and not 0 <= settings.staging_seconds < float("inf"):
         raise UsageError(f"--staging-seconds {settings.staging_seconds} must be 0 or more")
+
+
+def _check_made(settings: MllogConfig, given: int) -> None:
+    made = settings.runs_made
+    if made is not None and made < given:
+        raise UsageError(f"--runs-made {made} is less than the {given} runs given")
 
 
 def as_log(lines: Sequence[Entry]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloudmask.cli.errors import UsageError
-from cloudmask.text import listed
+from cloudmask.text import listed, plural
 from scaling.check import work
 from scaling.check.outcome import MET, MISSED, NOT_COMPARABLE, UNDECIDED, decide, needed, worst
 from scaling.check.reference import Reference, minutes
@@ -105,7 +105,7 @@ def _judge(study: Study, rows: Sequence[Row], reference: Reference, rate: Rate |
     total = intervals.median([solution_seconds(row) for row in rows])
     text = (
         f"{minutes(total.value)} [{minutes(total.low)}, {minutes(total.high)}] "
-        f"({total.kind}, {total.repeats} runs) measured on {rows[0]['ranks']} ranks, "
+        f"({total.kind}, {plural(total.repeats, 'run')}) measured on {rows[0]['ranks']} ranks, "
         f"against {minutes(figure.value)} on {reference.devices}"
     )
     if any(row.get("wall_seconds") is None for row in rows):
