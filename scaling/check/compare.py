@@ -48,8 +48,8 @@ def compare(config: CompareConfig) -> int:
         print(f"  {line}")
     rows, coverages = table(a, b)
     print("\n".join(as_text([HEADER, *rows])))
-    shares = f"{100 * min(coverages):.1f} to {100 * max(coverages):.1f} %" if coverages else "none"
-    note = f"{METHOD} ({shares})"
+    shares = sorted({f"{100 * coverage:.1f}" for coverage in coverages}, key=float)
+    note = f"{METHOD} ({listed(shares) or 'none here'} %)"
     print(note)
     if config.out:
         write_whole(config.out, written(config.out.suffix, differing, rows, note).encode())

@@ -45,6 +45,8 @@ _CONDITIONS: dict[str, tuple[str, Callable[[Row], Any]]] = {
     "page cache": (RECIPE, _of_rows("page_cache")),
     "hardware": (MACHINE, lambda row: ", ".join(row.get("hardware") or ()) or None),
     "device": (MACHINE, _of_rows("device")),
+    "nodes": (MACHINE, lambda row: row.get("nodes") or len(set(row.get("hosts") or ())) or None),
+    "threads per rank": (MACHINE, _of_rows("threads_per_rank")),
     "cores per rank": (MACHINE, _of_rows("cores_per_rank")),
     "oversubscribed": (MACHINE, _of_rows("oversubscribed")),
     "launcher": (REST, _of_rows("launcher")),
