@@ -1,4 +1,4 @@
-"""python -m scaling run | fit | report | check."""
+"""python -m scaling run | fit | report | check | gate | compare."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ import sys
 from collections.abc import Sequence
 
 from cloudmask.cli import commands, errors, flags
-from scaling.options import CheckConfig, FitConfig, ReportConfig, RunConfig
+from scaling.options import (
+    CheckConfig,
+    CompareConfig,
+    FitConfig,
+    GateConfig,
+    ReportConfig,
+    RunConfig,
+)
 
 USAGE = """usage: python -m scaling COMMAND [OPTIONS]     (COMMAND --help lists its options)
 
   run      run a training at several rank counts: ... --out STUDY -- python train_hvd.py --data P
   fit      fit Amdahl's and Gustafson's laws, USL and the allreduce model to a study
   report   write curves, tables and a page of a study
-  check    hold a study or a run against a published figure"""
+  check    hold a study or a run against a published figure
+  gate     hold a study against limits, or against an older study: exit codes for scripts
+  compare  set two studies side by side"""
 
 
 COMMANDS: commands.Commands = {
@@ -21,6 +30,8 @@ COMMANDS: commands.Commands = {
     "fit": (FitConfig, "scaling.laws.command"),
     "report": (ReportConfig, "scaling.report.command"),
     "check": (CheckConfig, "scaling.check.command"),
+    "gate": (GateConfig, "scaling.check.gate"),
+    "compare": (CompareConfig, "scaling.check.compare"),
 }
 
 

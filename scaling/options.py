@@ -99,13 +99,25 @@ class ReportConfig:
     """folder for the report"""
     hold_out: str = ""
     """rank counts, with commas between, that the laws are not fitted to but tested on"""
+    peak_tflops: float | None = None
+    """arithmetic peak of one rank's device (a GPU, or all its cores), for the share of it"""
+    price_per_node_hour: float | None = None
+    """a rate, so that the price of runs can be told"""
+    price_per_gpu_hour: float | None = None
+    """the same, where GPUs are paid for and not nodes"""
+    currency: str = ""
+    """of the rate, as in EUR"""
     mixed: bool = False
     """allow different hardware within a study"""
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckConfig:
-    """Hold a study or a run against a published figure. Exit code 0 met, 1 missed, 2 neither."""
+    """Hold a study or a run against a published figure.
+
+    Exit code 0 met, 1 missed, 2 not comparable, 3 undecided: the interval lies across the figure,
+    or there are too few runs for one.
+    """
 
     path: Annotated[Path, tyro.conf.Positional]
     """folder of a study or of one run"""
@@ -113,8 +125,64 @@ class CheckConfig:
     """name of a published figure, or a JSON file with one"""
     ranks: int | None = None
     """rank count to check (default: the largest that the study measured)"""
+    mode: Literal["strong", "weak"] | None = None
+    """rows to check (default: all, each mode for itself)"""
+    price_per_node_hour: float | None = None
+    """a rate, so that a run's price can be told"""
+    price_per_gpu_hour: float | None = None
+    """the same, where GPUs are paid for and not nodes"""
+    currency: str = ""
+    """of the rate, as in EUR"""
     mixed: bool = False
     """allow different hardware within the study"""
+
+
+Limits = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class GateConfig:
+    """Hold a study against limits: a line per gate, and the worst outcome as the exit code.
+
+    A limit is ">= 0.9 at 8": 8 ranks. Each kind may be given several times. Exit code 0 met, 1
+    missed, 2 not comparable, 3 undecided: the interval lies across the limit, or there are too few
+    runs for one.
+    """
+
+    study: Annotated[Path, tyro.conf.Positional]
+    """folder of the study"""
+    weak_efficiency: Limits = ()
+    """rate over that of the base times the ranks, at a fixed batch per rank"""
+    strong_efficiency: Limits = ()
+    """the same at a fixed global batch"""
+    speed_up: Limits = ()
+    """rate over that of the base, at a fixed global batch"""
+    throughput: Limits = ()
+    """patches per second of all ranks; strong and weak scaling each for itself"""
+    time: Limits = ()
+    """seconds of the study's runs from launch to end; strong and weak scaling each for itself"""
+    against: Path | None = None
+    """an older study, whose rates --slower-than is measured from, rank count by rank count"""
+    slower_than: str = ""
+    """how much slower than the older study is too slow, as in 3%"""
+    json: bool = False
+    """print one JSON object instead of lines"""
+    mixed: bool = False
+    """allow different hardware within a study"""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig:
+    """Set two studies side by side, rank count by rank count, with the ratio of B to A."""
+
+    a: Annotated[Path, tyro.conf.Positional]
+    """folder of the first study"""
+    b: Annotated[Path, tyro.conf.Positional]
+    """folder of the second study"""
+    out: Path | None = None
+    """a file for the table besides: .md or .csv"""
+    mixed: bool = False
+    """allow different hardware within a study"""
 
 
 def rank_counts(text: str, *, option: str) -> tuple[int, ...]:

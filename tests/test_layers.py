@@ -92,7 +92,10 @@ ROOMS = {
     "measure": (["scaling/measure/"], ("ground", "study options", "record")),
     "laws": (["scaling/laws/"], ("ground", "study options", "record")),
     "study page": (["scaling/report/"], ("ground", "study options", "record", "laws")),
-    "check": (["scaling/check/"], ("ground", "study options", "record", "laws")),
+    "check": (
+        ["scaling/check/"],
+        ("ground", "study options", "record", "laws", "study page"),
+    ),
     "study": (
         ["scaling/"],
         ("ground", "study options", "measure", "laws", "study page", "check"),
@@ -117,7 +120,7 @@ HOMES = {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
-    "scipy": {"scaling/laws/laws.py"},
+    "scipy": {"scaling/laws/laws.py", "scaling/laws/against.py"},
     "matplotlib": {f"{C}/report/", "scaling/report/"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},
     "tyro": {f"{C}/cli/flags.py", f"{C}/cli/options.py", "scaling/options.py", "seaice/options.py"},

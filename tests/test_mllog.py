@@ -358,3 +358,42 @@ def test_a_missing_library_is_one_clear_line(runs, tmp_path):
     advice = "mlperf_logging is not installed: pip install '.[mllog]' in the checkout of cloudmask"
     assert line == f"cloudmask: error: {advice}"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_study_becomes_a_set_for_each_rank_count(runs, work, capsys):
+    """Points as a study leaves them: two whole ones, one without its events, one that failed."""
+    study = work / "study"
+    rows = []
+    for number, (name, status) in enumerate(
+        [("one", "ok"), ("two", "ok"), ("moved", "ok"), ("failed", "failed")], start=1
+    ):
+        point = f"weak-ranks-n0001-r{number:02d}"
+        shutil.copytree(runs[name], study / "points" / point / "run")
+        row = {"point": point, "folder": point, "mode": "weak", "kind": "ranks", "ranks": 1}
+        rows.append(row | {"status": status})
+    (study / "points" / "weak-ranks-n0001-r03" / "run" / "events.jsonl").unlink()
+    rows.append(rows[0] | {"kind": "alone", "point": "weak-alone-n0001-r01"})
+    (study / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (study / "study.json").write_text("{}")
+    assert mllog(study, out=work / "of-study") == 0
+    told = capsys.readouterr().err
+    assert "left out: " in told
+    assert "weak-ranks-n0001-r03" in told
+    folder = work / "of-study" / "ACME" / "cloudmask" / "laptop" / "experiment-1-weak-n0001"
+    logs = [parsed(path) for path in sorted(folder.glob("result-*.txt"))]
+    assert [values(log)["seed"] for log in logs] == [0, 1]
+    assert "| result-1.txt | weak-ranks-n0001-r02 |" in (folder / "README.md").read_text()
+    assert mllog(study, runs["one"], out=work / "of-both") == 2
+    assert "is a scaling study; give it alone" in capsys.readouterr().err
+
+
+def test_a_study_without_a_whole_run_is_refused(runs, work, capsys):
+    study = work / "empty-study"
+    study.mkdir()
+    (study / "study.json").write_text("{}")
+    (study / "results.jsonl").write_text('{"point": "p"}\n')
+    assert mllog(study, out=work / "of-nothing") == 1
+    assert "no run of the study" in capsys.readouterr().err
+    (study / "results.jsonl").write_text("[]\n")
+    assert mllog(study, out=work / "of-nothing") == 1
+    assert "is not of a scaling study" in capsys.readouterr().err

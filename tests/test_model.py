@@ -12,7 +12,7 @@ import tensorflow as tf
 import tiny
 
 from cloudmask import metrics
-from cloudmask.model import keras_file, precision
+from cloudmask.model import flops, keras_file, precision
 from cloudmask.model.keras_file import ModelInfo
 from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
 from cloudmask.model.unet import num_logits, unet
@@ -416,3 +416,28 @@ def test_tf32_where_there_is_none_is_refused_in_one_line():
     if not tf.config.get_visible_devices("GPU"):
         with pytest.raises(ValueError, match=r"capability 8.0 or more, and here is none; use"):
             precision.resolve("tf32")
+
+
+def test_operations_are_those_counted_by_hand():
+    """4 x 4 pixels, widths 2 and 3: products of kernel and pixels, twice, layer by layer."""
+    found = flops.forward(unet(1, 1, widths=(2, 3)), 4)
+    by_hand = {
+        "down0_a": 9 * 1 * 2 * 16,
+        "down0_b": 9 * 2 * 2 * 16,
+        "down1_a": 9 * 2 * 3 * 4,
+        "down1_b": 9 * 3 * 3 * 4,
+        "up0_a": (4 * 3 + 9 * 2) * 2 * 16,
+        "up0_b": 9 * 2 * 2 * 16,
+        "logits": 2 * 1 * 16,
+    }
+    assert found == {name: 2 * products for name, products in by_hand.items()}
+    plain = flops.forward(unet(1, 1, widths=(2, 3), portable=True), 4)
+    assert plain == found | {"up0_a": 2 * 9 * (3 + 2) * 2 * 16}
+    assert flops.training(unet(1, 1, widths=(2, 3)), 4) == 3 * sum(found.values()) - 2 * 288
+
+
+def test_operations_of_the_reference_network():
+    """Forward by the formula of its levels: dropout changes nothing."""
+    model = unet(9, 1, dropout=(0.1, 0, 0, 0.1))
+    assert sum(flops.forward(model, 256).values()) == 17_456_693_248
+    assert flops.training(model, 256) == 52_030_341_120

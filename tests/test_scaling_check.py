@@ -1,6 +1,7 @@
-"""Met, missed or not comparable: by what was measured, and projections never count as such."""
+"""Met, missed, undecided, not comparable: by what was measured; projections never count as such."""
 
 import argparse
+import dataclasses
 import json
 
 import numpy as np
@@ -9,8 +10,9 @@ import scaling_fake
 
 from cloudmask.cli.errors import UsageError
 from scaling.check import command, reference
-from scaling.check.verdict import MET, MISSED, NOT_COMPARABLE, check
-from scaling.laws import projection
+from scaling.check.outcome import MET, MISSED, NOT_COMPARABLE, UNDECIDED, decide, needed, worst
+from scaling.check.verdict import check
+from scaling.laws import intervals, projection
 from scaling.options import CheckConfig
 from scaling.record import store, summaries
 from scaling.record.store import Study
@@ -29,9 +31,20 @@ def made(tmp_path):
 
 
 def _full(seconds, **changes):
-    """Columns of runs that did the reference's work in so many seconds."""
-    work = {"epochs_run": 30, "patches_trained": 30 * 15520, "total_seconds": seconds}
+    """Columns of runs that did the reference's work in so many seconds from the launch."""
+    work = {"epochs_run": 30, "validations": 30, "patches_trained": 30 * 15520}
+    work |= {"wall_seconds": seconds, "total_seconds": seconds - 20}
     return {**WORK, **work, "device": "NVIDIA A100", **changes}
+
+
+def _change(study, change, *, where=lambda row: True):
+    """The study with change(number of the row among those) in some of its rows."""
+    rows, number = [], 0
+    for row in study.rows:
+        if where(row) and row["kind"] == "ranks":
+            row, number = row | change(number), number + 1
+        rows.append(row)
+    return Study(study.folder, study.header, rows)
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(3000.0, MET), (3540.0, MET), (3600.0, MISSED)])
@@ -39,7 +52,124 @@ def test_time_of_the_same_work_is_met_or_missed(made, seconds, code):
     verdict = check(made(**_full(seconds)), reference.load("cloudmask-dgx2"))
     assert verdict.code == code
     assert "measured on 8 ranks" in verdict.why
-    assert any("rank-hours" in line for line in verdict.lines)
+    assert any(f"{8 * seconds / 3600:.2f} rank-hours" in line for line in verdict.lines)
+
+
+def test_the_whole_interval_must_be_on_the_good_side(made):
+    """Runs of 3000 to 3600 s: their median is within 3540 s, and another run may not be."""
+    dgx2 = reference.load("cloudmask-dgx2")
+    seconds = [3000.0, 3100.0, 3200.0, 3300.0, 3400.0, 3600.0]
+    study = _change(made(**_full(1.0)), lambda n: {"wall_seconds": seconds[n % 6]})
+    verdict = check(study, dgx2)
+    assert verdict.code == UNDECIDED
+    assert "the interval lies across the figure; about 3 more runs may decide it" in verdict.why
+
+
+@pytest.mark.parametrize(("repeats", "more"), [(1, "5 more runs"), (5, "1 more run")])
+def test_too_few_runs_are_undecided_and_say_how_many_more_it_takes(made, repeats, more):
+    for seconds in (100.0, 9000.0):
+        verdict = check(made(repeats=repeats, **_full(seconds)), reference.load("cloudmask-dgx2"))
+        assert verdict.code == UNDECIDED
+        assert verdict.why.endswith(f"it takes {more}")
+
+
+def test_time_counts_from_the_launch(made):
+    """The program's own clock is within the figure, the launcher's is not."""
+    verdict = check(made(**_full(3600.0, total_seconds=3500.0)), reference.load("cloudmask-dgx2"))
+    assert verdict.code == MISSED
+    assert "60.0 min [60.0 min, 60.0 min]" in verdict.why
+
+
+def test_strong_and_weak_runs_are_never_pooled(made):
+    """Strong ones take 5000 s, weak ones 2000 s: no median of both says anything."""
+    dgx2 = reference.load("cloudmask-dgx2")
+    study = made(**_full(2000.0))
+    study = _change(study, lambda n: {"wall_seconds": 5e3}, where=lambda r: r["mode"] == "strong")
+    verdict = check(study, dgx2)
+    assert verdict.code == MISSED
+    assert "strong: 83.3 min" in verdict.why
+    assert "weak: 33.3 min" in verdict.why
+    assert check(study, dgx2, mode="weak").code == MET
+    assert check(study, dgx2, mode="strong").code == MISSED
+    with pytest.raises(UsageError, match="--mode strong was not measured; there is weak"):
+        check(made(modes=("weak",)), dgx2, mode="strong")
+
+
+@pytest.mark.parametrize("name", ["precision", "global_batch", "batch_per_rank"])
+def test_runs_of_another_batch_or_precision_have_an_outcome_of_their_own(made, name):
+    study = made(modes=("weak",), **_full(2000.0))
+    study = _change(study, lambda n: {name: "odd" if n % 2 else "even"})
+    verdict = check(study, reference.load("cloudmask-dgx2"))
+    assert verdict.code == UNDECIDED  # three runs each
+    assert "no 95 % interval from 3 runs" in verdict.why
+    assert sum("accuracy of these runs" in line for line in verdict.lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        ({"precision": "tf32"}, "float32 precision instead of tf32"),
+        ({"work": {"global_batch": 512}}, "32 global batch instead of 512"),
+        ({"work": {"batch_per_rank": 16}}, "4 batch per rank instead of 16"),
+        ({"work": {"validations": 1}}, "30 validations instead of 1"),
+    ],
+)
+def test_batch_precision_and_validations_are_compared_where_they_are_stated(
+    made, tmp_path, stated, says
+):
+    asked = json.loads((reference.FOLDER / "cloudmask-dgx2.json").read_text())
+    changed = asked | stated | {"work": asked["work"] | stated.get("work", {})}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(changed))
+    verdict = check(made(**_full(3000.0)), reference.load(str(path)))
+    assert verdict.code == NOT_COMPARABLE
+    assert says in verdict.why
+
+
+def test_a_resumed_run_counts_its_earlier_parts_and_can_only_be_missed(made):
+    """90,000 s before and 100 s after are at least 90,100 s, and nobody knows how much more."""
+    dgx2 = reference.load("cloudmask-dgx2")
+    verdict = check(made(**_full(100.0, before_resume_seconds=90_000.0)), dgx2)
+    assert verdict.code == MISSED
+    assert "25.0 h" in verdict.why
+    verdict = check(made(**_full(100.0, before_resume_seconds=900.0)), dgx2)
+    assert verdict.code == NOT_COMPARABLE
+    assert "it was resumed, and neither the launch of the earlier parts" in verdict.why
+    assert "at least 16.7 min" in verdict.why
+
+
+def test_a_run_whose_ranks_changed_is_other_work(made):
+    verdict = check(made(**_full(100.0, resets=2)), reference.load("cloudmask-dgx2"))
+    assert verdict.code == NOT_COMPARABLE
+    assert "its ranks changed 2 times while it ran" in verdict.why
+
+
+def test_outcomes_are_decided_by_whole_intervals_and_the_worst_one_counts():
+    estimate = intervals.Estimate(10.0, 9.0, 12.0, 0.97, 6)
+    assert decide(estimate, 9.0, np.inf) == MET
+    assert decide(estimate, -np.inf, 8.9) == decide(estimate, 12.1, 20) == MISSED
+    assert decide(estimate, 9.5, np.inf) == decide(estimate, -np.inf, 10.5) == UNDECIDED
+    assert "about 90 more runs" in needed(estimate, -np.inf, 10.5)  # (2 / 0.5)^2 times the 6
+    assert "no number of runs" in needed(estimate, 10.0, np.inf)
+    assert worst([MET, UNDECIDED]) == UNDECIDED
+    assert worst([UNDECIDED, NOT_COMPARABLE, MET]) == NOT_COMPARABLE
+    assert worst([UNDECIDED, NOT_COMPARABLE, MISSED]) == MISSED
+
+
+@pytest.mark.parametrize("repeats", [6, 9, 15])
+def test_at_the_boundary_met_is_said_in_less_than_one_of_twenty_studies(repeats):
+    """Simulated: the true median is exactly the figure; skewed run times. Seeded."""
+    rng = np.random.default_rng(13)
+    times = np.exp(rng.gumbel(size=(4000, repeats)) * 0.05)
+    figure = np.exp(-np.log(np.log(2)) * 0.05)
+    said = [decide(intervals.median(row.tolist()), -np.inf, figure) for row in times]
+    assert 0.002 < said.count(MET) / len(said) < 0.05
+    assert 0.002 < said.count(MISSED) / len(said) < 0.05
+    ratio = [
+        decide(intervals.ratio(*map(intervals.median, pair)), 1.0, np.inf)
+        for pair in zip(times[::2].tolist(), times[1::2].tolist(), strict=True)
+    ]
+    assert ratio.count(MET) / len(ratio) < 0.05
 
 
 def test_inferences_that_were_not_run_can_only_be_missed(made):
@@ -56,6 +186,7 @@ def test_inferences_that_were_not_run_can_only_be_missed(made):
         ({"training_patches": 800}, "800 training patches instead of 15520"),
         ({"epochs_run": 12}, "12 epochs instead of 30"),
         ({"validation_patches": None}, "None validation patches instead of 3880"),
+        ({"validations": 1}, "1 validations instead of 30"),
         ({"patches_trained": 99}, "99 patches trained instead of 465600"),
     ],
 )
@@ -148,8 +279,12 @@ def test_speedups_are_compared_where_both_measured(made):
     pearl = reference.load("pearl-horovod")
     assert check(made(), pearl).code == NOT_COMPARABLE  # CPU against GPUs
     slower = check(made(device="NVIDIA A100"), pearl)
-    assert slower.code == MET
+    assert slower.code == UNDECIDED
     assert [line.split(":")[0] for line in slower.lines] == ["2 ranks", "4 ranks", "8 ranks"]
+    generous = dataclasses.replace(
+        pearl, figures=tuple(dataclasses.replace(one, lower=-0.15) for one in pearl.figures)
+    )
+    assert check(made(device="NVIDIA A100"), generous).code == MET
     verdict = check(made(device="NVIDIA A100"), reference.load("nvidia-unet-v100"))
     assert verdict.code == MISSED
     none = check(made(ranks=(1, 3)), pearl)
@@ -206,6 +341,18 @@ def test_one_run_can_be_checked_and_other_folders_cannot(tmp_path, capsys):
     assert isinstance(command.open_path(path.parent, mixed=False), Study)
     assert command.check(CheckConfig(path.parent)) == NOT_COMPARABLE
     assert "2 epochs instead of 30" in capsys.readouterr().out
+    summary["history"] = [{"epoch": n, "valid": {"accuracy": 0.9}} for n in range(30)]
+    summary |= {"training_patches": 15520, "validation_patches": 3880, "epochs_run": 30}
+    summary |= {"patches_trained": 30 * 15520}
+    path.write_text(json.dumps(summary))
+    assert command.check(CheckConfig(path.parent)) == UNDECIDED
+    told = capsys.readouterr().out
+    assert "this clock starts inside rank 0, the launch is not in it" in told
+    assert "no 95 % interval from 1 run; it takes 5 more runs" in told
+    summary["seconds"]["before_resume"] = 90_000.0
+    path.write_text(json.dumps(summary))
+    assert command.check(CheckConfig(path.parent)) == NOT_COMPARABLE
+    assert "at least 25.0 h" in capsys.readouterr().out
     path.write_text(json.dumps(summary | {"version": 2}))
     with pytest.raises(UsageError, match="version 2"):
         command.check(CheckConfig(path.parent))

@@ -60,7 +60,13 @@ def test_ranks_copies_and_allreduce_are_measured(study):
     assert row["first_epoch_patches"] == row["training_patches"] == 30
     assert row["settings"]["HOROVOD_CYCLE_TIME"] == "10"
     assert row["gradient_bytes"] == 4 * row["parameters"] > 0
+    assert row["flops_per_patch"] > 0
     assert row["last_rank_exposed_seconds"] > 0
+    for any_row in study.rows:  # from the launch, where the program's own clock starts later
+        assert any_row["rank_hours"] == pytest.approx(
+            any_row["ranks"] * any_row["wall_seconds"] / 3600, abs=1e-5
+        )
+    assert row["wall_seconds"] > row["total_seconds"]
     (copies,) = study.points("weak", "copies")[2]
     assert copies["patches_per_second"] > 0
     assert copies["batch_per_rank"] == 2

@@ -38,7 +38,6 @@ def test_measures_of_a_run(tmp_path):
     summary = _summary()
     found = summaries.measures(summaries.read_summary(_write(tmp_path, summary)), tmp_path)
     assert found["patches_per_second"] == summary["patches_per_second"]["overall"]
-    assert found["rank_hours"] == pytest.approx(2 * summary["seconds"]["total"] / 3600)
     assert found["first_epoch_patches"] == 72
     assert found["validations"] == 2
     assert found["data_mode"] == "shard"

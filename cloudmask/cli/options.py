@@ -117,7 +117,8 @@ class MllogConfig:
     """Write finished runs as a result set of the MLCommons Science benchmark CloudMask."""
 
     runs: Annotated[Paths, tyro.conf.Positional]
-    """run folders: all that were made under the same conditions, but for their seeds"""
+    """run folders: all that were made under the same conditions, but for their seeds; or one
+    scaling study, each of whose rank counts becomes a set DESCRIPTOR-MODE-nRANKS"""
     out: Path
     """folder of the result tree; the set goes to OUT/ORG/cloudmask/SYSTEM/DESCRIPTOR"""
     org: str

@@ -7,6 +7,7 @@ The tree follows submit.adoc of github.com/mlcommons/science, the number of runs
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import logging
 import re
@@ -20,6 +21,7 @@ import yaml
 from cloudmask.cli.errors import UsageError
 from cloudmask.cli.options import MllogConfig
 from cloudmask.files import write_whole
+from cloudmask.mlcommons import study
 from cloudmask.mlcommons.entries import Entry, entries
 from cloudmask.mlcommons.runs import Run, check_set, read_run, shared_options
 from cloudmask.record import warn
@@ -32,11 +34,28 @@ ADVISED_RUNS = 10
 def mllog(settings: MllogConfig) -> int:
     """Write the result set; returns the exit code. ValueError for runs that cannot form one."""
     _check(settings)
-    runs = [read_run(path) for path in settings.runs]
-    check_set(runs)
-    folder = settings.out / settings.org / "cloudmask" / settings.system / settings.descriptor
-    if folder.exists() and any(folder.iterdir()) and not settings.overwrite:
-        raise ValueError(f"{folder} is not empty; name another --descriptor, or add --overwrite")
+    studies = [path for path in settings.runs if study.is_study(path)]
+    if studies and len(settings.runs) > 1:
+        raise UsageError(f"{studies[0]} is a scaling study; give it alone")
+    if studies:
+        found = study.result_sets(studies[0])
+        sets = {f"{settings.descriptor}-{name}": runs for name, runs in found.items()}
+    else:
+        sets = {settings.descriptor: [read_run(path) for path in settings.runs]}
+    place = settings.out / settings.org / "cloudmask" / settings.system
+    for descriptor, runs in sets.items():
+        _check_made(settings, len(runs))
+        check_set(runs)
+        folder = place / descriptor
+        if folder.exists() and any(folder.iterdir()) and not settings.overwrite:
+            raise ValueError(f"{folder} is not empty; name another --descriptor, or --overwrite")
+    for descriptor, runs in sets.items():
+        _write(place / descriptor, runs, dataclasses.replace(settings, descriptor=descriptor))
+    return 0
+
+
+def _write(folder: Path, runs: Sequence[Run], settings: MllogConfig) -> None:
+    """One result set."""
     files = {f"result-{n}.txt": as_log(entries(run, settings)) for n, run in enumerate(runs)}
     files["training.yaml"] = _yaml(shared_options(runs[0].options))
     files["config.yaml"] = _yaml(configuration(runs, settings))
@@ -52,7 +71,6 @@ def mllog(settings: MllogConfig) -> int:
     )
     if len(runs) < ADVISED_RUNS:
         warn(f"the policy asks for {ADVISED_RUNS} runs of CloudMask, here are {len(runs)}")
-    return 0
 
 
 def _check(settings: MllogConfig) -> None:
@@ -63,13 +81,17 @@ def _check(settings: MllogConfig) -> None:
                 f"--{flag} '{name}' cannot name a folder; begin with a letter or digit and go on "
                 "with letters, digits, '.', '_', '+' or '-'"
             )
-    made, given = settings.runs_made, len(settings.runs)
-    if not given:
+    if not settings.runs:
         raise UsageError("no run folder is given; cloudmask mllog RUN... --out RESULTS ...")
-    if made is not None and made < given:
-        raise UsageError(f"--runs-made {made} is less than the {given} runs given")
+    _check_made(settings, len(settings.runs))
     if settings.staging_seconds is not None and not 0 <= settings.staging_seconds < float("inf"):
         raise UsageError(f"--staging-seconds {settings.staging_seconds} must be 0 or more")
+
+
+def _check_made(settings: MllogConfig, given: int) -> None:
+    made = settings.runs_made
+    if made is not None and made < given:
+        raise UsageError(f"--runs-made {made} is less than the {given} runs given")
 
 
 def as_log(lines: Sequence[Entry]) -> str:

@@ -44,8 +44,11 @@ class Run:
         return {"accuracy": wanted, "reached": met is not None, **(met or {})}
 
 
-def read_run(path: Path) -> Run:
-    """A run folder. ValueError, with the path, for one that no result can be made from."""
+def read_run(path: Path, *, name: str | None = None) -> Run:
+    """A run folder. ValueError, with the path, for one that no result can be made from.
+
+    `name` is what its result calls it; the folder's name if none is given.
+    """
     if not (path / "summary.json").is_file():
         raise ValueError(f"{path} holds no finished run; train it to its end")
     summary = _object(path / "summary.json")
@@ -61,7 +64,7 @@ def read_run(path: Path) -> Run:
     if not summary["best"] or summary["best"]["accuracy"] is None:
         raise ValueError(f"{path} has no validation accuracy, which is the benchmark's result")
     return Run(
-        name=path.resolve().name,
+        name=name or path.resolve().name,
         summary=summary,
         environment=_object(path / "environment.json"),
         options=yaml.safe_load((path / "config.yaml").read_text()),

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from cloudmask.model import flops
 from cloudmask.record import commit, now, settings, versions
 from cloudmask.text import plural
 from cloudmask.train.plan import Plan
@@ -113,12 +114,14 @@ def _derived(plan: Plan) -> dict[str, Any]:
     }
 
 
-def size(model: keras.Model) -> dict[str, int]:
-    """Parameters that are trained, and the bytes of gradients that a step sums over the ranks."""
+def size(model: keras.Model, patch_size: int) -> dict[str, int]:
+    """Parameters that are trained, the bytes of gradients that a step sums over the ranks, and the
+    operations of a patch's forward and backward pass."""
     values = [variable.value for variable in model.trainable_variables]
     return {
         "parameters": sum(int(np.prod(value.shape)) for value in values),
         "gradient_bytes": sum(int(np.prod(v.shape)) * v.dtype.size for v in values),
+        "flops_per_patch": flops.training(model, patch_size),
     }
 
 

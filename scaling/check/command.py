@@ -7,24 +7,27 @@ from pathlib import Path
 from cloudmask.cli.errors import UsageError
 from cloudmask.text import plural
 from scaling.check import verdict
+from scaling.check.outcome import WORDS
 from scaling.check.reference import load
+from scaling.laws import cost
 from scaling.options import CheckConfig
 from scaling.record import conditions, store, summaries
 from scaling.record.store import Row, Study, StudyError
 
 
 def check(config: CheckConfig) -> int:
-    """Print the verdict; returns 0 met, 1 missed, 2 not comparable (or nothing to compare)."""
+    """Print the verdict; returns the code of its outcome. Raises UsageError."""
     reference = load(config.reference)
+    rate = cost.rate(config.price_per_node_hour, config.price_per_gpu_hour, config.currency)
     try:
         study = open_path(config.path, mixed=config.mixed)
     except (StudyError, OSError) as error:
         raise UsageError(str(error)) from None
-    found = verdict.check(study, reference, ranks=config.ranks)
+    found = verdict.check(study, reference, ranks=config.ranks, mode=config.mode, rate=rate)
     print(f"{reference.name}: {reference.title}")
     print(f"  {reference.claim} ({reference.source})")
     print(f"this: {conditions.sentence(study)}")
-    print(f"verdict: {verdict.WORDS[found.code]}: {found.why}")
+    print(f"verdict: {WORDS[found.code]}: {found.why}")
     for line in found.lines:
         print(f"  {line}")
     print("weak points of the reference:")
@@ -54,6 +57,9 @@ def open_path(path: Path, *, mixed: bool) -> Study:
     }
     header = {
         **{"launcher": f"unknown ({found['controller']})", "page_cache": "unknown"},
-        **{"hardware": {"title": str(found["device"])}, "gpus_per_rank": 0},
+        **{
+            "hardware": {"title": str(found["device"])},
+            "gpus_per_rank": int(str(found["device"]).upper() != "CPU"),
+        },
     }
     return Study(path, header, [row | found])

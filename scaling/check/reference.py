@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ class Figure:
     ranks: int | None = None
     """of a speed-up"""
 
-    def holds(self, measured: float) -> bool:
-        low = self.lower is None or measured >= self.value * (1 + self.lower)
-        return low and (self.upper is None or measured <= self.value * (1 + self.upper))
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What is within the figure; infinite where it is open."""
+        low = -math.inf if self.lower is None else self.value * (1 + self.lower)
+        return low, math.inf if self.upper is None else self.value * (1 + self.upper)
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,20 @@ class Reference:
     devices: int
     figures: tuple[Figure, ...]
     work: dict[str, int]
-    """of a time: training_patches, validation_patches, epochs, patch_size, channels, ..."""
+    """of a time: training_patches, validation_patches, epochs, patch_size, channels, parameters,
+    validations (default: one an epoch), inferences; of both: global_batch, batch_per_rank"""
+    precision: str | None
+    """None where it is not stated"""
     quality: dict[str, float]
     """metrics that a run must reach, such as accuracy; empty where none is stated"""
     mode: str
     weak_points: tuple[str, ...]
     source: str
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """All that a run's work is compared with."""
+        return {**self.work, "precision": self.precision}
 
     @property
     def claim(self) -> str:
@@ -109,6 +120,7 @@ def _reference(record: dict[str, Any]) -> Reference:
         int(record.get("devices", 1)),
         figures,
         work,
+        record.get("precision"),
         {str(key): float(value) for key, value in record.get("quality", {}).items()},
         str(record.get("mode", "any")),
         tuple(map(str, record.get("weak_points", ()))),

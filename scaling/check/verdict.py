@@ -6,52 +6,81 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloudmask.cli.errors import UsageError
-from cloudmask.text import listed, significant
+from cloudmask.text import listed, plural
+from scaling.check import work
+from scaling.check.outcome import MET, MISSED, NOT_COMPARABLE, UNDECIDED, decide, needed, worst
 from scaling.check.reference import Reference, minutes
-from scaling.laws import intervals, projection, ratios
+from scaling.laws import cost, intervals, projection, ratios
+from scaling.laws.cost import Rate
 from scaling.record.store import Row, Study
-
-MET, MISSED, NOT_COMPARABLE = 0, 1, 2
-WORDS = {MET: "met", MISSED: "missed", NOT_COMPARABLE: "not comparable"}
+from scaling.record.summaries import solution_seconds
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """met, missed or not comparable, with the reasons and what else is to be said."""
+    """One of the four outcomes, with the reasons and what else is to be said."""
 
     code: int
     why: str
     lines: tuple[str, ...] = ()
 
 
-def check(study: Study, reference: Reference, *, ranks: int | None = None) -> Verdict:
-    """Hold a study against a reference. Raises UsageError for a rank count it does not have."""
+def check(
+    study: Study,
+    reference: Reference,
+    *,
+    ranks: int | None = None,
+    mode: str | None = None,
+    rate: Rate | None = None,
+) -> Verdict:
+    """Hold a study against a reference. Raises UsageError for a rank count it does not have.
+
+    `mode` picks strong or weak rows; without it both are held against a time, each for itself.
+    """
     if study.emulated:
         why = f"{study.emulated}: it waited for what the reference computed; not projected either"
         return Verdict(NOT_COMPARABLE, why)
+    if mode is not None and not study.points(mode):
+        raise UsageError(f"--mode {mode} was not measured; there is {listed(study.modes)}")
     if reference.quantity == "speed-up":
-        return check_speedup(study, reference)
-    measured = sorted({row["ranks"] for row in study.measured})
+        return check_speedup(study, reference, mode=mode)
+    rows = [row for row in study.measured if mode in (None, row["mode"])]
+    measured = sorted({row["ranks"] for row in rows})
     if ranks is not None and ranks not in measured:
         raise UsageError(f"--ranks {ranks} was not measured; there are {listed(measured)}")
-    return check_time(study, reference, ranks=ranks or max(measured))
+    ranks = ranks or max(measured)
+    return check_time(study, [r for r in rows if r["ranks"] == ranks], reference, rate=rate)
 
 
-def check_time(study: Study, reference: Reference, *, ranks: int) -> Verdict:
-    """Time to solution: measured if these runs did the work, else projected."""
-    figure = reference.figures[0]
-    rows = [row for row in study.measured if row["ranks"] == ranks]
-    lines = [quality_line(rows)]
-    differences = {text for row in rows for text in other_work(row, reference)}
-    if not differences:
-        return _measured(rows, reference, lines)
-    why = "; ".join(sorted(differences))
-    blocked = [text for row in rows for text in other_problem(row, reference)]
-    if blocked:
-        return Verdict(NOT_COMPARABLE, f"other work: {why}; not projected either", tuple(lines))
+def check_time(
+    study: Study, rows: Sequence[Row], reference: Reference, *, rate: Rate | None = None
+) -> Verdict:
+    """Time to solution of runs on one number of ranks: measured if they did the work.
+
+    Else it is projected. Runs of another mode, batch or precision are never pooled: each kind has
+    its own outcome, and the worst of them is that of all.
+    """
+    kinds = work.groups(rows)
+    judged = {name: _judge(study, some, reference, rate) for name, some in kinds.items()}
+    # Kinds that fare alike are told of once.
+    names: dict[str, list[str]] = {}
+    for name, verdict in judged.items():
+        names.setdefault(verdict.why, []).append(name)
+    single = len(names) == 1
+    why = "; ".join(text if single else f"{' and '.join(n)}: {text}" for text, n in names.items())
+    code = worst(verdict.code for verdict in judged.values())
+    lines = [
+        f"{name}: {line}" if len(judged) > 1 else line
+        for name, verdict in judged.items()
+        for line in verdict.lines
+    ]
+    if not any(work.other_work(row, reference.stated) for row in rows):
+        return Verdict(code, why, tuple(lines))
+    if any(work.other_problem(row, reference.stated) for row in rows):
+        return Verdict(code, f"{why}; not projected either", tuple(lines))
     found = projection.project(study, reference.work)
     if found is None:
-        return Verdict(NOT_COMPARABLE, f"other work: {why}", tuple(lines))
+        return Verdict(code, why, tuple(lines))
     if any(row.get("parameters") is None for row in rows):
         lines.append("the network's size is not in summary.json; it is taken to be the reference's")
     if not all(projection.validation_patches(row) for row in rows):
@@ -59,76 +88,53 @@ def check_time(study: Study, reference: Reference, *, ranks: int) -> Verdict:
             "validation was not measured; per patch it is taken to cost a third of training, the "
             "forward one of three such passes"
         )
-    lines += projected_lines(found, reference, ranks, figure.value)
-    return Verdict(NOT_COMPARABLE, f"projected only, for it did other work: {why}", tuple(lines))
+    lines += projected_lines(found, reference, rows[0]["ranks"], reference.figures[0].value)
+    if code == NOT_COMPARABLE:
+        why = f"projected only, for it did {why}"
+    return Verdict(code, why, tuple(lines))
 
 
-def _measured(rows: Sequence[Row], reference: Reference, lines: list[str]) -> Verdict:
+def _judge(study: Study, rows: Sequence[Row], reference: Reference, rate: Rate | None) -> Verdict:
+    """Runs of one kind against a time."""
+    middle = sorted(rows, key=solution_seconds)[len(rows) // 2]
+    lines = (quality_line(rows), f"a run took {cost.hours(middle, study).words(rate)}")
+    differences = sorted({text for row in rows for text in work.other_work(row, reference.stated)})
+    if differences:
+        return Verdict(NOT_COMPARABLE, f"other work: {'; '.join(differences)}", lines)
     figure = reference.figures[0]
-    total = intervals.median([row["total_seconds"] for row in rows])
-    ranks = rows[0]["ranks"]
+    total = intervals.median([solution_seconds(row) for row in rows])
     text = (
         f"{minutes(total.value)} [{minutes(total.low)}, {minutes(total.high)}] "
-        f"({total.kind}, {total.repeats} runs) measured on {ranks} ranks, "
+        f"({total.kind}, {plural(total.repeats, 'run')}) measured on {rows[0]['ranks']} ranks, "
         f"against {minutes(figure.value)} on {reference.devices}"
     )
-    lines.append(f"{significant(ranks * total.value / 3600)} rank-hours")
-    if figure.holds(total.value) != figure.holds(total.high):
-        lines.append(
-            "the interval reaches beyond the figure: another run may fall on its other side"
-        )
+    if any(row.get("wall_seconds") is None for row in rows):
+        text += "; this clock starts inside rank 0, the launch is not in it"
     for name, wanted in reference.quality.items():
         reached = [row.get(f"best_{name}") for row in rows]
         if any(value is None or value < wanted for value in reached):
-            return Verdict(
-                NOT_COMPARABLE, f"other quality: {name} {wanted} is asked for; {text}", tuple(lines)
-            )
-    if not figure.holds(total.value):
-        return Verdict(MISSED, text, tuple(lines))
-    inferences = reference.work.get("inferences", 0)
-    if inferences:
-        why = f"the reference's time holds {inferences} inferences too, this one does not; {text}"
-        return Verdict(NOT_COMPARABLE, f"other work: {why}", tuple(lines))
-    return Verdict(MET, text, tuple(lines))
-
-
-def other_problem(row: Row, reference: Reference) -> list[str]:
-    """What makes a patch of this run another amount of work, so that nothing can be projected."""
-    found = []
-    for name in ("patch_size", "channels", "parameters"):
-        wanted, had = reference.work.get(name), row.get(name)
-        if wanted is not None and had is not None and had != wanted:
-            found.append(f"{had} {name.replace('_', ' ')} instead of {wanted}")
-    return found
-
-
-def other_work(row: Row, reference: Reference) -> list[str]:
-    """Every way in which a run did something else than the reference."""
-    found = other_problem(row, reference)
-    names = {
-        "training_patches": "training patches",
-        "validation_patches": "validation patches",
-        "epochs_run": "epochs",
-    }
-    for name, words in names.items():
-        wanted = reference.work["epochs" if name == "epochs_run" else name]
-        had = row.get(name)
-        if had != wanted:
-            found.append(f"{had} {words} instead of {wanted}")
-    epochs, patches = row.get("epochs_run"), row.get("training_patches")
-    if not found and epochs and patches and row.get("patches_trained") != epochs * patches:
-        found.append(f"{row.get('patches_trained')} patches trained instead of {epochs * patches}")
-    return found
+            why = f"other quality: {name} {wanted} is asked for; {text}"
+            return Verdict(NOT_COMPARABLE, why, lines)
+    low, high = figure.bounds
+    code = decide(total, low, high)
+    missing = work.not_counted(rows)
+    if inferences := reference.work.get("inferences"):
+        missing.append(f"the reference's time holds {inferences} inferences too, this one does not")
+    if missing and not (code == MISSED and total.low > high):  # even the part is too long
+        return Verdict(NOT_COMPARABLE, f"{'; '.join(missing)}; at least {text}", lines)
+    if code == UNDECIDED:
+        text += f"; {needed(total, low, high)}"
+    return Verdict(code, text, lines)
 
 
 def projected_lines(
     found: projection.Projection, reference: Reference, ranks: int, seconds: float
 ) -> list[str]:
     """What the reference's work would take here, and how many such devices would meet it."""
-    work = reference.work
+    task = reference.work
     lines = [
-        f"projected for {work['training_patches']} + {work['validation_patches']} patches, "
-        f"{work['epochs']} epochs, by {found.law} "
+        f"projected for {task['training_patches']} + {task['validation_patches']} patches, "
+        f"{task['epochs']} epochs, by {found.law} "
         f"(measured on {listed(found.measured_ranks)} ranks):"
     ]
     one = found.parts
@@ -155,31 +161,38 @@ def projected_lines(
     else:
         surely = f"at the interval's upper end by {safe}" if safe else "at its upper end by none"
         lines.append(f"  {goal} by {middle} such devices ({surely}), projected")
-    if reference.work.get("inferences"):
-        lines.append(f"  without the reference's {reference.work['inferences']} inferences")
+    if task.get("inferences"):
+        lines.append(f"  without the reference's {task['inferences']} inferences")
     return lines
 
 
-def check_speedup(study: Study, reference: Reference) -> Verdict:
+def check_speedup(study: Study, reference: Reference, *, mode: str | None = None) -> Verdict:
     """Speed-ups of steady steps at the rank counts that both measured."""
-    modes = [reference.mode] if reference.mode != "any" else ["weak", "strong"]
-    mode = next((mode for mode in modes if study.points(mode)), None)
+    wanted = [reference.mode] if reference.mode != "any" else ["weak", "strong"]
+    modes = [one for one in wanted if mode in (None, one)]
+    mode = next((one for one in modes if study.points(one)), None)
     if mode is None:
-        return Verdict(NOT_COMPARABLE, f"no {' or '.join(modes)} scaling was measured")
+        return Verdict(NOT_COMPARABLE, f"no {' or '.join(wanted)} scaling was measured")
+    rows = [row for some in study.points(mode).values() for row in some]
+    if mixed := work.mixed(rows, mode):
+        return Verdict(NOT_COMPARABLE, f"its rows of {mode} scaling differ in {mixed}")
+    differences = sorted({t for row in rows for t in work.other_recipe(row, reference.stated)})
+    if differences:
+        return Verdict(NOT_COMPARABLE, f"other work: {'; '.join(differences)}")
     speedup = {point.ranks: point.estimate for point in ratios.speedup(study, mode)}
-    base = min(speedup)
-    lines = []
-    held = []
+    lines, codes = [], []
     for figure in reference.figures:
         mine = speedup.get(figure.ranks or 0)
-        if mine is None or base != 1:
+        if mine is None or min(speedup) != 1:
             continue
-        held.append(figure.holds(mine.value))
+        code = decide(mine, *figure.bounds)
+        why = f"; {needed(mine, *figure.bounds)}" if code == UNDECIDED else ""
+        codes.append(code)
         lines.append(
             f"{figure.ranks} ranks: {mine.value:.2f} [{mine.low:.2f}, {mine.high:.2f}] "
-            f"({mine.kind}) in {mode} scaling, the reference {figure.value:g}"
+            f"({mine.kind}) in {mode} scaling, the reference {figure.value:g}{why}"
         )
-    if not held:
+    if not codes:
         counts = listed([figure.ranks or 0 for figure in reference.figures])
         measured = listed(list(speedup))
         return Verdict(
@@ -190,9 +203,10 @@ def check_speedup(study: Study, reference: Reference) -> Verdict:
         why = f"the reference ran on GPUs, this on {device}; side by side only"
         return Verdict(NOT_COMPARABLE, why, tuple(lines))
     tolerance = f"{100 * abs(reference.figures[0].lower or 0):g} % below it are allowed"
-    if all(held):
+    code = worst(codes)
+    if code == MET:
         return Verdict(MET, f"at every rank count that both measured ({tolerance})", tuple(lines))
-    return Verdict(MISSED, f"at {held.count(False)} of {len(held)} ({tolerance})", tuple(lines))
+    return Verdict(code, f"at {codes.count(code)} of {len(codes)} ({tolerance})", tuple(lines))
 
 
 def quality_line(rows: Sequence[Row]) -> str:

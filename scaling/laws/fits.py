@@ -71,7 +71,7 @@ QUESTIONS = (
         "strong_total",
         "strong scaling, seconds of the whole run",
         laws.AMDAHL,
-        lambda study: _columns(study, "strong", "total_seconds"),
+        lambda study: _columns(study, "strong", "wall_seconds"),
     ),
     Question("strong_usl", "strong scaling, patches/s", laws.USL, _rates("strong")),
     Question("weak_gustafson", "weak scaling, patches/s", laws.GUSTAFSON, _rates("weak")),

@@ -113,6 +113,7 @@ def run_point(
         "folder": folder.name,
         "exit_code": outcome.exit_code,
         "wall_seconds": round(outcome.seconds, 3),
+        "rank_hours": round(point.ranks * outcome.seconds / 3600, 6),
         "processes_killed": outcome.killed,
         "last_step": outcome.step,
         "other_cores": None if outcome.other_cores is None else round(outcome.other_cores, 3),
@@ -152,7 +153,6 @@ def run_point(
         status = outcome.ending if outcome.ending in ("stalled", "timeout") else "failed"
         row |= {"status": status, "error": str(error)}
     if row["status"] != OK:
-        row["rank_hours"] = round(point.ranks * outcome.seconds / 3600, 6)
         row["last_lines"] = outcome.last_lines
     elif not conditions.config.keep_files:
         _drop_large_files(folder)

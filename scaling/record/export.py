@@ -15,7 +15,7 @@ FIRST = (
     *("patches_per_second", "total_seconds", "wall_seconds"),
 )
 EXTRAP = {
-    "main": "total_seconds",
+    "main": "wall_seconds",
     "main->startup": "startup_seconds",
     "main->validation": "validation_seconds",
     "main->step": "step_seconds",

@@ -62,10 +62,8 @@ def _seconds(summary: dict[str, Any], name: str) -> float | None:
 def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The figures of one run for a row of results.jsonl."""
     rate = summary["patches_per_second"]
-    total = _seconds(summary, "total") or 0.0
     config = summary.get("config") or {}
     history = summary.get("history") or []
-    ranks = int(summary["ranks"])
     best = summary.get("best") or {}
     warmup = int(summary.get("warmup_steps") or 0)
     epochs = read_epochs(folder)
@@ -92,8 +90,10 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         "validation_seconds": _seconds(summary, "validation"),
         "validations": sum(1 for record in history if record.get("valid")),
         "checkpoints_seconds": _seconds(summary, "checkpoints"),
-        "total_seconds": total,
-        "rank_hours": ranks * total / 3600,
+        "total_seconds": _seconds(summary, "total"),
+        "before_resume_seconds": _seconds(summary, "before_resume"),
+        "resets": len((summary.get("elastic") or {}).get("resets") or ()),
+        "flops_per_patch": summary.get("flops_per_patch"),
         **same("epochs_run", "steps_run", "patches_trained"),
         **same("training_patches", "validation_patches", "patch_size"),
         "channels": len(summary.get("channels") or []) or None,
@@ -115,6 +115,15 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         "horovod": summary.get("horovod", True),
         "threads_per_rank": summary.get("threads_per_rank"),
     }
+
+
+def solution_seconds(row: dict[str, Any]) -> float:
+    """From the launch to the end, with the parts of the run before a resume.
+
+    A run that no study launched has no such clock: from its start inside rank 0, which is less.
+    """
+    last = row["wall_seconds"] if row.get("wall_seconds") is not None else row["total_seconds"]
+    return last + (row.get("before_resume_seconds") or 0.0)
 
 
 def data_mode(config: dict[str, Any]) -> str | None:
@@ -215,7 +224,7 @@ def first_epoch_patches(summary: dict[str, Any], ranks: Sequence[Sequence[Epoch]
 def together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Measures of unconnected copies as one row: rates add up, times are those of the slowest."""
     first = dict(parts[0])
-    rates = ("patches_per_second", "patches_trained", "rank_hours")
+    rates = ("patches_per_second", "patches_trained")
     slowest = ("startup", "staging", "total", "validation", "checkpoints")
     for name in rates:
         values = [part[name] for part in parts]

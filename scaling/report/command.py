@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from cloudmask.cli.errors import UsageError
 from cloudmask.files import write_whole
 from scaling.laws import exposed, fits, holdout
+from scaling.laws.cost import Rate, rate
 from scaling.options import ReportConfig
 from scaling.record import conditions, export, store
 from scaling.record.store import Study, StudyError
-from scaling.report import figures, page, panels, sentences, tables
+from scaling.report import cost, figures, page, panels, peak, sentences, tables
 from scaling.report.page import Page, Part, Picture
 from scaling.report.tables import Table
 
@@ -28,6 +29,8 @@ def report(config: ReportConfig) -> int:
     """Write report.md, report.html, curves.png, curves.svg, results.csv and extrap-MODE.jsonl."""
     if not 1 <= len(config.studies) <= 2:
         raise UsageError("report takes one study, or two to lay over each other")
+    stated_rate(config)
+    peak.check_peak(config.peak_tflops)
     if config.out.exists() and not config.out.is_dir():
         raise StudyError(f"{config.out} is a file; choose another --out")
     studies = [store.read(folder, mixed=config.mixed) for folder in config.studies]
@@ -44,7 +47,12 @@ def report(config: ReportConfig) -> int:
     chosen = panels.panels(studies)
     figures.draw_all(chosen, views, [*notes, *measured_under], config.out)
     parts = [
-        Part(name, sentences.headlines(study), sentences.warnings(study), _tables(study, *laws))
+        Part(
+            name,
+            sentences.headlines(study),
+            sentences.warnings(study),
+            [*_tables(study, *laws), *_stated_tables(study, config)],
+        )
         for name, study, laws in zip(names, studies, zip(fitted, tested, strict=True), strict=True)
     ]
     content = Page(
@@ -71,6 +79,20 @@ def report(config: ReportConfig) -> int:
             print(line)
     print(f"report: {config.out / 'report.html'}")
     return 0
+
+
+def stated_rate(config: ReportConfig) -> Rate | None:
+    """What an hour costs, where the user states it. Raises UsageError."""
+    return rate(config.price_per_node_hour, config.price_per_gpu_hour, config.currency)
+
+
+def _stated_tables(study: Study, config: ReportConfig) -> list[Table]:
+    """Tables that show more with what only the user knows: prices and peaks."""
+    found = [
+        cost.cost_table(study, stated_rate(config)),
+        peak.peak_table(study, config.peak_tflops),
+    ]
+    return [table for table in found if table.rows]
 
 
 def _tables(

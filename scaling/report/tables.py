@@ -40,7 +40,7 @@ def scaling_table(study: Study, mode: str) -> Table:
         "speed-up": ratios.speedup(study, mode),
         "efficiency": ratios.efficiency(study, mode),
         "of unconnected copies": ratios.against_copies(study, mode),
-        "whole run, s": ratios.curve(study.points(mode), "total_seconds"),
+        "whole run, s": ratios.curve(study.points(mode), "wall_seconds"),
         "start-up, s": ratios.curve(study.points(mode), "startup_seconds"),
         "validation, s": ratios.curve(study.points(mode), "validation_seconds"),
         "rank-hours": ratios.curve(study.points(mode), "rank_hours"),

@@ -1,0 +1,80 @@
+"""Tables of what runs cost and of the arithmetic they did: checked by hand, nothing assumed."""
+
+import pytest
+import scaling_fake
+
+from cloudmask.cli.errors import UsageError
+from scaling.laws import cost, ratios
+from scaling.record import store
+from scaling.record.store import Study
+from scaling.report.cost import cost_table
+from scaling.report.peak import check_peak, peak_table
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Weak scaling on 1 and 2 ranks: an hour and half an hour, 10 GFLOP a patch."""
+    folder = tmp_path_factory.mktemp("cost") / "study"
+    columns = {"modes": ("weak",), "copies": False, "flops_per_patch": 10**10, "nodes": 1}
+    read = store.read(scaling_fake.write_study(folder, ranks=(1, 2), **columns))
+    rows = [
+        row | {"wall_seconds": 3600.0 / row["ranks"], "patches_per_second": 50.0 * row["ranks"]}
+        for row in read.rows
+        if row["kind"] == "ranks"
+    ]
+    failed = rows[-1] | {
+        "point": "weak-ranks-n0002-r07",
+        "status": "failed",
+        "wall_seconds": 7200.0,
+    }
+    return Study(read.folder, read.header, [*rows, failed])
+
+
+def test_what_failed_was_paid_for_too(study):
+    """6 runs of an hour on one rank, 6 of half an hour on two, and one of two hours that failed."""
+    table = cost_table(study, cost.rate(10.0, None, "EUR"))
+    assert table.header[-1] == "price, EUR"
+    assert [row[0] for row in table.rows] == ["weak, 1 rank", "weak, 2 ranks", "the whole study"]
+    assert table.rows[0][2:] == (
+        *("1.00 [1.00, 1.00]", "1.00 [1.00, 1.00]", "-"),
+        *("1.00 [1.00, 1.00]", "10.00 [10.00, 10.00]"),
+    )
+    assert table.rows[1][5] == "0.500 [0.500, 0.500]"
+    assert table.rows[2][1:] == ("13", "16.00", "16.00", "-", "11.00", "110.0")
+
+
+def test_without_a_rate_there_is_no_price(study):
+    table = cost_table(study, None)
+    assert "No rate was stated, so no price." in table.note
+    assert "price" not in table.header[-1]
+    assert all(len(row) == len(table.header) for row in table.rows)
+
+
+def test_the_share_of_the_peak_is_operations_over_what_the_user_states(study):
+    """50 patches/s of 10 GFLOP are half a TFLOP/s for each rank: a quarter of 2 TFLOP/s."""
+    table = peak_table(study, 2.0)
+    one, two = table.rows
+    assert one[:4] == ("weak", "1", "float32", "10.00")
+    assert one[4:] == ("0.500 [0.500, 0.500]", "0.500 [0.500, 0.500]", "25.0 % (25.0 % - 25.0 %)")
+    assert two[4:6] == ("1.00 [1.00, 1.00]", "0.500 [0.500, 0.500]")
+    assert {row[6] for row in peak_table(study, None).rows} == {"-"}
+    with pytest.raises(UsageError, match="must be above 0"):
+        check_peak(0.0)
+
+
+@pytest.mark.parametrize("change", [{"flops_per_patch": None}, {"emulated_step_seconds": 0.5}])
+def test_arithmetic_that_is_not_known_or_was_not_done_is_not_shown(study, change):
+    rows = [row | change for row in study.rows]
+    assert not peak_table(Study(study.folder, study.header, rows), 2.0).rows
+
+
+def test_the_speed_up_of_the_whole_run_counts_the_launcher(tmp_path):
+    """Programs of 100 and 50 s, launched in 0 and 30 s: 1.25 times as fast, not twice."""
+    read = store.read(scaling_fake.write_study(tmp_path / "study", modes=("strong",)))
+    seconds = {1: (100.0, 100.0), 2: (50.0, 80.0)}
+    rows = [
+        row | dict(zip(("total_seconds", "wall_seconds"), seconds[row["ranks"]], strict=True))
+        for row in read.rows
+    ]
+    found = ratios.solution_speedup(Study(read.folder, read.header, rows))
+    assert [point.estimate.value for point in found] == [1.0, 1.25]
