@@ -9,7 +9,7 @@ import scaling_fake
 
 from scaling.laws import intervals
 from scaling.measure import binding
-from scaling.measure.launch import Layout
+from scaling.measure.layout import Layout
 from scaling.measure.point import cause
 from scaling.measure.points import Point
 from scaling.measure.study import missing, seconds_left
@@ -112,22 +112,52 @@ def _report(rank, cores, host="a", threads=1):
     return {"rank": rank, "host": host, "cores": cores, "threads": threads, "device": "CPU"}
 
 
+TWO_THREADS = [
+    {"host": host, "cores": list(range(8)), "core_of": [0, 1, 2, 3, 0, 1, 2, 3]} for host in "ab"
+]
+"""notes of two hosts of four cores, each of two hardware threads"""
+
+
 @pytest.mark.parametrize(
     ("reports", "layout", "says"),
     [
         ([_report(0, [0]), _report(1, [1])], Layout(2), None),
         ([_report(0, [0]), _report(1, [0], host="b")], Layout(2), None),
-        ([_report(0, [0, 4]), _report(1, [1, 5])], Layout(2), None),
+        ([_report(0, [0, 4]), _report(1, [1, 5], threads=2)], Layout(2), None),
         ([_report(0, [0])], Layout(2), "1 of 2 ranks told"),
         ([_report(0, [0]), _report(1, [0, 1, 2])], Layout(2), "rank 1 had 3 cores instead of 1"),
         ([_report(0, [0]), _report(1, [0])], Layout(2), "2 ranks shared core 0 of a"),
+        ([_report(0, [0]), _report(1, [4])], Layout(2), "2 ranks shared core 0 of a"),
+        ([_report(0, [0, 4])], Layout(1, 2), "rank 0 had 1 core instead of 2 ("),
         ([_report(0, [0]), _report(1, [0])], Layout(2, oversubscribe=True), None),
-        ([_report(0, [0], threads=8)], Layout(1), "rank 0 had 8 threads for 1 cores"),
+        ([_report(0, [0], threads=8)], Layout(1), "rank 0 had 8 threads for 1 core"),
     ],
 )
 def test_placement_that_differs_is_told(reports, layout, says):
-    found = binding.problem(reports, layout, threads_per_core=2)
+    found = binding.problem(reports, layout, TWO_THREADS)
     assert found is None if says is None else says in found
+
+
+def test_of_a_point_measured_again_the_newest_good_run_counts(tmp_path):
+    study = scaling_fake.write_study(tmp_path / "study", modes=("weak",), repeats=2)
+    before = store.read(study)
+    row = next(row for row in store.read_rows(study) if row["kind"] == "ranks")
+    again = row | {"attempt": 2, "patches_per_second": 1e3}
+    store.append(study, again)
+    store.append(study, row | {"attempt": 3, "status": "failed", "error": "boom"})
+    found = store.read(study)
+    old = next(one for one in found.rows if one["point"] == row["point"])
+    assert (old["status"], old["error"]) == ("superseded", "measured again: attempt 2")
+    assert len(found.rows) == len(before.rows) + 2
+    assert len(found.measured) == len(before.measured)
+    rates = [one["patches_per_second"] for one in found.points("weak")[row["ranks"]]]
+    assert 1e3 in rates
+    assert row["patches_per_second"] not in rates
+    assert store.read_rows(study)[0]["status"] == "ok", "what was written stays as it is"
+    order = [Point("weak", "ranks", n, r, 4 * n, 4, 0) for n in (1, 2) for r in (1, 2)]
+    assert missing(order, found.rows, retry_failed=True) == []
+    (point,) = (one for one in order if one.name == row["point"])
+    assert missing(order, found.rows, retry_failed=False, again=[point.name]) == [(point, 4)]
 
 
 def test_cause_of_a_failure_is_the_line_that_tells_most(tmp_path):
