@@ -28,15 +28,9 @@ def _write(folder, summary):
     return folder
 
 
-def _rank_file(folder, rank, columns, patches):
-    (folder / "ranks").mkdir(exist_ok=True)
-    record = {"epoch": 1, "patches": patches, **columns}
-    (folder / "ranks" / f"rank-{rank:04d}.jsonl").write_text(json.dumps(record) + "\n")
-
-
 def test_measures_of_a_run(tmp_path):
     summary = _summary()
-    found = summaries.measures(summaries.read_summary(_write(tmp_path, summary)), tmp_path)
+    found = summaries.measures(summaries.read_summary(_write(tmp_path, summary)))
     assert found["patches_per_second"] == summary["patches_per_second"]["overall"]
     assert found["rank_hours"] == pytest.approx(2 * summary["seconds"]["total"] / 3600)
     assert found["first_epoch_patches"] == 72
@@ -55,30 +49,27 @@ def test_how_patches_reach_the_ranks_is_said_in_words():
     assert summaries.data_mode({}) is None
 
 
-def test_staging_stands_by_itself_in_a_row(tmp_path):
+def test_staging_stands_by_itself_in_a_row():
     summary = _summary()
-    found = summaries.measures(_summary(), tmp_path)
+    found = summaries.measures(_summary())
     assert found["staging_seconds"] is None
     summary["seconds"] |= {"staging": 4.5}
-    assert summaries.measures(summary, tmp_path)["staging_seconds"] == 4.5
+    assert summaries.measures(summary)["staging_seconds"] == 4.5
 
 
-def test_times_of_each_rank_leave_out_the_warm_up(tmp_path):
-    folder = _write(tmp_path, _summary())
-    for rank, compute in ((0, [9.0, 1.0, 1.0]), (1, [9.0, 2.0, 4.0])):
-        columns = {name: [8.0, 4.0, 4.0] for name in summaries.PER_RANK} | {
-            "compute_seconds": compute
-        }
-        _rank_file(folder, rank, columns, [4, 4, 3])
-    found = summaries.measures(summaries.read_summary(folder), folder)
-    assert found["per_rank"]["compute_seconds"] == [1.0, 3.0]
+def test_times_of_each_rank_are_those_that_rank_0_has_gathered():
+    """No file of a rank is read: there need be none."""
+    each = {name: [4.0, 4.0] for name in summaries.PER_RANK} | {"compute_seconds": [1.0, 3.0]}
+    told = {"per_rank": each, "last_rank_exposed_seconds": 0.2, "first_epoch_patches": 22}
+    found = summaries.measures(_summary(**told))
+    assert found["per_rank"] == each
     assert found["load_balance"] == pytest.approx(2 / 3)
     assert found["communication_efficiency"] == pytest.approx(3 / 4)
-    assert found["first_epoch_patches"] == 22
+    assert (found["first_epoch_patches"], found["last_rank_exposed_seconds"]) == (22, 0.2)
 
 
-def test_copies_add_up_their_rates_and_take_the_slowest_time(tmp_path):
-    first = summaries.measures(_summary(1), tmp_path)
+def test_copies_add_up_their_rates_and_take_the_slowest_time():
+    first = summaries.measures(_summary(1))
     second = first | {"patches_per_second": 3.0, "total_seconds": 1e3}
     both = summaries.together([first, second])
     assert both["patches_per_second"] == first["patches_per_second"] + 3.0

@@ -142,7 +142,7 @@ def run_point(
             row["allreduce"] = summaries.read_allreduce(outs[0])
         else:
             told = [summaries.read_summary(out) for out in outs]
-            parts = [summaries.measures(one, out) for one, out in zip(told, outs, strict=True)]
+            parts = [summaries.measures(one) for one in told]
             measured = parts[0] if len(parts) == 1 else summaries.together(parts)
             # What the study asked for stays, where the program does not tell.
             row |= {k: v for k, v in measured.items() if v is not None or k not in row}
