@@ -196,8 +196,7 @@ def points_table(study: Study) -> Table:
             (
                 *(row["point"], str(row["attempt"]), row["status"], rate, total),
                 *(f"{row['wall_seconds']:.1f}", significant(row.get("rank_hours") or 0)),
-                *(str(row.get("nodes") or "-"), cores(row), str(row["seed"]), row["ended"]),
-                what_happened(row),
+                *(cores(row), str(row["seed"]), row["ended"], what_happened(row)),
             )
         )
     return Table(
@@ -205,7 +204,7 @@ def points_table(study: Study) -> Table:
         "In the order they were run. Points without figures stay.",
         (
             *("point", "attempt", "status", "patches/s", "run, s", "with its start, s"),
-            *("rank-hours", "nodes", "cores of each rank", "seed", "ended", "what happened"),
+            *("rank-hours", "cores of each rank", "seed", "ended", "what happened"),
         ),
         tuple(rows),
     )
