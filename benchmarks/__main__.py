@@ -8,7 +8,7 @@ import sys
 
 NAMES = (
     *("read_patches", "feed", "prepare", "archive_scale", "peers"),
-    *("whole_scenes", "scene_folder", "harness_cost", "exposed_communication"),
+    *("whole_scenes", "scene_folder", "harness_cost", "row_cost", "exposed_communication"),
     *("label_seaice", "spark_seaice", "degenerate_seaice", "intervals", "many_scenes"),
 )
 

@@ -135,7 +135,8 @@ def _watch(words: list[str], folder: Path, heartbeat: Path) -> None:
         [words],
         folder,
         environment=start_environment(),
-        limits=watch.Limits(300, 7200),
+        limits=watch.Limits(3600, 300, 7200),
+        ending=watch.Ending(5),
         heartbeats=[heartbeat],
     )
 

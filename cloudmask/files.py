@@ -164,16 +164,18 @@ def _check_heap(handle: int, start: int, length: int) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[bool]:
     """Hold the lock of this file, which is made if need be, for the length of the block.
 
-    BlockingIOError if another process holds it. A file system without locks excludes nobody.
+    BlockingIOError if another process holds it. A file system without locks excludes nobody: there
+    the block begins with False.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if _try_lock(handle) is False:
+        held = _try_lock(handle)
+        if held is False:
             raise BlockingIOError(errno.EAGAIN, "another process holds the lock", str(path))
-        yield
+        yield held is True
     finally:
         os.close(handle)
 

@@ -130,6 +130,16 @@ def physical_cores(allowed: Sequence[int]) -> list[list[int]]:
     return sorted(cores.values(), key=lambda core: (_socket(core[0]), core))
 
 
+def core_numbers(cpus: Sequence[int]) -> list[int]:
+    """Of each processor the least processor of its core, allowed or not: equal within a core."""
+    found = []
+    for cpu in cpus:
+        siblings = "".join(_words(TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list"))
+        numbers = siblings.replace("-", ",").split(",")
+        found.append(min((int(number) for number in numbers if number.isdigit()), default=cpu))
+    return found
+
+
 def _socket(cpu: int) -> int:
     number = _words(TOPOLOGY / f"cpu{cpu}/topology/physical_package_id")
     return int(number[0]) if number else 0

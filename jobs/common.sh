@@ -26,6 +26,22 @@ check_patches() {
     [ -f "$1/manifest.json" ] || die "$1 is no patch set (no manifest.json); run 'cloudmask prepare'"
 }
 
+# cores_per_task: the cores of a task of this job. Slurm counts CPUs, which on nodes whose cores have
+# several hardware threads are those of the threads, or the cores, as the site has set it up.
+cores_per_task() {
+    local cpus=${SLURM_CPUS_PER_TASK:-1} node all sockets cores per_core=1
+    node=$(scontrol --oneliner show node "${SLURMD_NODENAME:-$(hostname -s)}" 2>/dev/null)
+    all=$(number CPUTot "$node") sockets=$(number Sockets "$node")
+    cores=$((sockets * $(number CoresPerSocket "$node")))
+    [ "$cores" -eq 0 ] || [ "$all" -lt "$cores" ] || per_core=$((all / cores))
+    echo $(((cpus + per_core - 1) / per_core))
+}
+
+# number NAME TEXT: the number in NAME=NUMBER among the words of a text; 0 if there is none.
+number() {
+    [[ " $2 " =~ [[:space:]]$1=([0-9]+)[[:space:]] ]] && echo "$((10#${BASH_REMATCH[1]}))" || echo 0
+}
+
 # run_until_told SIGNAL COMMAND...: run a command to its end, and hand on to it, as SIGNAL, what the
 # batch system says: USR1 before the time limit, TERM when it pre-empts. Returns the command's code;
 # 75 (which train_hvd.py itself returns when it has stopped safely) also where the signal ended a

@@ -24,8 +24,10 @@ class RunConfig:
 
     out: Path
     """folder of the study"""
-    ranks: str = "1,2"
-    """rank counts, with commas between"""
+    ranks: str = ""
+    """rank counts, with commas between (default: 1,2)"""
+    nodes: str = ""
+    """numbers of nodes, instead of --ranks: each with --ranks-per-node ranks"""
     modes: str = "strong,weak"
     """strong: the global batch is fixed; weak: the batch per rank is"""
     repeats: int = 6
@@ -38,6 +40,9 @@ class RunConfig:
     """of weak scaling; growing: the program's words name other data for every {ranks}"""
     launcher: Literal["auto", "mpirun", "horovodrun", "srun", "jsrun", "python"] = "auto"
     """what starts the ranks; auto: the first of these that is installed"""
+    launch: str = ""
+    """any other launcher, such as "flux run -n {ranks} {program}"; also {nodes}, {ranks_per_node},
+    {cores_per_rank} and {gpus_per_rank}; no shell is run"""
     controller: Literal["gloo", "mpi"] = "gloo"
     """what horovodrun connects the ranks with"""
     hosts: str = ""
@@ -48,6 +53,9 @@ class RunConfig:
     """cores, and threads, of every rank at every rank count"""
     gpus_per_rank: int | None = None
     """GPUs of every rank (default: 1 where there are any)"""
+    gpu_bind: Literal["rank", "none"] = "rank"
+    """of srun; none: ranks see all GPUs of their node and take one each by their local rank, for
+    where GPUs that are hidden from each other cannot use their direct links"""
     oversubscribe: bool = False
     """allow more ranks than cores or GPUs; every figure then says so"""
     env: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -59,20 +67,27 @@ class RunConfig:
     --no-horovod for train_hvd.py, no such base for other programs; an empty word: none)"""
     allreduce: bool = True
     """measure Horovod's allreduce over message sizes once per rank count"""
+    start_seconds: float = 3600.0
+    """end a point that has not made its first step after so long: imports, staging, compiling"""
     stall_seconds: float = 300.0
-    """end a point that has made no step for so long, its start and validation included"""
+    """end a point that has made no step for so long since its last one, validation included"""
     timeout: float = 7200.0
     """end a point after so many seconds in any case"""
     heartbeat: str = "events.jsonl"
     """file in the program's output folder that grows with every step"""
     page_cache: Literal["as-found", "dropped"] = "as-found"
-    """dropped: empty the page cache before every point (needs root), for cold reads"""
+    """dropped: empty the page cache of all hosts before every point (needs root), for cold reads"""
     seed: int = 0
     """order of the points, and first seed of the program; repeat r gets seed + r - 1"""
     mixed: bool = False
     """allow different hardware within one study"""
     retry_failed: bool = False
     """run failed points once more; their rows stay"""
+    again: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """name of a point to run once more, such as weak-ranks-n0002-r01, though it ended well; curves
+    then use the new run, and the old row stays as superseded"""
+    keep_logs: bool = False
+    """keep the logs of all ranks, not only of the first, the last and failing ones"""
     keep_files: bool = False
     """keep files over 4 MiB (models, checkpoints) of finished points too"""
 

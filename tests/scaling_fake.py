@@ -146,7 +146,7 @@ def write_study(
                         **{"oversubscribed": False, "dataset": "fixed", "page_cache": "as-found"},
                         **{"cores": [[n] for n in range(size)], "hardware": ["A processor"]},
                     }
-                    rows.append(row | summaries.measures(made, folder / "none") | rest)
+                    rows.append(row | summaries.measures(made) | rest)
     for size in ranks:
         if size > 1:
             first = {**rows[0], "kind": "allreduce", "mode": "any", "ranks": size}
@@ -184,6 +184,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--spin", type=float, default=0.0, help="seconds to compute in a step")
     parser.add_argument("--salt", default="")
     parser.add_argument("--fault", default="")
     parser.add_argument("--fault-seed", type=int, help="only in the run with this seed")
@@ -197,6 +198,9 @@ def main():
         time.sleep(600)
     for step in range(1, options.steps + 1):
         time.sleep(options.pause)
+        end = time.process_time() + options.spin
+        while time.process_time() < end:
+            pass
         if step == 3 and rank == size - 1:
             if wrong == "raise":
                 raise RuntimeError("the third step went wrong")

@@ -171,7 +171,7 @@ def test_checkpoint_of_an_emulated_run_is_of_another_model(config, plan):
 
 # --- Real processes ---------------------------------------------------------------------------
 
-WORDS = ("--preset", "tiny", "--batch-size", 2, "--emulate", SECONDS, "--epochs", 2)
+WORDS = ("--preset", "tiny", "--batch-size", 2, "--emulate", SECONDS, "--epochs", 2, "--rank-times")
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ ROOMS = {
     "study options": (["scaling/options.py"], ("ground",)),
     "record": (["scaling/record/"], ("ground",)),
     "inside": (["scaling/measure/inside/"], ("ground",)),
-    "measure": (["scaling/measure/"], ("ground", "study options", "record")),
+    "measure": (["scaling/measure/"], ("ground", "study options", "record", "inside")),
     "laws": (["scaling/laws/"], ("ground", "study options", "record")),
     "study page": (["scaling/report/"], ("ground", "study options", "record", "laws")),
     "check": (

@@ -1,27 +1,13 @@
 """Communication that computing does not hide, held against the allreduce that was fitted."""
 
-import json
-
 import pytest
 import scaling_fake
 
 from scaling.laws import exposed, fits
-from scaling.record import store, summaries
+from scaling.record import store
 from scaling.report import tables
 
 SIZE = 7794436
-
-
-def test_least_exposed_rank_of_each_step_counts(tmp_path):
-    (tmp_path / "ranks").mkdir()
-    for rank, values in enumerate([[9.0, 0.5, 0.1, 0.3], [9.0, 0.2, 0.6, 0.4]]):
-        halves = [{"exposed_communication_seconds": values[:2]}]
-        halves += [{"exposed_communication_seconds": values[2:]}]
-        lines = "".join(json.dumps(line) + "\n" for line in halves)
-        (tmp_path / "ranks" / f"rank-{rank:04d}.jsonl").write_text(lines)
-    epochs = summaries.read_epochs(tmp_path)
-    assert summaries.last_rank_exposed(epochs, warmup=1) == 0.2  # of 0.2, 0.1, 0.3
-    assert summaries.last_rank_exposed(epochs[:1], warmup=1) is None
 
 
 @pytest.mark.parametrize(

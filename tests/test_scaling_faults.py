@@ -23,6 +23,7 @@ def _words(folder, *options, program=(), ranks="2", repeats="2"):
     return [
         *(sys.executable, "-m", "scaling", "run", "--out", str(folder), "--ranks", ranks),
         *("--modes", "weak", "--repeats", repeats, "--stall-seconds", str(STALL_SECONDS)),
+        *("--start-seconds", str(STALL_SECONDS)),
         *("--no-allreduce", *options, "--", "python", *fake),
     ]
 
@@ -59,7 +60,7 @@ def _by_seed(rows):
     ("fault", "status", "says"),
     [
         ("stop", "stalled", "no step for 5 s, so it was ended; its last step was 2"),
-        ("never", "stalled", "no step for 5 s, so it was ended; it made no step"),
+        ("never", "stalled", "no first step within 5 s, so it was ended"),
         ("kill", "failed", "signal 9"),
         ("raise", "failed", "rank 1: RuntimeError: the third step went wrong"),
         ("exit", "failed", "exit code 4"),

@@ -1,18 +1,19 @@
 """Launch lines are values: the same layout gives the same words, for every launcher."""
 
-import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tiny
 
 from cloudmask import host
 from cloudmask.cli.errors import UsageError
-from scaling.measure import launch, machine
-from scaling.measure.inside import rank
-from scaling.measure.launch import Layout
+from scaling.measure import launch, layout, machine, notes, template
+from scaling.measure.inside import hardware, rank
+from scaling.measure.layout import Layout
 
 NOTES = Path("/study/logs")
 SETTINGS = {"HOROVOD_CYCLE_TIME": "10", "OMPI_MCA_mpi_yield_when_idle": "1"}
@@ -36,8 +37,8 @@ def test_openmpi():
 
 
 def test_openmpi_on_hosts_with_ranks_per_node_and_many_cores():
-    layout = Layout(4, 8, hosts=(("a", 2), ("b", 2)), ranks_per_node=2)
-    words = _line("openmpi", layout, executable="/opt/mpirun")
+    wide = Layout(4, 8, hosts=(("a", 2), ("b", 2)), ranks_per_node=2)
+    words = _line("openmpi", wide, executable="/opt/mpirun")
     assert _line("openmpi", Layout(2, root=True))[1] == "--allow-run-as-root"
     assert words[:9] == [
         *("/opt/mpirun", "-n", "4", "--host", "a:2,b:2"),
@@ -46,8 +47,8 @@ def test_openmpi_on_hosts_with_ranks_per_node_and_many_cores():
 
 
 def test_mpich():
-    layout = Layout(4, 2, hosts=(("a", 2), ("b", 2)), ranks_per_node=2)
-    assert _line("mpich", layout) == [
+    two = Layout(4, 2, hosts=(("a", 2), ("b", 2)), ranks_per_node=2)
+    assert _line("mpich", two) == [
         *("mpiexec", "-n", "4", "-hosts", "a:2,b:2", "-ppn", "2", "-bind-to", "core:2"),
         *("-genv", "HOROVOD_CYCLE_TIME", "10", "-genv", "OMPI_MCA_mpi_yield_when_idle", "1"),
         *RANK,
@@ -55,8 +56,8 @@ def test_mpich():
 
 
 def test_horovodrun_by_gloo_binds_through_the_rank_itself():
-    layout = Layout(2, hosts=(("a", 1), ("b", 1)))
-    assert _line("horovodrun-gloo", layout) == [
+    two = Layout(2, hosts=(("a", 1), ("b", 1)))
+    assert _line("horovodrun-gloo", two) == [
         *(*ENV, "horovodrun", "-np", "2", "-H", "a:1,b:1", "--gloo"),
         *BOUND,
     ]
@@ -71,12 +72,91 @@ def test_horovodrun_by_mpi():
 
 
 def test_srun():
-    layout = Layout(8, 16, 1, hosts=(("a", 4), ("b", 4)), ranks_per_node=4)
-    assert _line("srun", layout) == [
+    two = Layout(8, 16, 1, hosts=(("a", 4), ("b", 4)), ranks_per_node=4)
+    assert _line("srun", two) == [
         *(*ENV, "srun", "--ntasks=8", "--cpus-per-task=16", "--nodelist=a,b", "--nodes=2"),
-        *("--ntasks-per-node=4", "--gpus-per-task=1", "--cpu-bind=cores"),
+        *("--ntasks-per-node=4", "--distribution=block:block,Pack", "--gpus-per-task=1"),
+        *("--threads-per-core=1", "--cpu-bind=cores"),
         *("--kill-on-bad-exit=1", "--export=ALL", *RANK),
     ]
+
+
+def test_srun_fills_one_node_after_the_other_as_mpirun_does():
+    def nodes(ranks, **rest):
+        words = _line("srun", Layout(ranks, **rest))
+        return [word for word in words if word.startswith(("--nodes=", "--nodelist="))]
+
+    four_on_each = layout.slurm_slots({"SLURM_TASKS_PER_NODE": "4(x2),1"})
+    assert four_on_each == (4, 4, 1)
+    found = [nodes(ranks, slots=four_on_each) for ranks in (1, 4, 5, 8, 9, 20)]
+    assert found == [[f"--nodes={count}"] for count in (1, 1, 2, 2, 3, 3)]
+    hosts = (("a", 2), ("b", 2), ("c", 2))
+    assert nodes(3, hosts=hosts) == ["--nodelist=a,b", "--nodes=2"]
+    assert nodes(2) == []
+    assert layout.slurm_slots({}) == layout.slurm_slots({"SLURM_TASKS_PER_NODE": "?"}) == ()
+
+
+def test_srun_can_leave_all_gpus_of_a_node_to_its_ranks():
+    words = _line("srun", Layout(8, 4, 1, ranks_per_node=4, peers=True))
+    assert "--gpus-per-node=4" in words
+    assert "--gpu-bind=none" in words
+    assert not [word for word in words if word.startswith("--gpus-per-task")]
+
+
+def test_srun_names_its_step():
+    assert "--job-name=weak-1" in _line("srun", Layout(2), step="weak-1")
+    assert _line("openmpi", Layout(2), step="weak-1") == _line("openmpi", Layout(2))
+
+
+def test_any_other_launcher_is_a_template():
+    text = "flux run -n {ranks} -N{nodes} --name='my study' -c {cores_per_rank} {program} end"
+    assert _line(text, Layout(8, 2, ranks_per_node=4)) == [
+        *(*ENV, "flux", "run", "-n", "8", "-N2", "--name=my study", "-c", "2"),
+        *(*BEFORE, "--cores", "2", "--", *PROGRAM, "end"),
+    ]
+    on_each = "run {nodes}x{ranks_per_node} gpus={gpus_per_rank} {program}"
+    assert _line(on_each, Layout(6, 1, 1, ranks_per_node=4))[3:6] == ["run", "2x4", "gpus=1"]
+    assert _line("sh -c {ranks} {program}", Layout(2))[3:6] == ["sh", "-c", "2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("run {rank} {program}", r"--launch knows no \{rank\}; there are: \{ranks\}, \{nodes\}"),
+        ("run {program.x} {program}", r"knows no \{program.x\}"),
+        ("run -n {ranks}", "write {program} once, as a word of its own"),
+        ("run -n {ranks} x={program}", "write {program} once, as a word of its own"),
+        ("{program} -n {ranks}", "write {program} once"),
+        ("run {program}", "says nowhere how many ranks"),
+        ("run {nodes} {program}", "says nowhere how many ranks"),
+        ("run '-n {ranks} {program}", "No closing quotation"),
+    ],
+)
+def test_template_that_cannot_start_ranks_is_one_clear_line(text, says):
+    with pytest.raises(ValueError, match=says) as caught:
+        template.parse(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_template_says_what_it_must_be_told():
+    with pytest.raises(ValueError, match=r"has \{nodes\}, so say --ranks-per-node"):
+        _line("run -n {ranks} -N {nodes} {program}", Layout(2))
+    with pytest.raises(ValueError, match="leave out --hosts"):
+        _line("run -n {ranks} {program}", Layout(2, hosts=(("a", 2),)))
+    with pytest.raises(UsageError, match="no-such-launcher is not installed"):
+        machine.find_launcher(
+            "auto", controller="gloo", ranks=2, template="no-such-launcher {ranks} {program}"
+        )
+    with pytest.raises(UsageError, match="--launcher or --launch, not both"):
+        machine.find_launcher("srun", controller="gloo", ranks=2, template="run {ranks} {program}")
+
+
+def test_launchers_that_fill_slots_are_told_how_many_ranks_go_on_a_host():
+    hosts = (("a", 4), ("b", 4))
+    words = _line("horovodrun-gloo", Layout(4, hosts=hosts, ranks_per_node=2))
+    assert words[words.index("-H") + 1] == "a:2,b:2"
+    words = _line("openmpi", Layout(4, hosts=hosts, ranks_per_node=2, oversubscribe=True))
+    assert words[words.index("--map-by") + 1] == "ppr:2:node:OVERSUBSCRIBE"
 
 
 def test_jsrun():
@@ -96,7 +176,7 @@ def test_python_alone():
 
 @pytest.mark.parametrize(
     ("launcher", "word"),
-    [("openmpi", "--oversubscribe"), ("srun", "--overcommit"), ("mpich", "none")],
+    [("openmpi", "slot:OVERSUBSCRIBE"), ("srun", "--overcommit"), ("mpich", "none")],
 )
 def test_oversubscribed_ranks_share_cores_one_by_one(launcher, word):
     words = _line(launcher, Layout(4, oversubscribe=True))
@@ -136,15 +216,56 @@ def test_rank_binds_itself_logs_and_becomes_the_program(tmp_path):
     done = subprocess.run(["taskset", "-c", str(core), *words], capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"")
     assert (tmp_path / "logs" / "rank-0000.log").read_text() == f"{core}\n"
-    note = json.loads((tmp_path / "logs" / "rank-0000.json").read_text())
+    (note,) = notes.read(tmp_path / "logs")
     assert note["cores"] == [core]
+    assert note["core_of"] == host.core_numbers([core])
     assert note["cpu"]
+    assert note["end"]["status"] == 0
+    assert note["end"]["cpu_seconds"] > 0
+    assert note["end"]["peak_memory_bytes"] > 2**20
 
 
 def test_rank_says_what_cannot_be_started(tmp_path):
     words = launch.copy_words(Layout(1), ["no-such-program"], 3, notes=tmp_path, environment={})
     assert subprocess.run(words).returncode == rank.NOT_STARTED
     assert "cannot start no-such-program" in (tmp_path / "rank-0003.log").read_text()
+
+
+WAITING = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("told", flush=True), sys.exit(7)))
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """(rank.py, the process of its program) of a program that waits for SIGTERM."""
+    program = [sys.executable, "-c", WAITING]
+    words = launch.copy_words(Layout(1), program, 0, notes=tmp_path, environment={})
+    with subprocess.Popen(words) as process:
+        log = tmp_path / "rank-0000.log"
+        tiny.wait_until(lambda: log.exists() and "begun" in log.read_text(), seconds=30)
+        yield process, notes.read(tmp_path)[0]["pid"]
+        process.kill()
+
+
+def test_signals_reach_the_program_and_its_end_is_told(waiting, tmp_path):
+    process, pid = waiting
+    process.terminate()
+    assert process.wait(30) == 7
+    assert (tmp_path / "rank-0000.log").read_text() == "begun\ntold\n"
+    assert notes.read(tmp_path)[0]["end"]["status"] == 7
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("victim", ["launcher's process", "program"])
+def test_rank_that_is_killed_leaves_nothing_and_says_by_which_signal(waiting, victim):
+    process, pid = waiting
+    os.kill(pid if victim == "program" else process.pid, signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL
+    tiny.wait_until(lambda: not Path(f"/proc/{pid}").exists(), seconds=30)
 
 
 def test_more_ranks_than_cores_or_gpus_are_refused():
@@ -160,6 +281,31 @@ def test_more_ranks_than_cores_or_gpus_are_refused():
         machine.check_room(Layout(3, hosts=(("a", 2),)), found, {})
     machine.check_room(Layout(8, 1), found, {"SLURM_JOB_NUM_NODES": "2"})
     machine.check_room(Layout(64, 1, 1, oversubscribe=True), found, {})
+    with pytest.raises(UsageError, match="--ranks-per-node 8 of 1 core on hosts of 4 cores"):
+        machine.check_room(Layout(8, ranks_per_node=8), found, {"SLURM_JOB_NUM_NODES": "2"})
+    with pytest.raises(UsageError, match="8 ranks, 2 per node, take 4 nodes, but there are 2"):
+        machine.check_room(Layout(8, ranks_per_node=2, hosts=(("a", 4), ("b", 4))), found, {})
+
+
+@pytest.mark.parametrize(
+    ("visible", "shown"),
+    [
+        (None, ["a", "b", "c"]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("0,-1,1", ["a"]),
+        ("2, 0", ["c", "a"]),
+        ("0,3,1", ["a"]),
+        ("GPU-bb", ["b"]),
+        ("GPU-b,GPU-x,0", ["b"]),
+        ("GPU-", []),
+        ("1,1", ["b"]),
+    ],
+)
+def test_gpus_are_those_that_cuda_shows(visible, shown):
+    found = [("a", "GPU-aa0"), ("b", "GPU-bb1"), ("c", "GPU-cc2")]
+    assert hardware.visible_gpus(found, visible) == shown
 
 
 def test_launcher_that_is_not_installed_is_named_with_how_to_get_it(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import scaling_fake
 import tiny
 
+from scaling.measure import notes
 from scaling.record import store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,7 +122,7 @@ def test_rank_of_a_training_that_is_stopped_does_not_hang_the_study(tmp_path, pa
     )
     point = out / "points" / "weak-ranks-n0002-r01"
     tiny.wait_for_step(point / "run", 5, process)
-    pid = json.loads((point / "logs" / "rank-0001.json").read_text())["pid"]
+    pid = notes.read(point / "logs")[1]["pid"]
     os.kill(pid, signal.SIGSTOP)
     stopped = time.monotonic()
     told, _ = process.communicate(timeout=stall_seconds + 40)

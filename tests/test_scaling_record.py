@@ -9,7 +9,7 @@ import scaling_fake
 
 from scaling.laws import intervals
 from scaling.measure import binding
-from scaling.measure.launch import Layout
+from scaling.measure.layout import Layout
 from scaling.measure.point import cause
 from scaling.measure.points import Point
 from scaling.measure.study import missing, seconds_left
@@ -28,15 +28,9 @@ def _write(folder, summary):
     return folder
 
 
-def _rank_file(folder, rank, columns, patches):
-    (folder / "ranks").mkdir(exist_ok=True)
-    record = {"epoch": 1, "patches": patches, **columns}
-    (folder / "ranks" / f"rank-{rank:04d}.jsonl").write_text(json.dumps(record) + "\n")
-
-
 def test_measures_of_a_run(tmp_path):
     summary = _summary()
-    found = summaries.measures(summaries.read_summary(_write(tmp_path, summary)), tmp_path)
+    found = summaries.measures(summaries.read_summary(_write(tmp_path, summary)))
     assert found["patches_per_second"] == summary["patches_per_second"]["overall"]
     assert found["first_epoch_patches"] == 72
     assert found["validations"] == 2
@@ -54,30 +48,27 @@ def test_how_patches_reach_the_ranks_is_said_in_words():
     assert summaries.data_mode({}) is None
 
 
-def test_staging_stands_by_itself_in_a_row(tmp_path):
+def test_staging_stands_by_itself_in_a_row():
     summary = _summary()
-    found = summaries.measures(_summary(), tmp_path)
+    found = summaries.measures(_summary())
     assert found["staging_seconds"] is None
     summary["seconds"] |= {"staging": 4.5}
-    assert summaries.measures(summary, tmp_path)["staging_seconds"] == 4.5
+    assert summaries.measures(summary)["staging_seconds"] == 4.5
 
 
-def test_times_of_each_rank_leave_out_the_warm_up(tmp_path):
-    folder = _write(tmp_path, _summary())
-    for rank, compute in ((0, [9.0, 1.0, 1.0]), (1, [9.0, 2.0, 4.0])):
-        columns = {name: [8.0, 4.0, 4.0] for name in summaries.PER_RANK} | {
-            "compute_seconds": compute
-        }
-        _rank_file(folder, rank, columns, [4, 4, 3])
-    found = summaries.measures(summaries.read_summary(folder), folder)
-    assert found["per_rank"]["compute_seconds"] == [1.0, 3.0]
+def test_times_of_each_rank_are_those_that_rank_0_has_gathered():
+    """No file of a rank is read: there need be none."""
+    each = {name: [4.0, 4.0] for name in summaries.PER_RANK} | {"compute_seconds": [1.0, 3.0]}
+    told = {"per_rank": each, "last_rank_exposed_seconds": 0.2, "first_epoch_patches": 22}
+    found = summaries.measures(_summary(**told))
+    assert found["per_rank"] == each
     assert found["load_balance"] == pytest.approx(2 / 3)
     assert found["communication_efficiency"] == pytest.approx(3 / 4)
-    assert found["first_epoch_patches"] == 22
+    assert (found["first_epoch_patches"], found["last_rank_exposed_seconds"]) == (22, 0.2)
 
 
-def test_copies_add_up_their_rates_and_take_the_slowest_time(tmp_path):
-    first = summaries.measures(_summary(1), tmp_path)
+def test_copies_add_up_their_rates_and_take_the_slowest_time():
+    first = summaries.measures(_summary(1))
     second = first | {"patches_per_second": 3.0, "total_seconds": 1e3}
     both = summaries.together([first, second])
     assert both["patches_per_second"] == first["patches_per_second"] + 3.0
@@ -111,22 +102,52 @@ def _report(rank, cores, host="a", threads=1):
     return {"rank": rank, "host": host, "cores": cores, "threads": threads, "device": "CPU"}
 
 
+TWO_THREADS = [
+    {"host": host, "cores": list(range(8)), "core_of": [0, 1, 2, 3, 0, 1, 2, 3]} for host in "ab"
+]
+"""notes of two hosts of four cores, each of two hardware threads"""
+
+
 @pytest.mark.parametrize(
     ("reports", "layout", "says"),
     [
         ([_report(0, [0]), _report(1, [1])], Layout(2), None),
         ([_report(0, [0]), _report(1, [0], host="b")], Layout(2), None),
-        ([_report(0, [0, 4]), _report(1, [1, 5])], Layout(2), None),
+        ([_report(0, [0, 4]), _report(1, [1, 5], threads=2)], Layout(2), None),
         ([_report(0, [0])], Layout(2), "1 of 2 ranks told"),
         ([_report(0, [0]), _report(1, [0, 1, 2])], Layout(2), "rank 1 had 3 cores instead of 1"),
         ([_report(0, [0]), _report(1, [0])], Layout(2), "2 ranks shared core 0 of a"),
+        ([_report(0, [0]), _report(1, [4])], Layout(2), "2 ranks shared core 0 of a"),
+        ([_report(0, [0, 4])], Layout(1, 2), "rank 0 had 1 core instead of 2 ("),
         ([_report(0, [0]), _report(1, [0])], Layout(2, oversubscribe=True), None),
-        ([_report(0, [0], threads=8)], Layout(1), "rank 0 had 8 threads for 1 cores"),
+        ([_report(0, [0], threads=8)], Layout(1), "rank 0 had 8 threads for 1 core"),
     ],
 )
 def test_placement_that_differs_is_told(reports, layout, says):
-    found = binding.problem(reports, layout, threads_per_core=2)
+    found = binding.problem(reports, layout, TWO_THREADS)
     assert found is None if says is None else says in found
+
+
+def test_of_a_point_measured_again_the_newest_good_run_counts(tmp_path):
+    study = scaling_fake.write_study(tmp_path / "study", modes=("weak",), repeats=2)
+    before = store.read(study)
+    row = next(row for row in store.read_rows(study) if row["kind"] == "ranks")
+    again = row | {"attempt": 2, "patches_per_second": 1e3}
+    store.append(study, again)
+    store.append(study, row | {"attempt": 3, "status": "failed", "error": "boom"})
+    found = store.read(study)
+    old = next(one for one in found.rows if one["point"] == row["point"])
+    assert (old["status"], old["error"]) == ("superseded", "measured again: attempt 2")
+    assert len(found.rows) == len(before.rows) + 2
+    assert len(found.measured) == len(before.measured)
+    rates = [one["patches_per_second"] for one in found.points("weak")[row["ranks"]]]
+    assert 1e3 in rates
+    assert row["patches_per_second"] not in rates
+    assert store.read_rows(study)[0]["status"] == "ok", "what was written stays as it is"
+    order = [Point("weak", "ranks", n, r, 4 * n, 4, 0) for n in (1, 2) for r in (1, 2)]
+    assert missing(order, found.rows, retry_failed=True) == []
+    (point,) = (one for one in order if one.name == row["point"])
+    assert missing(order, found.rows, retry_failed=False, again=[point.name]) == [(point, 4)]
 
 
 def test_cause_of_a_failure_is_the_line_that_tells_most(tmp_path):

@@ -1,6 +1,7 @@
 """The job scripts in a real Slurm of one node: told to stop, back in the queue, done."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -99,6 +100,7 @@ def no_pmix(cluster):
     return None if done.returncode == 0 else f"srun --mpi=pmix: {done.stderr.splitlines()[0]}"
 
 
+@pytest.mark.skipif("CI_SLURM" not in os.environ, reason="takes 50 s; CI_SLURM=1 runs it")
 @pytest.mark.parametrize("launcher", ["mpirun", "srun"])
 def test_job_that_is_preempted_by_another_goes_on_after_it(
     cluster, submit, patchset, whole, tmp_path, launcher
@@ -117,6 +119,7 @@ def test_job_that_is_preempted_by_another_goes_on_after_it(
     assert tiny.newest_weights(run) == whole
 
 
+@pytest.mark.skipif("CI_SLURM" not in os.environ, reason="takes 90 s; CI_SLURM=1 runs it")
 def test_job_at_its_time_limit_requeues_itself_and_goes_on(cluster, submit, patchset, tmp_path):
     # Of a minute, the shortest. Slurm looks twice a minute: the signal comes in its second half.
     run = tmp_path / "run"
@@ -186,9 +189,7 @@ def test_wrong_submission_is_a_failed_job_with_one_clear_line(
 
 def test_study_under_srun_starts_and_binds_every_rank(cluster, tmp_path):
     folder = tmp_path / "study"
-    words = ["-m", "scaling", "run", "--out", folder, "--launcher", "srun", "--ranks", "1,2"]
-    words += ["--modes", "weak", "--repeats", 2, "--stall-seconds", 60, "--no-allreduce", "--"]
-    words += ["python", scaling_fake.__file__, "--out", "{out}", "--batch", "{batch}"]
+    words = study_words(folder, "--ranks", "1,2", "--repeats", 2)
     done = cluster.run("salloc", "--quiet", "--ntasks=2", sys.executable, *words)
     assert done.returncode == 0, done.stderr + done.stdout
     rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
@@ -197,6 +198,47 @@ def test_study_under_srun_starts_and_binds_every_rank(cluster, tmp_path):
     for row in rows:
         assert len({*map(tuple, row["cores"])}) == row["ranks"]  # a core each, and no two the same
         assert [len(cores) for cores in row["cores"]] == [1] * row["ranks"]
+        assert row["nodes"] == 1
+
+
+def test_load_of_others_is_told_apart_from_what_ranks_compute_under_srun(cluster, tmp_path):
+    """Ranks of srun are slurmd's descendants: all they compute would count as another's."""
+    folder = tmp_path / "study"
+    words = study_words(folder, "--ranks", "2", "--repeats", 1)
+    words += ["--steps", 30, "--spin", 0.1]
+    done = cluster.run("salloc", "--quiet", "--ntasks=2", sys.executable, *words)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (row,) = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
+    computed = row["usage"]["cpu_seconds"]["median"] * row["ranks"]
+    elsewhere = row["other_cores"] * row["wall_seconds"]
+    # Whoever else computes here counts as other; what the ranks did themselves never does. At most
+    # the cores' whole time is left for others.
+    assert computed > 2
+    assert elsewhere < row["ranks"] * row["wall_seconds"] - computed + 0.5
+
+
+def test_step_of_a_stalled_point_is_gone_before_the_next_one(cluster, tmp_path):
+    """Its ranks are stopped, and Slurm itself would give them KillWait, 30 s."""
+    folder = tmp_path / "study"
+    words = study_words(folder, "--ranks", "2", "--repeats", 2, "--stall-seconds", 3)
+    words += ["--fault", "stop", "--fault-seed", 0]
+    done = cluster.run("salloc", "--quiet", "--ntasks=2", sys.executable, *words)
+    assert done.returncode == 1, done.stderr + done.stdout
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert sorted(row["status"] for row in rows) == ["ok", "stalled"]
+    stalled = next(row for row in rows if row["status"] == "stalled")
+    assert "could not all be ended" not in stalled["error"]
+    assert stalled["wall_seconds"] < 20
+    assert scaling_fake.living(folder) == []
+    told = json.loads((folder / "points" / stalled["folder"] / "reaper.json").read_text())
+    assert told["gone"] is True
+
+
+def study_words(folder, *options):
+    """A study of the fake program under srun; words of that program may follow."""
+    words = ["-m", "scaling", "run", "--out", folder, "--launcher", "srun", "--modes", "weak"]
+    words += [*options, "--no-allreduce", "--", "python", scaling_fake.__file__]
+    return [*words, "--out", "{out}", "--batch", "{batch}", "--seed", "{seed}"]
 
 
 def test_study_under_srun_trains_ranks_of_one_mpi_world(cluster, patchset, tmp_path):
@@ -226,7 +268,7 @@ def test_study_that_is_told_to_stop_requeues_itself_and_goes_on(
     def rows():
         return results.read_text().splitlines() if results.exists() else []
 
-    words = (patchset, results.parent, "1", "--max-steps", 4, *TINY)
+    words = (patchset, results.parent, "1", "--repeats", 3, "--", "--max-steps", 4, *TINY)
     number, log = submit("study.sbatch", *words, options=("--ntasks=1",))
     cluster.wait(number, lambda job: rows() or job["JobState"] == "FAILED", seconds=120)
     cluster.run("scancel", "--signal=USR1", "--batch", number)

@@ -7,13 +7,20 @@ import threading
 import numpy as np
 import pytest
 
-from cloudmask.train.timing import BLOCK_STEPS, COLUMNS, WARMUP_STEPS, StepTimes
+from cloudmask.train.timing import (
+    BLOCK_STEPS,
+    COLUMNS,
+    SPACED_STEPS,
+    WARMUP_STEPS,
+    Spaced,
+    StepTimes,
+)
 
 
 class Alone:
     """One rank, whose sums are its own."""
 
-    size = 1
+    rank, size = 0, 1
 
     def __init__(self):
         self.gathered = 0
@@ -41,12 +48,12 @@ class Several:
             self._barrier.wait()
             return found
 
-        return Rank(self.size, together)
+        return Rank(rank, self.size, together)
 
 
 class Rank:
-    def __init__(self, size, together):
-        self.size, self._together = size, together
+    def __init__(self, rank, size, together):
+        self.rank, self.size, self._together = rank, size, together
 
     def sum_array(self, values, *, name):
         return self._together(values, np.sum)
@@ -113,6 +120,44 @@ def test_quantiles_of_many_ranks_are_those_of_all_their_steps_at_once(tmp_path):
     for name, share in {"p05": 5, "median": 50, "p95": 95}.items():
         expected = np.percentile(rates, share)
         assert found["patches_per_second"][name] == pytest.approx(expected, rel=0.02)
+
+
+def test_every_rank_knows_the_means_of_each_and_what_the_last_one_waited(tmp_path):
+    each = [times(tmp_path, rank) for rank in range(3)]
+    for rank, steps in enumerate(each):
+        for number in range(21):
+            warm = number < WARMUP_STEPS
+            # In turns one of them computes longest, and waits least.
+            wait = 9.0 if warm else 0.1 + 0.2 * ((number + rank) % 3) + 0.01 * (number % 2)
+            steps.add(number // 11, 4 - rank, 9, (9.0 if warm else 1.0 + rank, 0.5, 0.25, wait))
+    found = over_all(each)
+    assert found["per_rank"]["step_seconds"] == [1.0, 2.0, 3.0]
+    assert found["per_rank"]["data_wait_seconds"] == [0.5] * 3
+    assert found["first_epoch_patches"] == 11 * (4 + 3 + 2)
+    assert found["last_rank_exposed_seconds"] == pytest.approx(0.105)
+    alone = times(tmp_path, 9)
+    alone.add(1, 4, 4, (1.0, 0.1, 0.8, 0.1))
+    told = alone.over_all(Alone())
+    assert told["last_rank_exposed_seconds"] is None
+    assert told["first_epoch_patches"] is None, "it took no step of it"
+
+
+def test_of_many_steps_the_same_ones_are_compared_on_every_rank():
+    kept = Spaced()
+    for number in range(5 * SPACED_STEPS):
+        kept.add(float(number))
+    values = kept.least(Alone())
+    assert SPACED_STEPS / 2 < len(values) <= SPACED_STEPS
+    assert values == [8.0 * n for n in range(len(values))]
+
+
+def test_times_without_a_file_are_gathered_all_the_same(tmp_path):
+    steps = StepTimes(None, device="CPU")
+    for _ in range(BLOCK_STEPS + 20):
+        steps.add(0, 4, 4, (0.5, 0.1, 0.3, 0.1))
+    steps.write()
+    assert steps.over_all(Alone())["per_rank"]["step_seconds"] == [0.5]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_steps_without_a_clock_count_where_they_have_a_time(tmp_path):

@@ -156,7 +156,16 @@ def results(work, patchset, killed, bad):
     flip_a_byte(damaged / "checkpoints" / f"step-{newest:08d}.h5")
     cases = [
         case("same", *SAME, data=patchset),
-        case("near", *SAME, "--stage", work / "local", "--cache", "device", data=patchset),
+        case(
+            "near",
+            *SAME,
+            "--stage",
+            work / "local",
+            "--cache",
+            "device",
+            "--rank-times",
+            data=patchset,
+        ),
         case("compiled", *SAME, "--xla", data=patchset),
         case("tuned", *SAME, "--init", work / "same", data=patchset),
         case("unbroken", *KILLED),
@@ -205,10 +214,18 @@ def test_the_run_folder_is_complete(results, work, patchset):
         *("model.keras", "model.json", "ranks", "checkpoints"),
     }
     folder = work / "same"
+    assert [path.name for path in (folder / "ranks").iterdir()] == ["rank-0000.jsonl"]
     for rank in (0, 1):
-        lines = (folder / "ranks" / f"rank-{rank:04d}.jsonl").read_text().splitlines()
+        lines = (work / "near" / "ranks" / f"rank-{rank:04d}.jsonl").read_text().splitlines()
         assert len(lines) == 7
         assert sum(len(json.loads(line)["step_seconds"]) for line in lines) == 20
+    found = summary_of(folder)
+    assert [len(values) for values in found["per_rank"].values()] == [2] * 4
+    assert found["per_step"]["step_seconds"]["slowest_rank"] == pytest.approx(
+        max(found["per_rank"]["step_seconds"]), abs=1e-6
+    )
+    assert found["last_rank_exposed_seconds"] > 0
+    assert found["first_epoch_patches"] == found["training_patches"]
     for step in checkpoint.steps(folder / "checkpoints"):
         checkpoint.load(folder / "checkpoints", step)
     config = parse(TrainConfig, ["--config", str(folder / "config.yaml")], prog="train_hvd.py")

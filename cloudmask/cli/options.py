@@ -296,6 +296,8 @@ class TrainConfig:
     timing_every: int | None = None
     """steps from one whose computing and communication is clocked to the next (default: 1 on CPUs;
     10 on GPUs, which a clock holds up)"""
+    rank_times: bool = False
+    """write the times of every step of all ranks, a file each, and not of rank 0 alone"""
     narrow_gradients: bool = False
     """sum a filter's gradient over narrow pieces of the image, in float32 on CPUs: faster on wide
     patches (1.23 times with AVX2), but with other last bits"""

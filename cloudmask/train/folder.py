@@ -13,7 +13,7 @@ from cloudmask.train import checkpoint, gpus
 
 
 class RunFolder:
-    """Paths of one run. Only rank 0 writes, but for one timing file per rank."""
+    """Paths of one run. Only rank 0 writes, but for the times of all ranks if they are wished."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,6 +1,6 @@
-"""What a run tells while it trains: a bar and lines, events, curves; and the times of every rank.
+"""What a run tells while it trains: a bar and lines, events, curves; and the times of its steps.
 
-Off the root all are silent but the times, which each rank writes to a file of its own.
+Off the root all are silent, but that with --rank-times each rank writes its times to a file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class Journal:
     """To be closed at the end."""
 
     def __init__(self, config: TrainConfig, ranks: Ranks, folder: RunFolder) -> None:
-        self.times = StepTimes(folder.rank_file(ranks.rank), device=ranks.device)
+        writes = ranks.is_root or config.rank_times
+        path = folder.rank_file(ranks.rank) if writes else None
+        self.times = StepTimes(path, device=ranks.device)
         self._config, self._ranks = config, ranks
         self._clock = time.perf_counter()
         self._events = EventLog(folder.events) if ranks.is_root else None

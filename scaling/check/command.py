@@ -46,7 +46,7 @@ def open_path(path: Path, *, mixed: bool) -> Study:
         summary = summaries.read_summary(path)
     except summaries.RunError as error:
         raise StudyError(f"{path}: {error}") from None
-    found = summaries.measures(summary, path)
+    found = summaries.measures(summary)
     places = summary.get("placement") or [{}]
     cores = len(places[0].get("cores") or []) or summary.get("threads_per_rank") or 1
     row: Row = {

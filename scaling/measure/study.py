@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import signal
 import statistics
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from cloudmask.cli.errors import UsageError
 from cloudmask.files import write_json
 from scaling.measure.plan_points import header, prepare
 from scaling.measure.point import Conditions, run_point
@@ -28,6 +30,7 @@ FREE = ("created", "plan", "hardware")
 def run(config: RunConfig, program: Sequence[str]) -> int:
     """The command `run`. Raises UsageError and StudyError before anything is started."""
     order, conditions = prepare(config, program)
+    _check_again(order, config.again)
     folder = config.out.resolve()
     if folder.exists() and not folder.is_dir():
         raise StudyError(f"{folder} is a file; choose another --out")
@@ -38,7 +41,7 @@ def run(config: RunConfig, program: Sequence[str]) -> int:
     with store.lock(folder), _ended_like_ctrl_c():
         _claim(folder, header(order, conditions), mixed=config.mixed)
         rows = store.checked_rows(folder)
-        todo = missing(order, rows, retry_failed=config.retry_failed)
+        todo = missing(order, rows, retry_failed=config.retry_failed, again=config.again)
         for line in opening_lines(order, todo, conditions):
             print(line, flush=True)
         rows += _run_points(todo, rows, conditions, folder, mixed=config.mixed)
@@ -70,10 +73,21 @@ def _claim(folder: Path, present: dict[str, Any], *, mixed: bool) -> None:
     write_json(folder / store.HEADER, present)
 
 
+def _check_again(order: Sequence[Point], again: Sequence[str]) -> None:
+    """Raise UsageError for a name that no point of this study has."""
+    names = [point.name for point in order]
+    for name in again:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; a name is such as {names[0]}"
+            raise UsageError(f"--again {name}: the study has no such point{hint}")
+
+
 def missing(
-    order: Sequence[Point], rows: Sequence[Row], *, retry_failed: bool
+    order: Sequence[Point], rows: Sequence[Row], *, retry_failed: bool, again: Sequence[str] = ()
 ) -> list[tuple[Point, int]]:
-    """(point, attempt) of every point without a row; failed ones too, where that is wished."""
+    """(point, attempt) of every point without a row; where that is wished failed ones too, and
+    those that are named in `again`."""
     attempts: dict[str, list[Row]] = {}
     for row in rows:
         attempts.setdefault(row["point"], []).append(row)
@@ -81,7 +95,7 @@ def missing(
     for point in order:
         past = attempts.get(point.name, [])
         failed = past and all(row["status"] != OK for row in past)
-        if not past or (retry_failed and failed):
+        if not past or (retry_failed and failed) or point.name in again:
             todo.append((point, len(past) + 1))
     return todo
 
@@ -206,6 +220,8 @@ def opening_lines(
         "environment of every rank: "
         + " ".join(f"{name}={value}" for name, value in conditions.environment.items()),
     ]
+    if config := conditions.config.nodes:
+        lines.append(f"on {config} nodes, {layout.ranks_per_node} ranks on each")
     if layout.oversubscribe:
         lines.append("oversubscribed: ranks may share cores, so what computes gets no faster")
     if any(point.mode == "weak" for point in order):

@@ -19,15 +19,31 @@ from typing import Any
 
 REAPER = Path(__file__).resolve().parent / "reaper.py"
 POLL_SECONDS = 0.5
-REAPER_SECONDS = 25.0
-"""what the reaper may take to end everything; see reaper.py"""
+REAPER_SECONDS = 100.0
+"""what the reaper may take to end everything beyond the launcher's grace; see reaper.py"""
 TAIL_BYTES = 4096
+MOST_LINES = 16
+"""most ranks whose last line is told"""
 
 
 @dataclass(frozen=True)
 class Limits:
+    start_seconds: float
+    """until the first step: imports, staging, compiling"""
     stall_seconds: float
+    """from then on without a step"""
     timeout_seconds: float
+    """in all"""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How what a launcher has started is ended."""
+
+    grace_seconds: float
+    """what it may take to do so itself when it is asked to"""
+    farewell: Sequence[str] | None = None
+    """a command that ends ranks which are no descendants of it"""
 
 
 @dataclass(frozen=True)
@@ -44,9 +60,9 @@ class Outcome:
     step: int | None
     """the last step that the heartbeat told of"""
     last_lines: dict[str, str]
-    """what each rank, and the launcher, had written last"""
-    other_cores: float | None
-    """cores of this host that all other programs, and the hypervisor, took meanwhile"""
+    """what ranks, and the launcher, had written last"""
+    gone: bool
+    """whether nothing of it is left, as far as can be known"""
 
 
 def watch(
@@ -55,6 +71,7 @@ def watch(
     *,
     environment: Mapping[str, str],
     limits: Limits,
+    ending: Ending,
     heartbeats: Sequence[Path],
     progress: Callable[[int | None], None] = lambda step: None,
 ) -> Outcome:
@@ -63,9 +80,11 @@ def watch(
     `folder` takes their launcher's output (launcher.log); ranks write to logs/ in it. Whatever
     happens here, an exception included, no process of theirs is left on this host.
     """
-    (folder / "commands.json").write_text(json.dumps([list(words) for words in commands]))
+    told = {"commands": [list(words) for words in commands], "grace_seconds": ending.grace_seconds}
+    told["farewell"] = list(ending.farewell) if ending.farewell else None
+    (folder / "commands.json").write_text(json.dumps(told))
     reaper = [sys.executable, "-I", "-S", str(REAPER), str(folder / "commands.json")]
-    began, busy = time.monotonic(), _busy_seconds()
+    began = time.monotonic()
     with (folder / "launcher.log").open("ab") as log:
         process = subprocess.Popen(
             reaper,
@@ -76,35 +95,21 @@ def watch(
             start_new_session=True,
         )
     try:
-        ending = _wait(process, began, limits, heartbeats, progress)
+        how = _wait(process, began, limits, heartbeats, progress)
         # Now, for launchers wake stopped ranks to end them, and these may go on for a moment.
         step, lines = last_step(heartbeats), last_lines(folder)
     finally:
-        _end(process)
+        _end(process, seconds=ending.grace_seconds + REAPER_SECONDS)
     seconds, note = time.monotonic() - began, _reaper_note(folder)
-    other = None
-    if busy is not None and "cpu_seconds" in note:
-        other = max(0.0, ((_busy_seconds() or busy) - busy - note["cpu_seconds"]) / seconds)
     return Outcome(
-        ending,
+        how,
         int(note.get("exit_code", -1)),
         seconds,
         int(note.get("killed", 0)),
         step,
         lines,
-        other,
+        bool(note.get("gone", False)),
     )
-
-
-def _busy_seconds() -> float | None:
-    """Seconds that all cores of this host have computed, those stolen from it included."""
-    try:
-        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
-    except OSError:
-        return None
-    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, words[1:9])
-    ticks = user + nice + system + irq + softirq + steal
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(
@@ -124,18 +129,18 @@ def _wait(
         if size != seen:
             seen, changed = size, now
             progress(last_step(heartbeats))
-        if now - changed > limits.stall_seconds:
+        if now - changed > (limits.stall_seconds if seen else limits.start_seconds):
             return "stalled"
         if now - began > limits.timeout_seconds:
             return "timeout"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], *, seconds: float) -> None:
     """Closing the pipe tells the reaper to end everything below it."""
     assert process.stdin is not None
     process.stdin.close()
     try:
-        process.wait(REAPER_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -184,9 +189,23 @@ def last_line(path: Path) -> str:
 
 
 def last_lines(folder: Path) -> dict[str, str]:
-    """The last line that each rank of a point, and its launcher if it did, wrote."""
+    """The last line that ranks wrote, and the launcher if it did.
+
+    Of more than MOST_LINES ranks: of the first, the last, and those that wrote last.
+    """
     logs = sorted((folder / "logs").glob("rank-*.log"))
+    if len(logs) > MOST_LINES:
+        # What a rank wrote while it failed is newer than what the others wrote while they worked.
+        between = sorted(logs[1:-1], key=_changed)[2 - MOST_LINES :]
+        logs = [logs[0], *sorted(between), logs[-1]]
     lines = {f"rank {int(path.stem.partition('-')[2])}": last_line(path) for path in logs}
     lines = {who: line or "(nothing)" for who, line in lines.items()}
     launcher = last_line(folder / "launcher.log")
     return lines | ({"launcher": launcher} if launcher else {})
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

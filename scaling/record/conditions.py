@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cloudmask.text import listed
-from scaling.record.store import Study
+from scaling.record.store import Row, Study
 
 DISTURBED = 0.1
-"""share of a point's cores from which other programs are worth a warning"""
+"""share of the ranks' own cores, on the worst host, from which other programs are told"""
 
 
 def sentence(study: Study) -> str:
@@ -45,8 +45,11 @@ def sentence(study: Study) -> str:
 
 def other_cores(study: Study) -> list[float]:
     """Cores that other programs took, of each point in which they were worth a warning."""
-    return [
-        row["other_cores"]
-        for row in study.rows
-        if (row.get("other_cores") or 0) > DISTURBED * row.get("cores_per_rank", 1) * row["ranks"]
-    ]
+    return [row["other_cores"] for row in study.rows if _other_share(row) > DISTURBED]
+
+
+def _other_share(row: Row) -> float:
+    """On the worst host; older rows know one host alone, and all of its cores."""
+    if row.get("other_share") is not None:
+        return row["other_share"]
+    return (row.get("other_cores") or 0) / (row.get("cores_per_rank", 1) * row["ranks"])

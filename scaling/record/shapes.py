@@ -9,6 +9,7 @@ from typing import Any
 _TEXTS = {
     *("point", "mode", "kind", "status", "error", "ended", "folder", "launcher", "binding"),
     *("dataset", "page_cache", "precision", "data_mode", "commit", "date", "device", "controller"),
+    "other_host",
 }
 _ALWAYS = ("point", "mode", "kind", "status", "ranks", "repeat")
 _MEASURED = (
@@ -90,6 +91,8 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "allreduce": _list_of(_is_timing),
     "per_rank": _dict_of(_list_of(_is_number)),
     "target": _is_target,
+    "nodes": _is_count,
+    "usage": _dict_of(_dict_of(_is_number)),
     "versions": _dict_of(_or_none(_is_text)),
     "settings": _dict_of(_is_text),
     "environment": _dict_of(_is_text),

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask import files
+from cloudmask.record import warn
 from scaling.record import shapes
 
 FORMAT = "scaling-study"
 VERSION = 1
 OK = "ok"
+SUPERSEDED = "superseded"
+"""what a good row reads as whose point has ended well once more since (scaling run --again)"""
 REAL = "real device"
 HEADER, ROWS, LOCK = "study.json", "results.jsonl", ".lock"
 
@@ -105,7 +108,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def checked_rows(folder: Path) -> list[Row]:
-    """The same, and nothing in them that `scaling run` does not write."""
+    """The same, nothing in them that `scaling run` does not write, superseded ones marked."""
     rows = read_rows(folder)
     for number, row in enumerate(rows, start=1):
         try:
@@ -113,7 +116,20 @@ def checked_rows(folder: Path) -> list[Row]:
         except ValueError as error:
             place = f"{folder / ROWS}, line {number}"
             raise StudyError(f"{place} {error}; mend or remove it") from None
-    return rows
+    return superseded(rows)
+
+
+def superseded(rows: list[Row]) -> list[Row]:
+    """The rows, in their order; of a point's good ones all but the newest say that they are not."""
+    newest = {row["point"]: row for row in rows if row["status"] == OK}
+    found = []
+    for row in rows:
+        last = newest.get(row["point"], row)
+        if row["status"] == OK and row is not last:
+            why = f"measured again: attempt {last.get('attempt')}"
+            row = {**row, "status": SUPERSEDED, "error": why}
+        found.append(row)
+    return found
 
 
 def append(folder: Path, row: Row) -> None:
@@ -182,10 +198,13 @@ def check_hardware(study: Study, *, mixed: bool) -> None:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Only one process runs a study. Raises StudyError if another one does."""
+    """Only one process runs a study. Raises StudyError if another one does; a file system without
+    locks cannot tell, and a line says so."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(files.locked(folder / LOCK))
+            held = stack.enter_context(files.locked(folder / LOCK))
         except BlockingIOError:
             raise StudyError(f"another process is running the study in {folder}") from None
+        if not held:
+            warn(f"the file system of {folder} has no locks: run this study in one place at a time")
         yield

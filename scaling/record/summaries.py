@@ -18,9 +18,6 @@ VERSION = 1
 PARTS = ("data_wait_seconds", "compute_seconds", "exposed_communication_seconds")
 PER_RANK = ("step_seconds", *PARTS)
 
-Epoch = dict[str, Any]
-"""a line of a rank's file: lists with a figure of each step"""
-
 
 class RunError(ValueError):
     """A run that gives no figures; the message says why."""
@@ -59,15 +56,13 @@ def _seconds(summary: dict[str, Any], name: str) -> float | None:
     return float(value) if value is not None else None
 
 
-def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
+def measures(summary: dict[str, Any]) -> dict[str, Any]:
     """The figures of one run for a row of results.jsonl."""
     rate = summary["patches_per_second"]
     config = summary.get("config") or {}
     history = summary.get("history") or []
     best = summary.get("best") or {}
-    warmup = int(summary.get("warmup_steps") or 0)
-    epochs = read_epochs(folder)
-    per_rank = rank_times(epochs, warmup=warmup)
+    per_rank = summary.get("per_rank")
 
     def same(*names: str) -> dict[str, Any]:
         return {name: summary.get(name) for name in names}
@@ -81,11 +76,11 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         "warmup_steps": summary.get("warmup_steps"),
         **step_times(summary, per_rank),
         "per_rank": per_rank,
-        "last_rank_exposed_seconds": last_rank_exposed(epochs, warmup=warmup),
+        "last_rank_exposed_seconds": summary.get("last_rank_exposed_seconds"),
         "startup_seconds": _seconds(summary, "startup"),
         "staging_seconds": _seconds(summary, "staging"),
         "first_epoch_seconds": _seconds(summary, "first_epoch"),
-        "first_epoch_patches": first_epoch_patches(summary, epochs),
+        "first_epoch_patches": first_epoch_patches(summary),
         "steady_epoch_seconds": _seconds(summary, "steady_epoch"),
         "validation_seconds": _seconds(summary, "validation"),
         "validations": sum(1 for record in history if record.get("valid")),
@@ -135,41 +130,6 @@ def data_mode(config: dict[str, Any]) -> str | None:
     return f"{words}, staged" if config.get("stage") else words
 
 
-def read_epochs(folder: Path) -> list[list[Epoch]]:
-    """Of each rank, in their order: its epochs, from ranks/rank-NNNN.jsonl."""
-    paths = sorted((folder / "ranks").glob("rank-*.jsonl"))
-    return [
-        [parse_json(line) for line in path.read_text().splitlines() if line.strip()]
-        for path in paths
-    ]
-
-
-def _steps(epochs: Sequence[Epoch], name: str, *, warmup: int) -> list[float]:
-    """A figure of a rank's steps after the warm-up, of those that were clocked."""
-    steps = [value for epoch in epochs for value in epoch.get(name, [])][warmup:]
-    return [value for value in steps if value is not None]
-
-
-def rank_times(ranks: Sequence[Sequence[Epoch]], *, warmup: int) -> dict[str, list[float]] | None:
-    """Mean seconds per step of each rank after the warm-up."""
-    steps = {name: [_steps(each, name, warmup=warmup) for each in ranks] for name in PER_RANK}
-    if not ranks or not all(values for each in steps.values() for values in each):
-        return None
-    return {name: list(map(statistics.fmean, each)) for name, each in steps.items()}
-
-
-def last_rank_exposed(ranks: Sequence[Sequence[Epoch]], *, warmup: int) -> float | None:
-    """Median over steps of the least exposed communication of any rank; None without their times.
-
-    In each step that is what the rank waits that was the last to finish computing: the reduction
-    alone, where the other ranks wait for this one too.
-    """
-    steps = [_steps(each, "exposed_communication_seconds", warmup=warmup) for each in ranks]
-    if len(steps) < 2 or not steps[0] or len(set(map(len, steps))) > 1:
-        return None
-    return statistics.median(min(step) for step in zip(*steps, strict=True))
-
-
 def read_allreduce(folder: Path) -> list[dict[str, Any]]:
     """Bytes and median seconds of each message size that was timed. Raises RunError."""
     try:
@@ -206,15 +166,10 @@ def step_times(
     }
 
 
-def first_epoch_patches(summary: dict[str, Any], ranks: Sequence[Sequence[Epoch]]) -> int | None:
+def first_epoch_patches(summary: dict[str, Any]) -> int | None:
     """Patches of all ranks in the first epoch, which may have been cut short."""
-    counts = [
-        sum(sum(epoch.get("patches", [])) for epoch in epochs if epoch["epoch"] == 1)
-        for epochs in ranks
-        if epochs
-    ]
-    if len(counts) == summary["ranks"]:
-        return sum(counts)
+    if summary.get("first_epoch_patches"):
+        return int(summary["first_epoch_patches"])
     training, batch = summary.get("training_patches"), summary.get("global_batch")
     if not (training and batch and summary.get("steps_run")):
         return None

@@ -7,7 +7,7 @@ from scaling.laws import intervals, ratios
 from scaling.laws.intervals import Estimate
 from scaling.laws.ratios import Curve
 from scaling.record.conditions import other_cores
-from scaling.record.store import OK, Study
+from scaling.record.store import OK, SUPERSEDED, Study
 
 
 def shown(estimate: Estimate) -> str:
@@ -93,9 +93,9 @@ def warnings(study: Study) -> list[str]:
     if disturbed:
         found.append(
             f"Other programs took up to {max(disturbed):.1f} cores while {len(disturbed)} of "
-            f"{len(study.rows)} points ran; repeat the study on an idle machine."
+            f"{len(study.rows)} points ran; measure those again (--again POINT)."
         )
-    bad = [row for row in study.rows if row["status"] != OK]
+    bad = [row for row in study.rows if row["status"] not in (OK, SUPERSEDED)]
     if bad:
         found.append(f"{len(bad)} of {len(study.rows)} points gave no figures; see the table.")
     commits = {row.get("commit") for row in rows}
