@@ -86,8 +86,8 @@ def speedup(study: Study, mode: str = "strong", kind: str = "ranks") -> Curve:
 
 
 def solution_speedup(study: Study) -> Curve:
-    """Base's whole time over each, start-up and validation included, at equal work."""
-    found = curve(study.points("strong"), "total_seconds")
+    """Base's time from launch to end over each, the launcher's own included, at equal work."""
+    found = curve(study.points("strong"), "wall_seconds")
     return to_base(found, base_of(found), falling=True) if found else ()
 
 
