@@ -10,9 +10,9 @@ from scaling.record.conditions import told
 from scaling.record.store import OK, Row, Study
 from scaling.report.tables import Table
 
-MOST_RANKS = 4
+MOST_RANKS = 3
 """of which a cell tells cores, or last lines; the others are counted"""
-LONGEST_LINE = 160
+LONGEST_LINE = 100
 
 
 def points_table(study: Study) -> Table:

@@ -79,10 +79,10 @@ def findings(study: Study, tables: Sequence[Table]) -> list[Finding]:
     found = [finding for mode in study.modes for finding in _scaling(study, mode)]
     found += _whole_run(study)
     found += [Finding(table.finding, table.anchor) for table in tables if table.finding]
-    for mode in study.modes:
-        found += _copies(study, mode) + _step(study, mode)
-    for mode in study.modes:
-        found += _alone(study, mode)
+    for topic in (_copies, _step, _alone):
+        # Once each: strong scaling says little else of them than weak scaling does.
+        told = [topic(study, mode) for mode in reversed(study.modes)]
+        found += next(filter(None, told), [])
     return found[:MOST]
 
 
