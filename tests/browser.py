@@ -62,8 +62,9 @@ def page(
     """Load the file at `path` in a window of width x height CSS pixels and evaluate `script` in it.
 
     Below 600 pixels it is a phone's window, in which a page without a viewport is laid out wide.
-    The script is one expression; a promise is awaited. `media` may be "print" and `scheme`
-    "dark"; `screenshot` takes a PNG of the whole page. Raises RuntimeError if the browser or the script fails.
+    The script is one expression; a promise is awaited. `media` may be "print" and `scheme` "dark";
+    `screenshot` takes a PNG of the whole page. Raises RuntimeError if the browser or the script
+    fails.
     """
     with tempfile.TemporaryDirectory() as profile, _Browser(executable(), Path(profile)) as browser:
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]

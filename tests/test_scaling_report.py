@@ -211,7 +211,8 @@ def test_no_cell_of_a_thousand_ranks_is_too_long_to_read(large):
     found = store.read(large)
     for table in (every_point.points_table(found), every_point.conditions_table(found)):
         assert max(len(cell) for row in table.rows for cell in row) < 500
-    cells = dict(zip(*(every_point.points_table(found).header, every_point.points_table(found).rows[2]), strict=True))  # fmt: skip
+    table = every_point.points_table(found)
+    cells = dict(zip(table.header, table.rows[2], strict=True))
     assert cells["cores of each rank"] == "0-7 | 8-15 | 16-23 | ... (1,024 ranks)"
     hosts = dict(every_point.conditions_table(found).rows)["hosts"]
     assert hosts.endswith("node0127.cluster.example (128 hosts)")

@@ -84,7 +84,9 @@ def _drawn(panel: Panel, found: Sequence[View], notes: Sequence[str], kind: str)
     file = io.BytesIO()
     text = "\n".join(textwrap.fill(line, 108) for line in notes)
     lines = text.count("\n") + 1 if text else 0
-    with matplotlib.rc_context(STYLE):
+    # A page has its letters as outlines, for any reader; a file has text that can be edited.
+    text_as = {"svg.fonttype": "none" if notes else "path"}
+    with matplotlib.rc_context(STYLE | text_as):
         figure = Figure(figsize=(5.2, 4.4 + 0.12 * lines), layout="constrained")
         _draw(figure.subplots(), panel, found)
         if text:
