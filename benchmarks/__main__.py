@@ -1,10 +1,15 @@
-"""python -m benchmarks [NAME...]: run all benchmarks, or the named ones, one after the other."""
+"""python -m benchmarks [--dirty] [NAME...]: run all benchmarks, or the named ones, in turn.
+
+--dirty: measure, and keep records, although the checkout has changes that its commit does not hold.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
+
+from benchmarks import bench
 
 NAMES = (
     *("read_patches", "feed", "prepare", "archive_scale", "peers"),
@@ -13,11 +18,17 @@ NAMES = (
 )
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
+    names = [word for word in words if word != "--dirty"]
+    if len(names) < len(words):
+        os.environ[bench.DIRTY] = "1"
     for name in names:
         if name not in NAMES:
             print(f"benchmarks: no '{name}'; there are: {', '.join(NAMES)}", file=sys.stderr)
             return 2
+    if not bench.is_reproducible() and bench.DIRTY not in os.environ:
+        print(f"benchmarks: {bench.WHY_NOT}", file=sys.stderr)
+        return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for name in names or NAMES:
         module = importlib.import_module(f"benchmarks.{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cloudmask import record
 from cloudmask.files import write_json
 from cloudmask.record import environment
 
@@ -21,6 +23,12 @@ WORK = ROOT / "runs" / "bench"
 RESULTS = ROOT / "benchmarks" / "results"
 MPIRUN = str(Path(sys.executable).with_name("mpirun"))
 TRAIN = [sys.executable, str(ROOT / "train_hvd.py")]
+DIRTY = "BENCH_DIRTY"
+"""set: keep records of a checkout with changes too"""
+WHY_NOT = (
+    "the checkout has changes that its commit does not hold, so nobody could measure this again. "
+    "Commit first, or ask for the record with --dirty."
+)
 CLOUDMASK = [sys.executable, "-m", "cloudmask"]
 
 
@@ -148,13 +156,37 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} - {max(values):.2f})"
 
 
-def keep(name: str, **figures: Any) -> None:
+def keep(name: str, **figures: Any) -> Path:
     """Write benchmarks/results/NAME.json with the conditions the figures hold under.
 
-    `command` is one of them, if it was another than `python -m benchmarks NAME`.
+    `command` is one of them, if it was another than `python -m benchmarks NAME`. Figures of a
+    checkout with changes nobody can measure again: they go to runs/bench/NAME.json instead, unless
+    --dirty asked for them.
     """
-    RESULTS.mkdir(exist_ok=True)
     command = figures.pop("command", f"python -m benchmarks {name}")
-    conditions = environment() | {"command": command}
-    record = {"benchmark": name, **figures, "environment": conditions}
-    write_json(RESULTS / f"{name}.json", record)
+    conditions = environment() | {"command": command, "commit": commit()}
+    kept = {"benchmark": name, **figures, "environment": conditions}
+    folder = RESULTS if is_reproducible() or DIRTY in os.environ else WORK
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    write_json(path, kept)
+    if folder != RESULTS:
+        print(f"{name}: {WHY_NOT} The figures are in {path.relative_to(ROOT)}.", file=sys.stderr)
+    return path
+
+
+def is_reproducible() -> bool:
+    """Whether the commit of this checkout holds all that is measured; records themselves aside."""
+    return not (commit() or "").endswith("+")
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit, with '+' where anything but records was changed: one record must not spoil the
+    next."""
+    found = record.commit()
+    if found is None or not found.endswith("+"):
+        return found
+    line = ["git", "status", "--porcelain", "--", ".", ":!benchmarks/results"]
+    state = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    return found if state.stdout.strip() else found.removesuffix("+")

@@ -162,9 +162,10 @@ def link(original: Path, out: Path, split: str, entry: FileEntry, number: int) -
 
 def keep(name: str, **figures: Any) -> None:
     """The record, and a copy of it where OUT says, for a machine that is not kept."""
-    bench.keep(name, **figures, gflop_per_patch=GFLOP_PER_PATCH, patch="256 x 256 x 9 int16")
+    patch = "256 x 256 x 9 int16"
+    path = bench.keep(name, **figures, gflop_per_patch=GFLOP_PER_PATCH, patch=patch)
     if "OUT" in os.environ:
-        shutil.copy(bench.RESULTS / f"{name}.json", os.environ["OUT"])
+        shutil.copy(path, os.environ["OUT"])
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ Peers = dict[str, Callable[[], float]]
 
 def main(words: Sequence[str] = ()) -> None:
     options = _options().parse_args(words)
+    if options.dirty:
+        os.environ[bench.DIRTY] = "1"
     steps = options.steps
     peers = ours(steps) | others(steps, options)
     found: dict[str, list[float]] = {name: [] for name in peers}
@@ -86,6 +88,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--published", metavar="PATH", type=Path, help="a checkout of the program")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--steps", type=int, default=STEPS, help="that are timed")
+    parser.add_argument("--dirty", action="store_true", help="keep a record of a changed checkout")
     parser.add_argument("--record", default="peers", help="name in benchmarks/results")
     return parser
 

@@ -56,13 +56,15 @@ def page(
     width: int = 1200,
     height: int = 900,
     media: str = "screen",
+    scheme: str = "light",
     screenshot: Path | None = None,
 ) -> Page:
     """Load the file at `path` in a window of width x height CSS pixels and evaluate `script` in it.
 
     Below 600 pixels it is a phone's window, in which a page without a viewport is laid out wide.
-    The script is one expression; a promise is awaited. `media` may be "print"; `screenshot` takes a
-    PNG of the whole page. Raises RuntimeError if the browser or the script fails.
+    The script is one expression; a promise is awaited. `media` may be "print" and `scheme` "dark";
+    `screenshot` takes a PNG of the whole page. Raises RuntimeError if the browser or the script
+    fails.
     """
     with tempfile.TemporaryDirectory() as profile, _Browser(executable(), Path(profile)) as browser:
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
@@ -74,7 +76,8 @@ def page(
             "Emulation.setDeviceMetricsOverride",
             **{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
         )
-        browser.call("Emulation.setEmulatedMedia", media=media)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.call("Emulation.setEmulatedMedia", media=media, features=features)
         browser.call("Page.navigate", url=path.resolve().as_uri())
         browser.wait_for("Page.loadEventFired")
         told = browser.call(

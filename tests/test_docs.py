@@ -253,13 +253,14 @@ def test_the_results_of_readme_are_those_of_the_records():
     def middle(values: list[float], digits: int) -> str:
         return f"{statistics.median(values):.{digits}f}"
 
-    fit, scene = record("keras_fit"), record("whole_scenes")["seconds_per_scene"]
+    peers = record("peers_avx2")["patches_per_second"]
+    scene = record("whole_scenes")["seconds_per_scene"]
     folder, disk, ice = record("scene_folder"), record("prepare")["disk"], record("label_seaice")
     rows = [row for row in pages.rows("README.md") if len(row) == 3]
     for what, values in {
-        "Keras": (
-            middle(fit["ours_patches_per_second"], 1),
-            middle(fit["fit_patches_per_second"], 1),
+        "in float32": (
+            middle(peers["ours, one process of two threads"], 2),
+            middle(peers["Keras fit, one process"], 2),
         ),
         "masks of a scene": (
             middle(scene["bfloat16, 2 ranks"], 2),

@@ -54,7 +54,7 @@ def test_every_part_of_a_report_says_so(page, folder):
         assert f"A step of weak scaling, {EMULATED}" in text
         assert f"Strong scaling of an {EMULATED}: 8 ranks pass" in text
         assert "a wait stands for the computation of a step" in text
-        assert "Scaling study many (emulated device)" in text
+        assert "Scaling study: many (emulated device)" in text
     with (page / "results.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["kind"] != "allreduce"]
     assert {row["emulated_step_seconds"] for row in rows} == {"0.5"}

@@ -1,46 +1,128 @@
-"""What the figures of a study were measured under."""
+"""What the figures of a study were measured under, and how many points had each value."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from cloudmask.text import listed
+from cloudmask.text import listed, plural
 from scaling.record.store import Row, Study
 
 DISTURBED = 0.1
 """share of the ranks' own cores, on the worst host, from which other programs are told"""
+NOT_TOLD = "not told"
+MOST_VALUES = 6
+"""that are named of one condition; the others are counted"""
+
+
+def told(rows: Sequence[Row], take: str | Callable[[Row], Any]) -> str:
+    """A condition as the points told it: 'mpi (24 of 30), gloo (6)', or 'mpi' where all agree."""
+    take = take if callable(take) else _taker(take)
+    return counted(as_text(take(row)) for row in rows)
+
+
+def counted(values: Iterable[str]) -> str:
+    """Each value with how many had it, the commonest first; one that all had without a count."""
+    found = Counter(values).most_common()
+    if len(found) < 2:
+        return found[0][0] if found else NOT_TOLD
+    total = sum(count for _, count in found)
+    words = [f"{value} ({count})" for value, count in found[:MOST_VALUES]]
+    words[0] = f"{found[0][0]} ({found[0][1]} of {total})"
+    rest = found[MOST_VALUES:]
+    words += [f"{len(rest)} others ({sum(count for _, count in rest)})"] if rest else []
+    return ", ".join(words)
+
+
+def as_text(value: Any) -> str:
+    """A value of a row for people; a list by its parts."""
+    if value is None or value == "" or value == []:
+        return NOT_TOLD
+    if isinstance(value, list):
+        return ", ".join(NOT_TOLD if one is None else str(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _taker(name: str) -> Callable[[Row], Any]:
+    return lambda row: row.get(name)
+
+
+def each_told(rows: Sequence[Row], name: str) -> list[tuple[str, str]]:
+    """Of an object of settings or versions: each key, and its values as the points told them."""
+    keys = dict.fromkeys(key for row in rows for key in row.get(name) or {})
+
+    def value_of(key: str) -> Callable[[Row], Any]:
+        return lambda row: (row.get(name) or {}).get(key)
+
+    return [(key, told(rows, value_of(key))) for key in keys]
+
+
+def pairs_told(rows: Sequence[Row], name: str) -> str:
+    """The same in one line: 'A=1; B=2 (24 of 30), 3 (6)'."""
+    return "; ".join(f"{key}={values}" for key, values in each_told(rows, name)) or NOT_TOLD
+
+
+def hosts_told(rows: Sequence[Row]) -> str:
+    """Names of all hosts, the middle ones left out where there are many."""
+    names = sorted({str(name) for row in rows for name in row.get("hosts") or [] if name})
+    if len(names) <= MOST_VALUES:
+        return listed(names) or NOT_TOLD
+    return f"{names[0]}, {names[1]} ... {names[-1]} ({plural(len(names), 'host')})"
+
+
+def days(rows: Sequence[Row]) -> str:
+    """The day that points ended on, or the first and the last."""
+    found = sorted({str(row["ended"])[:10] for row in rows})
+    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def program_name(study: Study) -> str:
+    """train_hvd.py: the script of the study's program, else its first word."""
+    words = study.header.get("program") or ["unknown program"]
+    return Path(next((word for word in words if word.endswith(".py")), words[0])).name
 
 
 def sentence(study: Study) -> str:
     """What every figure of a study was measured under."""
-    row, header = study.measured[0], study.header
-    ranks = sorted({r["ranks"] for r in study.measured})
-    repeats = sorted({len(rows) for mode in study.modes for rows in study.points(mode).values()})
+    rows, header = study.measured, study.header
+    ranks = sorted({row["ranks"] for row in rows})
+    repeats = sorted({len(found) for mode in study.modes for found in study.points(mode).values()})
     batches = {"strong": "global batch", "weak": "batch per rank"}
     batch = {mode: header.get(batches[mode].replace(" ", "_")) for mode in study.modes}
-    words = header.get("program") or ["unknown program"]
     parts = [
-        Path(next((word for word in words if word.endswith(".py")), words[0])).name,
-        ", ".join(row.get("hardware") or [header["hardware"]["title"]]),
+        program_name(study),
+        _hardware(study),
         f"{listed(ranks)} ranks",
-        str(row.get("binding")),
-        f"threads per rank: {row.get('threads_per_rank') or row['cores_per_rank']}",
-        f"launcher {header['launcher']}",
-        str(row.get("precision") or "unknown precision"),
-        f"patches of {row.get('patch_size')} pixels and {row.get('channels')} channels",
+        *([f"nodes: {told(rows, 'nodes')}"] if any(row.get("nodes") for row in rows) else []),
+        told(rows, "binding"),
+        f"threads per rank: {told(rows, threads)}",
+        f"launcher {header['launcher']}, controller {told(rows, 'controller')}",
+        f"precision {told(rows, 'precision')}",
+        f"patches of {told(rows, 'patch_size')} pixels and {told(rows, 'channels')} channels",
         *(f"{mode} scaling: {batches[mode]} {size}" for mode, size in batch.items() if size),
-        f"data {row.get('data_mode') or 'mode unknown'}, page cache {header['page_cache']}",
+        f"data {told(rows, 'data_mode')}, page cache {header['page_cache']}",
         f"{listed(repeats)} repeats",
-        f"commit {str(row.get('commit') or 'unknown')[:12]}",
-        str(row["ended"])[:10],
+        f"commit {told(rows, lambda row: str(row.get('commit') or NOT_TOLD)[:12])}",
+        days(rows),
     ]
-    if any(r.get("oversubscribed") for r in study.measured):
+    if any(row.get("oversubscribed") for row in rows):
         parts.insert(3, "OVERSUBSCRIBED")
     if study.emulated:
         parts.insert(1, study.emulated.upper())
     if disturbed := other_cores(study):
         parts.append(f"DISTURBED by other programs, on up to {max(disturbed):.1f} cores")
     return "; ".join(parts)
+
+
+def threads(row: Row) -> Any:
+    return row.get("threads_per_rank") or row.get("cores_per_rank")
+
+
+def _hardware(study: Study) -> str:
+    found = told(study.measured, "hardware")
+    return study.header["hardware"]["title"] if found == NOT_TOLD else found
 
 
 def other_cores(study: Study) -> list[float]:

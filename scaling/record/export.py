@@ -8,12 +8,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from scaling.record import columns
+from scaling.record.columns import COLUMNS, Column
 from scaling.record.store import Row, Study
 
-FIRST = (
-    *("study", "point", "attempt", "mode", "kind", "ranks", "repeat", "status", "error"),
-    *("patches_per_second", "total_seconds", "wall_seconds"),
-)
+LONGEST_CELL = 32_767
+"""characters; spreadsheets cut longer ones without a word"""
 EXTRAP = {
     "main": "wall_seconds",
     "main->startup": "startup_seconds",
@@ -25,22 +25,39 @@ EXTRAP = {
 }
 
 
+def csv_columns(studies: Sequence[Study]) -> tuple[Column, ...]:
+    """All that the schema describes, in its order, then what it does not, by name."""
+    names = {name for study in studies for row in study.rows for name in row}
+    return (*COLUMNS, *columns.unknown(sorted(names)))
+
+
 def as_csv(studies: Sequence[Study]) -> str:
-    """Every row of every study; lists and dictionaries as JSON in their cell."""
-    rows = [{"study": study.name, **row} for study in studies for row in study.rows]
-    columns = list(FIRST)
-    for row in rows:
-        columns += [name for name in row if name not in columns]
+    """Every row of every study; lists and objects as JSON in their cell, none over 32,767 long."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    names = [column.name for column in csv_columns(studies)]
+    writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
+    for study in studies:
+        for row in study.rows:
+            cells = {name: _cell(value) for name, value in row.items()}
+            long = [name for name, cell in cells.items() if len(cell) > LONGEST_CELL]
+            cells |= dict.fromkeys(long, "")
+            writer.writerow({**cells, "study": study.name, "left_out": " ".join(long)})
     return file.getvalue()
 
 
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, list | dict) else value
+def schema(studies: Sequence[Study]) -> str:
+    """datapackage.json, which says what the columns of results.csv are."""
+    title = "Scaling study: " + " and ".join(study.name for study in studies)
+    package = columns.data_package(title, csv_columns(studies))
+    return json.dumps(package, indent=1) + "\n"
+
+
+def _cell(value: Any) -> str:
+    """As Table Schema reads it: no text for nothing, true and false, JSON of lists and objects."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def extrap_lines(study: Study, mode: str) -> str:

@@ -131,10 +131,17 @@ def data_mode(config: dict[str, Any]) -> str | None:
 
 
 def read_allreduce(folder: Path) -> list[dict[str, Any]]:
-    """Bytes and median seconds of each message size that was timed. Raises RunError."""
+    """Bytes, median seconds and repeats of each message size that was timed. Raises RunError."""
     try:
         rows = parse_json((folder / "allreduce.json").read_text())["rows"]
-        return [{"bytes": row["bytes"], "seconds": row["median_seconds"]} for row in rows]
+        return [
+            {
+                "bytes": row["bytes"],
+                "seconds": row["median_seconds"],
+                "repeats": len(row["seconds"]),
+            }
+            for row in rows
+        ]
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"allreduce.json cannot be read: {error}") from None
 

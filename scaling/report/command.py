@@ -6,12 +6,25 @@ from collections.abc import Sequence
 
 from cloudmask.cli.errors import UsageError
 from cloudmask.files import write_whole
-from scaling.laws import exposed, fits, holdout
+from scaling.laws import exposed, fits, holdout, ratios
 from scaling.laws.cost import Rate, rate
 from scaling.options import ReportConfig
 from scaling.record import conditions, export, store
 from scaling.record.store import Study, StudyError
-from scaling.report import cost, figures, page, panels, peak, sentences, tables
+from scaling.report import (
+    accuracy,
+    cost,
+    every_point,
+    figures,
+    findings,
+    page,
+    panels,
+    peak,
+    reframe,
+    repeat,
+    sentences,
+    tables,
+)
 from scaling.report.page import Page, Part, Picture
 from scaling.report.tables import Table
 
@@ -26,7 +39,7 @@ HELD_OUT = (
 
 
 def report(config: ReportConfig) -> int:
-    """Write report.md, report.html, curves.png, curves.svg, results.csv and extrap-MODE.jsonl."""
+    """Write the page, its pictures, results.csv with its schema, and files for other programs."""
     if not 1 <= len(config.studies) <= 2:
         raise UsageError("report takes one study, or two to lay over each other")
     stated_rate(config)
@@ -46,17 +59,11 @@ def report(config: ReportConfig) -> int:
     views = figures.views(studies, fitted)
     chosen = panels.panels(studies)
     figures.draw_all(chosen, views, [*notes, *measured_under], config.out)
-    parts = [
-        Part(
-            name,
-            sentences.headlines(study),
-            sentences.warnings(study),
-            [*_tables(study, *laws), *_stated_tables(study, config)],
-        )
-        for name, study, laws in zip(names, studies, zip(fitted, tested, strict=True), strict=True)
-    ]
+    figures.draw_files(chosen, views, [*notes, *measured_under], config.out)
+    each = zip(names, studies, fitted, tested, strict=True)
+    parts = [_part(number, *one, config) for number, one in enumerate(each, start=1)]
     content = Page(
-        "Scaling study " + " and ".join(map(figures.named, studies)),
+        "Scaling study: " + " and ".join(map(figures.named, studies)),
         measured_under,
         notes,
         parts,
@@ -66,16 +73,19 @@ def report(config: ReportConfig) -> int:
         "report.html": page.as_html(content),
         "report.md": page.as_markdown(content),
         "results.csv": export.as_csv(studies),
+        "datapackage.json": export.schema(studies),
     }
     for study in studies:
         kind = f"-{study.name}" if len(studies) > 1 else ""
+        texts[f"reframe_cloudmask{kind}.py"] = reframe.as_test(study)
         kind += "-emulated" if study.emulated else ""
         for mode in study.modes:
             texts[f"extrap{kind}-{mode}.jsonl"] = export.extrap_lines(study, mode)
     for name, text in texts.items():
         write_whole(config.out / name, text.encode())
     for part, predicted in zip(parts, tested, strict=True):
-        for line in (*part.headlines, *part.warnings, *map(holdout.sentence, predicted)):
+        found = (finding.text for finding in part.findings)
+        for line in (*found, *part.warnings, *map(holdout.sentence, predicted)):
             print(line)
     print(f"report: {config.out / 'report.html'}")
     return 0
@@ -95,9 +105,35 @@ def _stated_tables(study: Study, config: ReportConfig) -> list[Table]:
     return [table for table in found if table.rows]
 
 
+def _part(
+    number: int,
+    name: str,
+    study: Study,
+    fitted: Sequence[fits.Fitted],
+    tested: Sequence[holdout.Prediction],
+    config: ReportConfig,
+) -> Part:
+    """All that is said of one study."""
+    found = [*_tables(study, fitted, tested), *_stated_tables(study, config)]
+    told = findings.findings(study, found)
+    return Part(
+        name,
+        findings.measured(study),
+        told,
+        findings.verdicts(fitted, tested),
+        findings.projected(fitted),
+        sentences.coverage_note(ratios.throughput(study, study.modes[0])),
+        sentences.warnings(study),
+        found,
+        repeat.sections(study, told, found),
+        prefix="" if number == 1 else f"study-{number}-",
+    )
+
+
 def _tables(
     study: Study, fitted: Sequence[fits.Fitted], tested: Sequence[holdout.Prediction]
 ) -> list[Table]:
+    """Every table that has rows, in the order of the page; a new one is a line here."""
     found = []
     for mode in study.modes:
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
@@ -105,5 +141,6 @@ def _tables(
     law = next((one.fit for one in fitted if one.key == "allreduce"), None)
     found.append(tables.exposed_table(exposed.compare(study, law)))
     found += [tables.fits_table(fitted), tables.held_out_table(tested)]
-    found += [tables.conditions_table(study), tables.points_table(study)]
+    found += [accuracy.accuracy_table(study)]
+    found += [every_point.conditions_table(study), every_point.points_table(study)]
     return [table for table in found if table.rows]

@@ -14,6 +14,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from cloudmask.files import write_whole
 from scaling.laws.fits import Fitted
 from scaling.record.store import Study
 from scaling.report.panels import Panel
@@ -34,6 +35,9 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "scaling",
     "svg.fonttype": "path",
 }
+
+UNDATED = {"svg": "Date", "pdf": "CreationDate"}
+"""what a picture would say of the time it was drawn: the same study gives the same bytes"""
 
 
 def views(studies: Sequence[Study], fitted: Sequence[Sequence[Fitted]]) -> list[View]:
@@ -61,12 +65,33 @@ def named(study: Study) -> str:
 
 
 def draw_panel(panel: Panel, found: Sequence[View]) -> bytes:
-    """One panel alone, as SVG."""
+    """One panel alone, as SVG, for a page that tells its conditions itself."""
+    return _drawn(panel, found, (), "svg")
+
+
+def draw_files(
+    chosen: Sequence[Panel], found: Sequence[View], notes: Sequence[str], folder: Path
+) -> None:
+    """figures/KEY.svg and KEY.pdf of every panel, notes and conditions beneath each."""
+    (folder / "figures").mkdir(exist_ok=True)
+    for panel in chosen:
+        for kind in ("svg", "pdf"):
+            path = folder / "figures" / f"{panel.key}.{kind}"
+            write_whole(path, _drawn(panel, found, (panel.caption, *notes), kind))
+
+
+def _drawn(panel: Panel, found: Sequence[View], notes: Sequence[str], kind: str) -> bytes:
     file = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    text = "\n".join(textwrap.fill(line, 108) for line in notes)
+    lines = text.count("\n") + 1 if text else 0
+    # A page has its letters as outlines, for any reader; a file has text that can be edited.
+    text_as = {"svg.fonttype": "none" if notes else "path"}
+    with matplotlib.rc_context(STYLE | text_as):
+        figure = Figure(figsize=(5.2, 4.4 + 0.12 * lines), layout="constrained")
         _draw(figure.subplots(), panel, found)
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        if text:
+            figure.supxlabel(text, fontsize=6, color=GREY, x=0.01, ha="left")
+        figure.savefig(file, format=kind, metadata={UNDATED[kind]: None})
     return file.getvalue()
 
 

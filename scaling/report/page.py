@@ -1,4 +1,8 @@
-"""The page of a study: HTML with its pictures inside, and the same words as Markdown."""
+"""The page of a study: HTML with its pictures inside, and the same words as Markdown.
+
+First what was found, then pictures, then tables, then how to do it again. Each finding links to
+the table and the picture that hold its figures.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from pathlib import Path
 
 import jinja2
 
+from scaling.report.findings import Finding
 from scaling.report.panels import Panel
+from scaling.report.repeat import Section
 from scaling.report.tables import Table
 
 
@@ -18,9 +24,26 @@ class Part:
     """What is said of one study; it has a name where there are two."""
 
     name: str
-    headlines: Sequence[str]
+    measured: str
+    findings: Sequence[Finding]
+    verdicts: Sequence[Finding]
+    projected: Sequence[Finding]
+    brackets: str
+    """what the brackets of the figures mean"""
     warnings: Sequence[str]
     tables: Sequence[Table]
+    repeat: Sequence[Section]
+    prefix: str = ""
+    """of its anchors, so that two studies do not share one"""
+
+    @property
+    def lists(self) -> list[tuple[str, Sequence[Finding]]]:
+        """Heading and sentences of the lists beneath the findings."""
+        both = (("Laws, and how they did", self.verdicts), ("Projected", self.projected))
+        return [(heading, found) for heading, found in both if found]
+
+    def has_table(self, anchor: str) -> bool:
+        return any(table.anchor == anchor for table in self.tables)
 
 
 @dataclass(frozen=True)
@@ -45,38 +68,79 @@ class Page:
     parts: Sequence[Part]
     pictures: Sequence[Picture]
 
+    def has_picture(self, key: str) -> bool:
+        return any(one.panel.key == key for one in self.pictures)
 
-def as_html(page: Page) -> str:
-    environment = jinja2.Environment(
+
+def environment() -> jinja2.Environment:
+    """For the templates beside this file; markup in values is text in .html templates."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        autoescape=lambda name: bool(name and name.endswith(".html.jinja")),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return environment.get_template("page.html.jinja").render(page=page)
+
+
+def as_html(page: Page) -> str:
+    return environment().get_template("page.html.jinja").render(page=page)
 
 
 def as_markdown(page: Page) -> str:
     """The page's words and tables, with the curves as one picture."""
-    lines = [f"# {page.title}", ""]
-    lines += [f"Conditions: {text}  " for text in page.conditions]
+    lines = [f"# {_plain(page.title)}", ""]
     for part in page.parts:
-        lines += ["", f"## {part.name}"] if part.name else []
-        lines += ["", *(f"- {text}" for text in part.headlines)]
-        lines += ["", *(f"- **Note:** {text}" for text in part.warnings)]
-    lines += ["", "![Curves](curves.png)", "", *page.notes, ""]
-    lines += [f"- {one.panel.title}: {one.panel.caption}" for one in page.pictures]
+        lines += [f"## {_plain(part.name)}", ""] if part.name else []
+        lines += [_plain(part.measured), "", "## Findings", ""]
+        lines += [f"{n}. {_linked(page, part, one)}" for n, one in enumerate(part.findings, 1)]
+        lines += ["", _plain(part.brackets)]
+        for heading, found in part.lists:
+            lines += ["", f"### {heading}", ""]
+            lines += [f"- {_linked(page, part, one)}" for one in found]
+        if part.warnings:
+            lines += ["", "### What limits this", ""]
+            lines += [f"- **Note:** {_plain(text)}" for text in part.warnings]
+        lines += [""]
+    lines += ["## Pictures", "", "![Curves](curves.png)", "", *map(_plain, page.notes), ""]
+    for one in page.pictures:
+        key, panel = one.panel.key, one.panel
+        links = f"[SVG](figures/{key}.svg), [PDF](figures/{key}.pdf)"
+        lines += [f'- <a id="picture-{key}"></a>{panel.title}: {panel.caption} {links}']
+    lines += ["", *(f"Conditions: {_plain(text)}  " for text in page.conditions)]
     for part in page.parts:
         for table in part.tables:
             name = f"{part.name}: " if part.name else ""
-            lines += ["", f"## {name}{table.title}", "", table.note, "", *_markdown(table)]
+            lines += ["", f'<a id="{part.prefix}{table.anchor}"></a>', ""]
+            lines += [f"## {_plain(name + table.title)}", "", _plain(table.note), ""]
+            lines += _markdown(table)
+    for part in page.parts:
+        lines += ["", f"## To do it again{f': {_plain(part.name)}' if part.name else ''}"]
+        for number, section in enumerate(part.repeat, 1):
+            lines += ["", f"### {number}. {section.heading}", "", *map(_plain, section.text)]
+            lines += ["", *(f"- {name}: {_plain(text)}" for name, text in section.pairs)]
+            lines += ["", "```sh", *section.code, "```"] if section.code else []
     return "\n".join(lines) + "\n"
+
+
+def _linked(page: Page, part: Part, finding: Finding) -> str:
+    links = []
+    if part.has_table(finding.table):
+        links.append(f"[table](#{part.prefix}{finding.table})")
+    if page.has_picture(finding.picture):
+        links.append(f"[picture](#picture-{finding.picture})")
+    return " ".join([_plain(finding.text), *([f"({', '.join(links)})"] if links else [])])
+
+
+def _plain(text: str) -> str:
+    """No markup of HTML, and no line of its own."""
+    return " ".join(text.split()).replace("<", "&lt;")
 
 
 def _markdown(table: Table) -> list[str]:
     def row(cells: Sequence[str]) -> str:
-        plain = (" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
+        plain = (_plain(cell).replace("|", "\\|") for cell in cells)
         return f"| {' | '.join(plain)} |"
 
     return [row(table.header), row(["---"] * len(table.header)), *map(row, table.rows)]

@@ -1,4 +1,4 @@
-"""What a study says in sentences: its findings, and what limits them."""
+"""What limits a study, and how its figures are to be read, in sentences."""
 
 from __future__ import annotations
 
@@ -19,41 +19,10 @@ def shown(estimate: Estimate) -> str:
     return f"{significant(estimate.value)} {bounds}"
 
 
-def headlines(study: Study) -> list[str]:
-    """The findings, each with its absolute figure and interval."""
-    lines = []
-    of, do = (f" of an {study.emulated}", "pass") if study.emulated else ("", "train")
-    for mode in study.modes:
-        rate, speedup = ratios.throughput(study, mode), ratios.speedup(study, mode)
-        if len(rate) < 2:
-            continue
-        last, ratio = rate[-1], speedup[-1]
-        efficiency = ratios.efficiency(study, mode)[-1]
-        base = ratios.base_of(rate)
-        lines.append(
-            f"{mode.capitalize()} scaling{of}: {last.ranks} ranks {do} {shown(last.estimate)} "
-            f"patches/s, {shown(ratio.estimate)} times the {significant(base.estimate.value)} of "
-            f"{plural(base.ranks, 'rank')}; efficiency "
-            f"{shown(efficiency.estimate)}."
-        )
-        for point in ratios.throughput(study, mode, "alone") if base.ranks == 1 else ():
-            share = intervals.ratio(base.estimate, point.estimate)
-            lines.append(
-                f"One rank through the launcher is {shown(share)} times as fast as the same code "
-                f"without Horovod, {shown(point.estimate)} patches/s ({mode} batches)."
-            )
-        for point in ratios.against_copies(study, mode)[-1:]:
-            lines.append(
-                f"{point.ranks} ranks reach {shown(point.estimate)} of as many unconnected copies "
-                f"({mode} batches), the bound of a perfect allreduce on this machine."
-            )
-    whole = ratios.solution_speedup(study)
-    if len(whole) > 1:
-        lines.append(
-            f"The whole run (launch, start-up, validation and checkpoints included) is "
-            f"{shown(whole[-1].estimate)} times as fast on {whole[-1].ranks} ranks."
-        )
-    return lines
+def base_name(study: Study, found: Curve) -> str:
+    """1 rank through openmpi: what every ratio of a curve is taken to."""
+    base = ratios.base_of(found).ranks
+    return f"{plural(base, 'rank')} through {study.header['launcher']}"
 
 
 def warnings(study: Study) -> list[str]:
@@ -85,7 +54,7 @@ def warnings(study: Study) -> list[str]:
         if not study.points(mode, "alone"):
             found.append(
                 f"The same code without Horovod was not measured ({mode}); the base is "
-                f"{plural(base, 'rank')} through the launcher."
+                f"{plural(base, 'rank')} through {study.header['launcher']}."
             )
         if base != 1:
             found.append(f"The base of {mode} scaling is {base} ranks; nothing is known of one.")
@@ -97,7 +66,9 @@ def warnings(study: Study) -> list[str]:
         )
     bad = [row for row in study.rows if row["status"] not in (OK, SUPERSEDED)]
     if bad:
-        found.append(f"{len(bad)} of {len(study.rows)} points gave no figures; see the table.")
+        found.append(
+            f"{len(bad)} of {len(study.rows)} points gave no figures; they stay in the table."
+        )
     commits = {row.get("commit") for row in rows}
     if len(commits) > 1:
         found.append("Points come from different commits of the program.")
@@ -114,7 +85,7 @@ def bars_note(study: Study) -> str:
     base = min(ratios.base_of(rate).ranks for rate in rates)
     return (
         f"Bars: {bars}; of a ratio, what follows from both. Base of every ratio: "
-        f"{plural(base, 'rank')} through the launcher."
+        f"{plural(base, 'rank')} through {study.header['launcher']}."
     )
 
 
@@ -126,12 +97,12 @@ def coverage_note(found: Curve) -> str:
         share = next(p.estimate.coverage for p in found if p.estimate.repeats == count)
         if count >= intervals.REPEATS_FOR_INTERVAL:
             notes.append(
-                f"[ ]: rank interval of the median from {count} runs, {100 * share:.1f} % "
+                f"[low, high]: rank interval of the median from {count} runs, {100 * share:.1f} % "
                 f"(of a ratio: at least {100 * share**2:.1f} %)."
             )
         else:
             notes.append(
-                f"( ): range of {plural(count, 'run')}, which holds the true median in "
+                f"(low - high): range of {plural(count, 'run')}, which holds the true median in "
                 f"{100 * share:.1f} %; a 95 % interval needs {intervals.REPEATS_FOR_INTERVAL} runs."
             )
     return " ".join(notes)

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
+from cloudmask.text import plural
 from scaling.laws import laws, ratios
 from scaling.report.style import (
     PALE,
@@ -28,6 +29,12 @@ from scaling.report.style import (
 
 WHOLE = Look(RED, "s", -STEP)
 ALONE = Look(PURPLE, "D", -2 * STEP, filled=False)
+
+
+def _bases(found: Sequence[View], mode: str) -> str:
+    """1 rank: what the ratios of a panel are taken to, study by study."""
+    counts = [min(points) for view in found if (points := view.study.points(mode))]
+    return " and ".join(dict.fromkeys(plural(count, "rank") for count in counts))
 
 
 def _speedup(law: Law, ranks: laws.Array, base: int) -> laws.Array:
@@ -56,7 +63,7 @@ def draw_strong(axes: Axes, found: Sequence[View]) -> None:
             value = functools.partial(_speedup, base=base)
             law_curve(axes, amdahl, value, f"{view.prefix}Amdahl", view.law_colour)
     _ideal(axes, found, "strong")
-    axes.set_ylabel("speed-up over the base")
+    axes.set_ylabel(f"speed-up over {_bases(found, 'strong')}")
     _double_scale(axes, found)
 
 
@@ -119,7 +126,7 @@ def draw_weak(axes: Axes, found: Sequence[View]) -> None:
             law_curve(axes, law, functools.partial(_efficiency, base=base), name, view.law_colour)
     axes.axhline(1, linestyle=":", color=PALE, linewidth=1.5, label="ideal", zorder=0)
     axes.set_ylim(bottom=0, top=max(1.1, axes.get_ylim()[1]))
-    axes.set_ylabel("efficiency over the base")
+    axes.set_ylabel(f"efficiency over {_bases(found, 'weak')}")
 
 
 def draw_throughput(axes: Axes, found: Sequence[View]) -> None:

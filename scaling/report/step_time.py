@@ -11,18 +11,17 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from scaling.laws import fits, ratios
 from scaling.report.style import (
     BLUE,
-    GREEN,
-    GREY,
     ORANGE,
     PALE,
-    PURPLE,
     RED,
     STEP,
     WEAK,
     Look,
     View,
     rank_axis,
+    sequence,
     series,
+    thinned,
 )
 
 PARTS = ((BLUE, ""), (ORANGE, "///"), (RED, "xxx"), ("#dddddd", "..."))
@@ -57,10 +56,11 @@ def draw_step(axes: Axes, found: Sequence[View]) -> None:
             bar.set(hatch=hatch, edgecolor="white", linewidth=0.5)
         bottom += height
     crowded = len(bars) > 6
+    size = min(9.0, 170 / max(len(bars), 1))
     for x, seconds in zip(places, whole, strict=True):
         text = f"{seconds:.2f} s" if seconds >= 1 else f"{1e3 * seconds:.0f} ms"
-        axes.text(x, 102, text, ha="center", va="bottom", rotation=90 if crowded else 0)
-    axes.set_xticks(places, ticks)
+        axes.text(x, 102, text, ha="center", va="bottom", rotation=90 if crowded else 0, size=size)
+    axes.set_xticks(places, ticks, size=size)
     axes.set_yticks(range(0, 101, 20))
     axes.set_ylabel("% of a step's time")
     axes.set_ylim(0, 128 if crowded else 112)
@@ -88,16 +88,17 @@ def draw_balance(axes: Axes, found: Sequence[View]) -> None:
 
 
 def draw_allreduce(axes: Axes, found: Sequence[View]) -> None:
-    looks = tuple(zip((BLUE, RED, GREEN, ORANGE, PURPLE, GREY), "os^DvP", strict=True))
     counts = sorted({n for view in found for n, _, _ in fits.allreduce_times(view.study)})
+    looks = dict(zip(counts, sequence(len(counts)), strict=True))
+    named = set(thinned(counts))
     for view in found:
         times = fits.allreduce_times(view.study)
         fit = view.law("allreduce")
         for ranks in sorted({n for n, _, _ in times}):
             here = [(size, seconds) for n, size, seconds in times if n == ranks]
             sizes, seconds = map(np.array, zip(*here, strict=True))
-            colour, marker = looks[counts.index(ranks) % len(looks)]
-            label = f"{view.prefix}{ranks} ranks"
+            colour, marker = looks[ranks]
+            label = f"{view.prefix}{ranks} ranks" if ranks in named else None
             face = colour if view is found[0] else "white"
             axes.plot(
                 *(sizes, 1e3 * seconds, marker),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from cloudmask.text import plural
 from scaling.laws import laws
 from scaling.laws.fits import Fitted
 from scaling.laws.ratios import Curve
@@ -22,6 +26,9 @@ PROJECT = 2
 """laws are drawn up to this multiple of the largest measured rank count"""
 STEP = 0.015
 """between series at one rank count, as a share of the axis"""
+MARKERS = "os^DvP*Xp<>h"
+TICK = 0.045
+"""between two numbers of an axis, as a share of it"""
 DOTS = 0.009
 """from a median to the dots of its single runs, as a share of the axis"""
 
@@ -108,11 +115,54 @@ def rank_axis(axes: Axes, found: Sequence[View], *, reach: float = 1.0) -> None:
     else:
         axes.set_xlim(min(ranks) - 0.35 * max(1, top / 8), top + 0.35 * max(1, top / 8))
     ticks = ranks + ([int(top)] if reach > 1 else [])
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_locator(FixedLocator(_apart(axes, ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
-    unit = "GPUs" if any(v.study.header["gpus_per_rank"] for v in found) else "ranks"
-    axes.set_xlabel(unit)
+    axes.set_xlabel(rank_label(found))
+
+
+def rank_label(found: Sequence[View]) -> str:
+    """ranks (of 2 GPUs each): a rank is a process, however many devices it has."""
+    counts = sorted({int(view.study.header["gpus_per_rank"]) for view in found})
+    if counts == [0]:
+        return "ranks"
+    return f"ranks (of {' or '.join(plural(count, 'GPU') for count in counts)} each)"
+
+
+def _apart(axes: Axes, ticks: Sequence[int]) -> list[int]:
+    """The ticks whose numbers do not run into each other; the largest first."""
+    low, high = axes.get_xlim()
+    wide = axes.get_xscale() == "log"
+    kept: list[int] = []
+    places: list[float] = []
+    for tick in sorted(set(ticks), key=lambda tick: (-_evenness(tick), -tick)):
+        share = math.log(tick / low) / math.log(high / low) if wide else (tick - low) / (high - low)
+        if all(abs(share - place) >= TICK for place in places):
+            kept.append(tick)
+            places.append(share)
+    return sorted(kept)
+
+
+def _evenness(number: int) -> int:
+    """How often 2 divides it: powers of two are kept before their neighbours."""
+    return (number & -number).bit_length() - 1
+
+
+def sequence(count: int) -> list[tuple[Any, str]]:
+    """Colours that go from dark to light with the rank count, and markers: none looks like another.
+
+    Cividis, which colour-blind readers see as the others do, without its palest end.
+    """
+    shades = matplotlib.colormaps["cividis"](np.linspace(0.0, 0.88, max(count, 2)))
+    return [(tuple(shades[place]), MARKERS[place % len(MARKERS)]) for place in range(count)]
+
+
+def thinned(counts: Sequence[int], most: int = 8) -> list[int]:
+    """At most so many of them, evenly, the first and the last among them: for a legend."""
+    if len(counts) <= most:
+        return list(counts)
+    places = np.unique(np.linspace(0, len(counts) - 1, most).round().astype(int))
+    return [counts[place] for place in places]
 
 
 Law = Callable[..., laws.Array]

@@ -1,7 +1,8 @@
-"""What a report says in words and tables; every figure as text, with its interval."""
+"""The tables of figures: each as text, with its interval."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,17 +12,29 @@ from scaling.laws.exposed import Exposed
 from scaling.laws.fits import Fitted
 from scaling.laws.holdout import Prediction
 from scaling.laws.intervals import Estimate
-from scaling.laws.ratios import Curve
-from scaling.record.store import OK, Row, Study
-from scaling.report.sentences import coverage_note, shown
+from scaling.laws.ratios import Curve, CurvePoint
+from scaling.record import conditions
+from scaling.record.store import Row, Study
+from scaling.report.sentences import base_name, coverage_note, shown
 
 
 @dataclass(frozen=True)
 class Table:
+    """A table of the page; what it shows in one sentence may stand among the findings."""
+
     title: str
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    key: str = ""
+    """by which findings point at it; else made of the title"""
+    finding: str = ""
+    """a sentence for the first page, with its figure and interval; empty: none"""
+
+    @property
+    def anchor(self) -> str:
+        """strong-scaling: what an address can hold."""
+        return "-".join(re.findall(r"[a-z0-9]+", (self.key or self.title).lower()))
 
 
 def _column(found: Curve, ranks: int) -> str:
@@ -35,15 +48,16 @@ def _of(study: Study) -> str:
 def scaling_table(study: Study, mode: str) -> Table:
     """Absolute figures beside every ratio, rank count by rank count, then the base cases."""
     rate = ratios.throughput(study, mode)
+    whole = ratios.curve(study.points(mode), "wall_seconds")
     columns = {
         "patches/s": rate,
         "speed-up": ratios.speedup(study, mode),
         "efficiency": ratios.efficiency(study, mode),
         "of unconnected copies": ratios.against_copies(study, mode),
-        "whole run, s": ratios.curve(study.points(mode), "wall_seconds"),
+        "whole run, s": whole,
         "start-up, s": ratios.curve(study.points(mode), "startup_seconds"),
         "validation, s": ratios.curve(study.points(mode), "validation_seconds"),
-        "rank-hours": ratios.curve(study.points(mode), "rank_hours"),
+        "rank-hours": _rank_hours(whole),
     }
     if mode == "strong":
         columns["speed-up, whole run"] = ratios.solution_speedup(study)
@@ -52,23 +66,46 @@ def scaling_table(study: Study, mode: str) -> Table:
         batch = study.points(mode)[point.ranks][0]
         first = (str(point.ranks), str(len(point.values)))
         size = f"{batch['global_batch']} ({batch['batch_per_rank']} per rank)"
-        rows.append((*first, size, *(_column(c, point.ranks) for c in columns.values())))
-    base = ratios.base_of(rate).ranks
+        places = _nodes(study, study.points(mode)[point.ranks])
+        rows.append((*first, *places, size, *(_column(c, point.ranks) for c in columns.values())))
     for kind, name in (("alone", "1, no Horovod"), ("copies", "{} copies")):
         speedup = ratios.speedup(study, mode, kind)
         for point in ratios.throughput(study, mode, kind):
             blank = ("-",) * (len(columns) - 2)
-            label = (name.format(point.ranks), str(len(point.values)), "-")
+            runs = study.points(mode, kind)[point.ranks]
+            label = (name.format(point.ranks), str(len(point.values)), *_nodes(study, runs), "-")
             rows.append((*label, shown(point.estimate), _column(speedup, point.ranks), *blank))
     flavour = "fixed global batch" if mode == "strong" else "fixed batch per rank"
     data = f", {study.header['dataset']} dataset" if mode == "weak" else ""
     return Table(
         f"{mode.capitalize()} scaling ({flavour}{data}){_of(study)}",
-        f"Medians over runs. Base of every ratio: {plural(base, 'rank')} through "
-        f"{study.header['launcher']}. {coverage_note(rate)}",
-        ("ranks", "runs", "global batch", *columns),
+        f"Medians over runs. Base of every ratio: {base_name(study, rate)}. Whole runs are timed "
+        f"from their launch to their end. {coverage_note(rate)}",
+        ("ranks", "runs", *_nodes_header(study), "global batch", *columns),
         tuple(rows),
+        f"{mode}-scaling",
     )
+
+
+def _rank_hours(whole: Curve) -> Curve:
+    """Ranks times the time from launch to end."""
+    return tuple(
+        CurvePoint(
+            point.ranks,
+            tuple(value * point.ranks / 3600 for value in point.values),
+            intervals.scaled(point.estimate, point.ranks / 3600),
+        )
+        for point in whole
+    )
+
+
+def _nodes_header(study: Study) -> list[str]:
+    """A column of nodes where rows tell them."""
+    return ["nodes"] if any(row.get("nodes") for row in study.rows) else []
+
+
+def _nodes(study: Study, rows: Sequence[Row]) -> list[str]:
+    return [conditions.told(rows, "nodes") for _ in _nodes_header(study)]
 
 
 def step_table(study: Study, mode: str) -> Table:
@@ -89,6 +126,7 @@ def step_table(study: Study, mode: str) -> Table:
             *("load balance", "computing share of the slowest rank"),
         ),
         tuple(rows),
+        f"{mode}-step",
     )
 
 
@@ -109,6 +147,7 @@ def exposed_table(found: Sequence[Exposed]) -> Table:
         "gradients, as fitted below to Horovod's own, after the last of them is there.",
         ("mode", "ranks", "gradients", "measured", "model", "measured to model", "so"),
         tuple(rows),
+        "exposed",
     )
 
 
@@ -132,6 +171,7 @@ def fits_table(fitted: Sequence[Fitted]) -> Table:
         "of a law together in 95 %.",
         ("law", "of", "parameters", "residuals", "notes"),
         tuple(rows),
+        "laws",
     )
 
 
@@ -155,6 +195,7 @@ def held_out_table(found: Sequence[Prediction]) -> Table:
             "inside the interval",
         ),
         tuple(rows),
+        "held-out",
     )
 
 
@@ -183,76 +224,5 @@ def target_table(study: Study, mode: str) -> Table:
         "where a run never reached it. Times its throughput efficiency: the total.",
         ("ranks", "reached", "epochs", "seconds", "statistical efficiency", "total efficiency"),
         tuple(rows),
-    )
-
-
-def points_table(study: Study) -> Table:
-    """Every row, failed ones too."""
-    rows = []
-    for row in study.rows:
-        rate = f"{row['patches_per_second']:.2f}" if row.get("patches_per_second") else "-"
-        total = f"{row['total_seconds']:.1f}" if row.get("total_seconds") else "-"
-        rows.append(
-            (
-                *(row["point"], str(row["attempt"]), row["status"], rate, total),
-                *(f"{row['wall_seconds']:.1f}", significant(row.get("rank_hours") or 0)),
-                *(cores(row), str(row["seed"]), row["ended"], what_happened(row)),
-            )
-        )
-    return Table(
-        "Every point",
-        "In the order they were run. Points without figures stay.",
-        (
-            *("point", "attempt", "status", "patches/s", "run, s", "with its start, s"),
-            *("rank-hours", "cores of each rank", "seed", "ended", "what happened"),
-        ),
-        tuple(rows),
-    )
-
-
-def cores(row: Row) -> str:
-    """0 | 1: the cores of each rank."""
-    places = ["+".join(map(str, here or ["?"])) for here in row.get("cores") or []]
-    return " | ".join(places[:16]) + (" | ..." if len(places) > 16 else "")
-
-
-def what_happened(row: Row) -> str:
-    if row["status"] == OK:
-        return ""
-    lines = "; ".join(f"{who}: {line}" for who, line in (row.get("last_lines") or {}).items())
-    return f"{row['error']}{f' [{lines}]' if lines else ''}"
-
-
-def conditions_table(study: Study) -> Table:
-    row, header = study.measured[0], study.header
-    versions = row.get("versions") or {}
-    rows = [
-        ("hardware", ", ".join(row.get("hardware") or []) or header["hardware"]["title"]),
-        ("study started on", f"{header['hardware']['title']}, {header['created']}"),
-        ("hosts", ", ".join(row.get("hosts") or ["unknown"])),
-        ("device", str(row.get("device") or "unknown")),
-        ("launcher", f"{header['launcher']}, controller {row.get('controller') or 'unknown'}"),
-        ("binding", str(row["binding"])),
-        ("environment", " ".join(f"{k}={v}" for k, v in header["environment"].items())),
-        ("settings found", " ".join(f"{k}={v}" for k, v in (row.get("settings") or {}).items())),
-        ("program", " ".join(header["program"])),
-        ("precision", str(row.get("precision") or "unknown")),
-        ("learning rate", str(row.get("learning_rate") or "unknown")),
-        ("data", f"{row.get('data_mode') or 'mode unknown'}; page cache {header['page_cache']}"),
-        (
-            "patches",
-            f"{row.get('training_patches')} training, {row.get('validation_patches')} "
-            f"validation, {row.get('patch_size')} pixels, {row.get('channels')} channels",
-        ),
-        (
-            "steps",
-            f"{row.get('steps_measured')} measured after {row.get('warmup_steps')} of "
-            "warm-up; the first epoch's surplus is not in the rates",
-        ),
-        ("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) or "unknown"),
-        ("commit", str(row.get("commit") or "unknown")),
-        ("first seed, order of points", str(header["seed"])),
-    ]
-    return Table(
-        "Conditions", "Of the first measured point; all were checked.", ("", ""), tuple(rows)
+        f"{mode}-target",
     )

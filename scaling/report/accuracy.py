@@ -1,0 +1,52 @@
+"""What a larger global batch costs in accuracy: a table, where a study trained at several."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from cloudmask.text import listed
+from scaling.laws import intervals
+from scaling.record.conditions import told
+from scaling.record.store import Row, Study
+from scaling.report.sentences import shown
+from scaling.report.tables import Table
+
+
+def accuracy_table(study: Study) -> Table:
+    """Best accuracy beside the baseline, by global batch; no rows where there is one batch alone.
+
+    Only runs of equally many epochs stand in one row: more training is not a larger batch.
+    """
+    groups: dict[tuple[int, int], list[Row]] = defaultdict(list)
+    for row in study.measured:
+        if row.get("best_accuracy") is not None and row.get("global_batch"):
+            groups[row["global_batch"], row.get("epochs_run") or 0].append(row)
+    rows = []
+    for (batch, epochs), here in sorted(groups.items()):
+        best = intervals.median([float(row["best_accuracy"]) for row in here])
+        wanted = [row for row in here if row.get("target_wanted") is not None]
+        reached = sum(1 for row in wanted if row.get("target"))
+        rows.append(
+            (
+                *(str(batch), listed(sorted({row["ranks"] for row in here})), str(len(here))),
+                *(str(epochs or "-"), shown(best), told(here, _baseline)),
+                f"{reached} of {len(wanted)}" if wanted else "-",
+            )
+        )
+    several = len({batch for batch, _ in groups}) > 1
+    return Table(
+        "Accuracy against the global batch",
+        "Best accuracy on the validation split, median over runs and its interval, beside that of "
+        "always the commonest class. Strong and weak runs of the same batch and epochs stand "
+        "together.",
+        (
+            *("global batch", "ranks", "runs", "epochs", "best accuracy"),
+            *("baseline", "reached their target"),
+        ),
+        tuple(rows) if several else (),
+        "accuracy",
+    )
+
+
+def _baseline(row: Row) -> str | None:
+    return None if row.get("majority") is None else f"{row['majority']:.3f}"

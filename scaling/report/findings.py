@@ -1,0 +1,204 @@
+"""The first page: what was measured, what was found, what is projected. Whoever reads no further
+must not be misled, so every figure has its interval and its base, and says where it stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cloudmask.text import enumerated, percent, plural, significant, with_unit
+from scaling.laws import holdout, intervals, ratios
+from scaling.laws.fits import Fitted
+from scaling.laws.holdout import UNITS, Prediction
+from scaling.record import conditions
+from scaling.record.store import OK, Study
+from scaling.report.sentences import base_name, shown
+from scaling.report.style import PROJECT
+from scaling.report.tables import Table
+
+MOST = 8
+"""findings on the first page"""
+PROJECTIONS = ("weak_usl", "weak_gustafson", "strong_step")
+"""laws whose word on more ranks is told; of the first two the first that could be fitted"""
+USELESS = 4.0
+"""upper over lower bound from which a projection says nothing"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and where its figures stand."""
+
+    text: str
+    table: str = ""
+    """anchor of a table"""
+    picture: str = ""
+    """key of a panel"""
+
+    @property
+    def head(self) -> str:
+        """Weak scaling: what a sentence with a colon is about; else empty."""
+        head, colon, _ = self.text.partition(": ")
+        return head if colon and "(" not in head and "," not in head[:60] else ""
+
+    @property
+    def rest(self) -> str:
+        return self.text.removeprefix(f"{self.head}: ") if self.head else self.text
+
+
+def measured(study: Study) -> str:
+    """What was measured on what, for a reader who knows neither the program nor the machine."""
+    rows = study.measured
+    ranks = sorted({row["ranks"] for row in rows})
+    modes = {
+        "strong": "strong scaling (a fixed batch shared out over more ranks)",
+        "weak": "weak scaling (every rank brings a batch of its own)",
+    }
+    repeats = sorted({len(found) for mode in study.modes for found in study.points(mode).values()})
+    runs = str(repeats[0]) if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
+    hardware = conditions.told(rows, "hardware")
+    if hardware == conditions.NOT_TOLD:
+        hardware = study.header["hardware"]["title"]
+    hosts = {name for row in rows for name in row.get("hosts") or []}
+    where = f"{hardware}, {plural(len(hosts), 'host')}" if hosts else hardware
+    commit = conditions.told(rows, lambda row: str(row.get("commit") or "not known")[:12])
+    bad = sum(row["status"] != OK for row in study.rows)
+    return (
+        f"{conditions.program_name(study)} on {where}: "
+        f"{enumerated([str(count) for count in ranks])} ranks, "
+        f"{conditions.told(rows, 'binding')}, started by {study.header['launcher']}. "
+        f"{enumerated([modes[mode] for mode in study.modes]).capitalize()}. "
+        f"{runs} runs of each point in random order, {conditions.days(rows)}, commit {commit}; "
+        f"{plural(len(study.rows), 'point')} in all, "
+        f"{f'of which {bad} gave no figures' if bad else 'and all gave figures'}."
+    )
+
+
+def findings(study: Study, tables: Sequence[Table]) -> list[Finding]:
+    """At most eight, the weightiest first; those of the tables come after the curves' own."""
+    found = [finding for mode in study.modes for finding in _scaling(study, mode)]
+    found += _whole_run(study)
+    found += [Finding(table.finding, table.anchor) for table in tables if table.finding]
+    for topic in (_copies, _step, _alone):
+        # Once each: strong scaling says little else of them than weak scaling does.
+        told = [topic(study, mode) for mode in reversed(study.modes)]
+        found += next(filter(None, told), [])
+    return found[:MOST]
+
+
+def _scaling(study: Study, mode: str) -> list[Finding]:
+    rate, speedup = ratios.throughput(study, mode), ratios.speedup(study, mode)
+    if len(rate) < 2:
+        return []
+    of, do = (f" of an {study.emulated}", "pass") if study.emulated else ("", "train")
+    last, base = rate[-1], ratios.base_of(rate)
+    text = (
+        f"{mode.capitalize()} scaling{of}: {last.ranks} ranks {do} {shown(last.estimate)} "
+        f"patches/s, {shown(speedup[-1].estimate)} times the "
+        f"{significant(base.estimate.value)} of {plural(base.ranks, 'rank')}; efficiency "
+        f"{shown(ratios.efficiency(study, mode)[-1].estimate)} "
+        f"(base: {base_name(study, rate)})."
+    )
+    return [Finding(text, f"{mode}-scaling", mode)]
+
+
+def _whole_run(study: Study) -> list[Finding]:
+    whole = ratios.solution_speedup(study)
+    if len(whole) < 2:
+        return []
+    seconds = ratios.curve(study.points("strong"), "wall_seconds")
+    base = f"{significant(seconds[0].estimate.value)} of {plural(seconds[0].ranks, 'rank')}"
+    text = (
+        "The whole run, launch, start-up, validation and checkpoints included, takes "
+        f"{shown(seconds[-1].estimate)} s on {whole[-1].ranks} ranks: "
+        f"{shown(whole[-1].estimate)} times as fast as the {base} (base: "
+        f"{base_name(study, whole)})."
+    )
+    return [Finding(text, "strong-scaling", "strong")]
+
+
+def _copies(study: Study, mode: str) -> list[Finding]:
+    return [
+        Finding(
+            f"{point.ranks} ranks reach {shown(point.estimate)} of as many unconnected copies "
+            f"({mode} batches), the bound of a perfect allreduce on this machine.",
+            f"{mode}-scaling",
+            mode,
+        )
+        for point in ratios.against_copies(study, mode)[-1:]
+    ]
+
+
+def _step(study: Study, mode: str) -> list[Finding]:
+    """Where the time of a step goes on the most ranks."""
+    found = ratios.step_parts(study, mode)
+    if not found:
+        return []
+    ranks, parts = list(found.items())[-1]
+    whole = sum(parts.values())
+    shares = [f"{percent(parts[key] / whole)} {name}" for key, name in ratios.PARTS.items()]
+    text = (
+        f"A step of {mode} scaling on {ranks} ranks takes {with_unit(whole, 's')} (median): "
+        f"{enumerated(shares)}."
+    )
+    return [Finding(text, f"{mode}-step", "step")]
+
+
+def _alone(study: Study, mode: str) -> list[Finding]:
+    rate = ratios.throughput(study, mode)
+    base = ratios.base_of(rate)
+    found = []
+    for point in ratios.throughput(study, mode, "alone") if base.ranks == 1 else ():
+        share = intervals.ratio(base.estimate, point.estimate)
+        text = (
+            f"One rank through {study.header['launcher']} is {shown(share)} times as fast as the "
+            f"same code without Horovod, {shown(point.estimate)} patches/s ({mode} batches)."
+        )
+        found.append(Finding(text, f"{mode}-scaling", "throughput"))
+    return found
+
+
+def verdicts(fitted: Sequence[Fitted], tested: Sequence[Prediction]) -> list[Finding]:
+    """Which laws hold, with what limits them; and how they did on ranks that they had not seen."""
+    found = []
+    for one in fitted:
+        words = f"{one.law.name}, {one.subject}: "
+        if one.fit is None:
+            words += f"not fitted; {one.refusal}"
+        else:
+            words += "; ".join([f"fitted, residuals {one.fit.left}", *one.notes])
+        found.append(Finding(f"{words}.", "laws", "allreduce" if one.key == "allreduce" else ""))
+    for predicted in tested:
+        text = holdout.sentence(predicted)
+        found.append(Finding(f"{text[0].upper()}{text[1:]}.", "held-out"))
+    return found
+
+
+def projected(fitted: Sequence[Fitted]) -> list[Finding]:
+    """What the laws say of twice the ranks: never measured, and said to be so."""
+    there = {one.key: one for one in fitted if one.fit is not None}
+    if "weak_usl" in there:
+        there.pop("weak_gustafson", None)
+    return [
+        Finding(text, "laws", key.partition("_")[0])
+        for key in PROJECTIONS
+        if key in there and (text := _projection(there[key]))
+    ]
+
+
+def _projection(one: Fitted) -> str:
+    if one.fit is None:
+        return ""
+    ranks = PROJECT * max(one.fit.ranks)
+    middle = float(one.fit.predict([ranks])[0])
+    low, high = one.fit.interval(ranks)
+    head = f"Projected, not measured: {one.law.name} of {one.subject}, on {ranks} ranks: "
+    sound = all(math.isfinite(value) and value > 0 for value in (low, middle, high))
+    if not sound or high / low > USELESS:
+        return f"{head}nothing; its interval is too wide to say anything."
+    seconds = UNITS.get(one.key) == "s"
+    figures = [with_unit(v, "s") if seconds else significant(v) for v in (middle, low, high)]
+    unit = "" if seconds else " patches/s"
+    tested = "" if one.fit.tested else ", by a law that so few rank counts cannot test"
+    bounds = f"[{figures[1]}, {figures[2]}]"
+    return f"{head}{figures[0]} {bounds}{unit}, the interval of a single run in 95 %{tested}."
