@@ -13,6 +13,7 @@ import numpy as np
 
 from cloudmask.record import commit, now, settings, versions
 from cloudmask.text import plural
+from cloudmask.train import noise
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.state import State
@@ -92,8 +93,18 @@ def make(
         "best": state.best,
         "target": state.target,
         "last_step_loss": state.last_loss,
+        "noise_scale": _noise_scale(plan, state),
         "history": state.history,
     }
+
+
+def _noise_scale(plan: Plan, state: State) -> dict[str, Any] | None:
+    """Over the whole run and by epochs; None where it was not measured."""
+    whole = noise.estimate(noise.together(state.noise_before, state.noise))
+    if whole is None:
+        return None
+    place = {"batch_per_rank": plan.batch_per_rank, "ranks": plan.num_ranks}
+    return {**whole, **place, "curve": noise.curve(state.history)}
 
 
 def _derived(plan: Plan) -> dict[str, Any]:
