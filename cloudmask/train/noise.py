@@ -62,7 +62,7 @@ def together(sums: Sums, others: Sums) -> list[float]:
 
 
 def estimate(sums: Sums) -> dict[str, Any] | None:
-    """The noise scale over these steps, for records: of S and G2, their means; None of no step.
+    """The noise scale over these steps, for records; of S and G2, their means. None of no step.
 
     `b_noise` is None where G2 comes out below zero: nothing can be said but that it is large.
     `low` and `high` are those of `interval`.
@@ -102,7 +102,24 @@ def interval(sums: Sums) -> tuple[float | None, float | None]:
     return ((b - root) / a if a < 0 < c else None), None
 
 
-def curve(history: Sequence[dict[str, Any]]) -> list[list[float | None]]:
-    """[epoch, b_noise, low, high] of every epoch whose record has an estimate."""
+def of_history(history: Sequence[dict[str, Any]]) -> list[tuple[int, list[float]]]:
+    """Each epoch with steps that were measured, and its sums."""
     found = [(record["epoch"], record.get("noise_scale")) for record in history]
-    return [[epoch, one["b_noise"], one["low"], one["high"]] for epoch, one in found if one]
+    return [(epoch, one["sums"]) for epoch, one in found if one]
+
+
+def curve(history: Sequence[dict[str, Any]]) -> list[list[float | None]]:
+    """[epoch, b_noise, low, high] up to and with that epoch, since the one before in the curve.
+
+    Short epochs are put together until they have 30 steps, the last ones with those before them.
+    """
+    windows: list[tuple[int, list[float]]] = []
+    for epoch, sums in of_history(history):
+        if windows and windows[-1][1][0] < LEAST_STEPS:
+            sums = together(windows.pop()[1], sums)
+        windows.append((epoch, sums))
+    if len(windows) > 1 and windows[-1][1][0] < LEAST_STEPS:
+        (_, before), (epoch, sums) = windows.pop(-2), windows.pop()
+        windows.append((epoch, together(before, sums)))
+    told = [(epoch, estimate(sums) or {}) for epoch, sums in windows]
+    return [[epoch, one["b_noise"], one["low"], one["high"]] for epoch, one in told]

@@ -1,8 +1,8 @@
 """Inside the graph of a step: the squared lengths that the noise scale follows from (noise.py).
 
-`h` is the gradient of a sum over labelled pixels; tapes give it over a `unit`, which keeps float16 in
-range. Everything is of gradients before any change to them, added up in float32 within a tensor and
-in float64 over tensors.
+`h` is the gradient of a sum over labelled pixels; tapes give it over a `unit`, which keeps float16
+in range. Everything is of gradients before any change to them, added up in float32 within a tensor
+and in float64 over tensors.
 """
 
 from __future__ import annotations

@@ -47,8 +47,7 @@ class State:
     init: dict[str, str] | None = None
     """path and sha256 of the model whose weights the run started from"""
     noise: list[float] = field(default_factory=list)
-    noise_before: list[float] = field(default_factory=list)
-    """noise.Sums of the present epoch, and of all that are closed"""
+    """noise.Sums of the present epoch; those of others stand in the history"""
     last_patches: int = 0
     """of the last step whose noise was added"""
 
@@ -91,7 +90,8 @@ class State:
         self.epoch += 1
         judged = [record["epoch"] for record in self.history if record["valid"] is not None]
         loss = self.loss_sum / self.loss_count if self.loss_count else float("nan")
-        measured = {"noise_scale": noise.estimate(self.noise)} if self.noise else {}
+        measured = noise.estimate(self.noise)
+        told = {"noise_scale": {**measured, "sums": self.noise}} if measured else {}
         self.history.append(
             {
                 "epoch": self.epoch,
@@ -101,10 +101,10 @@ class State:
                 "train_seconds": self.epoch_seconds,
                 "patches_per_second": patches / self.epoch_seconds,
                 "valid": valid,
-                **measured,
+                **told,
             }
         )
-        self.noise_before, self.noise = noise.together(self.noise_before, self.noise), []
+        self.noise = []
         if valid is not None:
             loss = valid["loss"]
             if math.isfinite(loss) and (self.best is None or loss < self.best["loss"]):

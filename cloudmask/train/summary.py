@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -100,7 +101,8 @@ def make(
 
 def _noise_scale(plan: Plan, state: State) -> dict[str, Any] | None:
     """Over the whole run and by epochs; None where it was not measured."""
-    whole = noise.estimate(noise.together(state.noise_before, state.noise))
+    sums = [sums for _, sums in noise.of_history(state.history)]
+    whole = noise.estimate(functools.reduce(noise.together, sums, state.noise))
     if whole is None:
         return None
     place = {"batch_per_rank": plan.batch_per_rank, "ranks": plan.num_ranks}
