@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 BASE = 16
 """the batch whose runs say what the others will need"""
 GRIDS = {
-    4: (2.5e-4, 5e-4, 1e-3, 2e-3),
+    4: (5e-4, 1e-3, 2e-3, 4e-3),
     16: (1e-3, 2e-3, 4e-3, 8e-3),
     64: (2e-3, 4e-3, 8e-3, 1.6e-2),
 }
@@ -94,9 +94,9 @@ def train(data: Path, batch: int, rate: float, seed: int) -> Run:
     words = ["--data", data, "--out", out, "--seed", seed, "--global-batch", batch, "--lr", rate]
     words += ["--epochs", EPOCHS[batch], *OPTIONS]
     bench.run([bench.MPIRUN, "-n", RANKS, *bench.TRAIN, *words])
-    told = bench.summary(out)
-    steps = steps_to_target(told["history"], TARGET)
-    run = Run(batch, rate, seed, steps, told["epochs_run"], told["noise_scale"])
+    found = bench.summary(out)
+    steps = steps_to_target(found["history"], TARGET)
+    run = Run(batch, rate, seed, steps, found["epochs_run"], found["noise_scale"])
     scale = run.noise["b_noise"]
     print(
         f"  batch {batch}, rate {rate:g}, seed {seed}: {_text(steps)} steps, noise {_text(scale)}"
