@@ -130,11 +130,11 @@ def compare(runs: list[Run]) -> dict[str, Any]:
         batch: [
             run.steps * noise_scale.steps_ratio(run.noise["b_noise"], batch, BASE)
             for run in chosen[BASE]
-            if run.steps and run.noise["b_noise"]
+            if run.steps is not None and run.noise["b_noise"] is not None
         ]
         for batch in GRIDS
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for batch in GRIDS:
         steps = [value if value is not None else math.inf for value in measured[batch]]
         rows.append(
@@ -149,8 +149,8 @@ def compare(runs: list[Run]) -> dict[str, Any]:
                 "noise_scales": scales[batch],
             }
         )
-    whole = [(run.batch, run.steps) for found in chosen.values() for run in found if run.steps]
-    fitted = fit(*zip(*whole, strict=True))
+    whole = [run for found in chosen.values() for run in found]
+    fitted = fit([(run.batch, run.steps) for run in whole if run.steps is not None])
     lines = [
         f"batch {row['batch']} at rate {row['rate']:g}: {_text(row['median_steps'])} steps "
         f"({', '.join(map(_text, row['steps']))}), predicted {_text(row['median_predicted'])} "
@@ -178,12 +178,12 @@ class Fitted:
     """of the critical batch: 95 %, of its logarithm"""
 
 
-def fit(batches: Sequence[int], steps: Sequence[float]) -> Fitted:
+def fit(found: Sequence[tuple[int, float]]) -> Fitted:
     """The critical batch that measured steps follow, whatever the gradients say."""
     import numpy as np
     from scipy import optimize, stats
 
-    batch = np.array(batches, float)
+    batch, steps = np.array(found, float).T
 
     def law(batch: Any, least: float, critical: float) -> Any:
         return least + np.log1p(np.exp(critical) / batch)
