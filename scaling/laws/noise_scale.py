@@ -13,11 +13,23 @@ tiny one.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
+from cloudmask.text import plural, significant
+from scaling.laws import intervals, ratios
+from scaling.laws.intervals import Estimate
+from scaling.laws.ratios import Curve, CurvePoint
+from scaling.record.store import Row, Study
+
 MODEL = (
-    "A model, not a measurement: McCandlish's of large batches, with one noise scale for the whole "
-    "training and the best learning rate at every batch."
+    "A MODEL, NOT A MEASUREMENT: that of McCandlish et al. for large batches, with one noise scale "
+    "for the whole training and the best learning rate at every batch."
 )
-NOT_MEASURED = "not measured: train with --noise-scale, on two ranks or more"
+ONE_RANK = (
+    "BIASED: estimated on one rank, from the differences of successive steps, between which the "
+    "weights have moved."
+)
 
 
 def efficiency(b_noise: float, batch: float, base: float) -> float:
@@ -28,3 +40,114 @@ def efficiency(b_noise: float, batch: float, base: float) -> float:
 def steps_ratio(b_noise: float, batch: float, base: float) -> float:
     """Steps to the target at `batch` over those at the batch `base`."""
     return base / batch / efficiency(b_noise, batch, base)
+
+
+@dataclass(frozen=True)
+class NoiseScale:
+    """What the runs of one mode say; only the refusal where they say nothing."""
+
+    mode: str
+    critical: Estimate | None = None
+    """B_noise, patches: the median over runs"""
+    biased: bool = False
+    batches: dict[int, int] | None = None
+    """rank count -> global batch"""
+    refusal: str | None = None
+
+    @property
+    def base(self) -> int:
+        """Global batch of the smallest rank count, to which E_stat is taken."""
+        assert self.batches
+        return self.batches[min(self.batches)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What must stand beside every figure."""
+        return [MODEL, *([ONE_RANK] if self.biased else [])]
+
+
+def of_study(study: Study, mode: str) -> NoiseScale:
+    """The noise scale of a mode's runs, those on one rank only where there are no others."""
+    points = study.points(mode)
+    measured = [row for rows in points.values() for row in rows if row.get("noise_scale")]
+    if not measured:
+        told = "not measured; train with --noise-scale, on two ranks or more"
+        return NoiseScale(mode, refusal=told)
+    rows = [row for row in measured if not row["noise_scale"]["biased"]]
+    biased = not rows
+    scales = [scale_of(row) for row in rows or measured]
+    lost = sum(map(math.isinf, scales))
+    found = intervals.median(scales)
+    if math.isinf(found.value):
+        told = (
+            f"not known: in {lost} of {plural(len(scales), 'run')} the gradient is lost in its "
+            "noise; train for more steps, or with a larger batch"
+        )
+        return NoiseScale(mode, refusal=told)
+    batches = {ranks: int(here[0]["global_batch"]) for ranks, here in points.items()}
+    return NoiseScale(mode, found, biased, batches)
+
+
+def scale_of(row: Row) -> float:
+    """B_noise of one run; endless where its gradient cannot be told from zero."""
+    value = row["noise_scale"]["b_noise"]
+    return math.inf if value is None else float(value)
+
+
+def efficiency_at(found: NoiseScale, batch: int) -> Estimate:
+    """E_stat of a batch, its interval that of B_noise, with which it grows above the base."""
+    critical = found.critical
+    assert critical
+    bounds = sorted(_at(value, batch, found.base) for value in (critical.low, critical.high))
+    value = _at(critical.value, batch, found.base)
+    return Estimate(value, *bounds, critical.coverage, critical.repeats)
+
+
+def _at(b_noise: float, batch: int, base: int) -> float:
+    return 1.0 if math.isinf(b_noise) else efficiency(b_noise, batch, base)
+
+
+def goodput(study: Study, found: NoiseScale) -> Curve:
+    """Patches/s times E_stat, by rank counts: patches of the base's batch that would do as much."""
+    assert found.batches
+    points = []
+    for point in ratios.throughput(study, found.mode):
+        share = efficiency_at(found, found.batches[point.ranks])
+        values = tuple(value * share.value for value in point.values)
+        points.append(CurvePoint(point.ranks, values, _product(point.estimate, share)))
+    return tuple(points)
+
+
+def _product(one: Estimate, other: Estimate) -> Estimate:
+    """Between the products of the ends; holds at least with the product of the coverages."""
+    return Estimate(
+        one.value * other.value,
+        one.low * other.low,
+        one.high * other.high,
+        one.coverage * other.coverage,
+        min(one.repeats, other.repeats),
+    )
+
+
+def lines(study: Study) -> list[str]:
+    """What `fit` prints: the critical batch of each mode, or why there is none."""
+    told = []
+    for found in (of_study(study, mode) for mode in study.modes):
+        if found.critical is None:
+            told.append(f"gradient noise scale, {found.mode}: {found.refusal}")
+            continue
+        told.append(
+            f"gradient noise scale, {found.mode}: critical batch {bounds(found.critical)} patches; "
+            f"{' '.join(found.notes)}"
+        )
+    return told
+
+
+def bounds(found: Estimate) -> str:
+    """31 [24, 40], or 31 (24 - 40) where there are too few runs for an interval."""
+    low, high = (
+        significant(v) if math.isfinite(v) else "no bound" for v in (found.low, found.high)
+    )
+    return significant(found.value) + (
+        f" [{low}, {high}]" if found.is_interval else f" ({low} - {high})"
+    )

@@ -79,6 +79,17 @@ def _is_target(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_number(value.get(name)) for name in names)
 
 
+def _is_noise_scale(value: Any) -> bool:
+    """Of summary.json; its curve has [epoch, scale, low, high], scales null where they are lost."""
+    if not isinstance(value, dict) or not isinstance(value.get("biased"), bool):
+        return False
+    numbers = all(_is_number(value.get(name)) for name in ("s", "g2", "steps", "ranks"))
+    scale, curve = value.get("b_noise"), value.get("curve")
+    return (
+        numbers and _or_none(_is_number)(scale) and _list_of(_list_of(_or_none(_is_number)))(curve)
+    )
+
+
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "ranks": _is_count,
     "repeat": _is_count,
@@ -90,6 +101,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "allreduce": _list_of(_is_timing),
     "per_rank": _dict_of(_list_of(_is_number)),
     "target": _is_target,
+    "noise_scale": _is_noise_scale,
     "versions": _dict_of(_or_none(_is_text)),
     "settings": _dict_of(_is_text),
     "environment": _dict_of(_is_text),

@@ -104,6 +104,7 @@ def measures(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
         "majority": best.get("majority"),
         "target": summary.get("target"),
         "target_wanted": config.get("target_accuracy"),
+        "noise_scale": summary.get("noise_scale"),
         **same("seed", "versions"),
         "settings": {
             name: value

@@ -10,7 +10,15 @@ from scaling.laws import exposed, fits, holdout
 from scaling.options import ReportConfig
 from scaling.record import conditions, export, store
 from scaling.record.store import Study, StudyError
-from scaling.report import figures, page, panels, sentences, tables
+from scaling.report import (
+    figures,
+    noise,
+    page,
+    panels,
+    sentences,
+    tables,
+    time_to_target,
+)
 from scaling.report.page import Page, Part, Picture
 from scaling.report.tables import Table
 
@@ -80,6 +88,7 @@ def _tables(
     for mode in study.modes:
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
         found.append(tables.target_table(study, mode))
+        found += [time_to_target.table(study, mode), noise.table(study, mode)]
     law = next((one.fit for one in fitted if one.key == "allreduce"), None)
     found.append(tables.exposed_table(exposed.compare(study, law)))
     found += [tables.fits_table(fitted), tables.held_out_table(tested)]
