@@ -32,6 +32,9 @@ ONE_RANK = (
 )
 
 
+NOT_MEASURED = "not measured; train with --noise-scale, on two ranks or more"
+
+
 def efficiency(b_noise: float, batch: float, base: float) -> float:
     """E_stat: patches to the target at the batch `base` over those at `batch`."""
     return (base + b_noise) / (batch + b_noise)
@@ -71,19 +74,18 @@ def of_study(study: Study, mode: str) -> NoiseScale:
     points = study.points(mode)
     measured = [row for rows in points.values() for row in rows if row.get("noise_scale")]
     if not measured:
-        told = "not measured; train with --noise-scale, on two ranks or more"
-        return NoiseScale(mode, refusal=told)
+        return NoiseScale(mode, refusal=NOT_MEASURED)
     rows = [row for row in measured if not row["noise_scale"]["biased"]]
     biased = not rows
     scales = [scale_of(row) for row in rows or measured]
     lost = sum(map(math.isinf, scales))
     found = intervals.median(scales)
     if math.isinf(found.value):
-        told = (
+        why = (
             f"not known: in {lost} of {plural(len(scales), 'run')} the gradient is lost in its "
             "noise; train for more steps, or with a larger batch"
         )
-        return NoiseScale(mode, refusal=told)
+        return NoiseScale(mode, refusal=why)
     batches = {ranks: int(here[0]["global_batch"]) for ranks, here in points.items()}
     return NoiseScale(mode, found, biased, batches)
 
@@ -98,9 +100,9 @@ def efficiency_at(found: NoiseScale, batch: int) -> Estimate:
     """E_stat of a batch, its interval that of B_noise, with which it grows above the base."""
     critical = found.critical
     assert critical
-    bounds = sorted(_at(value, batch, found.base) for value in (critical.low, critical.high))
+    ends = [_at(scale, batch, found.base) for scale in (critical.low, critical.high)]
     value = _at(critical.value, batch, found.base)
-    return Estimate(value, *bounds, critical.coverage, critical.repeats)
+    return Estimate(value, min(ends), max(ends), critical.coverage, critical.repeats)
 
 
 def _at(b_noise: float, batch: int, base: int) -> float:
@@ -131,23 +133,17 @@ def _product(one: Estimate, other: Estimate) -> Estimate:
 
 def lines(study: Study) -> list[str]:
     """What `fit` prints: the critical batch of each mode, or why there is none."""
-    told = []
-    for found in (of_study(study, mode) for mode in study.modes):
-        if found.critical is None:
-            told.append(f"gradient noise scale, {found.mode}: {found.refusal}")
-            continue
-        told.append(
-            f"gradient noise scale, {found.mode}: critical batch {bounds(found.critical)} patches; "
-            f"{' '.join(found.notes)}"
-        )
-    return told
+    found = []
+    for one in (of_study(study, mode) for mode in study.modes):
+        what = one.refusal
+        if one.critical:
+            what = f"critical batch {told(one.critical)} patches; {' '.join(one.notes)}"
+        found.append(f"gradient noise scale, {one.mode}: {what}")
+    return found
 
 
-def bounds(found: Estimate) -> str:
+def told(found: Estimate) -> str:
     """31 [24, 40], or 31 (24 - 40) where there are too few runs for an interval."""
-    low, high = (
-        significant(v) if math.isfinite(v) else "no bound" for v in (found.low, found.high)
-    )
-    return significant(found.value) + (
-        f" [{low}, {high}]" if found.is_interval else f" ({low} - {high})"
-    )
+    ends = [significant(e) if math.isfinite(e) else "no bound" for e in (found.low, found.high)]
+    bounds = "[{}, {}]" if found.is_interval else "({} - {})"
+    return f"{significant(found.value)} {bounds.format(*ends)}"

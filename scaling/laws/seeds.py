@@ -29,9 +29,10 @@ def seeds(config: SeedsConfig) -> int:
             raise StudyError(f"{error}; name runs of one target") from None
         if arrived is None:
             raise StudyError("the runs had no target; train with --target-accuracy")
+        numbers = listed(sorted({row["seed"] for row in rows}))
         print(
-            f"{plural(ranks, 'rank')}, global batch {batch}: {arrived}; median "
-            f"{arrived.epochs} epochs, {arrived.seconds} s (seeds {listed(r['seed'] for r in rows)})"
+            f"{plural(ranks, 'rank')}, global batch {batch}: {arrived}; median {arrived.epochs} "
+            f"epochs, {arrived.seconds} s (seeds {numbers})"
         )
     for line in left_out:
         print(f"left out: {line}")

@@ -84,10 +84,8 @@ def _is_noise_scale(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("biased"), bool):
         return False
     numbers = all(_is_number(value.get(name)) for name in ("s", "g2", "steps", "ranks"))
-    scale, curve = value.get("b_noise"), value.get("curve")
-    return (
-        numbers and _or_none(_is_number)(scale) and _list_of(_list_of(_or_none(_is_number)))(curve)
-    )
+    points = _list_of(_list_of(_or_none(_is_number)))
+    return numbers and _or_none(_is_number)(value.get("b_noise")) and points(value.get("curve"))
 
 
 _KINDS: dict[str, Callable[[Any], bool]] = {

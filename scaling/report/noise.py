@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from cloudmask.text import significant
 from scaling.laws import noise_scale, ratios
-from scaling.laws.intervals import scaled
+from scaling.laws.intervals import Estimate
 from scaling.record.store import Study
 from scaling.report.sentences import shown
 from scaling.report.style import PALE, View, rank_axis, series
@@ -37,7 +37,7 @@ def table(study: Study, mode: str) -> Table:
                 )
             )
     notes = " ".join(found.notes)
-    critical = noise_scale.bounds(found.critical) if found.critical else found.refusal
+    critical = noise_scale.told(found.critical) if found.critical else found.refusal
     return Table(
         f"Goodput by the gradient noise scale, {mode} scaling",
         f"{notes} Critical batch, median over runs: {critical} patches. There a training needs "
@@ -70,6 +70,6 @@ def draw(axes: Axes, found: Sequence[View]) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _share(share: noise_scale.Estimate) -> str:
+def _share(share: Estimate) -> str:
     """1 where the batch is that of the base."""
-    return "1 (base)" if share.low == share.high == 1 else shown(scaled(share, 1.0))
+    return "1 (base)" if share.low == share.high == 1 else shown(share)
