@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 BASE = 16
 """the batch whose runs say what the others will need"""
 GRIDS = {
-    4: (5e-4, 1e-3, 2e-3, 4e-3),
+    4: (1e-3, 2e-3, 4e-3, 8e-3),
     16: (1e-3, 2e-3, 4e-3, 8e-3),
     64: (2e-3, 4e-3, 8e-3, 1.6e-2),
 }
@@ -215,6 +215,9 @@ def draw(figures: dict[str, Any], path: Path) -> None:
         for row in rows:
             seeds = [value for value in row[name] if value is not None]
             axes.plot([row["batch"] * shift] * len(seeds), seeds, ".", color=colour, alpha=0.6)
+    middle = next(row["median_steps"] for row in rows if row["batch"] == base)
+    perfect = [middle * base / batch for batch in batches]
+    axes.plot(batches, perfect, ":", color="#999999", label="if all patches counted alike")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     for axis in (axes.xaxis, axes.yaxis):
