@@ -44,7 +44,10 @@ def read(folders: Sequence[Path]) -> tuple[list[Row], list[str]]:
     rows, left_out = [], []
     for folder in runs_in(folders):
         try:
-            rows.append(summaries.measures(summaries.read_summary(folder), folder))
+            told = summaries.read_summary(folder)
+            before = (told.get("seconds") or {}).get("before_resume")
+            place = {"ranks": told["ranks"], "before_resume_seconds": before}
+            rows.append(summaries.measures(told, folder) | place)
         except RunError as error:
             left_out.append(f"{folder}: {error}")
     return rows, left_out

@@ -58,7 +58,9 @@ class Times:
 
 
 def _text(value: float | None) -> str:
-    return "not reached" if value is None else significant(value).removesuffix(".00")
+    if value is None:
+        return "not reached"
+    return f"{value:.0f}" if value == int(value) else significant(value)
 
 
 def times(values: Sequence[float], reached: Sequence[bool]) -> Times:
