@@ -73,11 +73,9 @@ def judge(old: Recipe, new: Recipe, *, margin: float = MARGIN) -> Verdict:
     if len(old.machines | new.machines) > 1:
         return Verdict(("the two were not timed on the same machine",), None, None)
     if hours > HOURS:
-        told = (
-            f"their runs lie {hours:.0f} hours apart, more than {HOURS:g}: time the old one again"
-        )
-        return Verdict((told,), None, None)
-    quality = _p(np.add(new.accuracies, margin), old.accuracies)
+        far = f"their runs lie {hours:.0f} hours apart, more than {HOURS:g}"
+        return Verdict((f"{far}: time the old one again",), None, None)
+    quality = _p([value + margin for value in new.accuracies], old.accuracies)
     speed = _p(old.seconds, new.seconds)
     reasons = []
     if quality >= LEVEL:
