@@ -82,6 +82,16 @@ def estimate(sums: Sums) -> dict[str, Any] | None:
     }
 
 
+def line(estimate: dict[str, Any]) -> str:
+    """What an estimate says to people."""
+    scale, low, high = (estimate[name] for name in ("b_noise", "low", "high"))
+    if scale is None:
+        return "critical batch by the gradient noise scale: lost in noise; train for more steps"
+    ends = f" [{low:.0f}, {'no bound' if high is None else f'{high:.0f}'}]" if low else ""
+    biased = ", biased: of successive steps of one rank" if estimate["biased"] else ""
+    return f"critical batch by the gradient noise scale: {scale:.0f}{ends} patches{biased}"
+
+
 def interval(sums: Sums) -> tuple[float | None, float | None]:
     """A 95 % interval of S / G2 by Fieller's theorem (J. R. Stat. Soc. B 16, 1954), each None where
     there is no such bound: above where G2 may as well be zero; and at both ends where the steps are

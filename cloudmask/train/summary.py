@@ -151,6 +151,8 @@ def closing_lines(summary: dict[str, Any], out: Path) -> str:
             f"best epoch {best['epoch']}: validation loss {best['loss']:.4f}, "
             f"accuracy {best['accuracy']:.4f} (majority {best['majority']:.4f})"
         )
+    if summary.get("noise_scale"):
+        lines.append(noise.line(summary["noise_scale"]))
     model = f"model: {out / 'model.keras'}"
     if summary.get("emulated_step_seconds") is not None:
         model = f"device {summary['device']}: nothing was learned, so there is no model"
