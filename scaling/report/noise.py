@@ -21,10 +21,14 @@ CAPTION = (
 
 
 def table(study: Study, mode: str) -> Table:
-    """E_stat and goodput over rank counts; no rows where the noise scale is not known."""
+    """E_stat and goodput over rank counts; no rows where the noise scale is not known.
+
+    Strong scaling has one batch, so nothing is gained or lost: weak scaling says more where it is.
+    """
     found = noise_scale.of_study(study, mode)
     rows = []
-    if found.critical is not None and found.batches is not None:
+    told_elsewhere = mode == "strong" and is_known([study])
+    if found.critical is not None and found.batches is not None and not told_elsewhere:
         rates = {point.ranks: point for point in ratios.throughput(study, mode)}
         for point in noise_scale.goodput(study, found):
             batch = found.batches[point.ranks]

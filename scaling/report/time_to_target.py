@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
+from cloudmask.text import plural
 from scaling.laws import time_to_target
 from scaling.record.store import Study
 from scaling.report.style import BLUE, GREEN, ORANGE, PURPLE, RED, View
@@ -53,14 +56,21 @@ def is_known(studies: Sequence[Study]) -> bool:
 
 def draw(axes: Axes, found: Sequence[View]) -> None:
     """One falling curve for each rank count, of the last mode of a study."""
-    looks = iter(LOOKS * len(found) * 9)
+    looks, width = itertools.cycle(LOOKS), 4.0
     for view in found:
         mode = view.study.modes[-1]
         for ranks, one in time_to_target.of_study(view.study, mode).items():
             colour, line = next(looks)
-            label = f"{view.prefix}{ranks} ranks ({mode}): {one}"
+            label = f"{view.prefix}{plural(ranks, 'rank')} ({mode}): {one}"
             at, left = [0.0, *one.epochs.at], [1.0, *one.epochs.left]
-            axes.step(at, left, where="post", color=colour, linestyle=line, label=label)
+            look: dict[str, Any] = {
+                "color": colour,
+                "linestyle": line,
+                "linewidth": width,
+                "label": label,
+            }
+            axes.step(at, left, where="post", **look)
+            width = max(1.2, width - 0.8)  # so that one beneath another is seen
     axes.axhline(0.5, linestyle=":", color="#999999", linewidth=1)
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlim(left=0)
