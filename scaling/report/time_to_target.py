@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -38,7 +37,7 @@ def table(study: Study, mode: str) -> Table:
         "Medians over runs; one that ended without the target counts as longer than it went on "
         "(Kaplan and Meier). Square brackets: 95 % intervals; round ones: the range, where every "
         "run arrived and they are too few. Seconds count from the launch, and hold the end of the "
-        "program. Epochs are those that were validated.",
+        "program. Epochs are those that were validated. Failed points are not counted.",
         ("ranks", "global batch", "reached", "median epochs", "median seconds"),
         tuple(rows),
     )
@@ -63,13 +62,9 @@ def draw(axes: Axes, found: Sequence[View]) -> None:
             colour, line = next(looks)
             label = f"{view.prefix}{plural(ranks, 'rank')} ({mode}): {one}"
             at, left = [0.0, *one.epochs.at], [1.0, *one.epochs.left]
-            look: dict[str, Any] = {
-                "color": colour,
-                "linestyle": line,
-                "linewidth": width,
-                "label": label,
-            }
-            axes.step(at, left, where="post", **look)
+            axes.step(
+                at, left, where="post", color=colour, linestyle=line, linewidth=width, label=label
+            )
             width = max(1.2, width - 0.8)  # so that one beneath another is seen
     axes.axhline(0.5, linestyle=":", color="#999999", linewidth=1)
     axes.set_ylim(-0.03, 1.05)
