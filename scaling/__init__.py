@@ -7,7 +7,7 @@ what they leave behind, summary.json above all. Each folder imports those named 
     record    <-                              the study's folder: its rows, what a run left, exports
     measure   <- record, options              starts a point, watches it, writes its row
     measure/inside                            what starts inside a rank: imports nothing of scaling
-    laws      <- record, options              medians, ratios, fitted laws, projections; `fit`, `seeds`
+    laws      <- record, options              medians, ratios, laws, projections; `fit`, `seeds`
     report    <- laws, record, options        sentences, tables, curves, one page; `report`
     check     <- laws, record, options        held against a published figure; `check`
 
