@@ -17,13 +17,15 @@ PIXELS = 100
 """labelled ones of a whole patch"""
 
 
-def lengths(rng, pixels):
+def lengths(rng, pixels, *, by_patch=False):
     """L and T of steps with so many labelled pixels (steps, n) on each rank, as a step finds them.
 
-    The noise of a rank's mean gradient is Gaussian, with variance over its labelled pixels.
+    The noise of a rank's mean gradient is Gaussian, with variance over its labelled pixels, or over
+    its patches, which are as many on each rank.
     """
     truth = np.full(LENGTH, math.sqrt(G2 / LENGTH))
-    spread = np.sqrt(TRACE * PIXELS / LENGTH / pixels)[..., None]
+    over = np.full_like(pixels, pixels.mean()) if by_patch else pixels
+    spread = np.sqrt(TRACE * PIXELS / LENGTH / over)[..., None]
     own = truth + spread * rng.normal(size=(*pixels.shape, LENGTH))
     share = pixels / pixels.sum(axis=1, keepdims=True)
     local = np.sum(share * np.sum(own**2, axis=-1), axis=1)
@@ -56,6 +58,17 @@ def test_unequal_shares_of_labelled_pixels_bias_nothing(ranks, spread):
         assert (plain[:, 1].mean() - G2) / G2 < -0.05
     else:
         np.testing.assert_allclose(plain, found)
+
+
+@pytest.mark.parametrize("ranks", [2, 5])
+def test_patches_that_are_alike_however_few_labels_they_have_bias_g2_by_a_known_little(ranks):
+    rng = np.random.default_rng(ranks)
+    pixels = 4 * PIXELS * (1 + 0.3 * rng.uniform(-1, 1, (20_000, ranks)))
+    found = estimates(*lengths(rng, pixels, by_patch=True)[:2], pixels)[:, 1]
+    spread2 = (ranks * ((pixels / pixels.sum(axis=1, keepdims=True)) ** 2).sum(axis=1) - 1).mean()
+    expected = spread2 / (ranks - 1) * TRACE / 4
+    assert expected < 0.15
+    assert found.mean() - G2 == pytest.approx(expected, abs=4 * found.std() / math.sqrt(20_000))
 
 
 def test_a_ratio_of_sums_is_near_where_a_mean_of_ratios_is_nowhere():

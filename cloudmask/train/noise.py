@@ -13,6 +13,8 @@ appendix A, where all w_i are equal and B = b n).
 Both stay unbiased for unequal w_i as long as labelled pixels are alike, so that the covariance of
 g_i is C / m_i: then E L = G2 + sum_i w_i tr C / m_i = G2 + n tr C / M, and E T = G2 + tr C / M.
 That is why L is weighted, and why the last step of an epoch, a small one, counts like others.
+If instead a patch is as noisy with few labelled pixels as with many, G2 comes out too high by
+c^2 / (n - 1) S / b, where c is the relative spread of the m_i: by a hundredth of S / b for a tenth.
 
 One rank alone takes two successive steps for two ranks (AdaptDL, of Pollux, OSDI 2021). The weights
 have moved in between, so that is biased.
