@@ -1,4 +1,4 @@
-"""python -m scaling run | fit | report | check | gate | compare."""
+"""python -m scaling run | fit | report | check | gate | compare | seeds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scaling.options import (
     GateConfig,
     ReportConfig,
     RunConfig,
+    SeedsConfig,
 )
 
 USAGE = """usage: python -m scaling COMMAND [OPTIONS]     (COMMAND --help lists its options)
@@ -22,7 +23,8 @@ USAGE = """usage: python -m scaling COMMAND [OPTIONS]     (COMMAND --help lists 
   report   write curves, tables and a page of a study
   check    hold a study or a run against a published figure
   gate     hold a study against limits, or against an older study: exit codes for scripts
-  compare  set two studies side by side"""
+  compare  set two studies side by side
+  seeds    say when runs of several seeds reached their target"""
 
 
 COMMANDS: commands.Commands = {
@@ -32,6 +34,7 @@ COMMANDS: commands.Commands = {
     "check": (CheckConfig, "scaling.check.command"),
     "gate": (GateConfig, "scaling.check.gate"),
     "compare": (CompareConfig, "scaling.check.compare"),
+    "seeds": (SeedsConfig, "scaling.laws.seeds"),
 }
 
 

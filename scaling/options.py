@@ -127,6 +127,14 @@ class ReportConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SeedsConfig:
+    """Say when finished runs of several seeds reached their target, those that did not included."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """run folders, or folders of them"""
+
+
+@dataclasses.dataclass(frozen=True)
 class CheckConfig:
     """Hold a study or a run against a published figure.
 

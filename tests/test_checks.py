@@ -26,6 +26,7 @@ IDLE = [
     ({"commit_steps": 5}, TWO, "--commit-steps 5 has no effect without --elastic; leave it out"),
     ({"verify": False, "stage": "near"}, TWO, "--no-verify has no effect with --stage"),
     ({"xla": True, "emulate": 1.0}, TWO, "--xla has no effect with --emulate"),
+    ({"noise_scale": True, "emulate": 1.0}, TWO, "--noise-scale has no effect with --emulate"),
     ({"narrow_gradients": True, "emulate": 1.0}, TWO, "has no effect with --emulate"),
     ({"narrow_gradients": True, "precision": "bfloat16"}, TWO, "but in float32"),
     ({"init": "run", "emulate": 1.0}, TWO, "--init run has no effect with --emulate"),

@@ -120,7 +120,10 @@ HOMES = {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
-    "scipy": {"scaling/laws/laws.py", "scaling/laws/against.py", "scaling/laws/next_run.py"},
+    "scipy": {
+        *("scaling/laws/laws.py", "scaling/laws/against.py", "scaling/laws/next_run.py"),
+        "scaling/laws/time_to_target.py",
+    },
     "matplotlib": {f"{C}/report/", "scaling/report/"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},
     "tyro": {f"{C}/cli/flags.py", f"{C}/cli/options.py", "scaling/options.py", "seaice/options.py"},

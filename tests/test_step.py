@@ -3,6 +3,7 @@
 What two ranks do is tried in one pair of real ranks, whose findings the tests read.
 """
 
+import dataclasses
 import json
 
 import keras
@@ -53,6 +54,12 @@ def train(optimizer, *, arithmetic="float32", steps=1, xla=False, dropout=()):
 
 
 WEIGHTS = (1.0, 2.0, 3.0)
+NOISE = (
+    ("plain", "float32", None, False),
+    ("compiled", "float32", None, True),
+    ("half", "float16", 2.0**12, False),
+)
+"""steps of two ranks with --noise-scale: name, arithmetic, scale of the loss, whether compiled"""
 
 
 def three(label):
@@ -127,7 +134,7 @@ def test_a_compiled_step_computes_the_same(plain):
     assert np.linalg.norm(found - plain) < 1e-4 * np.linalg.norm(plain - before)
     np.testing.assert_allclose(compiled[:, 0], numbers[:, 0], rtol=1e-5)
     np.testing.assert_array_equal(compiled[:, 1:4], numbers[:, 1:4])
-    assert (compiled[:, 4:] > 0).all(), "seconds of computing and of communication"
+    assert (compiled[:, 4:6] > 0).all(), "seconds of computing and of communication"
 
 
 @pytest.mark.slow
@@ -151,22 +158,23 @@ from cloudmask.model import precision
 from cloudmask.model.unet import unet
 from cloudmask.train.step import make_train_step
 sys.path.insert(0, sys.argv[2])
-from test_step import SIZE, WEIGHTS, flat, patches, scaled, three
+from test_step import NOISE, SIZE, WEIGHTS, flat, patches, scaled, three
 
 found = {}
 
-def make(arithmetic, optimizer, xla, *, logits=1, weights=()):
+def make(arithmetic, optimizer, xla, *, logits=1, weights=(), noise_scale=False):
     precision.use(arithmetic)
     model = unet(3, logits, widths=(4, 8), seed=3)
     optimizer.build(model.trainable_variables)
     step = make_train_step(
         model, optimizer, world, class_weights=weights, clip_offset=0,
-        pixels=4 * SIZE * SIZE, xla=xla,
+        pixels=4 * SIZE * SIZE, xla=xla, noise_scale=noise_scale,
     )
     def run(batch, *flags):
         result = step(batch, 0.01, *flags).result()
         found["flags"] = result[2:4] if flags else found.get("flags")
         found["loss"] = result[:2]
+        found["noise"] = result[6:] if noise_scale else None
         return flat(model).astype(float).tolist()
     return model, run
 
@@ -188,9 +196,24 @@ model, run = make("float32", keras.optimizers.SGD(0.01), xla=True)
 found["compiled"] = run(mine, not world.is_root, world.is_root)
 
 model, run = make("float32", keras.optimizers.SGD(0.01), False, logits=3, weights=WEIGHTS)
-labels = np.full_like(mine.label, 255) if world.is_root else three(mine.label)
+quiet_labels = np.full_like(mine.label, 255)
+labels = quiet_labels if world.is_root else three(mine.label)
 found["three"] = run(dataclasses.replace(mine, label=labels))
 found["loss of three"] = found["loss"]
+
+# Rank 0 has half of its labels.
+half = dataclasses.replace(mine, label=mine.label.copy())
+if world.is_root:
+    half.label[:, : SIZE // 2] = 255
+for name, arithmetic, scale, xla in NOISE:
+    optimizer = keras.optimizers.SGD(0.01)
+    optimizer = scaled(scale, optimizer) if scale else optimizer
+    model, run = make(arithmetic, optimizer, xla, noise_scale=True)
+    found[f"weights, {name}"] = run(half)
+    found[f"noise, {name}"] = found["noise"]
+found["noise of one"] = (run(quiet), found["noise"])[1]
+model, run = make("float32", keras.optimizers.SGD(0.01), False)
+found["weights"] = run(half)
 
 Path(sys.argv[1], f"{world.rank}.json").write_text(json.dumps(found))
 """
@@ -277,3 +300,67 @@ def test_three_classes_on_two_ranks_of_which_one_has_no_label_train_as_one(pair)
     np.testing.assert_allclose(first["three"], flat(model), rtol=1e-4, atol=1e-6)
     assert first["loss of three"] == second["loss of three"]
     assert first["loss of three"] == pytest.approx([float(loss), known.sum()], rel=1e-5)
+
+
+# --- The squared lengths that the noise scale follows from ----------------------------------------
+
+
+def gradient_of_mean(batch, model):
+    """The gradient of the mean loss over labelled pixels, and their number."""
+    with tf.GradientTape() as tape:
+        logits = model(decode(*arrays(batch)[:3]))[..., 0]
+        known = batch.label != 255
+        truth = np.where(known, batch.label, 0).astype(np.float32)
+        each = tf.nn.sigmoid_cross_entropy_with_logits(truth, logits)
+        mean = tf.reduce_mean(tf.boolean_mask(each, known))
+    found = tape.gradient(mean, [v.value for v in model.trainable_variables])
+    return np.concatenate([np.ravel(g) for g in found]).astype(np.float64), int(known.sum())
+
+
+def expected(batches):
+    """L and T by their definition in noise.py, from gradients of one batch after the other."""
+    model = unet(3, 1, widths=(4, 8), seed=3)
+    found = [gradient_of_mean(batch, model) for batch in batches]
+    shares = np.array([pixels for _, pixels in found]) / sum(pixels for _, pixels in found)
+    local = sum(share * np.sum(g**2) for share, (g, _) in zip(shares, found, strict=True))
+    mean = sum(share * g for share, (g, _) in zip(shares, found, strict=True))
+    return [local, np.sum(mean**2), len(found)]
+
+
+def halved(batch):
+    label = batch.label.copy()
+    label[:, : SIZE // 2] = 255
+    return dataclasses.replace(batch, label=label)
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+@pytest.mark.parametrize("name", [name for name, *_ in NOISE])
+def test_lengths_of_two_ranks_are_those_of_their_gradients_weighted_by_labels(pair, name):
+    wanted = expected([halved(patches(seed=0)), patches(seed=1)])
+    assert pair[0][f"noise, {name}"] == pair[1][f"noise, {name}"]
+    assert pair[0][f"noise, {name}"] == pytest.approx(wanted, rel=0.02 if name == "half" else 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_measuring_changes_no_bit_and_a_rank_without_labels_takes_no_part(pair):
+    assert pair[0]["weights, plain"] == pair[0]["weights"]
+    assert pair[0]["noise of one"][2] == 1
+
+
+@pytest.mark.slow
+def test_one_rank_has_the_lengths_of_two_successive_steps(plain):
+    """The second at a learning rate of zero, so both are of the same weights."""
+    model = unet(3, 1, widths=(4, 8), seed=3)
+    optimizer = keras.optimizers.SGD(0.5)
+    optimizer.build(model.trainable_variables)
+    settings = {"class_weights": (), "clip_offset": 0, "pixels": 2 * SIZE * SIZE}
+    step = make_train_step(model, optimizer, ALONE, noise_scale=True, **settings)
+    batches = [halved(patches(seed=0)), patches(seed=1), patches(seed=2)]
+    found = [step(batch, 0.0).result()[6:] for batch in batches]
+    assert found[0][2] == 1
+    assert found[1] == pytest.approx(expected(batches[:2]), rel=1e-4)
+    assert found[2] == pytest.approx(expected(batches[1:]), rel=1e-4)
+    step(patches(seed=0), 0.5)
+    np.testing.assert_array_equal(flat(model), plain[1])

@@ -29,6 +29,7 @@ TINY = ("--preset", "tiny", "--threads", 1, "--no-tensorboard")
 # 20 steps of 12 patches of 30, so that every third global batch is half empty.
 SAME = (*TINY, "--precision", "float32", "--shuffle", "global", "--global-batch", 12)
 SAME += ("--epochs", 20, "--max-steps", 20)
+NEAR = ("--cache", "device", "--noise-scale", "--rank-times")
 KILLED = (*TINY, "--batch-size", 1, "--dropout", 0.1, 0.1, "--checkpoint-steps", 2)
 
 
@@ -156,16 +157,7 @@ def results(work, patchset, killed, bad):
     flip_a_byte(damaged / "checkpoints" / f"step-{newest:08d}.h5")
     cases = [
         case("same", *SAME, data=patchset),
-        case(
-            "near",
-            *SAME,
-            "--stage",
-            work / "local",
-            "--cache",
-            "device",
-            "--rank-times",
-            data=patchset,
-        ),
+        case("near", *SAME, *NEAR, "--stage", work / "local", data=patchset),
         case("compiled", *SAME, "--xla", data=patchset),
         case("tuned", *SAME, "--init", work / "same", data=patchset),
         case("unbroken", *KILLED),
@@ -299,6 +291,20 @@ def test_staged_patches_in_the_devices_memory_train_the_same_bits(results, work,
     assert staging["seconds"] == found["seconds"]["staging"] < found["seconds"]["startup"]
     assert "staging" not in summary_of(work / "same")["seconds"]
     assert summary_of(work / "same")["staging"] is None
+
+
+def test_a_run_that_measures_its_noise_keeps_its_bits(results, work):
+    """That its weights are those of the run without is in the test before."""
+    found = summary_of(work / "near")["noise_scale"]
+    assert (found["ranks"], found["batch_per_rank"], found["biased"]) == (2, 6, False)
+    assert found["steps"] == 14, "of every third of 20 steps, rank 0 has all patches"
+    assert found["s"] > 0
+    assert [epoch for epoch, *_ in found["curve"]] == [7], "two steps an epoch are too few"
+    told = [record["noise_scale"] for record in tiny.events(work / "near", "epoch")]
+    assert [epoch["steps"] for epoch in told] == [2] * 7
+    assert sum(2 * epoch["s"] for epoch in told) == pytest.approx(14 * found["s"])
+    assert summary_of(work / "same")["noise_scale"] is None
+    assert not any("noise_scale" in record for record in tiny.events(work / "same", "epoch"))
 
 
 def test_compiled_steps_train_the_same_within_rounding(results, work):

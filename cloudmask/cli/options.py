@@ -301,6 +301,8 @@ class TrainConfig:
     narrow_gradients: bool = False
     """sum a filter's gradient over narrow pieces of the image, in float32 on CPUs: faster on wide
     patches (1.23 times with AVX2), but with other last bits"""
+    noise_scale: bool = False
+    """measure the gradient noise scale: up to which batch a larger one saves steps"""
     xla: bool = False
     """compile the forward and backward pass; no gradient travels before all are there"""
     horovod: bool = True

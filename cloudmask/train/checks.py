@@ -45,7 +45,11 @@ EFFECTS = (
         lambda c, _: c.emulate is None,
         "with --emulate, which computes no loss and no accuracy",
     ),
-    Effect(("init", "xla", "narrow_gradients"), lambda c, _: c.emulate is None, "with --emulate"),
+    Effect(
+        ("init", "xla", "narrow_gradients", "noise_scale"),
+        lambda c, _: c.emulate is None,
+        "with --emulate",
+    ),
     Effect(
         ("narrow_gradients",), lambda c, _: c.precision in ("auto", "float32"), "but in float32"
     ),

@@ -52,6 +52,7 @@ def make_programs(run: Run) -> tuple[Step, Validate]:
         clip_offset=config.clip_offset,
         pixels=plan.global_batch * plan.patchset.patch_size**2,
         xla=config.xla,
+        noise_scale=config.noise_scale,
     )
     return step, make_validation(plan, run.ranks, run.model, run.watch)
 
@@ -145,6 +146,9 @@ def _train(run: Run, functions: Functions) -> dict[str, Any]:
             with journal.steps(rest, state):
                 for taken in pipeline.take(run, step, ahead, rest):
                     result, seconds = taken.result, journal.lap()
+                    if run.config.noise_scale:
+                        one_rank = run.ranks.size == 1
+                        state.add_noise(result, taken.patches, one_rank=one_rank)
                     state.add_step(result.loss_sum, result.loss_count, taken.patches, seconds)
                     run.check_finite(result)
                     journal.step(state, taken, seconds)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from cloudmask.cli.options import TrainConfig
-from cloudmask.train import schedule
+from cloudmask.train import noise, schedule
 from cloudmask.train.plan import Plan
+from cloudmask.train.step import StepResult
 
 
 @dataclass
@@ -45,6 +46,10 @@ class State:
     """each time that ranks were lost or came; see elastic.py"""
     init: dict[str, str] | None = None
     """path and sha256 of the model whose weights the run started from"""
+    noise: list[float] = field(default_factory=list)
+    """noise.Sums of the present epoch; those of others stand in the history"""
+    last_patches: int = 0
+    """of the last step whose noise was added"""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,6 +76,13 @@ class State:
         self.epoch_seconds += seconds
         self.last_loss = loss_sum / loss_count if loss_count else None
 
+    def add_noise(self, result: StepResult, patches: int, *, one_rank: bool) -> None:
+        """What a step of so many patches says of the gradient's noise."""
+        of, self.last_patches = patches + (self.last_patches if one_rank else 0), patches
+        found = noise.of_step(result.local_squares, result.mean_squares, result.sharing, of)
+        if found:
+            self.noise = noise.add(self.noise, *found, biased=one_rank)
+
     def end_epoch(
         self, valid: dict[str, Any] | None, *, patches: int, learning_rate: float
     ) -> None:
@@ -78,6 +90,8 @@ class State:
         self.epoch += 1
         judged = [record["epoch"] for record in self.history if record["valid"] is not None]
         loss = self.loss_sum / self.loss_count if self.loss_count else float("nan")
+        measured = noise.estimate(self.noise)
+        told = {"noise_scale": {**measured, "sums": self.noise}} if measured else {}
         self.history.append(
             {
                 "epoch": self.epoch,
@@ -87,8 +101,10 @@ class State:
                 "train_seconds": self.epoch_seconds,
                 "patches_per_second": patches / self.epoch_seconds,
                 "valid": valid,
+                **told,
             }
         )
+        self.noise = []
         if valid is not None:
             loss = valid["loss"]
             if math.isfinite(loss) and (self.best is None or loss < self.best["loss"]):

@@ -22,6 +22,7 @@ from cloudmask.model.losses import cross_entropy
 from cloudmask.train import gpus
 from cloudmask.train.batches import Input
 from cloudmask.train.ranks import Ranks
+from cloudmask.train.squares import OverRanks, OverSteps, Squares
 
 
 class StepResult(NamedTuple):
@@ -39,6 +40,12 @@ class StepResult(NamedTuple):
     """NaN in a step without clocks"""
     exposed_seconds: float
     """of communication that this rank's computing did not hide; NaN in a step without clocks"""
+    local_squares: float = math.nan
+    """L of noise.py, over all ranks; this and the next two only where they are asked for"""
+    mean_squares: float = math.nan
+    """T of noise.py"""
+    sharing: float = 0.0
+    """ranks, or steps in their place, that these two are of"""
 
 
 Step = Callable[[Input, float, bool, bool, bool], Future[StepResult]]
@@ -46,8 +53,16 @@ Step = Callable[[Input, float, bool, bool, bool], Future[StepResult]]
 result is there when the device has taken it; collective"""
 
 
-class _TimedTape(tf.GradientTape):
-    """A tape that notes when its own gradients are complete, before they are reduced."""
+class _Tape(tf.GradientTape):
+    """A tape that keeps its own gradients, as they are before they are reduced."""
+
+    def gradient(self, target, sources, *args, **options):
+        self.own = super().gradient(target, sources, *args, **options)
+        return self.own
+
+
+class _TimedTape(_Tape):
+    """A tape that notes when they are complete, too."""
 
     def gradient(self, target, sources, *args, **options):
         gradients = super().gradient(target, sources, *args, **options)
@@ -76,14 +91,21 @@ def make_train_step(
     clip_offset: int,
     pixels: int,
     xla: bool = False,
+    noise_scale: bool = False,
 ) -> Step:
     """The step of a network. `pixels`, of a full global batch, keeps sums of float16 small.
+
+    With `noise_scale` the result has the squared lengths of gradients (noise.py). What a rank adds
+    to them goes with its loss, which therefore waits for its gradients.
 
     With `xla` the forward and backward pass are compiled as one; Horovod cannot be in it. So all
     gradients are there before the first one travels, and no communication hides behind computing.
     """
     variables = model.trainable_variables
     values = [variable.value for variable in variables]
+    squares: Squares | None = None
+    if noise_scale:
+        squares = OverRanks() if ranks.size > 1 else OverSteps(values)
 
     def forward(image, scale, offset, label):
         logits = model(decode(image, scale, offset, fill=FILL), training=True)
@@ -91,13 +113,14 @@ def make_train_step(
         return loss, count, optimizer.scale_loss(loss / pixels)
 
     def overlapping(image, scale, offset, label, clocked):
-        """Loss, count, summed gradients, when this rank had its own."""
-        tape = _TimedTape() if clocked else tf.GradientTape()
+        """Loss, count, summed gradients, when this rank had its own, and these."""
+        tape = _TimedTape() if clocked else _Tape()
         with tape:
             loss, count, objective = forward(image, scale, offset, label)
         reduced = ranks.tape(tape)
         gradients = reduced.gradient(objective, values)
-        return loss, count, gradients, reduced.local_seconds if clocked else _no_time()
+        seconds = reduced.local_seconds if clocked else _no_time()
+        return loss, count, gradients, seconds, reduced.own
 
     @tf.function(jit_compile=True, autograph=False)
     def compiled(*patches):
@@ -109,7 +132,7 @@ def make_train_step(
         """The same, but nothing is summed before everything is computed."""
         loss, count, gradients = compiled(image, scale, offset, label)
         local_seconds = _clock(gradients) if clocked else _no_time()
-        return loss, count, ranks.sum_gradients(gradients), local_seconds
+        return loss, count, ranks.sum_gradients(gradients), local_seconds, gradients
 
     compute = one_after_the_other if xla else overlapping
 
@@ -118,18 +141,23 @@ def make_train_step(
         began = tf.timestamp()
         with tf.control_dependencies([began]):
             image = tf.identity(image)
-        loss, count, gradients, local_seconds = compute(image, scale, offset, label, clocked)
-        mine = tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)])
-        total = ranks.sum(tf.concat([mine, flags], axis=0), name="loss")
+        loss, count, gradients, local_seconds, own = compute(image, scale, offset, label, clocked)
+        mine = [tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)]), flags]
+        mine += [squares.own(own, count)] if squares else []
+        total = ranks.sum(tf.concat(mine, axis=0), name="loss")
         arrived = _clock(gradients) if clocked else _no_time()
         share = tf.cast(pixels / tf.maximum(total[1], 1.0), tf.float32)
+        lengths = []
+        if squares:
+            unit = pixels / optimizer.scale_loss(tf.constant(1.0))
+            lengths = [squares.of_all(total[4:], gradients, total[1], unit)]
         optimizer.learning_rate.assign(learning_rate)
         optimizer.apply_gradients(
             [(gradient * share, v) for gradient, v in zip(gradients, variables, strict=True)]
         )
         with tf.control_dependencies([optimizer.iterations.value]):
             seconds = tf.stack([local_seconds - began, arrived - local_seconds])
-        return tf.concat([total, seconds], axis=0)
+        return tf.concat([total[:4], seconds, *lengths], axis=0)
 
     read = _reading()
 

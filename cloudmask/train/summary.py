@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ import numpy as np
 from cloudmask.model import flops
 from cloudmask.record import commit, now, settings, versions
 from cloudmask.text import plural
+from cloudmask.train import noise
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.state import State
@@ -93,8 +95,19 @@ def make(
         "best": state.best,
         "target": state.target,
         "last_step_loss": state.last_loss,
+        "noise_scale": _noise_scale(plan, state),
         "history": state.history,
     }
+
+
+def _noise_scale(plan: Plan, state: State) -> dict[str, Any] | None:
+    """Over the whole run and by epochs; None where it was not measured."""
+    sums = [sums for _, sums in noise.of_history(state.history)]
+    whole = noise.estimate(functools.reduce(noise.together, sums, state.noise))
+    if whole is None:
+        return None
+    place = {"batch_per_rank": plan.batch_per_rank, "ranks": plan.num_ranks}
+    return {**whole, **place, "curve": noise.curve(state.history)}
 
 
 def _derived(plan: Plan) -> dict[str, Any]:
@@ -141,6 +154,8 @@ def closing_lines(summary: dict[str, Any], out: Path) -> str:
             f"best epoch {best['epoch']}: validation loss {best['loss']:.4f}, "
             f"accuracy {best['accuracy']:.4f} (majority {best['majority']:.4f})"
         )
+    if summary.get("noise_scale"):
+        lines.append(noise.line(summary["noise_scale"]))
     model = f"model: {out / 'model.keras'}"
     if summary.get("emulated_step_seconds") is not None:
         model = f"device {summary['device']}: nothing was learned, so there is no model"

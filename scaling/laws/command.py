@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask.files import write_json
-from scaling.laws import fits, holdout, laws, ratios
+from scaling.laws import fits, holdout, laws, noise_scale, ratios
 from scaling.laws.fits import Fitted
 from scaling.laws.holdout import Prediction
 from scaling.options import FitConfig
@@ -24,7 +24,7 @@ def fit(config: FitConfig) -> int:
     held = holdout.parse(config.hold_out, study)
     found = fits.fit_study(holdout.without(study, held))
     lines = [line for fitted in found for line in fits.lines_of(fitted)]
-    lines += statistical_lines(study)
+    lines += statistical_lines(study) + noise_scale.lines(study)
     tested = holdout.predictions(study, found, held)
     lines += holdout.lines(tested, held)
     if not any(fitted.fit for fitted in found):

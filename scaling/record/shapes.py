@@ -80,6 +80,15 @@ def _is_target(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_number(value.get(name)) for name in names)
 
 
+def _is_noise_scale(value: Any) -> bool:
+    """Of summary.json; its curve has [epoch, scale, low, high], scales null where they are lost."""
+    if not isinstance(value, dict) or not isinstance(value.get("biased"), bool):
+        return False
+    numbers = all(_is_number(value.get(name)) for name in ("s", "g2", "steps", "ranks"))
+    points = _list_of(_list_of(_or_none(_is_number)))
+    return numbers and _or_none(_is_number)(value.get("b_noise")) and points(value.get("curve"))
+
+
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "ranks": _is_count,
     "repeat": _is_count,
@@ -93,6 +102,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "target": _is_target,
     "nodes": _is_count,
     "usage": _dict_of(_dict_of(_is_number)),
+    "noise_scale": _is_noise_scale,
     "versions": _dict_of(_or_none(_is_text)),
     "settings": _dict_of(_is_text),
     "environment": _dict_of(_is_text),

@@ -99,6 +99,7 @@ def measures(summary: dict[str, Any]) -> dict[str, Any]:
         "majority": best.get("majority"),
         "target": summary.get("target"),
         "target_wanted": config.get("target_accuracy"),
+        "noise_scale": summary.get("noise_scale"),
         **same("seed", "versions"),
         "settings": {
             name: value

@@ -17,6 +17,7 @@ from scaling.report import (
     every_point,
     figures,
     findings,
+    noise,
     page,
     panels,
     peak,
@@ -24,6 +25,7 @@ from scaling.report import (
     repeat,
     sentences,
     tables,
+    time_to_target,
 )
 from scaling.report.page import Page, Part, Picture
 from scaling.report.tables import Table
@@ -138,6 +140,7 @@ def _tables(
     for mode in study.modes:
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
         found.append(tables.target_table(study, mode))
+        found += [time_to_target.table(study, mode), noise.table(study, mode)]
     law = next((one.fit for one in fitted if one.key == "allreduce"), None)
     found.append(tables.exposed_table(exposed.compare(study, law)))
     found += [tables.fits_table(fitted), tables.held_out_table(tested)]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from cloudmask.text import listed
 from scaling.laws import fits
 from scaling.record.store import Study
-from scaling.report import speedup, step_time
+from scaling.report import noise, speedup, step_time, time_to_target
 from scaling.report.style import View
 
 
@@ -83,6 +83,12 @@ def panels(studies: Sequence[Study]) -> list[Panel]:
                 step_time.draw_allreduce,
             )
         )
+    if noise.is_known(studies):
+        title = "Goodput by the gradient noise scale (a model)"
+        found.append(Panel("goodput", title, noise.CAPTION, noise.draw))
+    if time_to_target.is_known(studies):
+        title = "Runs that have not reached the target"
+        found.append(Panel("target", title, time_to_target.CAPTION, time_to_target.draw))
     return found
 
 
