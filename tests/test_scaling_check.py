@@ -138,6 +138,15 @@ def test_a_resumed_run_counts_its_earlier_parts_and_can_only_be_missed(made):
     assert "at least 16.7 min" in verdict.why
 
 
+def test_runs_that_failed_are_told_beside_the_others(made):
+    study = made(modes=("weak",), **_full(3000.0))
+    gone = study.measured[-1] | {"point": "weak-ranks-n0008-r07", "status": "failed"}
+    verdict = check(
+        Study(study.folder, study.header, [*study.rows, gone]), reference.load("cloudmask-dgx2")
+    )
+    assert "1 more run failed; their time is not in this" in verdict.lines
+
+
 def test_a_run_whose_ranks_changed_is_other_work(made):
     verdict = check(made(**_full(100.0, resets=2)), reference.load("cloudmask-dgx2"))
     assert verdict.code == NOT_COMPARABLE

@@ -97,7 +97,12 @@ def check_time(
 def _judge(study: Study, rows: Sequence[Row], reference: Reference, rate: Rate | None) -> Verdict:
     """Runs of one kind against a time."""
     middle = sorted(rows, key=solution_seconds)[len(rows) // 2]
-    lines = (quality_line(rows), f"a run took {cost.hours(middle, study).words(rate)}")
+    lines: tuple[str, ...] = (
+        quality_line(rows),
+        f"a run took {cost.hours(middle, study).words(rate)}",
+    )
+    if failed := work.failed(study, rows[0]["mode"], rows[0]["ranks"]):
+        lines += (f"{plural(failed, 'more run')} failed; their time is not in this",)
     differences = sorted({text for row in rows for text in work.other_work(row, reference.stated)})
     if differences:
         return Verdict(NOT_COMPARABLE, f"other work: {'; '.join(differences)}", lines)
