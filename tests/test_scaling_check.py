@@ -294,8 +294,15 @@ def test_speedups_are_compared_where_both_measured(made):
         pearl, figures=tuple(dataclasses.replace(one, lower=-0.15) for one in pearl.figures)
     )
     assert check(made(device="NVIDIA A100"), generous).code == MET
-    verdict = check(made(device="NVIDIA A100"), reference.load("nvidia-unet-v100"))
-    assert verdict.code == MISSED
+    unet = reference.load("nvidia-unet-v100")
+    other = check(made(device="NVIDIA A100"), unet)
+    assert other.code == NOT_COMPARABLE
+    assert other.why == "other work: 4 batch per rank instead of 8"
+    assert check(made(device="NVIDIA A100", batch_per_rank=8), unet).code == MISSED
+    mixed = _change(
+        made(device="NVIDIA A100"), lambda n: {"precision": "tf32" if n % 2 else "float32"}
+    )
+    assert "differ in precision (float32 / tf32)" in check(mixed, pearl).why
     none = check(made(ranks=(1, 3)), pearl)
     assert none.code == NOT_COMPARABLE
     assert "2, 4, 8, 16 devices over 1, this measured 1, 3" in none.why
