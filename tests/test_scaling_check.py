@@ -91,6 +91,11 @@ def test_strong_and_weak_runs_are_never_pooled(made):
     assert "weak: 33.3 min" in verdict.why
     assert check(study, dgx2, mode="weak").code == MET
     assert check(study, dgx2, mode="strong").code == MISSED
+    study = _change(study, lambda n: {"validations": 1}, where=lambda r: r["mode"] == "weak")
+    verdict = check(study, dgx2)
+    assert verdict.code == MISSED
+    assert verdict.why.startswith("strong: 83.3 min")
+    assert verdict.why.endswith("; weak: other work: 1 validations instead of 30")
     with pytest.raises(UsageError, match="--mode strong was not measured; there is weak"):
         check(made(modes=("weak",)), dgx2, mode="strong")
 

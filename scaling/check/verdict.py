@@ -89,7 +89,7 @@ def check_time(
             "forward one of three such passes"
         )
     lines += projected_lines(found, reference, rows[0]["ranks"], reference.figures[0].value)
-    if code == NOT_COMPARABLE:
+    if single:
         why = f"projected only, for it did {why}"
     return Verdict(code, why, tuple(lines))
 
