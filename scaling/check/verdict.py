@@ -166,8 +166,8 @@ def projected_lines(
     else:
         surely = f"at the interval's upper end by {safe}" if safe else "at its upper end by none"
         lines.append(f"  {goal} by {middle} such devices ({surely}), projected")
-    if task.get("inferences"):
-        lines.append(f"  without the reference's {task['inferences']} inferences")
+    if reference.work.get("inferences"):
+        lines.append(f"  without the reference's {reference.work['inferences']} inferences")
     return lines
 
 

@@ -50,7 +50,7 @@ def headlines(study: Study) -> list[str]:
     whole = ratios.solution_speedup(study)
     if len(whole) > 1:
         lines.append(
-            f"The whole run (launch, start-up, validation and checkpoints included) is "
+            f"The whole run (start-up, validation and checkpoints included) is "
             f"{shown(whole[-1].estimate)} times as fast on {whole[-1].ranks} ranks."
         )
     return lines
