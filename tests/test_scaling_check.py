@@ -91,6 +91,11 @@ def test_strong_and_weak_runs_are_never_pooled(made):
     assert "weak: 33.3 min" in verdict.why
     assert check(study, dgx2, mode="weak").code == MET
     assert check(study, dgx2, mode="strong").code == MISSED
+    study = _change(study, lambda n: {"validations": 1}, where=lambda r: r["mode"] == "weak")
+    verdict = check(study, dgx2)
+    assert verdict.code == MISSED
+    assert verdict.why.startswith("strong: 83.3 min")
+    assert verdict.why.endswith("; weak: other work: 1 validations instead of 30")
     with pytest.raises(UsageError, match="--mode strong was not measured; there is weak"):
         check(made(modes=("weak",)), dgx2, mode="strong")
 
@@ -136,6 +141,15 @@ def test_a_resumed_run_counts_its_earlier_parts_and_can_only_be_missed(made):
     assert verdict.code == NOT_COMPARABLE
     assert "it was resumed, and neither the launch of the earlier parts" in verdict.why
     assert "at least 16.7 min" in verdict.why
+
+
+def test_runs_that_failed_are_told_beside_the_others(made):
+    study = made(modes=("weak",), **_full(3000.0))
+    gone = study.measured[-1] | {"point": "weak-ranks-n0008-r07", "status": "failed"}
+    verdict = check(
+        Study(study.folder, study.header, [*study.rows, gone]), reference.load("cloudmask-dgx2")
+    )
+    assert "1 more run failed; their time is not in this" in verdict.lines
 
 
 def test_a_run_whose_ranks_changed_is_other_work(made):
@@ -285,8 +299,15 @@ def test_speedups_are_compared_where_both_measured(made):
         pearl, figures=tuple(dataclasses.replace(one, lower=-0.15) for one in pearl.figures)
     )
     assert check(made(device="NVIDIA A100"), generous).code == MET
-    verdict = check(made(device="NVIDIA A100"), reference.load("nvidia-unet-v100"))
-    assert verdict.code == MISSED
+    unet = reference.load("nvidia-unet-v100")
+    other = check(made(device="NVIDIA A100"), unet)
+    assert other.code == NOT_COMPARABLE
+    assert other.why == "other work: 4 batch per rank instead of 8"
+    assert check(made(device="NVIDIA A100", batch_per_rank=8), unet).code == MISSED
+    mixed = _change(
+        made(device="NVIDIA A100"), lambda n: {"precision": "tf32" if n % 2 else "float32"}
+    )
+    assert "differ in precision (float32 / tf32)" in check(mixed, pearl).why
     none = check(made(ranks=(1, 3)), pearl)
     assert none.code == NOT_COMPARABLE
     assert "2, 4, 8, 16 devices over 1, this measured 1, 3" in none.why

@@ -26,7 +26,7 @@ from scaling.laws.intervals import Estimate
 from scaling.laws.ratios import Curve, CurvePoint
 from scaling.options import GateConfig
 from scaling.record import conditions, store
-from scaling.record.store import OK, Study, StudyError
+from scaling.record.store import Study, StudyError
 from scaling.record.summaries import solution_seconds
 from scaling.report.sentences import shown
 
@@ -193,19 +193,9 @@ def _judge(study: Study, one: Gate, mode: str) -> Result:
         notes.append(needed(estimate, *one.bounds))
     if one.kind.to_base and base != 1:
         notes.append(f"the base is {base} ranks")
-    if failed := _failed(study, mode, one.ranks):
+    if failed := work.failed(study, mode, one.ranks):
         notes.append(f"{plural(failed, 'more run')} failed")
     return Result(*where, code, "; ".join(notes), estimate, one.kind.unit)
-
-
-def _failed(study: Study, mode: str, ranks: int) -> int:
-    """Points that never gave a figure."""
-    here = [
-        row
-        for row in study.rows
-        if (row["mode"], row["kind"], row["ranks"]) == (mode, "ranks", ranks)
-    ]
-    return len({r["point"] for r in here} - {r["point"] for r in here if r["status"] == OK})
 
 
 def judge_against(study: Study, old: Study, allowed: float, *, mixed: bool) -> list[Result]:

@@ -89,7 +89,7 @@ def check_time(
             "forward one of three such passes"
         )
     lines += projected_lines(found, reference, rows[0]["ranks"], reference.figures[0].value)
-    if code == NOT_COMPARABLE:
+    if single:
         why = f"projected only, for it did {why}"
     return Verdict(code, why, tuple(lines))
 
@@ -97,7 +97,12 @@ def check_time(
 def _judge(study: Study, rows: Sequence[Row], reference: Reference, rate: Rate | None) -> Verdict:
     """Runs of one kind against a time."""
     middle = sorted(rows, key=solution_seconds)[len(rows) // 2]
-    lines = (quality_line(rows), f"a run took {cost.hours(middle, study).words(rate)}")
+    lines: tuple[str, ...] = (
+        quality_line(rows),
+        f"a run took {cost.hours(middle, study).words(rate)}",
+    )
+    if failed := work.failed(study, rows[0]["mode"], rows[0]["ranks"]):
+        lines += (f"{plural(failed, 'more run')} failed; their time is not in this",)
     differences = sorted({text for row in rows for text in work.other_work(row, reference.stated)})
     if differences:
         return Verdict(NOT_COMPARABLE, f"other work: {'; '.join(differences)}", lines)
@@ -161,8 +166,8 @@ def projected_lines(
     else:
         surely = f"at the interval's upper end by {safe}" if safe else "at its upper end by none"
         lines.append(f"  {goal} by {middle} such devices ({surely}), projected")
-    if task.get("inferences"):
-        lines.append(f"  without the reference's {task['inferences']} inferences")
+    if reference.work.get("inferences"):
+        lines.append(f"  without the reference's {reference.work['inferences']} inferences")
     return lines
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudmask.text import plural
-from scaling.record.store import Row
+from scaling.record.store import OK, Row, Study
 
 KIND_OF_PATCH = ("patch_size", "channels", "parameters")
 """they make a patch another amount of work, so that nothing can be projected either"""
@@ -64,6 +64,13 @@ def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         found.setdefault(", ".join(_told(name, row) for name in telling), []).append(row)
     return found
+
+
+def failed(study: Study, mode: str, ranks: int) -> int:
+    """Points that never gave a figure; whoever reads a median should know of them."""
+    place = (mode, "ranks", ranks)
+    here = [row for row in study.rows if (row["mode"], row["kind"], row["ranks"]) == place]
+    return len({r["point"] for r in here} - {r["point"] for r in here if r["status"] == OK})
 
 
 def mixed(rows: Sequence[Row], mode: str) -> str:

@@ -4,9 +4,9 @@
          + epochs (training patches / X(N) + validation patches v X(N0) / X(N) + checkpoint)
 
 X is the law of the rates. v is the seconds per validation patch measured on N0 ranks, which is
-taken to scale as training does. The rest is what a run takes besides (its launcher, closing files,
-saving the model). Uncertainty: the law's parameters are drawn from their distribution, the
-constants from the measured runs.
+taken to scale as training does. The rest is what a run takes besides (closing files, saving the
+model). Uncertainty: the law's parameters are drawn from their distribution, the constants from
+the measured runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy as np
 
 from scaling.laws import fits, laws
 from scaling.laws.laws import Fit
-from scaling.record import summaries
 from scaling.record.store import Row, Study
 
 DRAWS = 400
@@ -82,10 +81,11 @@ class Projection:
 
 def parts(row: Row) -> Parts | None:
     """What one measured run tells; None if it does not tell enough."""
-    rate, patches = row.get("patches_per_second"), row.get("patches_trained")
-    if not (rate and row.get("total_seconds") and patches):
+    rate, total, patches = (
+        row.get(name) for name in ("patches_per_second", "total_seconds", "patches_trained")
+    )
+    if not (rate and total and patches):
         return None
-    total = summaries.solution_seconds(row)
     first, first_patches = row.get("first_epoch_seconds"), row.get("first_epoch_patches")
     surplus = max(0.0, first - first_patches / rate) if first and first_patches else 0.0
     startup = row.get("startup_seconds") or 0.0
