@@ -10,6 +10,7 @@ import pytest
 import scaling_fake
 import tiny
 
+from benchmarks import row_cost
 from cloudmask import host
 from cloudmask.cli.errors import UsageError
 from scaling.measure import launch, machine, notes
@@ -100,6 +101,13 @@ def test_page_cache_is_dropped_where_every_host_says_so():
     dropped = {"host": "a", "cache_kept": None}
     assert notes.cache_dropped([dropped, {"host": "a"}]) == (1, 1)
     assert notes.cache_dropped([dropped, {"host": "b", "cache_kept": "not permitted"}]) == (1, 2)
+
+
+def test_files_of_a_point_do_not_grow_with_its_ranks(tmp_path, plain_environment, monkeypatch):
+    """Of the stand-in for many ranks; what it leaves itself is a log per rank and a file per host."""
+    monkeypatch.setattr(os, "environ", dict(plain_environment))
+    few, many = (row_cost.cost(ranks, tmp_path / str(ranks)) for ranks in (3, 150))
+    assert few["files"] == many["files"] < 15
 
 
 @pytest.mark.parametrize(
