@@ -104,7 +104,7 @@ def test_page_cache_is_dropped_where_every_host_says_so():
 
 
 def test_files_of_a_point_do_not_grow_with_its_ranks(tmp_path, plain_environment, monkeypatch):
-    """Of the stand-in for many ranks; what it leaves itself is a log per rank and a file per host."""
+    """Of a stand-in for many ranks, which leaves a log of each and a file per host."""
     monkeypatch.setattr(os, "environ", dict(plain_environment))
     few, many = (row_cost.cost(ranks, tmp_path / str(ranks)) for ranks in (3, 150))
     assert few["files"] == many["files"] < 15

@@ -2,12 +2,16 @@
 
 import json
 import os
+import shlex
 import sys
 
 import pytest
 import scaling_fake
 import slurm
 import tiny
+
+from scaling.measure import launch
+from scaling.measure.layout import Layout
 
 TINY = ("--widths", 4, 8, "--precision", "float32", "--threads", 1)
 TRAIN = (*TINY, "--batch-size", 2, "--no-tensorboard")
@@ -205,7 +209,7 @@ def test_load_of_others_is_told_apart_from_what_ranks_compute_under_srun(cluster
     """Ranks of srun are slurmd's descendants: all they compute would count as another's."""
     folder = tmp_path / "study"
     words = study_words(folder, "--ranks", "2", "--repeats", 1)
-    words += ["--steps", 30, "--spin", 0.1]
+    words += ["--steps", 15, "--spin", 0.1]
     done = cluster.run("salloc", "--quiet", "--ntasks=2", sys.executable, *words)
     assert done.returncode == 0, done.stderr + done.stdout
     (row,) = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
@@ -232,6 +236,26 @@ def test_step_of_a_stalled_point_is_gone_before_the_next_one(cluster, tmp_path):
     assert scaling_fake.living(folder) == []
     told = json.loads((folder / "points" / stalled["folder"] / "reaper.json").read_text())
     assert told["gone"] is True
+
+
+def test_srun_is_told_cores_where_slurm_counts_hardware_threads(tmp_path):
+    """A node of one core with two threads: two ranks of one core each do not fit on it."""
+    program = ["python", "-c", "import os; print(sorted(os.sched_getaffinity(0)))"]
+
+    def run(ranks, *, drop=""):
+        words = launch.start("srun", Layout(ranks), program, {})
+        words = [word for word in words if word != drop]
+        # A step for which there is no room waits for it.
+        script = f". jobs/common.sh; cores_per_task; timeout 3 {shlex.join(words)}"
+        done = smt.run("salloc", "--quiet", "--cpus-per-task=2", "bash", "-c", script)
+        return done.returncode, done.stdout.splitlines()
+
+    with slurm.cluster(cpus=2, threads_per_core=2) as smt:
+        assert run(1) == (0, ["1", "[0, 1]"])
+        code, told = run(2)
+        assert (code != 0, told) == (True, ["1"])
+        # As it was before: both ranks on the one core.
+        assert run(2, drop="--threads-per-core=1") == (0, ["1", "[0, 1]", "[0, 1]"])
 
 
 def study_words(folder, *options):

@@ -14,6 +14,7 @@ up: beside the standard library it asks cloudmask.host alone, which needs no mor
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -197,7 +198,8 @@ def main(words: list[str]) -> int:
     _, status = os.waitpid(child, 0)
     note = {"event": "end", "rank": rank, "host": host.name(), "at": time.monotonic()}
     note |= {"busy_seconds": busy_now(allowed), "status": os.waitstatus_to_exitcode(status)}
-    append(place, note | used())
+    with contextlib.suppress(OSError):  # a full disk: the program has ended as it has all the same
+        append(place, note | used())
     return end_like(status)
 
 
