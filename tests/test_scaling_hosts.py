@@ -13,7 +13,7 @@ import tiny
 from benchmarks import row_cost
 from cloudmask import host
 from cloudmask.cli.errors import UsageError
-from scaling.measure import launch, machine, notes
+from scaling.measure import launch, machine, notes, watch
 from scaling.measure.inside import rank
 from scaling.measure.layout import Layout
 from scaling.options import RunConfig
@@ -101,6 +101,37 @@ def test_page_cache_is_dropped_where_every_host_says_so():
     dropped = {"host": "a", "cache_kept": None}
     assert notes.cache_dropped([dropped, {"host": "a"}]) == (1, 1)
     assert notes.cache_dropped([dropped, {"host": "b", "cache_kept": "not permitted"}]) == (1, 2)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_step_that_slurm_still_lists_is_waited_for(tmp_path, answers):
+    """Slurm takes KillWait to end a step, and its launcher may be gone before that."""
+    listed = tmp_path / "listed"
+    listed.write_text("12.3 other\n12.4 mine\n")
+    scripts = {
+        "squeue": f'case "$*" in *--steps*) cat {listed};; esac',
+        # Gone the second time it is asked for, as a busy controller has it.
+        "scancel": f'echo "$@" >> {tmp_path}/said; [ $(wc -l < {tmp_path}/said) -lt 2 ] || '
+        f"echo 12.3 other > {listed}",
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    farewell = [sys.executable, "-I", "-S", str(launch.INSIDE / "steps.py"), "mine"]
+    if not answers:  # a controller that cannot be asked is not waited for for ever
+        farewell = [sys.executable, "-c", "import sys; sys.exit(1)"]
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    outcome = watch.watch(
+        [["sleep", "600"]],
+        tmp_path,
+        environment={"PATH": path},
+        limits=watch.Limits(0.1, 0.1, 60),
+        ending=watch.Ending(1, farewell),
+        heartbeats=[],
+    )
+    assert (outcome.ending, outcome.gone) == ("stalled", answers)
+    if answers:
+        assert (tmp_path / "said").read_text() == 2 * "--quiet --signal=KILL 12.4\n"
 
 
 def test_files_of_a_point_do_not_grow_with_its_ranks(tmp_path, plain_environment, monkeypatch):

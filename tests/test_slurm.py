@@ -1,9 +1,13 @@
 """The job scripts in a real Slurm of one node: told to stop, back in the queue, done."""
 
+import contextlib
 import json
 import os
 import shlex
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import scaling_fake
@@ -236,6 +240,36 @@ def test_step_of_a_stalled_point_is_gone_before_the_next_one(cluster, tmp_path):
     assert scaling_fake.living(folder) == []
     told = json.loads((folder / "points" / stalled["folder"] / "reaper.json").read_text())
     assert told["gone"] is True
+
+
+def test_ranks_whose_srun_was_killed_are_ended_before_the_next_point(cluster, tmp_path):
+    """They are slurmd's: nothing that is sent to srun, or to what it started here, reaches them."""
+    folder = tmp_path / "study"
+    words = [*study_words(folder, "--ranks", "2", "--repeats", 1), "--pause", 1, "--steps", 500]
+    study = subprocess.Popen(
+        ["salloc", "--quiet", "--ntasks=2", sys.executable, *map(str, words)],
+        env=cluster.environment,
+        cwd=tiny.ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    tiny.wait_until(lambda: list(folder.glob("points/*/run/events.jsonl")), seconds=60)
+    killed = [pid for pid in srun_of(folder) if os.kill(pid, signal.SIGKILL) is None]
+    assert killed
+    assert study.wait(90) == 1
+    assert scaling_fake.living(folder) == []
+    (row,) = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
+    assert (row["status"], row["exit_code"]) == ("failed", 128 + signal.SIGKILL)
+
+
+def srun_of(folder):
+    """Process ids of the srun that works for a study."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            if words.split(b"\0")[0].endswith(b"srun") and str(folder).encode() in words:
+                found.append(int(entry.name))
+    return found
 
 
 def test_srun_is_told_cores_where_slurm_counts_hardware_threads(tmp_path):
