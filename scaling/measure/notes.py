@@ -120,6 +120,19 @@ def usage(notes: Sequence[Note]) -> dict[str, dict[str, float]] | None:
     return found
 
 
+def as_row(notes: Sequence[Note]) -> dict[str, Any]:
+    """What the ranks used, and what other programs took of their cores, on all hosts."""
+    others = foreign(notes)
+    row: dict[str, Any] = {"nodes": nodes(notes), "usage": usage(notes)}
+    if not others or len(others) < (row["nodes"] or 0):
+        return row | {"other_cores": None, "other_share": None, "other_host": None}
+    return row | {
+        "other_cores": round(sum(one.cores for one in others), 3),
+        "other_share": round(others[0].share, 4),
+        "other_host": others[0].host,
+    }
+
+
 def cache_dropped(notes: Sequence[Note]) -> tuple[int, int]:
     """(hosts whose page cache was emptied, hosts)."""
     told = {note["host"]: note["cache_kept"] for note in notes if "cache_kept" in note}
