@@ -78,12 +78,12 @@ def test_another_program_on_the_ranks_core_is_seen_and_one_elsewhere_is_not(tmp_
 def test_notes_of_all_hosts_become_one_file_and_logs_that_say_nothing_go(tmp_path):
     for number in range(40):
         begin = {"event": "begin", "rank": number, "host": f"h{number % 4}"}
-        rank.append(tmp_path / f"h{number % 4}.jsonl", begin)
+        rank.append(tmp_path / f"host-h{number % 4}.jsonl", begin)
         if number not in (7, 9):
             end = {"event": "end", "rank": number, "status": 1 if number == 5 else 0}
-            rank.append(tmp_path / f"h{number % 4}.jsonl", end)
+            rank.append(tmp_path / f"host-h{number % 4}.jsonl", end)
         (tmp_path / f"rank-{number:04d}.log").write_text("said\n")
-    with (tmp_path / "h0.jsonl").open("a") as file:
+    with (tmp_path / "host-h0.jsonl").open("a") as file:
         file.write('{"event": "end", "ra')
     told = notes.gather(tmp_path)
     assert [note["rank"] for note in told] == list(range(40))
