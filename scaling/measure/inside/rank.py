@@ -7,9 +7,9 @@ do about it. Here each rank's output goes to FOLDER/rank-0000.log, whatever star
 
 The program runs below this process, which waits, hands signals on, and ends as the program does. So
 it can tell, on every host and under every launcher, what the rank has used and how busy its cores
-were: two lines in FOLDER/host-NAME.jsonl, one when the program begins and one when it ends. A file per
-host and not per rank, since lines appended on one host never mix. It runs before anything is set
-up: beside the standard library it asks cloudmask.host alone, which needs no more.
+were: two lines in FOLDER/host-NAME.jsonl, one when the program begins and one when it ends. That is
+a file per host and not per rank, since lines appended on one host never mix. It runs before
+anything is set up: beside the standard library it asks cloudmask.host alone, which needs no more.
 """
 
 from __future__ import annotations
