@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cluster
 import pytest
 import scaling_fake
 import tiny
@@ -233,3 +234,29 @@ def test_any_launcher_is_studied_by_a_template_and_a_point_is_measured_again(tmp
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no such point; did you mean weak-ranks-n0002-r01?" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+@pytest.mark.skipif(cluster.missing() is not None, reason=f"no hosts here: {cluster.missing()}")
+def test_study_over_two_hosts_asks_both_and_tells_of_both(tmp_path):
+    folder = tmp_path / "study"
+    words = [sys.executable, "-m", "scaling", "run", "--out", folder, "--nodes", "1,2"]
+    words += ["--ranks-per-node", 1, "--modes", "weak", "--repeats", 1, "--no-allreduce"]
+    words += ["--launcher", "horovodrun", "--env", "HOROVOD_GLOO_IFACE=eth0"]
+    program = ["--", "python", scaling_fake.__file__, "--out", "{out}", "--batch", "{batch}"]
+    with cluster.hosts(2) as bed:
+        hosts = ",".join(f"{name}:2" for name in bed.names)
+        ended = bed.run([*words, "--hosts", hosts, *program])
+        assert ended.code == 0, ended.err + ended.out
+        assert bed.pids(bed.names[1], str(folder)) == []
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert {row["ranks"]: (row["status"], row["nodes"]) for row in rows} == {
+        1: ("ok", 1),
+        2: ("ok", 2),
+    }
+    two = next(row for row in rows if row["ranks"] == 2)
+    told = notes.read(folder / "points" / two["folder"] / "logs")
+    assert [note["host"] for note in told] == bed.names
+    assert two["other_host"] in bed.names
+    assert two["usage"]["cpu_seconds"]["most"] > 0
