@@ -78,7 +78,7 @@ def leave(ranks: int, words: list[str]) -> None:
         end = {"event": "end", "rank": number, "host": host, "at": 100.0, "status": 0}
         end |= dict.fromkeys(USAGE, 50.0) | {"busy_seconds": [1.0 + 60.0]}
         for note in (begin | {"busy_seconds": [1.0]}, end):
-            rank.append(logs / f"{host}.jsonl", note)
+            rank.append(logs / f"host-{host}.jsonl", note)
         (logs / f"rank-{number:04d}.log").write_text("step\n" * 20)
     values = [0.123456 + step / 1e6 for step in range(STEPS)]
     (out / "ranks").mkdir(parents=True)

@@ -46,8 +46,13 @@ def _path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/bin"])
 
 
-def _configuration(folder: Path, *, ports: tuple[int, int], cpus: int) -> str:
-    host = platform.node()
+def _configuration(
+    folder: Path, *, ports: tuple[int, int], cpus: int, threads_per_core: int
+) -> str:
+    host, cores = platform.node(), cpus // threads_per_core
+    shape = (
+        f"CPUs={cpus} SocketsPerBoard=1 CoresPerSocket={cores} ThreadsPerCore={threads_per_core}"
+    )
     return f"""
 ClusterName=cloudmask
 SlurmctldHost={host}(127.0.0.1)
@@ -73,7 +78,8 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 {shape} State=UNKNOWN
+SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 PartitionName=all Nodes={host} Default=YES PriorityTier=1 State=UP
@@ -138,8 +144,11 @@ def _tail(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def cluster(*, cpus: int = 2) -> Iterator[Cluster]:
-    """Start munged, slurmctld and slurmd, wait until the node is idle, and end all of it."""
+def cluster(*, cpus: int = 2, threads_per_core: int = 1) -> Iterator[Cluster]:
+    """Start munged, slurmctld and slurmd, wait until the node is idle, and end all of it.
+
+    The node is what is said of it here, whatever this machine has.
+    """
     # Not pytest's own folder: munged wants to be reachable by everybody, all the way down.
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     folder.chmod(0o755)
@@ -158,7 +167,9 @@ def cluster(*, cpus: int = 2) -> Iterator[Cluster]:
     try:
         for name in ("state", "spool"):
             (folder / name).mkdir()
-        (folder / "slurm.conf").write_text(_configuration(folder, ports=_ports(), cpus=cpus))
+        (folder / "slurm.conf").write_text(
+            _configuration(folder, ports=_ports(), cpus=cpus, threads_per_core=threads_per_core)
+        )
         key = folder / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(secrets.token_bytes(128))

@@ -100,6 +100,7 @@ def test_a_file_system_without_locks_stops_nothing(nolock, tmp_path):
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert done.stdout.count("worked with") == len(ERRORS)
+    assert done.stderr.count("has no locks: run this study in one place") == len(ERRORS)
     assert done.stdout.count("4 were there, 0 failed") == len(ERRORS)
 
 

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cluster
 import pytest
 import scaling_fake
 import tiny
 
+from benchmarks import row_cost
 from cloudmask import host
 from cloudmask.cli.errors import UsageError
-from scaling.measure import launch, machine, notes
+from scaling.measure import launch, machine, notes, watch
 from scaling.measure.inside import rank
 from scaling.measure.layout import Layout
 from scaling.options import RunConfig
@@ -77,12 +79,12 @@ def test_another_program_on_the_ranks_core_is_seen_and_one_elsewhere_is_not(tmp_
 def test_notes_of_all_hosts_become_one_file_and_logs_that_say_nothing_go(tmp_path):
     for number in range(40):
         begin = {"event": "begin", "rank": number, "host": f"h{number % 4}"}
-        rank.append(tmp_path / f"h{number % 4}.jsonl", begin)
+        rank.append(tmp_path / f"host-h{number % 4}.jsonl", begin)
         if number not in (7, 9):
             end = {"event": "end", "rank": number, "status": 1 if number == 5 else 0}
-            rank.append(tmp_path / f"h{number % 4}.jsonl", end)
+            rank.append(tmp_path / f"host-h{number % 4}.jsonl", end)
         (tmp_path / f"rank-{number:04d}.log").write_text("said\n")
-    with (tmp_path / "h0.jsonl").open("a") as file:
+    with (tmp_path / "host-h0.jsonl").open("a") as file:
         file.write('{"event": "end", "ra')
     told = notes.gather(tmp_path)
     assert [note["rank"] for note in told] == list(range(40))
@@ -100,6 +102,44 @@ def test_page_cache_is_dropped_where_every_host_says_so():
     dropped = {"host": "a", "cache_kept": None}
     assert notes.cache_dropped([dropped, {"host": "a"}]) == (1, 1)
     assert notes.cache_dropped([dropped, {"host": "b", "cache_kept": "not permitted"}]) == (1, 2)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_step_that_slurm_still_lists_is_waited_for(tmp_path, answers):
+    """Slurm takes KillWait to end a step, and its launcher may be gone before that."""
+    listed = tmp_path / "listed"
+    listed.write_text("12.3 other\n12.4 mine\n")
+    scripts = {
+        "squeue": f'case "$*" in *--steps*) cat {listed};; esac',
+        # Gone the second time it is asked for, as a busy controller has it.
+        "scancel": f'echo "$@" >> {tmp_path}/said; [ $(wc -l < {tmp_path}/said) -lt 2 ] || '
+        f"echo 12.3 other > {listed}",
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    farewell = [sys.executable, "-I", "-S", str(launch.INSIDE / "steps.py"), "mine"]
+    if not answers:  # a controller that cannot be asked is not waited for for ever
+        farewell = [sys.executable, "-c", "import sys; sys.exit(1)"]
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    outcome = watch.watch(
+        [["sleep", "600"]],
+        tmp_path,
+        environment={"PATH": path},
+        limits=watch.Limits(0.1, 0.1, 60),
+        ending=watch.Ending(1, farewell),
+        heartbeats=[],
+    )
+    assert (outcome.ending, outcome.gone) == ("stalled", answers)
+    if answers:
+        assert (tmp_path / "said").read_text() == 2 * "--quiet --signal=KILL 12.4\n"
+
+
+def test_files_of_a_point_do_not_grow_with_its_ranks(tmp_path, plain_environment, monkeypatch):
+    """Of a stand-in for many ranks, which leaves a log of each and a file per host."""
+    monkeypatch.setattr(os, "environ", dict(plain_environment))
+    few, many = (row_cost.cost(ranks, tmp_path / str(ranks)) for ranks in (3, 150))
+    assert few["files"] == many["files"] < 15
 
 
 @pytest.mark.parametrize(
@@ -194,3 +234,29 @@ def test_any_launcher_is_studied_by_a_template_and_a_point_is_measured_again(tmp
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no such point; did you mean weak-ranks-n0002-r01?" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+@pytest.mark.skipif(cluster.missing() is not None, reason=f"no hosts here: {cluster.missing()}")
+def test_study_over_two_hosts_asks_both_and_tells_of_both(tmp_path):
+    folder = tmp_path / "study"
+    words = [sys.executable, "-m", "scaling", "run", "--out", folder, "--nodes", "1,2"]
+    words += ["--ranks-per-node", 1, "--modes", "weak", "--repeats", 1, "--no-allreduce"]
+    words += ["--launcher", "horovodrun", "--env", "HOROVOD_GLOO_IFACE=eth0"]
+    program = ["--", "python", scaling_fake.__file__, "--out", "{out}", "--batch", "{batch}"]
+    with cluster.hosts(2) as bed:
+        hosts = ",".join(f"{name}:2" for name in bed.names)
+        ended = bed.run([*words, "--hosts", hosts, *program])
+        assert ended.code == 0, ended.err + ended.out
+        assert bed.pids(bed.names[1], str(folder)) == []
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert {row["ranks"]: (row["status"], row["nodes"]) for row in rows} == {
+        1: ("ok", 1),
+        2: ("ok", 2),
+    }
+    two = next(row for row in rows if row["ranks"] == 2)
+    told = notes.read(folder / "points" / two["folder"] / "logs")
+    assert [note["host"] for note in told] == bed.names
+    assert two["other_host"] in bed.names
+    assert two["usage"]["cpu_seconds"]["most"] > 0

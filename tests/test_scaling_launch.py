@@ -155,6 +155,9 @@ def test_launchers_that_fill_slots_are_told_how_many_ranks_go_on_a_host():
     hosts = (("a", 4), ("b", 4))
     words = _line("horovodrun-gloo", Layout(4, hosts=hosts, ranks_per_node=2))
     assert words[words.index("-H") + 1] == "a:2,b:2"
+    for ranks, filled in ((1, "a:1"), (4, "a:4"), (6, "a:4,b:2")):
+        words = _line("horovodrun-gloo", Layout(ranks, hosts=hosts))
+        assert words[words.index("-H") + 1] == filled
     words = _line("openmpi", Layout(4, hosts=hosts, ranks_per_node=2, oversubscribe=True))
     assert words[words.index("--map-by") + 1] == "ppr:2:node:OVERSUBSCRIBE"
 

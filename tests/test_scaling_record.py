@@ -9,8 +9,8 @@ import scaling_fake
 
 from scaling.laws import intervals
 from scaling.measure import binding
+from scaling.measure.cause import cause
 from scaling.measure.layout import Layout
-from scaling.measure.point import cause
 from scaling.measure.points import Point
 from scaling.measure.study import missing, seconds_left
 from scaling.record import store, summaries

@@ -1,13 +1,21 @@
 """The job scripts in a real Slurm of one node: told to stop, back in the queue, done."""
 
+import contextlib
 import json
 import os
+import shlex
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import scaling_fake
 import slurm
 import tiny
+
+from scaling.measure import launch
+from scaling.measure.layout import Layout
 
 TINY = ("--widths", 4, 8, "--precision", "float32", "--threads", 1)
 TRAIN = (*TINY, "--batch-size", 2, "--no-tensorboard")
@@ -205,7 +213,7 @@ def test_load_of_others_is_told_apart_from_what_ranks_compute_under_srun(cluster
     """Ranks of srun are slurmd's descendants: all they compute would count as another's."""
     folder = tmp_path / "study"
     words = study_words(folder, "--ranks", "2", "--repeats", 1)
-    words += ["--steps", 30, "--spin", 0.1]
+    words += ["--steps", 15, "--spin", 0.1]
     done = cluster.run("salloc", "--quiet", "--ntasks=2", sys.executable, *words)
     assert done.returncode == 0, done.stderr + done.stdout
     (row,) = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
@@ -232,6 +240,56 @@ def test_step_of_a_stalled_point_is_gone_before_the_next_one(cluster, tmp_path):
     assert scaling_fake.living(folder) == []
     told = json.loads((folder / "points" / stalled["folder"] / "reaper.json").read_text())
     assert told["gone"] is True
+
+
+def test_ranks_whose_srun_was_killed_are_ended_before_the_next_point(cluster, tmp_path):
+    """They are slurmd's: nothing that is sent to srun, or to what it started here, reaches them."""
+    folder = tmp_path / "study"
+    words = [*study_words(folder, "--ranks", "2", "--repeats", 1), "--pause", 1, "--steps", 500]
+    study = subprocess.Popen(
+        ["salloc", "--quiet", "--ntasks=2", sys.executable, *map(str, words)],
+        env=cluster.environment,
+        cwd=tiny.ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    tiny.wait_until(lambda: list(folder.glob("points/*/run/events.jsonl")), seconds=60)
+    killed = [pid for pid in srun_of(folder) if os.kill(pid, signal.SIGKILL) is None]
+    assert killed
+    assert study.wait(90) == 1
+    assert scaling_fake.living(folder) == []
+    (row,) = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
+    assert (row["status"], row["exit_code"]) == ("failed", 128 + signal.SIGKILL)
+
+
+def srun_of(folder):
+    """Process ids of the srun that works for a study."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            if words.split(b"\0")[0].endswith(b"srun") and str(folder).encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def test_srun_is_told_cores_where_slurm_counts_hardware_threads(tmp_path):
+    """A node of one core with two threads: two ranks of one core each do not fit on it."""
+    program = ["python", "-c", "import os; print(sorted(os.sched_getaffinity(0)))"]
+
+    def run(ranks, *, drop=""):
+        words = launch.start("srun", Layout(ranks), program, {})
+        words = [word for word in words if word != drop]
+        # A step for which there is no room waits for it.
+        script = f". jobs/common.sh; cores_per_task; timeout 3 {shlex.join(words)}"
+        done = smt.run("salloc", "--quiet", "--cpus-per-task=2", "bash", "-c", script)
+        return done.returncode, done.stdout.splitlines()
+
+    with slurm.cluster(cpus=2, threads_per_core=2) as smt:
+        assert run(1) == (0, ["1", "[0, 1]"])
+        code, told = run(2)
+        assert (code != 0, told) == (True, ["1"])
+        # As it was before: both ranks on the one core.
+        assert run(2, drop="--threads-per-core=1") == (0, ["1", "[0, 1]", "[0, 1]"])
 
 
 def study_words(folder, *options):

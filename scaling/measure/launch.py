@@ -177,11 +177,9 @@ def _mpich(layout: Layout, environment: Mapping[str, str]) -> list[str]:
 
 def _horovodrun(layout: Layout, launcher: str) -> list[str]:
     words = ["-np", str(layout.ranks)]
-    if layout.hosts and layout.ranks_per_node:
-        # It fills the slots of one host after the other, and knows no other way.
-        words += ["-H", ",".join(f"{name}:{layout.ranks_per_node}" for name, _ in layout.hosts)]
-    elif layout.hosts:
-        words += ["-H", layout.host_list]
+    if layout.hosts:
+        # By Gloo it starts a rank in every slot that it is told of, whatever -np says.
+        words += ["-H", ",".join(f"{name}:{ranks}" for name, ranks in layout.filled)]
     if launcher == "horovodrun-gloo":
         return [*words, "--gloo"]
     return [*words, "--mpi", f"--binding-args={' '.join(_openmpi_binding(layout))}"]

@@ -52,6 +52,17 @@ class Layout:
         return next((n for n, room in enumerate(filled, 1) if room >= self.ranks), len(slots))
 
     @property
+    def filled(self) -> tuple[tuple[str, int], ...]:
+        """The hosts that are needed, with as many slots as ranks go there."""
+        left, found = self.ranks, []
+        for name, slots in self.hosts:
+            here = min(left, self.ranks_per_node or slots)
+            if here:
+                found.append((name, here))
+            left -= here
+        return tuple(found)
+
+    @property
     def ranks_on_a_node(self) -> int:
         """The most ranks on one node."""
         slots = [count for _, count in self.hosts] or list(self.slots)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-GATHERED = "ranks.jsonl"
+OF_A_HOST, GATHERED = "host-*.jsonl", "ranks.jsonl"
 USAGE = (
     *("cpu_seconds", "voluntary_switches", "involuntary_switches", "major_faults"),
     "peak_memory_bytes",
@@ -29,7 +29,9 @@ def read(folder: Path) -> list[Note]:
     """One note per rank, in their order; a line that was cut short is left out."""
     began: dict[int, Note] = {}
     ended: dict[int, Note] = {}
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in [folder / GATHERED, *sorted(folder.glob(OF_A_HOST))]:
+        if not path.exists():
+            continue
         for line in path.read_text(errors="replace").splitlines():
             try:
                 note = json.loads(line)
@@ -43,7 +45,7 @@ def read(folder: Path) -> list[Note]:
 
 def gather(folder: Path) -> list[Note]:
     """The same, and the files of all hosts as one."""
-    files = [path for path in sorted(folder.glob("*.jsonl")) if path.name != GATHERED]
+    files = sorted(folder.glob(OF_A_HOST))
     notes = read(folder)
     if files:
         with (folder / GATHERED).open("ab") as file:
@@ -118,6 +120,19 @@ def usage(notes: Sequence[Note]) -> dict[str, dict[str, float]] | None:
         middle = statistics.median(note[name] for note in ended)
         found[name] = {"median": middle, "most": most[name], "rank": most["rank"]}
     return found
+
+
+def as_row(notes: Sequence[Note]) -> dict[str, Any]:
+    """What the ranks used, and what other programs took of their cores, on all hosts."""
+    others = foreign(notes)
+    row: dict[str, Any] = {"nodes": nodes(notes), "usage": usage(notes)}
+    if not others or len(others) < (row["nodes"] or 0):
+        return row | {"other_cores": None, "other_share": None, "other_host": None}
+    return row | {
+        "other_cores": round(sum(one.cores for one in others), 3),
+        "other_share": round(others[0].share, 4),
+        "other_host": others[0].host,
+    }
 
 
 def cache_dropped(notes: Sequence[Note]) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask.files import write_json
-from scaling.measure import binding, launch, machine, notes, watch
+from scaling.measure import binding, cause, launch, machine, notes, watch
 from scaling.measure.layout import Layout
 from scaling.measure.points import Point, fill_in
 from scaling.options import RunConfig
@@ -24,6 +23,8 @@ from scaling.record import summaries
 from scaling.record.store import OK, Row
 from scaling.record.summaries import RunError
 
+THROUGH_LAUNCHER = ("ranks", "allreduce")
+"""kinds of points whose ranks the launcher starts; the others are processes of this host"""
 LARGE_BYTES = 4 * 2**20
 RANK_VARIABLES = (
     *("OMPI_COMM_WORLD", "PMIX_", "PMI_", "JSM_NAMESPACE"),
@@ -32,9 +33,6 @@ RANK_VARIABLES = (
 RECORDED = (
     *("HOROVOD_", "OMPI_", "OMP_", "TF_", "NCCL_", "CUDA_", "KMP_", "ONEDNN_", "MKL_", "SLURM_"),
     *("LSB_", "PYTHON", "PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "MALLOC_", "LD_PRELOAD"),
-)
-SYMPTOMS = re.compile(
-    r"error|exception|exited on|signal|killed|refus|cannot|not found|no such", re.IGNORECASE
 )
 
 
@@ -59,6 +57,10 @@ class Conditions:
     def limits(self) -> watch.Limits:
         config = self.config
         return watch.Limits(config.start_seconds, config.stall_seconds, config.timeout)
+
+    def leaves_here(self, point: Point) -> bool:
+        """Whether a point's ranks may run on other hosts than this one."""
+        return self.elsewhere and point.kind in THROUGH_LAUNCHER
 
     def layout_of(self, point: Point) -> Layout:
         """Sharing cores is allowed only where there are more ranks than cores."""
@@ -92,7 +94,7 @@ def run_point(
     recorded = {k: v for k, v in sorted(environment.items()) if k.startswith(RECORDED)}
     record = {"set_by_the_study": dict(conditions.environment), "found": recorded}
     write_json(folder / "environment.json", record)
-    if conditions.config.page_cache == "dropped" and not conditions.elsewhere:
+    if conditions.config.page_cache == "dropped" and not conditions.leaves_here(point):
         machine.drop_page_cache()
 
     heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.config.heartbeat
@@ -123,22 +125,22 @@ def run_point(
         "rank_hours": round(point.ranks * outcome.seconds / 3600, 6),
         "processes_killed": outcome.killed,
         "last_step": outcome.step,
-        "launcher": conditions.launcher if point.kind in ("ranks", "allreduce") else "none",
+        "launcher": conditions.launcher if point.kind in THROUGH_LAUNCHER else "none",
         "binding": layout.binding,
         "cores_per_rank": layout.cores_per_rank,
         "oversubscribed": layout.oversubscribe,
         "dataset": conditions.config.dataset if point.mode == "weak" else "fixed",
-        "page_cache": page_cache(conditions, began),
+        "page_cache": page_cache(point, conditions, began),
         "seed": point.seed,
         "global_batch": point.global_batch,
         "batch_per_rank": point.batch_per_rank,
         "environment": dict(conditions.environment),
     }
-    row |= seen_from_outside(began)
+    row |= notes.as_row(began)
     row["cores"] = [note["cores"] for note in began]
     row["hardware"] = binding.hardware([], began)
     try:
-        _check_ending(outcome, conditions.limits, folder)
+        cause.check_ending(outcome, conditions.limits, folder)
         if point.kind == "allreduce":
             row["allreduce"] = summaries.read_allreduce(outs[0])
         else:
@@ -157,7 +159,7 @@ def run_point(
     except RunError as error:
         status = outcome.ending if outcome.ending in ("stalled", "timeout") else "failed"
         row |= {"status": status, "error": str(error)}
-    if not outcome.gone:
+    if row["status"] != OK and not outcome.gone:
         row["error"] = f"{row['error']}; what it started could not all be ended"
     if not conditions.config.keep_logs:
         notes.drop_logs(folder / "logs", began, failed=row["status"] != OK)
@@ -168,23 +170,10 @@ def run_point(
     return row
 
 
-def seen_from_outside(began: Sequence[notes.Note]) -> Row:
-    """What the ranks used, and what other programs took of their cores, on all hosts."""
-    foreign = notes.foreign(began)
-    row: Row = {"nodes": notes.nodes(began), "usage": notes.usage(began)}
-    if not foreign or len(foreign) < (row["nodes"] or 0):
-        return row | {"other_cores": None, "other_share": None, "other_host": None}
-    return row | {
-        "other_cores": round(sum(one.cores for one in foreign), 3),
-        "other_share": round(foreign[0].share, 4),
-        "other_host": foreign[0].host,
-    }
-
-
-def page_cache(conditions: Conditions, began: Sequence[notes.Note]) -> str:
+def page_cache(point: Point, conditions: Conditions, began: Sequence[notes.Note]) -> str:
     """as-found or dropped; and where, unless it was dropped on every host."""
     wanted = conditions.config.page_cache
-    if wanted != "dropped" or not conditions.elsewhere:
+    if wanted != "dropped" or not conditions.leaves_here(point):
         return wanted
     dropped, hosts = notes.cache_dropped(began)
     return wanted if dropped == hosts else f"dropped on {dropped} of {hosts} hosts"
@@ -192,7 +181,7 @@ def page_cache(conditions: Conditions, began: Sequence[notes.Note]) -> str:
 
 def ending_of(point: Point, conditions: Conditions, step: str) -> watch.Ending:
     """How a point is ended when it must be."""
-    launcher = conditions.launcher if point.kind in ("ranks", "allreduce") else "python"
+    launcher = conditions.launcher if point.kind in THROUGH_LAUNCHER else "python"
     farewell = None
     if launcher == "srun":
         farewell = [sys.executable, "-I", "-S", str(launch.INSIDE / "steps.py"), step]
@@ -246,7 +235,7 @@ def command_lines(
             environment=environment,
             executable=executable,
             step=step,
-            drop_cache=conditions.elsewhere and conditions.config.page_cache == "dropped",
+            drop_cache=conditions.leaves_here(point) and conditions.config.page_cache == "dropped",
         )
     ]
 
@@ -270,36 +259,6 @@ def rank_reports(
     if point.kind == "copies":
         reports = [{**report, "rank": copy} for copy, report in enumerate(reports)]
     return reports or [dict(note) for note in began]
-
-
-def _check_ending(outcome: watch.Outcome, limits: watch.Limits, folder: Path) -> None:
-    """Raise RunError unless the program ended by itself, and well."""
-    last = f"its last step was {outcome.step}" if outcome.step is not None else "it made no step"
-    if outcome.ending == "stalled" and outcome.step is None:
-        raise RunError(f"no first step within {limits.start_seconds:g} s, so it was ended")
-    if outcome.ending == "stalled":
-        raise RunError(f"no step for {limits.stall_seconds:g} s, so it was ended; {last}")
-    if outcome.ending == "timeout":
-        raise RunError(f"not done after {limits.timeout_seconds:g} s, so it was ended; {last}")
-    if outcome.exit_code:
-        raise RunError(f"exit code {outcome.exit_code}: {cause(folder, outcome.last_lines)}")
-
-
-def cause(folder: Path, lines: Mapping[str, str]) -> str:
-    """The line that most likely says why: the program's own, a rank's, or its launcher's."""
-    for summary in sorted(folder.glob("run*/summary.json")):
-        try:
-            summaries.read_summary(summary.parent)
-        except RunError as error:
-            return str(error)
-    telling = [f"{who}: {line}" for who, line in lines.items() if SYMPTOMS.search(line)]
-    launcher = [
-        line.strip()
-        for line in watch.tail(folder / "launcher.log").splitlines()
-        if SYMPTOMS.search(line)
-    ]
-    every = telling + launcher + [f"{who}: {line}" for who, line in lines.items()]
-    return every[0] if every else "it said nothing"
 
 
 def _drop_large_files(folder: Path) -> None:

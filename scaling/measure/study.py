@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from cloudmask.cli.errors import UsageError
 from cloudmask.files import write_json
+from cloudmask.text import plural
 from scaling.measure.plan_points import header, prepare
 from scaling.measure.point import Conditions, run_point
 from scaling.measure.points import Point
@@ -221,7 +222,8 @@ def opening_lines(
         + " ".join(f"{name}={value}" for name, value in conditions.environment.items()),
     ]
     if config := conditions.config.nodes:
-        lines.append(f"on {config} nodes, {layout.ranks_per_node} ranks on each")
+        each = plural(layout.ranks_per_node or 0, "rank")
+        lines.append(f"on {config} nodes, {each} on each")
     if layout.oversubscribe:
         lines.append("oversubscribed: ranks may share cores, so what computes gets no faster")
     if any(point.mode == "weak" for point in order):

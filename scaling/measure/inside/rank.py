@@ -7,13 +7,14 @@ do about it. Here each rank's output goes to FOLDER/rank-0000.log, whatever star
 
 The program runs below this process, which waits, hands signals on, and ends as the program does. So
 it can tell, on every host and under every launcher, what the rank has used and how busy its cores
-were: two lines in FOLDER/HOST.jsonl, one when the program begins and one when it ends. A file per
-host and not per rank, since lines appended on one host never mix. It runs before anything is set
-up: beside the standard library it asks cloudmask.host alone, which needs no more.
+were: two lines in FOLDER/host-NAME.jsonl, one when the program begins and one when it ends. That is
+a file per host and not per rank, since lines appended on one host never mix. It runs before
+anything is set up: beside the standard library it asks cloudmask.host alone, which needs no more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -168,7 +169,7 @@ def main(words: list[str]) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = own_gpus(visible, rank, int(given["--gpus"]))
     notes = Path(given["--notes"])
     notes.mkdir(parents=True, exist_ok=True)
-    place = notes / f"{host.name() or 'host'}.jsonl"
+    place = notes / f"host-{host.name()}.jsonl"
     allowed = host.allowed_cores()
     note: dict[str, object] = {
         "event": "begin",
@@ -197,7 +198,8 @@ def main(words: list[str]) -> int:
     _, status = os.waitpid(child, 0)
     note = {"event": "end", "rank": rank, "host": host.name(), "at": time.monotonic()}
     note |= {"busy_seconds": busy_now(allowed), "status": os.waitstatus_to_exitcode(status)}
-    append(place, note | used())
+    with contextlib.suppress(OSError):  # a full disk: the program has ended as it has all the same
+        append(place, note | used())
     return end_like(status)
 
 
