@@ -121,7 +121,8 @@ def _draw(axes: Axes, panel: Panel, found: Sequence[View]) -> None:
     rows = [row for view in found for row in view.study.measured]
     marks = ["emulated device"] if all(view.study.emulated for view in found) else []
     marks += ["oversubscribed"] if any(row.get("oversubscribed") for row in rows) else []
-    axes.set_title(f"{panel.title} ({', '.join(marks)})" if marks else panel.title)
+    # Beneath the title, for beside it they would not fit the narrow pictures.
+    axes.set_title("\n".join([panel.title, *([f"({', '.join(marks)})"] if marks else [])]))
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         # What was measured first, then the laws and bounds.

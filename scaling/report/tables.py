@@ -80,11 +80,18 @@ def scaling_table(study: Study, mode: str) -> Table:
     return Table(
         f"{mode.capitalize()} scaling ({flavour}{data}){_of(study)}",
         f"Medians over runs. Base of every ratio: {base_name(study, rate)}. Whole runs are timed "
-        f"from their launch to their end. {coverage_note(rate)}",
+        f"from their launch to their end. {_copies_note(study, mode)}{coverage_note(rate)}",
         ("ranks", "runs", *_nodes_header(study), "global batch", *columns),
         tuple(rows),
         f"{mode}-scaling",
     )
+
+
+def _copies_note(study: Study, mode: str) -> str:
+    """Copies begin together, but nothing makes them measure together."""
+    if not study.points(mode, "copies"):
+        return ""
+    return "Rates of unconnected copies are added, though their windows need not overlap wholly. "
 
 
 def _rank_hours(whole: Curve) -> Curve:
@@ -120,7 +127,9 @@ def step_table(study: Study, mode: str) -> Table:
     return Table(
         f"A step of {mode} scaling{_of(study)}",
         "Milliseconds of a mean step (and share of it): mean over ranks, median over runs, after "
-        "the warm-up. The product of the last two columns is POP's parallel efficiency.",
+        "the warm-up. The product of the last two columns is POP's parallel efficiency. How much "
+        "of the communication is transfer and how much serialisation is not measured: that wants "
+        "the run replayed on an ideal network.",
         (
             *("ranks", *ratios.PARTS.values()),
             *("load balance", "computing share of the slowest rank"),
