@@ -81,7 +81,7 @@ KEYS = ("strong", "weak", "throughput", "step", "balance", "allreduce")
 def test_report_has_all_its_files(page):
     names = {path.relative_to(page).as_posix() for path in page.rglob("*") if path.is_file()}
     assert names == {
-        *("report.md", "report.html", "curves.png", "curves.svg", "results.csv"),
+        *("report.md", "report.html", "curves.png", "results.csv"),
         *("datapackage.json", "reframe_cloudmask.py", "extrap-strong.jsonl", "extrap-weak.jsonl"),
         *(f"figures/{key}.{kind}" for key in KEYS for kind in ("svg", "pdf")),
     }
@@ -292,7 +292,6 @@ def test_whole_runs_and_rank_hours_count_from_the_launch(study):
 def test_pictures_are_pictures(page):
     assert (page / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (page / "curves.png").stat().st_size > 50_000
-    assert "<svg" in (page / "curves.svg").read_text()[:1000]
     for key in KEYS:
         assert "<svg" in (page / "figures" / f"{key}.svg").read_text()[:1000]
         assert (page / "figures" / f"{key}.pdf").read_bytes().startswith(b"%PDF")
