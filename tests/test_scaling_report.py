@@ -260,6 +260,30 @@ def test_allreduce_tells_its_repeats_and_each_rank_count_has_its_own_colour(tmp_
     assert brightness == sorted(brightness)
 
 
+def test_no_series_of_a_wide_study_runs_past_its_picture(tmp_path, monkeypatch):
+    drawn = []
+    draw = figures._draw
+
+    def watched(axes, panel, found):
+        draw(axes, panel, found)
+        drawn.append((panel.key, axes))
+
+    monkeypatch.setattr(figures, "_draw", watched)
+    study = store.read(
+        scaling_fake.write_study(
+            tmp_path / "s", ranks=(1, 4096), repeats=1, modes=("weak",), copies=False
+        )
+    )
+    for panel in panels.panels([study]):
+        figures.draw_panel(panel, figures.views([study], [[]]))
+    for key, axes in drawn:
+        low, high = axes.get_xlim()
+        reached = [
+            x for line in axes.get_lines() if line.get_marker() != "None" for x in line.get_xdata()
+        ]
+        assert all(low <= x <= high for x in reached), key
+
+
 def test_axis_names_ranks_and_how_many_gpus_each_has(study):
     one = store.read(study)
     (view,) = figures.views([one], [[]])

@@ -136,7 +136,8 @@ def _step(study: Study, mode: str) -> list[Finding]:
         return []
     ranks, parts = list(found.items())[-1]
     whole = sum(parts.values())
-    shares = [f"{percent(parts[key] / whole)} {name}" for key, name in ratios.PARTS.items()]
+    found_shares = ratios.shares(parts)
+    shares = [f"{percent(found_shares[key])} {name}" for key, name in ratios.PARTS.items()]
     text = (
         f"A step of {mode} scaling on {ranks} ranks takes {with_unit(whole, 's')} (median): "
         f"{enumerated(shares)}."

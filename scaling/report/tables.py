@@ -63,10 +63,11 @@ def scaling_table(study: Study, mode: str) -> Table:
         columns["speed-up, whole run"] = ratios.solution_speedup(study)
     rows = []
     for point in rate:
-        batch = study.points(mode)[point.ranks][0]
+        runs = study.points(mode)[point.ranks]
         first = (str(point.ranks), str(len(point.values)))
-        size = f"{batch['global_batch']} ({batch['batch_per_rank']} per rank)"
-        places = _nodes(study, study.points(mode)[point.ranks])
+        each = conditions.told(runs, "batch_per_rank")
+        size = f"{conditions.told(runs, 'global_batch')} ({each} per rank)"
+        places = _nodes(study, runs)
         rows.append((*first, *places, size, *(_column(c, point.ranks) for c in columns.values())))
     for kind, name in (("alone", "1, no Horovod"), ("copies", "{} copies")):
         speedup = ratios.speedup(study, mode, kind)
@@ -121,8 +122,8 @@ def step_table(study: Study, mode: str) -> Table:
     balance = ratios.curve(points, "load_balance")
     useful = ratios.curve(points, "communication_efficiency")
     for ranks, parts in ratios.step_parts(study, mode).items():
-        whole = sum(parts.values())
-        cells = [f"{1e3 * part:.1f} ({percent(part / whole)})" for part in parts.values()]
+        shares = ratios.shares(parts)
+        cells = [f"{1e3 * parts[name]:.1f} ({percent(share)})" for name, share in shares.items()]
         rows.append((str(ranks), *cells, _column(balance, ranks), _column(useful, ranks)))
     return Table(
         f"A step of {mode} scaling{_of(study)}",
