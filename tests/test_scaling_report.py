@@ -7,7 +7,7 @@ import pytest
 import scaling_fake
 
 from cloudmask.cli.errors import UsageError
-from scaling.laws import ratios
+from scaling.laws import fits, ratios
 from scaling.options import ReportConfig
 from scaling.record import conditions, store
 from scaling.record.store import StudyError
@@ -131,6 +131,16 @@ def test_a_table_puts_its_own_sentence_among_the_findings(study):
     mine = Table("Energy", "", ("a",), (("b",),), finding="41 kJ [40, 42] to the target.")
     found = findings.findings(store.read(study), [mine])
     assert [one.table for one in found if "41 kJ" in one.text] == ["energy"]
+
+
+def test_projections_are_told_only_where_the_law_was_tested(tmp_path, study):
+    few = findings.projected(store.read(study), fits.fit_study(store.read(study)))
+    assert [one.text.endswith("do not test the law.") for one in few] == [True, True]
+    folder = scaling_fake.write_study(tmp_path / "s", ranks=(1, 2, 4, 8), copies=False)
+    found = store.read(folder)
+    for one in findings.projected(found, fits.fit_study(found)):
+        assert re.search(r"on 16 ranks: [\d.]+( s)? \[[\d.]+( s)?, [\d.]+( s)?\]", one.text)
+        assert one.table == "laws"
 
 
 def test_every_figure_carries_its_conditions(page, study):

@@ -217,17 +217,19 @@ def projected(study: Study, fitted: Sequence[Fitted]) -> list[Finding]:
 
 
 def _projection(one: Fitted, ranks: int) -> str:
+    """A figure where the law was tested by rank counts of its own and its interval says anything."""
     if one.fit is None:
         return ""
-    middle = float(one.fit.predict([ranks])[0])
-    low, high = one.fit.interval(ranks)
     head = f"Projected, not measured: {one.law.name} of {one.subject}, on {ranks} ranks: "
+    if not one.fit.tested:
+        return f"{head}nothing; so few rank counts do not test the law."
+    middle = float(one.fit.predict([ranks])[0])
+    low, high = map(float, one.fit.interval(ranks))
     sound = all(math.isfinite(value) and value > 0 for value in (low, middle, high))
     if not sound or high / low > USELESS:
         return f"{head}nothing; its interval is too wide to say anything."
     seconds = UNITS.get(one.key) == "s"
     figures = [with_unit(v, "s") if seconds else significant(v) for v in (middle, low, high)]
     unit = "" if seconds else " patches/s"
-    tested = "" if one.fit.tested else ", by a law that so few rank counts cannot test"
     bounds = f"[{figures[1]}, {figures[2]}]"
-    return f"{head}{figures[0]} {bounds}{unit}, the interval of a single run in 95 %{tested}."
+    return f"{head}{figures[0]} {bounds}{unit}, the interval of a single run in 95 %."
