@@ -217,7 +217,7 @@ def projected(study: Study, fitted: Sequence[Fitted]) -> list[Finding]:
 
 
 def _projection(one: Fitted, ranks: int) -> str:
-    """A figure where the law was tested by rank counts of its own and its interval says anything."""
+    """A figure where rank counts have tested the law, and its interval says anything."""
     if one.fit is None:
         return ""
     head = f"Projected, not measured: {one.law.name} of {one.subject}, on {ranks} ranks: "
