@@ -246,6 +246,7 @@ def test_accuracy_stands_against_the_global_batch_where_there_are_several(tmp_pa
         ("4", "2", "0.960"),
         ("16", "6", "0.840"),
     ]
+    assert "0.960 (0.960 - 0.960) at a global batch of 4 and 0.840 [" in table.finding
     one = scaling_fake.write_study(tmp_path / "one", modes=("strong",), copies=False)
     assert accuracy.accuracy_table(store.read(one)).rows == ()
 

@@ -45,7 +45,15 @@ def accuracy_table(study: Study) -> Table:
         ),
         tuple(rows) if several else (),
         "accuracy",
+        _finding(rows[0], rows[-1]) if several else "",
     )
+
+
+def _finding(least: tuple[str, ...], most: tuple[str, ...]) -> str:
+    """From the smallest batch to the largest."""
+    ends = [f"{row[4]} at a global batch of {row[0]}" for row in (least, most)]
+    epochs = "" if least[3] == most[3] else f" (after {least[3]} and {most[3]} epochs)"
+    return f"Best accuracy is {' and '.join(ends)}{epochs}; the commonest class alone {most[5]}."
 
 
 def _baseline(row: Row) -> str | None:
