@@ -239,7 +239,12 @@ def test_neighbouring_cores_are_told_as_a_span(numbers, text):
 def test_accuracy_stands_against_the_global_batch_where_there_are_several(tmp_path, study):
     folder = scaling_fake.write_study(tmp_path / "s", ranks=(1, 4), repeats=2, copies=False)
     table = accuracy.accuracy_table(
-        changed(folder, lambda row: row | {"best_accuracy": 1 - row["global_batch"] / 100})
+        changed(
+            folder,
+            lambda row: (
+                row | {"best_accuracy": 1 - row["global_batch"] / 100, "patches_trained": 1600}
+            ),
+        )
     )
     column = table.header.index("best accuracy")
     assert [(row[0], row[2], row[column].split()[0]) for row in table.rows] == [
@@ -247,6 +252,8 @@ def test_accuracy_stands_against_the_global_batch_where_there_are_several(tmp_pa
         ("16", "6", "0.840"),
     ]
     assert "0.960 (0.960 - 0.960) at a global batch of 4 and 0.840 [" in table.finding
+    unlike = changed(folder, lambda row: row | {"patches_trained": 41 * row["global_batch"]})
+    assert accuracy.accuracy_table(unlike).finding == ""
     one = scaling_fake.write_study(tmp_path / "one", modes=("strong",), copies=False)
     assert accuracy.accuracy_table(store.read(one)).rows == ()
 
