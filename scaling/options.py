@@ -106,7 +106,7 @@ class FitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-    """Write report.md, report.html, the curves, results.csv and Extra-P lines of a study."""
+    """Write the page of a study, its pictures, results.csv, and files for Extra-P and ReFrame."""
 
     studies: Studies
     """folder of the study; a second one is laid over it in the curves"""

@@ -61,6 +61,7 @@ FOREIGN = {
     "Slurm": ("--ntasks --cpus-per-task --time --array --exclusive --signal --mpi --gpus-per-task"),
     "docker and buildah": "--rm --user --build-arg --isolation --hostname",
     "spark-submit": "--master --py-files",
+    "reframe": "--run",
 }
 """Flags of other people's programs."""
 EVERYWHERE = {"--help", "--config", "--preset"}

@@ -10,6 +10,7 @@ import types
 
 import pytest
 import scaling_fake
+from imports import ROOT
 
 from scaling.laws import next_run
 from scaling.record import columns, export, shapes, store
@@ -213,3 +214,13 @@ def test_one_more_run_lies_where_it_is_expected_in_95_percent(count):
         low, high = next_run.bounds(before)
         inside += low <= after <= high
     assert inside / 4000 == pytest.approx(0.95, abs=0.012)
+
+
+@pytest.mark.parametrize(
+    "folder", ["scaling/example/two-ranks", "scaling/example-emulated/many-ranks"]
+)
+def test_the_examples_are_made_of_the_rows_kept_beside_them(folder):
+    found = store.read(ROOT / folder)
+    beside = (ROOT / folder).parent
+    assert (beside / "results.csv").read_text() == export.as_csv([found])
+    assert (beside / "datapackage.json").read_text() == export.schema([found])

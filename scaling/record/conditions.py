@@ -134,4 +134,4 @@ def _other_share(row: Row) -> float:
     """On the worst host; older rows know one host alone, and all of its cores."""
     if row.get("other_share") is not None:
         return row["other_share"]
-    return (row.get("other_cores") or 0) / (row.get("cores_per_rank", 1) * row["ranks"])
+    return (row.get("other_cores") or 0) / ((row.get("cores_per_rank") or 1) * row["ranks"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from cloudmask.text import listed
+from cloudmask.text import count, listed
 from scaling.laws import intervals
 from scaling.record.conditions import told
 from scaling.record.store import Row, Study
@@ -15,21 +15,22 @@ from scaling.report.tables import Table
 def accuracy_table(study: Study) -> Table:
     """Best accuracy beside the baseline, by global batch; no rows where there is one batch alone.
 
-    Only runs of equally many epochs stand in one row: more training is not a larger batch.
+    Only runs that trained on equally many patches stand in one row: more training is not a larger
+    batch. For the same reason it is a finding only where both ends trained alike.
     """
     groups: dict[tuple[int, int], list[Row]] = defaultdict(list)
     for row in study.measured:
         if row.get("best_accuracy") is not None and row.get("global_batch"):
-            groups[row["global_batch"], row.get("epochs_run") or 0].append(row)
+            groups[row["global_batch"], row.get("patches_trained") or 0].append(row)
     rows = []
-    for (batch, epochs), here in sorted(groups.items()):
+    for (batch, trained), here in sorted(groups.items()):
         best = intervals.median([float(row["best_accuracy"]) for row in here])
         wanted = [row for row in here if row.get("target_wanted") is not None]
         reached = sum(1 for row in wanted if row.get("target"))
         rows.append(
             (
                 *(str(batch), listed(sorted({row["ranks"] for row in here})), str(len(here))),
-                *(str(epochs or "-"), shown(best), told(here, _baseline)),
+                *(count(trained or None), shown(best), told(here, _baseline)),
                 f"{reached} of {len(wanted)}" if wanted else "-",
             )
         )
@@ -37,14 +38,26 @@ def accuracy_table(study: Study) -> Table:
     return Table(
         "Accuracy against the global batch",
         "Best accuracy on the validation split, median over runs and its interval, beside that of "
-        "always the commonest class. Strong and weak runs of the same batch and epochs stand "
-        "together.",
+        "always the commonest class. Strong and weak runs of the same batch and as much training "
+        "stand together.",
         (
-            *("global batch", "ranks", "runs", "epochs", "best accuracy"),
+            *("global batch", "ranks", "runs", "patches trained", "best accuracy"),
             *("baseline", "reached their target"),
         ),
         tuple(rows) if several else (),
         "accuracy",
+        _finding(rows[0], rows[-1]) if several else "",
+    )
+
+
+def _finding(least: tuple[str, ...], most: tuple[str, ...]) -> str:
+    """From the smallest batch to the largest, where both trained on as many patches."""
+    if least[3] != most[3]:
+        return ""
+    ends = [f"{row[4]} at a global batch of {row[0]}" for row in (least, most)]
+    return (
+        f"Best accuracy is {' and '.join(ends)}, after {least[3]} patches each; the commonest "
+        f"class alone has {most[5]}."
     )
 
 

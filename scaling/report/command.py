@@ -123,7 +123,7 @@ def _part(
         findings.measured(study),
         told,
         findings.verdicts(fitted, tested),
-        findings.projected(fitted),
+        findings.projected(study, fitted),
         sentences.coverage_note(ratios.throughput(study, study.modes[0])),
         sentences.warnings(study),
         found,

@@ -66,7 +66,7 @@ def named(study: Study) -> str:
 
 def draw_panel(panel: Panel, found: Sequence[View]) -> bytes:
     """One panel alone, as SVG, for a page that tells its conditions itself."""
-    return _drawn(panel, found, (), "svg")
+    return _drawn(panel, found, (), "svg")[0]
 
 
 def draw_files(
@@ -75,15 +75,16 @@ def draw_files(
     """figures/KEY.svg and KEY.pdf of every panel, notes and conditions beneath each."""
     (folder / "figures").mkdir(exist_ok=True)
     for panel in chosen:
-        for kind in ("svg", "pdf"):
-            path = folder / "figures" / f"{panel.key}.{kind}"
-            write_whole(path, _drawn(panel, found, (panel.caption, *notes), kind))
+        pictures = _drawn(panel, found, (panel.caption, *notes), *UNDATED)
+        for kind, picture in zip(UNDATED, pictures, strict=True):
+            write_whole(folder / "figures" / f"{panel.key}.{kind}", picture)
 
 
-def _drawn(panel: Panel, found: Sequence[View], notes: Sequence[str], kind: str) -> bytes:
-    file = io.BytesIO()
+def _drawn(panel: Panel, found: Sequence[View], notes: Sequence[str], *kinds: str) -> list[bytes]:
+    """One drawing in each of these formats, laid out once, which takes most of the time."""
     text = "\n".join(textwrap.fill(line, 108) for line in notes)
     lines = text.count("\n") + 1 if text else 0
+    pictures = []
     # A page has its letters as outlines, for any reader; a file has text that can be edited.
     text_as = {"svg.fonttype": "none" if notes else "path"}
     with matplotlib.rc_context(STYLE | text_as):
@@ -91,14 +92,18 @@ def _drawn(panel: Panel, found: Sequence[View], notes: Sequence[str], kind: str)
         _draw(figure.subplots(), panel, found)
         if text:
             figure.supxlabel(text, fontsize=6, color=GREY, x=0.01, ha="left")
-        figure.savefig(file, format=kind, metadata={UNDATED[kind]: None})
-    return file.getvalue()
+        for kind in kinds:
+            file = io.BytesIO()
+            figure.savefig(file, format=kind, metadata={UNDATED[kind]: None})
+            pictures.append(file.getvalue())
+            figure.set_layout_engine("none")
+    return pictures
 
 
 def draw_all(
     chosen: Sequence[Panel], found: Sequence[View], notes: Sequence[str], folder: Path
 ) -> None:
-    """curves.png and curves.svg: every panel, with notes and conditions beneath."""
+    """curves.png: every panel, with notes and conditions beneath."""
     with matplotlib.rc_context(STYLE):
         rows = -(-len(chosen) // 2)
         text = "\n".join(textwrap.fill(line, 180) for line in notes)
@@ -112,7 +117,6 @@ def draw_all(
             axes.set_visible(False)
         figure.supxlabel(text, fontsize=9, color=GREY, x=0.01, ha="left")
         figure.savefig(folder / "curves.png", dpi=130)
-        figure.savefig(folder / "curves.svg", metadata={"Date": None})
 
 
 def _draw(axes: Axes, panel: Panel, found: Sequence[View]) -> None:
@@ -121,7 +125,8 @@ def _draw(axes: Axes, panel: Panel, found: Sequence[View]) -> None:
     rows = [row for view in found for row in view.study.measured]
     marks = ["emulated device"] if all(view.study.emulated for view in found) else []
     marks += ["oversubscribed"] if any(row.get("oversubscribed") for row in rows) else []
-    axes.set_title(f"{panel.title} ({', '.join(marks)})" if marks else panel.title)
+    # Beneath the title, for beside it they would not fit the narrow pictures.
+    axes.set_title("\n".join([panel.title, *([f"({', '.join(marks)})"] if marks else [])]))
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         # What was measured first, then the laws and bounds.

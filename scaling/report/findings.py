@@ -79,7 +79,7 @@ def findings(study: Study, tables: Sequence[Table]) -> list[Finding]:
     found = [finding for mode in study.modes for finding in _scaling(study, mode)]
     found += _whole_run(study)
     found += [Finding(table.finding, table.anchor) for table in tables if table.finding]
-    for topic in (_copies, _step, _alone):
+    for topic in (_copies, _step, _balance, _startup, _alone):
         # Once each: strong scaling says little else of them than weak scaling does.
         told = [topic(study, mode) for mode in reversed(study.modes)]
         found += next(filter(None, told), [])
@@ -136,12 +136,41 @@ def _step(study: Study, mode: str) -> list[Finding]:
         return []
     ranks, parts = list(found.items())[-1]
     whole = sum(parts.values())
-    shares = [f"{percent(parts[key] / whole)} {name}" for key, name in ratios.PARTS.items()]
+    found_shares = ratios.shares(parts)
+    shares = [f"{percent(found_shares[key])} {name}" for key, name in ratios.PARTS.items()]
     text = (
         f"A step of {mode} scaling on {ranks} ranks takes {with_unit(whole, 's')} (median): "
         f"{enumerated(shares)}."
     )
     return [Finding(text, f"{mode}-step", "step")]
+
+
+def _balance(study: Study, mode: str) -> list[Finding]:
+    """How evenly the ranks share the work: POP's two efficiencies."""
+    points = study.points(mode)
+    load = ratios.curve(points, "load_balance")
+    useful = ratios.curve(points, "communication_efficiency")
+    if not load or not useful or load[-1].ranks < 2 or load[-1].ranks != useful[-1].ranks:
+        return []
+    text = (
+        f"Load balance of {load[-1].ranks} ranks is {shown(load[-1].estimate)} ({mode} batches), "
+        f"where 1 is even; the slowest rank computes {shown(useful[-1].estimate)} of a step."
+    )
+    return [Finding(text, f"{mode}-step", "balance")]
+
+
+def _startup(study: Study, mode: str) -> list[Finding]:
+    """What a run takes before its first step, which no faster step makes shorter."""
+    points = study.points(mode)
+    startup = ratios.curve(points, "startup_seconds")
+    whole = ratios.curve(points, "wall_seconds")
+    if not startup or not whole or startup[-1].ranks != whole[-1].ranks:
+        return []
+    text = (
+        f"Start-up takes {shown(startup[-1].estimate)} s on {plural(startup[-1].ranks, 'rank')}, "
+        f"of whole runs of {shown(whole[-1].estimate)} s ({mode} batches)."
+    )
+    return [Finding(text, f"{mode}-scaling")]
 
 
 def _alone(study: Study, mode: str) -> list[Finding]:
@@ -174,31 +203,33 @@ def verdicts(fitted: Sequence[Fitted], tested: Sequence[Prediction]) -> list[Fin
     return found
 
 
-def projected(fitted: Sequence[Fitted]) -> list[Finding]:
-    """What the laws say of twice the ranks: never measured, and said to be so."""
+def projected(study: Study, fitted: Sequence[Fitted]) -> list[Finding]:
+    """What the laws say of twice the ranks measured, and that nobody measured it."""
+    ranks = PROJECT * max(row["ranks"] for row in study.measured)
     there = {one.key: one for one in fitted if one.fit is not None}
     if "weak_usl" in there:
         there.pop("weak_gustafson", None)
     return [
         Finding(text, "laws", key.partition("_")[0])
         for key in PROJECTIONS
-        if key in there and (text := _projection(there[key]))
+        if key in there and (text := _projection(there[key], ranks))
     ]
 
 
-def _projection(one: Fitted) -> str:
+def _projection(one: Fitted, ranks: int) -> str:
+    """A figure where rank counts have tested the law, and its interval says anything."""
     if one.fit is None:
         return ""
-    ranks = PROJECT * max(one.fit.ranks)
-    middle = float(one.fit.predict([ranks])[0])
-    low, high = one.fit.interval(ranks)
     head = f"Projected, not measured: {one.law.name} of {one.subject}, on {ranks} ranks: "
+    if not one.fit.tested:
+        return f"{head}nothing; so few rank counts do not test the law."
+    middle = float(one.fit.predict([ranks])[0])
+    low, high = map(float, one.fit.interval(ranks))
     sound = all(math.isfinite(value) and value > 0 for value in (low, middle, high))
     if not sound or high / low > USELESS:
         return f"{head}nothing; its interval is too wide to say anything."
     seconds = UNITS.get(one.key) == "s"
     figures = [with_unit(v, "s") if seconds else significant(v) for v in (middle, low, high)]
     unit = "" if seconds else " patches/s"
-    tested = "" if one.fit.tested else ", by a law that so few rank counts cannot test"
     bounds = f"[{figures[1]}, {figures[2]}]"
-    return f"{head}{figures[0]} {bounds}{unit}, the interval of a single run in 95 %{tested}."
+    return f"{head}{figures[0]} {bounds}{unit}, the interval of a single run in 95 %."

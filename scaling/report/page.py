@@ -96,12 +96,12 @@ def as_markdown(page: Page) -> str:
         lines += [_plain(part.measured), "", "## Findings", ""]
         lines += [f"{n}. {_linked(page, part, one)}" for n, one in enumerate(part.findings, 1)]
         lines += ["", _plain(part.brackets)]
-        for heading, found in part.lists:
-            lines += ["", f"### {heading}", ""]
-            lines += [f"- {_linked(page, part, one)}" for one in found]
         if part.warnings:
             lines += ["", "### What limits this", ""]
             lines += [f"- **Note:** {_plain(text)}" for text in part.warnings]
+        for heading, found in part.lists:
+            lines += ["", f"### {heading}", ""]
+            lines += [f"- {_linked(page, part, one)}" for one in found]
         lines += [""]
     lines += ["## Pictures", "", "![Curves](curves.png)", "", *map(_plain, page.notes), ""]
     for one in page.pictures:

@@ -46,14 +46,14 @@ def point(study: Study, mode: str, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "ranks": rows[0]["ranks"],
         "cores_per_rank": study.header["cores_per_rank"],
-        "global_batch": rows[0]["global_batch"],
+        "global_batch": rows[0].get("global_batch"),
         "program": _program(study, mode, rows[0]),
         "reference": {
             name: reference(
-                [float(row[name]) for row in rows if row.get(name)], unit, more_is_better=more
+                [row[name] for row in rows if (row.get(name) or 0) > 0], unit, more_is_better=more
             )
             for name, (unit, more) in FIGURES.items()
-            if any(row.get(name) for row in rows)
+            if any((row.get(name) or 0) > 0 for row in rows)
         },
     }
 

@@ -182,13 +182,11 @@ def _execution(study: Study) -> Section:
 def command(study: Study) -> str:
     """`scaling run` as it would make this study, from what the study recorded of itself."""
     header = study.header
-    plan = header.get("plan") or {}
-    ranks = plan.get("ranks") or sorted({row["ranks"] for row in study.measured})
-    modes = plan.get("modes") or study.modes
-    repeats = plan.get("repeats") or max(row["repeat"] for row in study.rows)
+    ranks = sorted({row["ranks"] for row in study.rows})
+    repeats = max(row["repeat"] for row in study.rows)
     launcher = header["launcher"]
     words = ["python", "-m", "scaling", "run", "--out", "STUDY"]
-    words += ["--ranks", ",".join(map(str, ranks)), "--modes", ",".join(modes)]
+    words += ["--ranks", ",".join(map(str, ranks)), "--modes", ",".join(study.modes)]
     words += ["--repeats", str(repeats)]
     for name in ("batch_per_rank", "global_batch", "hosts", "ranks_per_node"):
         if header.get(name):

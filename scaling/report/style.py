@@ -111,7 +111,9 @@ def rank_axis(axes: Axes, found: Sequence[View], *, reach: float = 1.0) -> None:
     top = max(ranks) * reach
     if is_wide(found):
         axes.set_xscale("log", base=2)
-        axes.set_xlim(min(ranks) / 1.25, top * 1.25)
+        # Room for the series that stand beside their rank count, by shares of the axis.
+        pad = max(1.25, (top / min(ranks)) ** 0.06)
+        axes.set_xlim(min(ranks) / pad, top * pad)
     else:
         axes.set_xlim(min(ranks) - 0.35 * max(1, top / 8), top + 0.35 * max(1, top / 8))
     ticks = ranks + ([int(top)] if reach > 1 else [])
@@ -180,8 +182,8 @@ def law_curve(
     Beyond them it is dashed and called projected, with its 95 % interval shaded.
     """
     first, last = min(fit.ranks), max(fit.ranks)
-    inside = np.linspace(first, last, 60)
-    beyond = np.linspace(last, PROJECT * last, 60)
+    inside = np.geomspace(first, last, 60)
+    beyond = np.geomspace(last, PROJECT * last, 60)
     told = f"{label}, projected"
     axes.plot(inside, value(fit.predict, inside), "-", color=colour, linewidth=1, label=label)
     axes.plot(beyond, value(fit.predict, beyond), "--", color=colour, linewidth=1, label=told)

@@ -63,10 +63,11 @@ def scaling_table(study: Study, mode: str) -> Table:
         columns["speed-up, whole run"] = ratios.solution_speedup(study)
     rows = []
     for point in rate:
-        batch = study.points(mode)[point.ranks][0]
+        runs = study.points(mode)[point.ranks]
         first = (str(point.ranks), str(len(point.values)))
-        size = f"{batch['global_batch']} ({batch['batch_per_rank']} per rank)"
-        places = _nodes(study, study.points(mode)[point.ranks])
+        each = conditions.told(runs, "batch_per_rank")
+        size = f"{conditions.told(runs, 'global_batch')} ({each} per rank)"
+        places = _nodes(study, runs)
         rows.append((*first, *places, size, *(_column(c, point.ranks) for c in columns.values())))
     for kind, name in (("alone", "1, no Horovod"), ("copies", "{} copies")):
         speedup = ratios.speedup(study, mode, kind)
@@ -80,11 +81,18 @@ def scaling_table(study: Study, mode: str) -> Table:
     return Table(
         f"{mode.capitalize()} scaling ({flavour}{data}){_of(study)}",
         f"Medians over runs. Base of every ratio: {base_name(study, rate)}. Whole runs are timed "
-        f"from their launch to their end. {coverage_note(rate)}",
+        f"from their launch to their end. {_copies_note(study, mode)}{coverage_note(rate)}",
         ("ranks", "runs", *_nodes_header(study), "global batch", *columns),
         tuple(rows),
         f"{mode}-scaling",
     )
+
+
+def _copies_note(study: Study, mode: str) -> str:
+    """Copies begin together, but nothing makes them measure together."""
+    if not study.points(mode, "copies"):
+        return ""
+    return "Rates of unconnected copies are added, though their windows need not overlap wholly. "
 
 
 def _rank_hours(whole: Curve) -> Curve:
@@ -114,13 +122,15 @@ def step_table(study: Study, mode: str) -> Table:
     balance = ratios.curve(points, "load_balance")
     useful = ratios.curve(points, "communication_efficiency")
     for ranks, parts in ratios.step_parts(study, mode).items():
-        whole = sum(parts.values())
-        cells = [f"{1e3 * part:.1f} ({percent(part / whole)})" for part in parts.values()]
+        shares = ratios.shares(parts)
+        cells = [f"{1e3 * parts[name]:.1f} ({percent(share)})" for name, share in shares.items()]
         rows.append((str(ranks), *cells, _column(balance, ranks), _column(useful, ranks)))
     return Table(
         f"A step of {mode} scaling{_of(study)}",
         "Milliseconds of a mean step (and share of it): mean over ranks, median over runs, after "
-        "the warm-up. The product of the last two columns is POP's parallel efficiency.",
+        "the warm-up. The product of the last two columns is POP's parallel efficiency. How much "
+        "of the communication is transfer and how much serialisation is not measured: that wants "
+        "the run replayed on an ideal network.",
         (
             *("ranks", *ratios.PARTS.values()),
             *("load balance", "computing share of the slowest rank"),
