@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import bench
 from scaling.laws import intervals
 
-RANKS, BATCH, PAIRS, WARMUP = 2, 4, 24, 4
+RANKS, BATCH, PAIRS, WARMUP = 2, 4, 44, 4
 """pairs of steps, of which the first ones warm up"""
 CALLS, REPEATS = 50, 7
 TARGET = 0.01

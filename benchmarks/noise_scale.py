@@ -67,7 +67,6 @@ def main() -> None:
     figures = compare(runs)
     for line in figures["lines"]:
         print(line)
-    draw(figures, PICTURE)
     bench.keep(
         "noise_scale",
         target_accuracy=TARGET,
@@ -76,6 +75,7 @@ def main() -> None:
         **{name: value for name, value in figures.items() if name != "lines"},
         runs=[asdict(run) for run in runs],
     )
+    draw(figures, PICTURE)  # at last: the record names the commit, with a + if files have changed
 
 
 def patches() -> Path:
