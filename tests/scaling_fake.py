@@ -138,7 +138,10 @@ def write_study(
                         "point": f"{mode}-{kind}-n{size:04d}-r{seed + 1:02d}",
                         **{"attempt": 1, "mode": mode, "kind": kind, "ranks": size},
                         **{"repeat": seed + 1, "status": "ok", "error": None, "exit_code": 0},
-                        **{"ended": "2024-01-02T03:04:05+00:00", "wall_seconds": 50.0},
+                        **{
+                            "ended": "2024-01-02T03:04:05+00:00",
+                            "wall_seconds": made["seconds"]["total"] + 1,
+                        },
                         **{"processes_killed": 0, "last_step": 41, "launcher": "openmpi"},
                         **{"binding": "1 core per rank", "cores_per_rank": 1, "seed": seed},
                         **{"oversubscribed": False, "dataset": "fixed", "page_cache": "as-found"},

@@ -117,7 +117,7 @@ HOMES = {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
-    "scipy": {"scaling/laws/laws.py"},
+    "scipy": {f"scaling/laws/{name}.py" for name in ("fitting", "region", "scatter")},
     "matplotlib": {f"{C}/report/", "scaling/report/"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},
     "tyro": {f"{C}/cli/flags.py", f"{C}/cli/options.py", "scaling/options.py", "seaice/options.py"},

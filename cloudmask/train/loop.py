@@ -195,7 +195,7 @@ def _finish(run: Run, journal: Journal) -> dict[str, Any]:
         seconds=seconds,
         times=times,
         placement=placement,
-        size=summary.size(run.model),
+        size=summary.size(run.model, xla=run.config.xla),
     )
     record["staging"] = run.staged.record() if run.staged else None
     record["elastic"] = run.elastic.record(run.state)

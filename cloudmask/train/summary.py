@@ -14,7 +14,7 @@ import numpy as np
 from cloudmask.record import commit, now, settings, versions
 from cloudmask.text import plural
 from cloudmask.train.plan import Plan
-from cloudmask.train.ranks import Ranks
+from cloudmask.train.ranks import GROUPS, Ranks, gradient_messages
 from cloudmask.train.state import State
 
 VERSION = 1
@@ -46,7 +46,7 @@ def make(
     seconds: dict[str, float],
     times: dict[str, object],
     placement: Sequence[dict[str, Any]],
-    size: dict[str, int],
+    size: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything `scaling` and people read; `times` are StepTimes.over_all(), and
     `placement` has one entry per rank."""
@@ -113,12 +113,15 @@ def _derived(plan: Plan) -> dict[str, Any]:
     }
 
 
-def size(model: keras.Model) -> dict[str, int]:
-    """Parameters that are trained, and the bytes of gradients that a step sums over the ranks."""
+def size(model: keras.Model, *, xla: bool = False) -> dict[str, Any]:
+    """Parameters that are trained, and the bytes of gradients that a step sums over the ranks: of
+    all, and of each message. With `xla` there is one."""
     values = [variable.value for variable in model.trainable_variables]
+    sizes = [int(np.prod(value.shape)) * value.dtype.size for value in values]
     return {
         "parameters": sum(int(np.prod(value.shape)) for value in values),
-        "gradient_bytes": sum(int(np.prod(v.shape)) * v.dtype.size for v in values),
+        "gradient_bytes": sum(sizes),
+        "gradient_messages": gradient_messages(sizes, groups=1 if xla else GROUPS),
     }
 
 

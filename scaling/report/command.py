@@ -80,8 +80,7 @@ def _tables(
     for mode in study.modes:
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
         found.append(tables.target_table(study, mode))
-    law = next((one.fit for one in fitted if one.key == "allreduce"), None)
-    found.append(tables.exposed_table(exposed.compare(study, law)))
+    found.append(tables.exposed_table(exposed.compare(study)))
     found += [tables.fits_table(fitted), tables.held_out_table(tested)]
     found += [tables.conditions_table(study), tables.points_table(study)]
     return [table for table in found if table.rows]
