@@ -1,10 +1,7 @@
-"""Fits give back the laws that made the points, stay physical, and refuse what points cannot tell."""
-
-import csv
+"""Fits give back the law that made the points, stay physical, and refuse what is not told."""
 
 import numpy as np
 import pytest
-from imports import ROOT
 from scipy import optimize, stats
 
 from scaling.laws import fitting, laws
@@ -14,6 +11,13 @@ REPEATS = 3
 DRAWS = 100
 WANTED = 90
 FAR = np.array([64.0, 256, 4096])
+EMULATED = {
+    1: (7.844, 7.819, 7.779),
+    2: (15.199, 15.318, 15.416),
+    4: (30.182, 30.134, 30.143),
+    8: (57.515, 57.954, 58.616),
+}
+"""patches/s of an emulated device, by ranks: the study of commit 570236d"""
 
 
 def _points(law, parameters, x, seed, noise=0.03):
@@ -24,13 +28,6 @@ def _points(law, parameters, x, seed, noise=0.03):
 
 def _recovered(fit, parameters):
     return [p.low <= true <= p.high for p, true in zip(fit.parameters, parameters, strict=True)]
-
-
-def _emulated():
-    """Ranks, patches/s of the study in scaling/example-emulated up to 8 ranks."""
-    with (ROOT / "scaling/example-emulated/results.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if int(row["ranks"]) <= 8]
-    return [int(r["ranks"]) for r in rows], [float(r["patches_per_second"]) for r in rows]
 
 
 @pytest.mark.parametrize("serial", [0.0, 0.01, 0.1, 0.4, 1.0])
@@ -171,16 +168,14 @@ def test_intervals_are_those_of_student_where_no_bound_is_near():
 
 def test_lack_of_fit_is_told_from_the_scatter_of_runs():
     """The emulated study's Gustafson: to be rejected before anybody looks at 16 ranks."""
-    ranks, rates = _emulated()
+    ranks = [n for n, runs in EMULATED.items() for _ in runs]
+    rates = [rate for runs in EMULATED.values() for rate in runs]
     fit = fitting.fit(laws.GUSTAFSON, ranks, rates)
     assert fit.lack.freedom == (2, 8)
     assert fit.lack.statistic == pytest.approx(21, rel=0.03)
     assert fit.lack.p == pytest.approx(0.0007, rel=0.1)
     assert fit.rejected
     assert "lack of fit F(2, 8) = " in fit.left
-    # By scipy's own comparison of groups, where the law is one level for all.
-    level = stats.f_oneway(*(np.log(np.array(rates)[np.array(ranks) == n]) for n in (1, 2)))
-    assert level.pvalue < 1e-6
     assert not fitting.fit(laws.USL, ranks, rates).rejected
     assert fitting.fit(laws.USL, ranks, rates).value("coherency") == 0, "was below zero"
 

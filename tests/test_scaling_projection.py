@@ -1,0 +1,126 @@
+"""Projections: in whole steps, by laws that were tested, and not where they say nothing."""
+
+import numpy as np
+import pytest
+import scaling_fake
+
+from cloudmask.train import schedule
+from scaling.check.reference import load
+from scaling.laws import laws, projection
+from scaling.record import store
+
+WORK = load("cloudmask-dgx2").work
+RANKS = (1, 2, 4, 8)
+
+
+def study_of(folder, rate, *, noise=0.01, repeats=6, ranks=RANKS, modes=("weak",), seed=1):
+    found = store.read(
+        scaling_fake.write_study(folder, ranks=ranks, modes=modes, repeats=repeats, copies=False)
+    )
+    random = np.random.default_rng(seed)
+    for row in found.rows:
+        if row["kind"] == "ranks":
+            exact = float(rate(np.float64(row["ranks"])))
+            row["patches_per_second"] = exact * float(np.exp(noise * random.standard_normal()))
+    return found
+
+
+def linear(n):
+    return laws.gustafson(n, 8.0, 0.03)
+
+
+@pytest.mark.parametrize("shuffle", ["shard", "global"])
+@pytest.mark.parametrize(("ranks", "batch"), [(1, 4), (8, 32), (13, 4), (96, 32), (485, 32)])
+def test_work_is_counted_in_the_steps_that_training_takes(shuffle, ranks, batch):
+    """By the trainer's own plans, whose last steps are filled up to whole ones."""
+    whole = projection.whole_steps(WORK, np.array(float(ranks)), np.array(float(ranks * batch)))
+    patches = WORK["training_patches"]
+    steps = schedule.patches_per_step(patches, ranks, global_batch=ranks * batch, shuffle=shuffle)
+    assert whole["training_patches"] == len(steps) * ranks * batch >= patches
+    rows = schedule.validation_plan(WORK["validation_patches"], ranks, ranks - 1, batch=batch)
+    assert whole["validation_patches"] == ranks * rows.size
+
+
+def test_projection_does_not_fall_where_another_device_saves_no_step(tmp_path):
+    """15,520 patches in batches of 4 each: 300 devices take 13 steps, and so do 310."""
+    found = projection.project(study_of(tmp_path / "study", linear, noise=0.0), WORK)
+    step = 4 * 300 / float(linear(300.0))
+    for ranks in (300, 310):
+        assert schedule.patches_per_step(15520, ranks, global_batch=4 * ranks, shuffle="shard")
+        _, middle, _ = found.at(ranks)
+        validation = 4.0 / 2 * np.ceil(np.ceil(3880 / ranks) / 4) * step / (32 / float(linear(8.0)))
+        constants = found.parts.startup + found.parts.surplus + found.parts.rest
+        each = 13 * step + validation + found.parts.checkpoint
+        assert middle == pytest.approx(constants + 30 * each, rel=1e-3)
+
+
+def test_no_more_devices_are_projected_than_the_work_can_feed(tmp_path):
+    study = study_of(tmp_path / "study", linear)
+    for row in study.rows:
+        row["batch_per_rank"], row["global_batch"] = 32, 32 * row["ranks"]
+    found = projection.project(study, WORK)
+    assert found.ranks[-1] == 485 == 15520 // 32
+    schedule.check_batch(15520, 485, global_batch=485 * 32)
+    with pytest.raises(ValueError, match="is larger than a rank's"):
+        schedule.check_batch(15520, 486, global_batch=486 * 32)
+    assert found.at(1024) is None
+    assert found.refusal.startswith("more than 485 devices with a batch of 32 each")
+
+
+def test_projection_by_a_law_that_falls_ends_where_its_interval_says_nothing(tmp_path):
+    """Without coherency, 2 % of noise: the old fits had poles, and days became centuries."""
+    reach = []
+    for seed in range(10):
+        rate = lambda n: laws.usl(n, 8.0, 0.02, 0.0)  # noqa: E731
+        study = study_of(tmp_path / f"{seed}", rate, noise=0.02, repeats=3, seed=seed)
+        found = projection.project(study, WORK)
+        low, middle, high = found.seconds
+        assert np.all((low > 0) & (low <= middle) & (middle <= high))
+        assert np.all(high <= projection.WIDEST * low)
+        reach.append(len(found.ranks))
+        if found.law != "no law":
+            assert f"beyond {reach[-1]} devices the interval's upper end is more" in found.refusal
+    assert max(reach) < projection.MOST_DEVICES
+
+
+def test_rejected_law_projects_nothing(tmp_path):
+    rates = {1: 8.0, 2: 15.0, 4: 30.0, 8: 40.0}
+    study = study_of(tmp_path / "study", lambda n: rates[int(n)], noise=0.002)
+    found = projection.project(study, WORK)
+    assert found.law == "no law"
+    assert "Gustafson is rejected: lack of fit F(2, 20) = " in found.refusal
+    assert "USL is rejected" in found.refusal
+    assert found.at(16) is None
+    assert found.at(8) is not None
+
+
+def test_law_that_nothing_tests_projects_nothing(tmp_path):
+    found = projection.project(study_of(tmp_path / "study", linear, ranks=(1, 2)), WORK)
+    assert found.law == "no law"
+    assert "Gustafson of 1, 2 ranks alone: so few cannot test it" in found.refusal
+    assert found.ranks.tolist() == [1, 2]
+
+
+def test_laws_that_the_figures_cannot_tell_apart_both_count(tmp_path):
+    """USL falls off where Gustafson does not: what either has possible is possible."""
+    study = study_of(tmp_path / "study", linear, noise=0.02)
+    both = projection.project(study, WORK)
+    assert both.law == "USL and Gustafson of weak scaling"
+    fitted, _ = projection.laws_of(study, "weak")
+    ranks = np.array([64.0])
+    for fit in fitted.values():
+        slow, fast = fit.interval(ranks, runs=np.inf)
+        batch = projection.whole_steps(WORK, ranks, 4 * ranks)
+        low, _, high = both.at(64)
+        assert low <= float(both.parts.total(batch, fast)[0])
+        assert high >= float(both.parts.total(batch, slow)[0])
+
+
+def test_strong_scaling_ends_with_its_batch(tmp_path):
+    rate = lambda n: laws.usl(n, 8.0, 0.0001, 0.0)  # noqa: E731
+    study = study_of(tmp_path / "study", rate, noise=0.001, modes=("strong",))
+    found = projection.project(study, WORK)
+    assert found.law == "USL of strong scaling"
+    assert found.ranks[-1] <= 32
+    assert found.at(32) is not None
+    assert found.refusal == "a global batch of 32 cannot feed more devices"
