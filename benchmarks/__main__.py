@@ -10,6 +10,7 @@ NAMES = (
     *("read_patches", "feed", "prepare", "archive_scale", "peers"),
     *("whole_scenes", "scene_folder", "harness_cost", "exposed_communication"),
     *("label_seaice", "spark_seaice", "degenerate_seaice", "intervals", "many_scenes"),
+    "simulated_studies",
 )
 
 

@@ -93,11 +93,11 @@ def test_interval_holds_as_many_further_runs_as_it_says(runs, off):
 
 
 def test_median_is_held_against_the_interval_of_a_median(tmp_path):
-    """Off by 5 %, which one run may be and a median of nine may not."""
+    """Off by 4 %, which one run may be and a median of nine may not."""
     study = study_of(tmp_path / "study", RATES["weak_gustafson"], noise=0.02, repeats=9, seed=1)
     for row in study.rows:
         if row["ranks"] == 16 and row["kind"] == "ranks":
-            row["patches_per_second"] *= 0.95
+            row["patches_per_second"] *= 0.97
     one = predictions(study, (16,))["weak_gustafson"]
     assert not one.inside
     assert one.runs_inside >= 5

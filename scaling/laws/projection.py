@@ -185,9 +185,7 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
     largest = known[max(known)]
     ranks, batches, limit = _devices(row, mode, work)
     whole = whole_steps(work, ranks, batches)
-    between = [fit.interval(ranks, runs=math.inf) for fit in laws.values()]
-    slow = np.min([low for low, _ in between], axis=0)
-    fast = np.max([high for _, high in between], axis=0)
+    slow, fast = possible(list(laws.values()), ranks)
     first = next(iter(laws.values()))
     each = middle(largest)
     seconds = np.stack(
@@ -197,7 +195,7 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
             np.max([one.total(whole, slow) for one in largest], axis=0),
         ]
     )
-    wide = np.flatnonzero(seconds[2] > WIDEST * seconds[0])
+    wide = np.flatnonzero(says_nothing(seconds[0], seconds[2]))
     if len(wide):
         reach = int(wide[0])
         limit = (
@@ -211,6 +209,17 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
         return _without_law(known, work, points, limit)
     name = f"{' and '.join(laws)} of {mode} scaling"
     return Projection(name, first.ranks, ranks, seconds, len(largest), each, limit)
+
+
+def possible(laws: Sequence[Fit], ranks: Array) -> tuple[Array, Array]:
+    """(K,) lower and upper bounds of what many runs would show at ranks, by whichever law holds."""
+    between = [fit.interval(ranks, runs=math.inf) for fit in laws]
+    return np.min([low for low, _ in between], axis=0), np.max([up for _, up in between], axis=0)
+
+
+def says_nothing(low: Array, high: Array) -> Array:
+    """Where an interval is too wide to be given."""
+    return high > WIDEST * low
 
 
 def _devices(row: Row, mode: str, work: Mapping[str, int]) -> tuple[Array, Array, str]:

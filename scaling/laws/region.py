@@ -20,7 +20,7 @@ from scipy import stats
 Array = np.ndarray[Any, np.dtype[np.float64]]
 DIRECTIONS = 8
 """a power of two of them is searched"""
-DOUBLINGS, HALVINGS = 12, 24
+DOUBLINGS, HALVINGS = 12, 16
 
 
 def surface(
