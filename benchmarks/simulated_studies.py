@@ -9,8 +9,8 @@ without bounds, the scatter of all runs together, Student's t. Nothing is timed 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import functools
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,8 @@ CASES = tuple(Case(law, *shape) for law in TRUE for shape in SHAPES)
 
 
 def main() -> None:
-    rows = [row(case, studies=STUDIES) for case in CASES]
+    with ProcessPoolExecutor() as pool:
+        rows = list(pool.map(functools.partial(row, studies=STUDIES), CASES))
     for one in rows:
         words = (f"{key} {_share(value)}" for key, value in one.items() if key not in ("case",))
         print(f"{one['case']}: {'; '.join(words)}", flush=True)
@@ -79,10 +80,11 @@ def row(case: Case, *, studies: int) -> dict[str, Any]:
 
     key, parameters = TRUE[case.law]
     law = getattr(laws, key)
-    projecting = [law] if key == "AMDAHL" else [laws.USL, laws.GUSTAFSON]
+    strong = law == laws.AMDAHL
+    projecting = [laws.USL] if strong else [laws.USL, laws.GUSTAFSON]
     rng = np.random.default_rng([CASES.index(case)] if case in CASES else [len(CASES)])
     sizes = np.array(case.ranks, float)
-    ranks = np.repeat(sizes, case.repeats)
+    ranks: Any = np.repeat(sizes, case.repeats)
     far = sizes[-1] * np.array(FACTORS, float)
     at_sizes, at_far = law.function(sizes, *parameters), law.function(far, *parameters)
     seen: dict[str, list[Any]] = {name: [] for name in ("median", "ratio", "each parameter")}
@@ -91,7 +93,7 @@ def row(case: Case, *, studies: int) -> dict[str, Any]:
     for _ in range(studies):
         wholes, further = _disturbances(rng, case, len(far))
         centres = at_sizes * np.exp(wholes)
-        figures = np.repeat(centres, case.repeats)
+        figures: Any = np.repeat(centres, case.repeats)
         figures = figures * np.exp(case.noise * rng.standard_normal(len(ranks)))
         runs = figures.reshape(len(sizes), case.repeats)
         base, last = (intervals.median(runs[place].tolist()) for place in (0, -1))
@@ -105,19 +107,21 @@ def row(case: Case, *, studies: int) -> dict[str, Any]:
         low, high = fit.band(lambda at: at(far[:1]))
         seen["band"].append(bool(low[0] <= at_far[0] <= high[0]))
         seen["rejected"].append(fit.rejected)
-        seen["held out"].append(_held_out(fitting, law, ranks, figures, case.repeats))
-        fits = [fit, *(fitting.fit(other, ranks, figures) for other in projecting if other != law)]
-        fits = [one for one in fits if not one.rejected]
+        seen["held out"] += _held_out(fitting, law, ranks, figures, case.repeats)
+        rates = 1 / figures if strong else figures
+        tested = {
+            one.name: fit if one == law else fitting.fit(one, ranks, rates) for one in projecting
+        }
         there = at_far * np.exp(further)
         seen["before"].append(_before(law, ranks, figures, far[-1], there[-1]))
-        if fits:
-            slow, fast = projection.possible(fits, far)
-            told = ~projection.says_nothing(slow, fast)
-            given += told
-            off += told & ~((slow <= there) & (there <= fast))
+        slow, fast = projection.possible(list(projection.trusted(tested).values()), far)
+        told = (far <= projection.reach(tested["USL"])) & (slow * projection.WIDEST >= fast)
+        true = 1 / there if strong else there
+        given += told
+        off += told & ~((slow <= true) & (true <= fast))
     return {
         "case": _name(case),
-        **{name: float(np.mean(values)) for name, values in seen.items()},
+        **{name: float(np.mean(values)) if values else None for name, values in seen.items()},
         "projections refused": (1 - given / studies).tolist(),
         "projections off": [float(o / g) if g else None for o, g in zip(off, given, strict=True)],
         "projections off of all studies": (off / studies).tolist(),
@@ -145,12 +149,14 @@ def _disturbances(
     )
 
 
-def _held_out(fitting: Any, law: Any, ranks: np.ndarray, figures: np.ndarray, runs: int) -> bool:
-    """Whether the median at the largest rank count lies where the others have it."""
+def _held_out(
+    fitting: Any, law: Any, ranks: np.ndarray, figures: np.ndarray, runs: int
+) -> list[bool]:
+    """Whether the median at the largest rank count lies where the others have it, if they test it."""
     kept = ranks < ranks[-1]
     fit = fitting.fit(law, ranks[kept], figures[kept])
     (low,), (high,) = fit.interval(ranks[-1:], runs=runs)
-    return bool(low <= np.median(figures[~kept]) <= high)
+    return [bool(low <= np.median(figures[~kept]) <= high)] if fit.tested else []
 
 
 def _before(law: Any, ranks: np.ndarray, figures: np.ndarray, far: float, true: float) -> bool:
@@ -202,9 +208,3 @@ def _median_of(rng: np.random.Generator) -> float:
     runs = np.exp(0.02 * rng.standard_normal(2_000_000))
     runs *= np.where(rng.random(runs.shape) < 0.1, 1 + 0.5 * rng.random(runs.shape), 1)
     return float(np.median(runs))
-
-
-def worst(rows: Sequence[dict[str, Any]]) -> float:
-    """The largest share of the projections given that were off."""
-    shares = (share for one in rows for share in one["projections off"])
-    return max(share for share in shares if share is not None and not math.isnan(share))

@@ -194,8 +194,8 @@ def test_fits_say_whether_their_law_is_rejected_and_what_lies_on_a_bound(study, 
 
     found = {one.key: one for one in fits.fit_study(_changed(study, tmp_path, change))}
     assert found["strong_step"].fit.rejected
-    (told,) = [note for note in found["strong_step"].notes if "rejected" in note]
-    assert told.endswith("nothing is projected by it")
+    (told,) = [note for note in found["strong_step"].notes if "REJECTED" in note]
+    assert told.endswith("or the law does not hold")
     assert "lack of fit F(3, 25) = " in "\n".join(fits.lines_of(found["strong_step"]))
     serial = found["weak_gustafson"].fit.parameters[1]
     assert (serial.value, serial.bounded) == (0, True)

@@ -33,8 +33,8 @@ class Fitted:
         found = []
         if self.fit.rejected:
             found.append(
-                "rejected: rank counts miss it by more than the scatter of their runs explains "
-                f"({self.fit.lack}); nothing is projected by it"
+                "REJECTED: rank counts miss it by more than the scatter of their runs explains "
+                f"({self.fit.lack}); something was off there, or the law does not hold"
             )
         if not self.fit.tested:
             found.append(

@@ -125,15 +125,14 @@ def fit(law: Law, *columns: Sequence[float]) -> Fit:
         return measured - np.log(np.maximum(law.at(free, *x), LEAST))
 
     begin = np.where(law.positive, np.log(np.maximum(guess, LEAST)), guess)
+    begin = np.clip(begin, *law.bounds)
     try:
-        found = optimize.least_squares(
-            residuals,
-            np.clip(begin, *law.bounds),
-            bounds=law.bounds,
-            method="dogbox",
-            x_scale="jac",
-            xtol=1e-12,
-        )
+        for method in ("dogbox", "trf"):  # the one finds bounds exactly, the other always gets on
+            found = optimize.least_squares(
+                residuals, begin, bounds=law.bounds, method=method, x_scale="jac", xtol=1e-12
+            )
+            if found.success:
+                break
     except (ValueError, np.linalg.LinAlgError) as error:
         raise FitError(f"{law.name} cannot be fitted to these points: {error}") from None
     if not found.success:

@@ -83,12 +83,14 @@ def predictions(
 ) -> tuple[Prediction, ...]:
     """Of each law that was fitted to the others, at each rank count held out.
 
+    Not of one that goes through all the others whatever they are: its interval would know nothing
+    of how rank counts miss it.
     The allreduce is held against its smallest and its largest message there.
     """
     found = []
     questions = {one.key: one for one in QUESTIONS}
     for one in fitted:
-        if one.fit is None:
+        if one.fit is None or not one.fit.tested:
             continue
         *x, values = questions[one.key].columns(study)
         runs_at: dict[tuple[float, ...], list[float]] = {}
@@ -128,7 +130,9 @@ def _predict(one: Fitted, fit: Fit, place: tuple[float, ...], runs: list[float])
 def lines(found: Sequence[Prediction], held: Sequence[int]) -> list[str]:
     """For people; nothing where nothing was held out."""
     if held and not found:
-        return [f"held out: {listed(held)} ranks, but no law was fitted to the rest"]
+        return [
+            f"held out: {listed(held)} ranks, but no law was fitted to the rest and tested by it"
+        ]
     return [sentence(one) for one in found]
 
 

@@ -8,8 +8,13 @@ taken to scale as training does. The rest is what a run takes besides (its launc
 saving the model). Patches are counted in whole steps: a last one that is partly empty takes as long
 as a full one.
 
-A law projects if there are rank counts to test it and they do not reject it. Where two do, what
-either has possible is possible. The interval holds the median of many runs: the laws' doubt, how
+A law projects if there are rank counts to test it. What any of them has possible is possible; but
+Gustafson's gives way where it is rejected and USL, the more general one, is not. Where USL is, rank
+counts were off as wholes while the study ran, or it does not hold: its intervals are as wide as the
+rank counts miss it, and it is called rejected. (To refuse it would leave, of disturbed studies,
+those that seem better than they are.) For the same reason what is projected ends by the plan of the
+study first: each rank count more than USL has parameters lets it go to twice as many. The
+interval holds the median of many runs: the laws' doubt, how
 rank counts scatter about a law, and the constants of any of the measured runs. Where its upper end
 is more than WIDEST times its lower, it says nothing, so nothing is projected.
 """
@@ -30,7 +35,7 @@ from scaling.laws.fitting import Fit
 from scaling.record.store import Row, Study
 
 MOST_DEVICES = 4096
-WIDEST = 4.0
+WIDEST = 10.0
 """upper over lower end of an interval of seconds that still says something"""
 LAWS = {"weak": ("weak_usl", "weak_gustafson"), "strong": ("strong_usl",)}
 """Amdahl's law is USL without coherency"""
@@ -150,20 +155,34 @@ def validation_patches(row: Row) -> int:
 
 
 def laws_of(study: Study, mode: str) -> tuple[dict[str, Fit], str]:
-    """The laws of the rates that may project, by name, the first for the median; why no other."""
+    """The laws of the rates that project, by name, the first for the median; why no other does."""
     fitted = {one.key: one for one in fits.fit_study(study)}
     found, refused = {}, []
     for one in (fitted[key] for key in LAWS[mode] if key in fitted):
         if one.fit is None:
             refused.append(one.refusal or "")
-        elif one.fit.rejected:
-            refused.append(f"{one.law.name} is rejected: lack of fit {one.fit.lack}")
         elif not one.fit.tested:
             counts = listed(one.fit.ranks)
             refused.append(f"{one.law.name} of {counts} ranks alone: so few cannot test it")
         else:
             found[one.law.name] = one.fit
-    return found, "; ".join(refused)
+    return trusted(found), "; ".join(refused)
+
+
+def trusted(tested: dict[str, Fit]) -> dict[str, Fit]:
+    """By name, the most general first: without those that are rejected where that one is not."""
+    general = next(iter(tested), "")
+    return {
+        name: fit
+        for name, fit in tested.items()
+        if name == general or not fit.rejected or tested[general].rejected
+    }
+
+
+def reach(fit: Fit) -> int:
+    """The most devices that a study's plan lets a law be projected to."""
+    spare = len(fit.ranks) - len(fit.law.parameters)
+    return int(max(fit.ranks) * 2**spare)
 
 
 def project(study: Study, work: Mapping[str, int]) -> Projection | None:
@@ -184,9 +203,16 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
         return _without_law(known, work, points, f"no law: {why}")
     largest = known[max(known)]
     ranks, batches, limit = _devices(row, mode, work)
+    first = next(iter(laws.values()))
+    most = reach(first)
+    if most < ranks[-1]:
+        ranks, batches = ranks[:most], batches[:most]
+        limit = (
+            f"beyond {most} devices {listed(first.ranks)} ranks do not carry: each rank count more "
+            f"than {first.law.name} has parameters lets it be projected to twice as many"
+        )
     whole = whole_steps(work, ranks, batches)
     slow, fast = possible(list(laws.values()), ranks)
-    first = next(iter(laws.values()))
     each = middle(largest)
     seconds = np.stack(
         [
@@ -195,19 +221,21 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
             np.max([one.total(whole, slow) for one in largest], axis=0),
         ]
     )
-    wide = np.flatnonzero(says_nothing(seconds[0], seconds[2]))
+    wide = np.flatnonzero(seconds[2] > WIDEST * seconds[0])
     if len(wide):
-        reach = int(wide[0])
+        most = int(wide[0])
         limit = (
-            f"beyond {reach} devices the interval's upper end is more than {WIDEST:g} "
+            f"beyond {most} devices the interval's upper end is more than {WIDEST:g} "
             "times its lower, which says nothing"
-            if reach
+            if most
             else f"intervals are so wide, more than {WIDEST:g} times, that they say nothing"
         )
-        ranks, seconds = ranks[:reach], seconds[:, :reach]
+        ranks, seconds = ranks[:most], seconds[:, :most]
     if not len(ranks):
         return _without_law(known, work, points, limit)
     name = f"{' and '.join(laws)} of {mode} scaling"
+    if first.rejected:
+        name += f", REJECTED by its own rank counts (lack of fit {first.lack})"
     return Projection(name, first.ranks, ranks, seconds, len(largest), each, limit)
 
 
@@ -215,11 +243,6 @@ def possible(laws: Sequence[Fit], ranks: Array) -> tuple[Array, Array]:
     """(K,) lower and upper bounds of what many runs would show at ranks, by whichever law holds."""
     between = [fit.interval(ranks, runs=math.inf) for fit in laws]
     return np.min([low for low, _ in between], axis=0), np.max([up for _, up in between], axis=0)
-
-
-def says_nothing(low: Array, high: Array) -> Array:
-    """Where an interval is too wide to be given."""
-    return high > WIDEST * low
 
 
 def _devices(row: Row, mode: str, work: Mapping[str, int]) -> tuple[Array, Array, str]:
