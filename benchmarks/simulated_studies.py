@@ -152,7 +152,7 @@ def _disturbances(
 def _held_out(
     fitting: Any, law: Any, ranks: np.ndarray, figures: np.ndarray, runs: int
 ) -> list[bool]:
-    """Whether the median at the largest rank count lies where the others have it, if they test it."""
+    """Whether the median at the largest rank count lies where the others have it; none untested."""
     kept = ranks < ranks[-1]
     fit = fitting.fit(law, ranks[kept], figures[kept])
     (low,), (high,) = fit.interval(ranks[-1:], runs=runs)
