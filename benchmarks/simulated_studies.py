@@ -76,7 +76,7 @@ def _share(value: Any) -> str:
 
 def row(case: Case, *, studies: int) -> dict[str, Any]:
     """Shares of studies in which each interval held; of projections, those given that were off."""
-    from scaling.laws import fitting, intervals, laws, projection
+    from scaling.laws import fitting, intervals, laws, projection, reach
 
     key, parameters = TRUE[case.law]
     law = getattr(laws, key)
@@ -114,8 +114,8 @@ def row(case: Case, *, studies: int) -> dict[str, Any]:
         }
         there = at_far * np.exp(further)
         seen["before"].append(_before(law, ranks, figures, far[-1], there[-1]))
-        slow, fast = projection.possible(list(projection.trusted(tested).values()), far)
-        told = (far <= projection.reach(tested["USL"])) & (slow * projection.WIDEST >= fast)
+        slow, fast = reach.possible(list(reach.trusted(tested).values()), far)
+        told = (far <= reach.most_devices(tested["USL"])) & (slow * projection.WIDEST >= fast)
         true = 1 / there if strong else there
         given += told
         off += told & ~((slow <= true) & (true <= fast))

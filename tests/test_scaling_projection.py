@@ -6,7 +6,7 @@ import scaling_fake
 
 from cloudmask.train import schedule
 from scaling.check.reference import load
-from scaling.laws import laws, projection
+from scaling.laws import laws, projection, reach
 from scaling.record import store
 
 WORK = load("cloudmask-dgx2").work
@@ -50,7 +50,7 @@ def test_projection_does_not_fall_where_another_device_saves_no_step(tmp_path):
     for row in study.rows:
         row["validation_patches"], row["validation_seconds"] = 20 * 256, 4.0
     found = projection.project(study, WORK)
-    fitted, _ = projection.laws_of(study, "weak")
+    fitted, _ = reach.laws_of(study, "weak")
     law = next(iter(fitted.values())).predict
     for ranks in (300, 310):
         plan = schedule.patches_per_step(15520, ranks, global_batch=4 * ranks, shuffle="shard")
@@ -128,7 +128,7 @@ def test_laws_that_the_figures_cannot_tell_apart_both_count(tmp_path):
     study = study_of(tmp_path / "study", linear, noise=0.02, seed=3)
     both = projection.project(study, WORK)
     assert both.law == "USL and Gustafson of weak scaling"
-    fitted, _ = projection.laws_of(study, "weak")
+    fitted, _ = reach.laws_of(study, "weak")
     ranks = np.array([16.0])
     for fit in fitted.values():
         slow, fast = fit.interval(ranks, runs=np.inf)

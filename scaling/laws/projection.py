@@ -8,15 +8,9 @@ taken to scale as training does. The rest is what a run takes besides (its launc
 saving the model). Patches are counted in whole steps: a last one that is partly empty takes as long
 as a full one.
 
-A law projects if there are rank counts to test it. What any of them has possible is possible; but
-Gustafson's gives way where it is rejected and USL, the more general one, is not. Where USL is, rank
-counts were off as wholes while the study ran, or it does not hold: its intervals are as wide as the
-rank counts miss it, and it is called rejected. (To refuse it would leave, of disturbed studies,
-those that seem better than they are.) For the same reason what is projected ends by the plan of the
-study first: each rank count more than USL has parameters lets it go to twice as many. The
-interval holds the median of many runs: the laws' doubt, how
-rank counts scatter about a law, and the constants of any of the measured runs. Where its upper end
-is more than WIDEST times its lower, it says nothing, so nothing is projected.
+Which laws project, and how far, says reach.py. The interval holds the median of many runs: the
+laws' doubt, how rank counts scatter about a law, and the constants of any of the measured runs.
+Where its upper end is more than WIDEST times its lower, it says nothing, so nothing is projected.
 """
 
 from __future__ import annotations
@@ -30,15 +24,12 @@ from typing import Any
 import numpy as np
 
 from cloudmask.text import listed
-from scaling.laws import fits
-from scaling.laws.fitting import Fit
+from scaling.laws import reach
 from scaling.record.store import Row, Study
 
 MOST_DEVICES = 4096
 WIDEST = 10.0
 """upper over lower end of an interval of seconds that still says something"""
-LAWS = {"weak": ("weak_usl", "weak_gustafson"), "strong": ("strong_usl",)}
-"""Amdahl's law is USL without coherency"""
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -154,37 +145,6 @@ def validation_patches(row: Row) -> int:
     return (row.get("validations") or 0) * (row.get("validation_patches") or 0)
 
 
-def laws_of(study: Study, mode: str) -> tuple[dict[str, Fit], str]:
-    """The laws of the rates that project, by name, the first for the median; why no other does."""
-    fitted = {one.key: one for one in fits.fit_study(study)}
-    found, refused = {}, []
-    for one in (fitted[key] for key in LAWS[mode] if key in fitted):
-        if one.fit is None:
-            refused.append(one.refusal or "")
-        elif not one.fit.tested:
-            counts = listed(one.fit.ranks)
-            refused.append(f"{one.law.name} of {counts} ranks alone: so few cannot test it")
-        else:
-            found[one.law.name] = one.fit
-    return trusted(found), "; ".join(refused)
-
-
-def trusted(tested: dict[str, Fit]) -> dict[str, Fit]:
-    """By name, the most general first: without those that are rejected where that one is not."""
-    general = next(iter(tested), "")
-    return {
-        name: fit
-        for name, fit in tested.items()
-        if name == general or not fit.rejected or tested[general].rejected
-    }
-
-
-def reach(fit: Fit) -> int:
-    """The most devices that a study's plan lets a law be projected to."""
-    spare = len(fit.ranks) - len(fit.law.parameters)
-    return int(max(fit.ranks) * 2**spare)
-
-
 def project(study: Study, work: Mapping[str, int]) -> Projection | None:
     """Seconds on 1 to 4096 such devices; without a law, only where it was measured.
 
@@ -197,14 +157,14 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
     known = {n: found for n, found in known.items() if found}
     if not known:
         return None
-    laws, why = laws_of(study, mode)
+    laws, why = reach.laws_of(study, mode)
     row = points[max(known)][0]
     if not laws:
         return _without_law(known, work, points, f"no law: {why}")
     largest = known[max(known)]
     ranks, batches, limit = _devices(row, mode, work)
     first = next(iter(laws.values()))
-    most = reach(first)
+    most = reach.most_devices(first)
     if most < ranks[-1]:
         ranks, batches = ranks[:most], batches[:most]
         limit = (
@@ -212,7 +172,7 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
             f"than {first.law.name} has parameters lets it be projected to twice as many"
         )
     whole = whole_steps(work, ranks, batches)
-    slow, fast = possible(list(laws.values()), ranks)
+    slow, fast = reach.possible(list(laws.values()), ranks)
     each = middle(largest)
     seconds = np.stack(
         [
@@ -237,12 +197,6 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
     if first.rejected:
         name += f", REJECTED by its own rank counts (lack of fit {first.lack})"
     return Projection(name, first.ranks, ranks, seconds, len(largest), each, limit)
-
-
-def possible(laws: Sequence[Fit], ranks: Array) -> tuple[Array, Array]:
-    """(K,) lower and upper bounds of what many runs would show at ranks, by whichever law holds."""
-    between = [fit.interval(ranks, runs=math.inf) for fit in laws]
-    return np.min([low for low, _ in between], axis=0), np.max([up for _, up in between], axis=0)
 
 
 def _devices(row: Row, mode: str, work: Mapping[str, int]) -> tuple[Array, Array, str]:
