@@ -15,7 +15,6 @@ Where its upper end is more than WIDEST times its lower, it says nothing, so not
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
