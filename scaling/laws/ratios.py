@@ -90,7 +90,7 @@ def speedup(study: Study, mode: str = "strong", kind: str = "ranks") -> Curve:
 
 
 def solution_speedup(study: Study) -> Curve:
-    """Base's whole time over each, from the launch to the end, at equal work."""
+    """Base's time from launch to end over each, the launcher's own included, at equal work."""
     return _falling(study, "strong", curve(study.points("strong"), "wall_seconds"))
 
 
