@@ -121,8 +121,8 @@ HOMES = {
     },
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
     "scipy": {
-        *("scaling/laws/laws.py", "scaling/laws/against.py", "scaling/laws/next_run.py"),
-        "scaling/laws/time_to_target.py",
+        *(f"scaling/laws/{name}.py" for name in ("fitting", "region", "scatter", "against")),
+        *("scaling/laws/next_run.py", "scaling/laws/time_to_target.py"),
     },
     "matplotlib": {f"{C}/report/", "scaling/report/"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},

@@ -245,25 +245,24 @@ def test_projection_puts_measured_parts_together():
 
 
 def test_projection_holds_the_true_time_and_says_how_many_devices(made):
-    study = made(ranks=(1, 2, 4, 8))
+    study = made(ranks=(1, 2, 3, 4, 8))
     dgx2 = reference.load("cloudmask-dgx2")
     found = projection.project(study, dgx2.work)
     low, middle, high = found.at(4)
     assert low < middle < high
-    # scaling_fake's law, its 4 s for two validations of 20 patches on 8 ranks, and its constants.
+    # scaling_fake's law, its constants, and its 4 s for two validations of 20 patches on 8 ranks:
+    # each rank has 3 at most, which take a step of 4. Its launch takes 2.6 s more.
     rate, largest = 5.0 * 4 / (0.05 * 4 + 0.95), 5.0 * 8 / (0.05 * 8 + 0.95)
-    validation = 3880 * 0.1 * largest / rate
-    wanted = 8 + 4 + 30 * (15520 / rate + validation + 0.5)
+    validation = 4 * 972 * 4.0 / (2 * 8 * 4) * largest / rate
+    wanted = 8 + 4 + 2.6 + 30 * (15520 / rate + validation + 0.5)
     assert low < wanted < high
     assert middle == pytest.approx(wanted, rel=0.03)
     lines = " ".join(check(study, dgx2).lines)
     assert "32 such devices: " in lines
     assert "of parts measured on 8 ranks: start-up 8.0 s, first epoch's surplus" in lines
-    assert "validation 10.00 patches/s, a checkpoint 0.50 s" in lines
+    assert "validation 16.00 patches/s, a checkpoint 0.50 s" in lines
     assert "projected" in lines
-    assert "USL of weak scaling (measured on 1, 2, 4, 8 ranks)" in lines
-    two = check(made(ranks=(1, 2)), dgx2).lines
-    assert "Gustafson of weak scaling, which so few rank counts cannot test" in " ".join(two)
+    assert "weak scaling (measured on 1, 2, 3, 4, 8 ranks)" in lines
 
 
 def test_validation_that_was_not_measured_is_said_to_be_assumed(made):

@@ -199,7 +199,7 @@ def _finish(run: Run, journal: Journal) -> dict[str, Any]:
         seconds=seconds,
         times=times,
         placement=placement,
-        size=summary.size(run.model, run.plan.patchset.patch_size),
+        size=summary.size(run.model, run.plan.patchset.patch_size, xla=run.config.xla),
     )
     record["staging"] = run.staged.record() if run.staged else None
     record["elastic"] = run.elastic.record(run.state)

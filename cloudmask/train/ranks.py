@@ -31,6 +31,12 @@ MESSAGE_BYTES = 4 * 2**20
 """of variables that are handed on together: a message takes memory on every rank of a host"""
 
 
+def gradient_messages(sizes: Sequence[int], *, groups: int = GROUPS) -> list[int]:
+    """Bytes of each message of gradients of these sizes, shared out by number as Horovod does."""
+    parts = np.array_split(np.array(sizes), groups)
+    return [int(part.sum()) for part in parts if len(part)]
+
+
 def load_horovod() -> Any:
     """Imported when it is used: a process without it must not even load it."""
     import horovod.tensorflow

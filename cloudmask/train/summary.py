@@ -17,7 +17,7 @@ from cloudmask.record import commit, now, settings, versions
 from cloudmask.text import plural
 from cloudmask.train import noise
 from cloudmask.train.plan import Plan
-from cloudmask.train.ranks import Ranks
+from cloudmask.train.ranks import GROUPS, Ranks, gradient_messages
 from cloudmask.train.state import State
 
 VERSION = 1
@@ -49,7 +49,7 @@ def make(
     seconds: dict[str, float],
     times: dict[str, object],
     placement: Sequence[dict[str, Any]],
-    size: dict[str, int],
+    size: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything `scaling` and people read; `times` are StepTimes.over_all(), and
     `placement` has one entry per rank."""
@@ -127,13 +127,16 @@ def _derived(plan: Plan) -> dict[str, Any]:
     }
 
 
-def size(model: keras.Model, patch_size: int) -> dict[str, int]:
-    """Parameters that are trained, the bytes of gradients that a step sums over the ranks, and the
-    operations of a patch's forward and backward pass."""
+def size(model: keras.Model, patch_size: int, *, xla: bool = False) -> dict[str, Any]:
+    """Parameters that are trained, the bytes of gradients that a step sums over the ranks (of all,
+    and of each message; with `xla` there is one), and the operations of a patch's forward and
+    backward pass."""
     values = [variable.value for variable in model.trainable_variables]
+    sizes = [int(np.prod(value.shape)) * value.dtype.size for value in values]
     return {
         "parameters": sum(int(np.prod(value.shape)) for value in values),
-        "gradient_bytes": sum(int(np.prod(v.shape)) * v.dtype.size for v in values),
+        "gradient_bytes": sum(sizes),
+        "gradient_messages": gradient_messages(sizes, groups=1 if xla else GROUPS),
         "flops_per_patch": flops.training(model, patch_size),
     }
 

@@ -158,14 +158,16 @@ def projected_lines(
     middle, safe = found.reached(seconds)
     goal = f"{minutes(seconds)} would be met"
     if found.law == "no law":
-        lines.append("  how many devices would meet it is open: no law fits so few rank counts")
+        lines.append("  how many devices would meet it is open")
     elif middle is None:
         lines.append(
-            f"  {goal} by no number up to {projection.MOST_DEVICES} of such devices, projected"
+            f"  {goal} by no number up to {int(found.ranks[-1])} of such devices, projected"
         )
     else:
         surely = f"at the interval's upper end by {safe}" if safe else "at its upper end by none"
         lines.append(f"  {goal} by {middle} such devices ({surely}), projected")
+    if found.refusal:
+        lines.append(f"  not projected further: {found.refusal}")
     if reference.work.get("inferences"):
         lines.append(f"  without the reference's {reference.work['inferences']} inferences")
     return lines

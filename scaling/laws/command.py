@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cloudmask.files import write_json
-from scaling.laws import fits, holdout, laws, noise_scale, ratios
+from scaling.laws import fits, fitting, holdout, noise_scale, ratios
 from scaling.laws.fits import Fitted
 from scaling.laws.holdout import Prediction
 from scaling.options import FitConfig
@@ -45,7 +46,7 @@ def write(study: Study, found: list[Fitted], tested: Sequence[Prediction]) -> No
     record = {
         "format": "scaling-fits",
         "version": VERSION,
-        "confidence": laws.CONFIDENCE,
+        "confidence": fitting.CONFIDENCE,
         "device": study.emulated or store.REAL,
         "fits": [as_dict(fitted) for fitted in found],
         "held_out": [asdict(one) for one in tested],
@@ -66,10 +67,15 @@ def as_dict(fitted: Fitted) -> dict[str, Any]:
     }
     if fit:
         record["parameters"] = {
-            p.name: {"value": p.value, "low": p.low, "high": p.high, "unit": p.unit}
+            p.name: {
+                **{"value": p.value, "low": p.low, "unit": p.unit, "on_its_bound": p.bounded},
+                "high": p.high if math.isfinite(p.high) else None,
+            }
             for p in fit.parameters
         }
         record |= {"points": fit.points, "ranks": list(fit.ranks), "spread": fit.spread}
+        record |= {"tested": fit.tested, "rejected": fit.rejected}
+        record["lack_of_fit"] = asdict(fit.lack) if fit.lack else None
         record["residuals"] = [round(residual, 5) for residual in fit.residuals]
     return record
 

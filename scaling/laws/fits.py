@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudmask.text import listed
-from scaling.laws import laws, ratios
-from scaling.laws.laws import Fit, FitError
+from scaling.laws import fitting, laws, ratios
+from scaling.laws.fitting import Fit
+from scaling.laws.laws import FitError
 from scaling.record.store import OK, Study
+
+ALLREDUCE = "allreduce"
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,24 @@ class Fitted:
         if self.fit is None:
             return [self.refusal or ""]
         found = []
+        if self.fit.rejected:
+            found.append(
+                "REJECTED: rank counts miss it by more than the scatter of their runs explains "
+                f"({self.fit.lack}); something was off there, or the law does not hold"
+            )
         if not self.fit.tested:
             found.append(
                 "as many parameters as sizes: the law goes through the medians whatever they are, "
                 "so it is assumed, not tested"
             )
-        for parameter in self.fit.parameters:
-            if self.law.logarithmic or parameter.name.startswith("one_rank"):
-                continue
-            if parameter.high < 0:
-                found.append(f"{parameter.name} is below zero: super-linear, suspect the base case")
-            elif parameter.low <= 0:
-                found.append(f"{parameter.name} cannot be told from zero")
+        for parameter, limit in zip(self.fit.parameters, self.law.limits, strict=True):
+            name = parameter.name.replace("_", " ")
+            if parameter.bounded and limit:
+                low, high = limit
+                bound = low if parameter.value <= low else high
+                found.append(f"{name} is on its bound, {bound:g}: beyond it is nothing physical")
+            elif limit and parameter.low <= limit[0]:
+                found.append(f"{name} cannot be told from zero")
         return found
 
 
@@ -74,10 +83,10 @@ QUESTIONS = (
         lambda study: _columns(study, "strong", "wall_seconds"),
     ),
     Question("strong_usl", "strong scaling, patches/s", laws.USL, _rates("strong")),
-    Question("weak_gustafson", "weak scaling, patches/s", laws.GUSTAFSON, _rates("weak")),
     Question("weak_usl", "weak scaling, patches/s", laws.USL, _rates("weak")),
+    Question("weak_gustafson", "weak scaling, patches/s", laws.GUSTAFSON, _rates("weak")),
     Question(
-        "allreduce",
+        ALLREDUCE,
         "one allreduce by Horovod, seconds",
         laws.ALLREDUCE,
         lambda study: tuple(map(list, zip(*allreduce_times(study), strict=True))),
@@ -114,7 +123,7 @@ def allreduce_times(study: Study) -> list[tuple[int, int, float]]:
 
 def _try(one: Question, columns: tuple[list[Any], ...]) -> Fitted:
     try:
-        return Fitted(one.key, one.subject, one.law, laws.fit(one.law, *columns))
+        return Fitted(one.key, one.subject, one.law, fitting.fit(one.law, *columns))
     except FitError as error:
         return Fitted(one.key, one.subject, one.law, None, str(error))
 

@@ -1,12 +1,16 @@
-"""How long a reference's work would take: measured parts put together by a fitted law.
+"""How long a reference's work would take: measured parts put together by fitted laws.
 
     T(N) = start-up + surplus of the first epoch + rest
          + epochs (training patches / X(N) + validation patches v X(N0) / X(N) + checkpoint)
 
 X is the law of the rates. v is the seconds per validation patch measured on N0 ranks, which is
-taken to scale as training does. The rest is what a run takes besides (closing files, saving the
-model). Uncertainty: the law's parameters are drawn from their distribution, the constants from
-the measured runs.
+taken to scale as training does. The rest is what a run takes besides (its launch, closing files,
+saving the model). Patches are counted in whole steps: a last one that is partly empty takes as long
+as a full one.
+
+Which laws project, and how far, says reach.py. The interval holds the median of many runs: the
+laws' doubt, how rank counts scatter about a law, and the constants of any of the measured runs.
+Where its upper end is more than WIDEST times its lower, it says nothing, so nothing is projected.
 """
 
 from __future__ import annotations
@@ -18,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from scaling.laws import fits, laws
-from scaling.laws.laws import Fit
+from cloudmask.text import listed
+from scaling.laws import reach
 from scaling.record.store import Row, Study
 
-DRAWS = 400
 MOST_DEVICES = 4096
+WIDEST = 10.0
+"""upper over lower end of an interval of seconds that still says something"""
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -40,8 +45,8 @@ class Parts:
     rate: float
     """patches/s of this run, by which validation is scaled"""
 
-    def total(self, work: Mapping[str, int], rate: Array) -> Array:
-        """Seconds for the work at rates (any shape)."""
+    def total(self, work: Mapping[str, Any], rate: Array) -> Array:
+        """Seconds for the work, of whole steps, at rates (any shape)."""
         training = work["training_patches"] / rate
         validation = work["validation_patches"] * self.validation_patch * self.rate / rate
         each = training + validation + self.checkpoint
@@ -50,20 +55,22 @@ class Parts:
 
 @dataclass(frozen=True)
 class Projection:
-    """Seconds at each number of devices, 95 % point by point where there are several runs."""
+    """Seconds at each number of devices, 95 % point by point where a law was found."""
 
     law: str
     measured_ranks: tuple[int, ...]
     ranks: Array
-    """(K,)"""
+    """(K,) those that something can be said of"""
     seconds: Array
     """(3, K): lower bound, median, upper bound"""
     runs: int
     parts: Parts
     """medians over the runs on the most ranks measured"""
+    refusal: str = ""
+    """why nothing is said of more devices"""
 
     def at(self, ranks: int) -> tuple[float, float, float] | None:
-        """(low, median, high) seconds; None beyond what was projected."""
+        """(low, median, high) seconds; None where nothing is projected."""
         place = np.flatnonzero(self.ranks == ranks)
         if not len(place):
             return None
@@ -81,18 +88,21 @@ class Projection:
 
 def parts(row: Row) -> Parts | None:
     """What one measured run tells; None if it does not tell enough."""
-    rate, total, patches = (
-        row.get(name) for name in ("patches_per_second", "total_seconds", "patches_trained")
-    )
+    rate, patches = row.get("patches_per_second"), row.get("patches_trained")
+    total = row.get("wall_seconds") or row.get("total_seconds")
     if not (rate and total and patches):
         return None
     first, first_patches = row.get("first_epoch_seconds"), row.get("first_epoch_patches")
-    surplus = max(0.0, first - first_patches / rate) if first and first_patches else 0.0
+    batch = row.get("global_batch") or 1
+    surplus = max(0.0, first - _up(first_patches, batch) / rate) if first and first_patches else 0.0
     startup = row.get("startup_seconds") or 0.0
     validation = row.get("validation_seconds") or 0.0
     checkpoints = row.get("checkpoints_seconds") or 0.0
-    checked = validation_patches(row)
-    known = startup + surplus + validation + checkpoints + patches / rate
+    checked = (row.get("validations") or 0) * _validated(
+        row.get("validation_patches") or 0, row.get("ranks") or 1, row.get("batch_per_rank") or 1
+    )
+    trained = max(patches, (row.get("steps_run") or 0) * batch)
+    known = startup + surplus + validation + checkpoints + trained / rate
     return Parts(
         startup,
         surplus,
@@ -101,6 +111,26 @@ def parts(row: Row) -> Parts | None:
         validation / checked if checked else 1 / rate / 3,
         rate,
     )
+
+
+def _up(patches: Any, batch: Any) -> Any:
+    """Patches of whole steps."""
+    return -(-patches // batch) * batch
+
+
+def _validated(patches: int, ranks: Any, batch: Any) -> Any:
+    """Patches of the whole steps of one validation, in which each rank has its part."""
+    return ranks * _up(-(-patches // ranks), batch)
+
+
+def whole_steps(work: Mapping[str, int], ranks: Array, batch: Array) -> dict[str, Any]:
+    """The work as (K,) patches of whole steps at (K,) ranks that share a global batch, padded as
+    training pads them: see cloudmask/train/schedule.py."""
+    return {
+        "training_patches": _up(work["training_patches"], batch),
+        "validation_patches": _validated(work["validation_patches"], ranks, np.ceil(batch / ranks)),
+        "epochs": work["epochs"],
+    }
 
 
 def middle(found: Sequence[Parts]) -> Parts:
@@ -114,22 +144,11 @@ def validation_patches(row: Row) -> int:
     return (row.get("validations") or 0) * (row.get("validation_patches") or 0)
 
 
-def law_of(study: Study) -> tuple[str, Fit] | None:
-    """The law of the rates: that of weak scaling, where the batch per rank is a sound one."""
-    fitted = {one.key: one for one in fits.fit_study(study)}
-    for key in ("weak_usl", "weak_gustafson", "strong_usl"):
-        one = fitted.get(key)
-        if one and one.fit:
-            name = f"{one.law.name} of {key.partition('_')[0]} scaling"
-            few = "" if one.fit.tested else ", which so few rank counts cannot test"
-            return f"{name}{few}", one.fit
-    return None
-
-
-def project(study: Study, work: Mapping[str, int], *, seed: int = 0) -> Projection | None:
+def project(study: Study, work: Mapping[str, int]) -> Projection | None:
     """Seconds on 1 to 4096 such devices; without a law, only where it was measured.
 
-    `work`: training_patches, validation_patches and epochs.
+    `work`: training_patches, validation_patches and epochs. Batches are those of weak scaling where
+    it was measured: the batch of each device stays, and there must be patches for it.
     """
     mode = "weak" if study.points("weak") else "strong"
     points = study.points(mode)
@@ -137,35 +156,77 @@ def project(study: Study, work: Mapping[str, int], *, seed: int = 0) -> Projecti
     known = {n: found for n, found in known.items() if found}
     if not known:
         return None
-    law = law_of(study)
-    if law is None:
-        return _without_law(known, work)
-    name, fit = law
+    laws, why = reach.laws_of(study, mode)
+    row = points[max(known)][0]
+    if not laws:
+        return _without_law(known, work, points, f"no law: {why}")
     largest = known[max(known)]
-    ranks = np.arange(1, MOST_DEVICES + 1, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    totals = []
-    for free in fit.draw(DRAWS, seed=seed):
-        chosen = largest[int(rng.integers(len(largest)))]
-        rates = np.maximum(fit.at(free, ranks), 1e-9)
-        totals.append(chosen.total(work, rates))
-    seconds = _bounds(np.stack(totals))
-    return Projection(name, fit.ranks, ranks, seconds, len(largest), middle(largest))
+    ranks, batches, limit = _devices(row, mode, work)
+    first = next(iter(laws.values()))
+    most = reach.most_devices(first)
+    if most < ranks[-1]:
+        ranks, batches = ranks[:most], batches[:most]
+        limit = (
+            f"beyond {most} devices {listed(first.ranks)} ranks do not carry: each rank count more "
+            f"than {first.law.name} has parameters lets it be projected to twice as many"
+        )
+    whole = whole_steps(work, ranks, batches)
+    slow, fast = reach.possible(list(laws.values()), ranks)
+    each = middle(largest)
+    seconds = np.stack(
+        [
+            np.min([one.total(whole, fast) for one in largest], axis=0),
+            each.total(whole, first.predict(ranks)),
+            np.max([one.total(whole, slow) for one in largest], axis=0),
+        ]
+    )
+    wide = np.flatnonzero(seconds[2] > WIDEST * seconds[0])
+    if len(wide):
+        most = int(wide[0])
+        limit = (
+            f"beyond {most} devices the interval's upper end is more than {WIDEST:g} "
+            "times its lower, which says nothing"
+            if most
+            else f"intervals are so wide, more than {WIDEST:g} times, that they say nothing"
+        )
+        ranks, seconds = ranks[:most], seconds[:, :most]
+    if not len(ranks):
+        return _without_law(known, work, points, limit)
+    name = f"{' and '.join(laws)} of {mode} scaling"
+    if first.rejected:
+        name += f", REJECTED by its own rank counts (lack of fit {first.lack})"
+    return Projection(name, first.ranks, ranks, seconds, len(largest), each, limit)
 
 
-def _without_law(known: dict[int, list[Parts]], work: Mapping[str, int]) -> Projection:
+def _devices(row: Row, mode: str, work: Mapping[str, int]) -> tuple[Array, Array, str]:
+    """Numbers of devices that the work can feed, the global batch of each, and what ends them."""
+    patches = work["training_patches"]
+    if mode == "weak":
+        each = row.get("batch_per_rank") or 1
+        most = patches // each
+        limit = f"more than {most} devices with a batch of {each} each have too few patches"
+    else:
+        most = batch = row.get("global_batch") or patches
+        limit = f"a global batch of {batch} cannot feed more devices"
+    ranks = np.arange(1, min(MOST_DEVICES, max(1, most)) + 1, dtype=np.float64)
+    batches = ranks * each if mode == "weak" else np.full(len(ranks), float(batch))
+    return ranks, batches, limit if most < MOST_DEVICES else ""
+
+
+def _without_law(
+    known: dict[int, list[Parts]], work: Mapping[str, int], points: dict[int, list[Row]], why: str
+) -> Projection:
     """Each measured rank count for itself: the median, and the range of its runs."""
     columns = []
-    for found in known.values():
-        totals = [float(one.total(work, np.array(one.rate))) for one in found]
+    for ranks, found in known.items():
+        whole = whole_steps(
+            work, np.array(ranks), np.array(points[ranks][0].get("global_batch") or 1)
+        )
+        totals = [float(one.total(whole, np.array(one.rate))) for one in found]
         columns.append([min(totals), statistics.median(totals), max(totals)])
-    ranks = np.array(list(known), dtype=np.float64)
+    ranks_known = np.array(list(known), dtype=np.float64)
     runs = min(map(len, known.values()))
-    parts_there = middle(known[max(known)])
-    return Projection("no law", tuple(known), ranks, np.array(columns).T, runs, parts_there)
-
-
-def _bounds(totals: Array) -> Array:
-    """(draws, K) -> (3, K)"""
-    level = (1 - laws.CONFIDENCE) / 2
-    return np.quantile(totals, [level, 0.5, 1 - level], axis=0)
+    return Projection(
+        *("no law", tuple(known), ranks_known, np.array(columns).T, runs),
+        *(middle(known[max(known)]), why),
+    )

@@ -1,4 +1,8 @@
-"""From rows to curves: medians with intervals, ratios to a named base, and what looks wrong."""
+"""From rows to curves: medians with intervals, and ratios to one base.
+
+Every speed-up and efficiency of a mode, of rates, of epochs or of both, is taken to the smallest
+rank count whose rates were measured (`base_of`). What has no figure there has no ratio.
+"""
 
 from __future__ import annotations
 
@@ -87,8 +91,7 @@ def speedup(study: Study, mode: str = "strong", kind: str = "ranks") -> Curve:
 
 def solution_speedup(study: Study) -> Curve:
     """Base's time from launch to end over each, the launcher's own included, at equal work."""
-    found = curve(study.points("strong"), "wall_seconds")
-    return to_base(found, base_of(found), falling=True) if found else ()
+    return _falling(study, "strong", curve(study.points("strong"), "wall_seconds"))
 
 
 def efficiency(study: Study, mode: str, kind: str = "ranks") -> Curve:
@@ -141,6 +144,7 @@ def statistical_efficiency(study: Study, mode: str) -> tuple[Curve, dict[int, tu
     """Epochs to the target at the base over those at N, and N -> (reached, runs) of all that tried.
 
     Runs that never reached it would need more epochs than they had; they are counted, not averaged.
+    Nothing where the base has such a run: its epochs are what all others are held against.
     """
     tried: dict[int, tuple[int, int]] = {}
     epochs: dict[int, list[Row]] = {}
@@ -153,5 +157,22 @@ def statistical_efficiency(study: Study, mode: str) -> tuple[Curve, dict[int, tu
             tried[ranks] = (len(reached), len(wanting))
         if reached and len(reached) == len(wanting):
             epochs[ranks] = reached
-    found = curve(epochs, "epochs")
-    return (to_base(found, base_of(found), falling=True) if found else ()), tried
+    return _falling(study, mode, curve(epochs, "epochs")), tried
+
+
+def total_efficiency(study: Study, mode: str) -> dict[int, Estimate]:
+    """Throughput efficiency times statistical efficiency, of one base, by rank count."""
+    rates = {point.ranks: point.estimate for point in efficiency(study, mode)}
+    found, _ = statistical_efficiency(study, mode)
+    return {
+        point.ranks: intervals.product(rates[point.ranks], point.estimate)
+        for point in found
+        if point.ranks in rates
+    }
+
+
+def _falling(study: Study, mode: str, found: Curve) -> Curve:
+    """Ratios of a figure that falls to what it was at the base of the mode, if it was there."""
+    rates = throughput(study, mode)
+    base = next((one for one in found if rates and one.ranks == base_of(rates).ranks), None)
+    return to_base(found, base, falling=True) if base else ()

@@ -92,7 +92,7 @@ def measures(summary: dict[str, Any]) -> dict[str, Any]:
         **same("epochs_run", "steps_run", "patches_trained"),
         **same("training_patches", "validation_patches", "patch_size"),
         "channels": len(summary.get("channels") or []) or None,
-        **same("parameters", "gradient_bytes", "global_batch"),
+        **same("parameters", "gradient_bytes", "gradient_messages", "global_batch"),
         **same("batch_per_rank", "learning_rate", "precision"),
         "data_mode": data_mode(config),
         "best_accuracy": best.get("accuracy"),

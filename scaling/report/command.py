@@ -141,8 +141,7 @@ def _tables(
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
         found.append(tables.target_table(study, mode))
         found += [time_to_target.table(study, mode), noise.table(study, mode)]
-    law = next((one.fit for one in fitted if one.key == "allreduce"), None)
-    found.append(tables.exposed_table(exposed.compare(study, law)))
+    found.append(tables.exposed_table(exposed.compare(study)))
     found += [tables.fits_table(fitted), tables.held_out_table(tested)]
     found += [accuracy.accuracy_table(study)]
     found += [every_point.conditions_table(study), every_point.points_table(study)]

@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from cloudmask.text import plural
 from scaling.laws import laws
 from scaling.laws.fits import Fitted
+from scaling.laws.fitting import Fit
 from scaling.laws.ratios import Curve
 from scaling.record.store import Study
 
@@ -60,7 +61,7 @@ class View:
     law_colour: str
     alone: bool
 
-    def law(self, key: str) -> laws.Fit | None:
+    def law(self, key: str) -> Fit | None:
         found = self.fitted.get(key)
         return found.fit if found else None
 
@@ -172,7 +173,7 @@ Law = Callable[..., laws.Array]
 
 def law_curve(
     axes: Axes,
-    fit: laws.Fit,
+    fit: Fit,
     value: Callable[[Law, laws.Array], laws.Array],
     label: str,
     colour: str,

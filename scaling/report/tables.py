@@ -141,24 +141,34 @@ def step_table(study: Study, mode: str) -> Table:
 
 
 def exposed_table(found: Sequence[Exposed]) -> Table:
-    """Communication that was not hidden, as measured and as the allreduce model has it."""
+    """Communication that was not hidden, as measured and as the allreduce by itself has it."""
     rows = [
         (
             *(one.mode, str(one.ranks), f"{one.num_bytes / 1e6:.2f} MB"),
-            *(milliseconds(one.measured), f"{1e3 * one.modelled:.1f}"),
+            str(len(one.messages)) if one.told else "not told, taken as 1",
+            *(milliseconds(one.measured), " to ".join(_bounds(one.expected))),
             *(percent(one.difference, 0, sign=True), one.verdict),
         )
         for one in found
     ]
     return Table(
-        "Communication not hidden, and the allreduce model",
+        "Communication not hidden, and the allreduce by itself",
         "Milliseconds of a step from the last gradient to the last sum, on the rank that was last "
-        "to finish computing: median over steps and runs. The model: one allreduce of all "
-        "gradients, as fitted below to Horovod's own, after the last of them is there.",
-        ("mode", "ranks", "gradients", "measured", "model", "measured to model", "so"),
+        "to finish computing: median over steps and runs. Expected if nothing was hidden: the "
+        "messages of all gradients one after the other, each as long as Horovod's allreduce of its "
+        "size took by itself; less where they share the wait of the smallest, to more where each "
+        "waits for its own. The difference is that to the nearer end.",
+        (
+            *("mode", "ranks", "gradients", "messages", "measured", "expected"),
+            *("measured to expected", "so"),
+        ),
         tuple(rows),
         "exposed",
     )
+
+
+def _bounds(seconds: tuple[float, float]) -> list[str]:
+    return list(dict.fromkeys(f"{1e3 * one:.1f}" for one in seconds))
 
 
 def milliseconds(seconds: Estimate) -> str:
@@ -191,15 +201,22 @@ def held_out_table(found: Sequence[Prediction]) -> Table:
     for one in found:
         rows.append(
             (
-                *(str(one.ranks), one.law, one.subject, listed(one.fitted_to), one.expectation),
+                *(
+                    str(one.ranks),
+                    one.law + (", rejected" if one.rejected else ""),
+                    one.subject,
+                    listed(one.fitted_to),
+                    one.expectation,
+                ),
                 *(with_unit(one.measured, one.unit), percent(one.difference, sign=True)),
                 f"{'yes' if one.inside else 'no'} ({one.runs_inside} of {one.runs} runs)",
             )
         )
     return Table(
         "Rank counts held out",
-        "Predictions of laws fitted to the other rank counts, with the 95 % interval of a single "
-        "run (scatter of the runs and doubt of the law), beside the median of the runs there.",
+        "Predictions of laws fitted to the other rank counts, with the 95 % interval of a median "
+        "of as many runs (their scatter, and doubt of the law), beside the median of the runs "
+        "there; in brackets the runs inside the interval of a single one.",
         (
             *("ranks", "law", "of", "fitted to ranks", "predicted", "measured", "difference"),
             "inside the interval",
@@ -210,28 +227,28 @@ def held_out_table(found: Sequence[Prediction]) -> Table:
 
 
 def target_table(study: Study, mode: str) -> Table:
-    """Statistical efficiency; no rows where no run had a target."""
+    """Statistical and total efficiency; no rows where no run had a target."""
     found, tried = ratios.statistical_efficiency(study, mode)
-    rates = ratios.efficiency(study, mode)
+    total = ratios.total_efficiency(study, mode)
     rows = []
     for ranks, (reached, runs) in tried.items():
         targets = [row["target"] for row in study.points(mode)[ranks] if row.get("target")]
         epochs, seconds = (sorted(one[name] for one in targets) for name in ("epoch", "seconds"))
-        statistical = next((p.estimate.value for p in found if p.ranks == ranks), None)
-        rate = next((p.estimate.value for p in rates if p.ranks == ranks), None)
-        total = significant(statistical * rate) if statistical and rate else "-"
         rows.append(
             (
                 *(str(ranks), f"{reached} of {runs}"),
                 listed(epochs) or "-",
                 listed(map(significant, seconds)) or "-",
-                *(_column(found, ranks), total),
+                *(_column(found, ranks), shown(total[ranks]) if ranks in total else "-"),
             )
         )
+    base = plural(ratios.base_of(ratios.throughput(study, mode)).ranks, "rank")
+    lacking = "" if found or not rows else f" Not given: not every run of {base} reached it."
     return Table(
         f"Time to the target, {mode} scaling{_of(study)}",
-        "Statistical efficiency: median epochs to the target at the base over those at N; open "
-        "where a run never reached it. Times its throughput efficiency: the total.",
+        f"Statistical efficiency: median epochs to the target of {base}, the base of every "
+        f"efficiency, over those at N; open where a run never reached it.{lacking} Times the "
+        "throughput efficiency: the total.",
         ("ranks", "reached", "epochs", "seconds", "statistical efficiency", "total efficiency"),
         tuple(rows),
         f"{mode}-target",
