@@ -21,6 +21,7 @@ from cloudmask import host
 
 _WITH_OPTIONS = ("mpirun", "mpiexec", "orterun", "prterun")
 _LAUNCHERS = (*_WITH_OPTIONS, "orted", "prted", "prte")
+_OTHERS = ("horovodrun", "hydra_pmi_proxy", "slurmstepd", "jsrun", "mpiexec.hydra")
 _ASKS = re.compile(
     r"hwloc_(base|default)_(binding_policy|bind_to_\w+|cpu_(set|list)|slot_list)"
     r"|(orte|prte)_rankfile|rmaps_rank_file_path|rmaps_base_(bycore|bysocket|cpus_per_\w+)"
@@ -119,11 +120,19 @@ def _files(environment: Mapping[str, str]) -> list[str]:
     return [line for place in places for line in _text(place).splitlines()]
 
 
-def _launcher(proc: Path) -> int | None:
-    """The nearest of this process's forebears that is Open MPI's, whatever shells lie between."""
+def launched_at(proc: Path = host.PROC) -> float | None:
+    """When the nearest launcher of this host that this process descends from was started, as
+    time.time() tells times; None without one. Ranks away from it know its daemon alone."""
+    number = _launcher(proc, (*_LAUNCHERS, *_OTHERS))
+    return None if number is None else host.started_at(number, proc)
+
+
+def _launcher(proc: Path, names: Sequence[str] = _LAUNCHERS) -> int | None:
+    """The nearest of this process's forebears of such a name, by default Open MPI's, whatever
+    shells lie between."""
     for number in _forebears(proc):
         program = Path(_words(proc, number)[0]).name  # as it was called, where it is a link
-        if program in _LAUNCHERS or _text(proc / f"{number}/comm") in _LAUNCHERS:
+        if program in names or _text(proc / f"{number}/comm") in names:
             return number
     return None
 

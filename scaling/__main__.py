@@ -1,4 +1,4 @@
-"""python -m scaling run | fit | report | check."""
+"""python -m scaling run | fit | report | check | ledger."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import sys
 from collections.abc import Sequence
 
 from cloudmask.cli import commands, errors, flags
-from scaling.options import CheckConfig, FitConfig, ReportConfig, RunConfig
+from scaling.options import CheckConfig, FitConfig, LedgerConfig, ReportConfig, RunConfig
 
 USAGE = """usage: python -m scaling COMMAND [OPTIONS]     (COMMAND --help lists its options)
 
   run      run a training at several rank counts: ... --out STUDY -- python train_hvd.py --data P
   fit      fit Amdahl's and Gustafson's laws, USL and the allreduce model to a study
   report   write curves, tables and a page of a study
-  check    hold a study or a run against a published figure"""
+  check    hold a study or a run against a published figure
+  ledger   say where every second of a run went, and how often it should save"""
 
 
 COMMANDS: commands.Commands = {
@@ -21,6 +22,7 @@ COMMANDS: commands.Commands = {
     "fit": (FitConfig, "scaling.laws.command"),
     "report": (ReportConfig, "scaling.report.command"),
     "check": (CheckConfig, "scaling.check.command"),
+    "ledger": (LedgerConfig, "scaling.laws.ledger"),
 }
 
 

@@ -117,6 +117,16 @@ class CheckConfig:
     """allow different hardware within the study"""
 
 
+@dataclasses.dataclass(frozen=True)
+class LedgerConfig:
+    """Where every second of a run's ranks went, its resumes included, and how often to save."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """folder of a run"""
+    mtbf_hours: float | None = None
+    """mean time between failures of the job, in hours (default: from the failures of the run)"""
+
+
 def rank_counts(text: str, *, option: str) -> tuple[int, ...]:
     """'4,1,2' -> (1, 2, 4). Raises UsageError."""
     words = [word.strip() for word in text.split(",")]

@@ -20,7 +20,16 @@ ROOMS = {
     "ground": (
         [
             f"{C}/{name}.py"
-            for name in ("files", "host", "launcher", "metrics", "record", "text", "version")
+            for name in (
+                "files",
+                "host",
+                "launcher",
+                "ledger",
+                "metrics",
+                "record",
+                "text",
+                "version",
+            )
         ]
         + [f"{C}/cli/{name}.py" for name in ("__init__", "absent", "commands", "errors", "flags")],
         (),
@@ -117,7 +126,7 @@ HOMES = {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
-    "scipy": {"scaling/laws/laws.py"},
+    "scipy": {"scaling/laws/failures.py", "scaling/laws/laws.py"},
     "matplotlib": {f"{C}/report/", "scaling/report/"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},
     "tyro": {f"{C}/cli/flags.py", f"{C}/cli/options.py", "scaling/options.py", "seaice/options.py"},

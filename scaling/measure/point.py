@@ -9,11 +9,13 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloudmask import ledger
 from cloudmask.files import write_json
 from scaling.measure import binding, launch, machine, watch
 from scaling.measure.launch import Layout
@@ -90,6 +92,7 @@ def run_point(
     if conditions.config.page_cache == "dropped":
         machine.drop_page_cache()
 
+    started = time.time()
     heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.config.heartbeat
     outcome = watch.watch(
         commands,
@@ -127,6 +130,8 @@ def run_point(
         "batch_per_rank": point.batch_per_rank,
         "environment": dict(conditions.environment),
     }
+    if point.kind != "allreduce":
+        row["ledger"] = rank_seconds(outs, started, started + outcome.seconds)
     began = binding.notes(folder / "logs")
     row["cores"] = [note["cores"] for note in began]
     row["hardware"] = binding.hardware([], began)
@@ -218,6 +223,21 @@ def rank_reports(
     if point.kind == "copies":
         reports = [{**report, "rank": copy} for copy, report in enumerate(reports)]
     return reports or [dict(note) for note in began]
+
+
+def rank_seconds(outs: Sequence[Path], began: float, ended: float) -> dict[str, float] | None:
+    """Where the rank-seconds of a point went, from its launch to its end, whatever that was; None
+    of a program that keeps no such record. Of copies: of all of them together."""
+    total = dict.fromkeys(ledger.BUCKETS, 0.0)
+    for out in outs:
+        try:
+            found = ledger.of_run(out)
+        except (OSError, ValueError):
+            return None
+        found.enclose(began, ended)
+        for bucket, seconds in found.rank_seconds.items():
+            total[bucket] += seconds
+    return {bucket: round(seconds, 3) for bucket, seconds in total.items()}
 
 
 def _check_ending(outcome: watch.Outcome, limits: watch.Limits, folder: Path) -> None:

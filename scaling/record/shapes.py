@@ -88,6 +88,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "hosts": _list_of(_or_none(_is_text)),
     "last_lines": _dict_of(_is_text),
     "allreduce": _list_of(_is_timing),
+    "ledger": _dict_of(_is_number),
     "per_rank": _dict_of(_list_of(_is_number)),
     "target": _is_target,
     "versions": _dict_of(_or_none(_is_text)),
