@@ -65,6 +65,8 @@ class RunConfig:
     """end a point after so many seconds in any case"""
     heartbeat: str = "events.jsonl"
     """file in the program's output folder that grows with every step"""
+    idle_seconds: float = 0.0
+    """read this host's power for so long before every point, for the idle share of its energy"""
     page_cache: Literal["as-found", "dropped"] = "as-found"
     """dropped: empty the page cache before every point (needs root), for cold reads"""
     seed: int = 0
@@ -99,6 +101,8 @@ class ReportConfig:
     """folder for the report"""
     hold_out: str = ""
     """rank counts, with commas between, that the laws are not fitted to but tested on"""
+    carbon_intensity: float | None = None
+    """grams of CO2 equivalent per kWh of your electricity; without it no carbon is told"""
     mixed: bool = False
     """allow different hardware within a study"""
 

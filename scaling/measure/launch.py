@@ -59,9 +59,14 @@ def default_environment(*, cores_per_rank: int, gpus: bool) -> dict[str, str]:
     return common | {"HOROVOD_CYCLE_TIME": "10", "OMPI_MCA_mpi_yield_when_idle": "1"}
 
 
-def rank_words(program: Sequence[str], notes: Path, *, bind: int | None = None) -> list[str]:
-    """The program with `rank.py` before it: a log per rank in `notes`, `bind` cores each."""
+def rank_words(
+    program: Sequence[str], notes: Path, *, bind: int | None = None, watched: str = ""
+) -> list[str]:
+    """The program with `rank.py` before it: a log per rank in `notes`, `bind` cores each, and where
+    a host is `watched` the energy of all others."""
     words = [sys.executable, "-I", "-S", str(INSIDE / "rank.py"), "--notes", str(notes)]
+    if watched:
+        words += ["--watched", watched]
     if bind is not None:
         words += ["--cores", str(bind)]
     return [*words, "--", *program]
@@ -91,6 +96,7 @@ def command(
     notes: Path,
     environment: Mapping[str, str],
     executable: str | None = None,
+    watched: str = "",
 ) -> list[str]:
     """Words that start `program` on every rank of `layout`.
 
@@ -99,7 +105,7 @@ def command(
     """
     binds = launcher in BINDERS and not layout.oversubscribe
     bind = None if binds else layout.cores_per_rank
-    words = rank_words(program, notes, bind=bind)
+    words = rank_words(program, notes, bind=bind, watched=watched)
     if launcher == "openmpi":
         return [executable or "mpirun", *_openmpi(layout, environment), *words]
     if launcher == "mpich":

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmask import ledger
+from cloudmask import host, ledger
 from cloudmask.files import write_json
 from scaling.measure import binding, launch, machine, watch
+from scaling.measure.energy import Meter
 from scaling.measure.launch import Layout
 from scaling.measure.points import Point, fill_in
 from scaling.options import RunConfig
@@ -92,16 +93,19 @@ def run_point(
     if conditions.config.page_cache == "dropped":
         machine.drop_page_cache()
 
-    started = time.time()
     heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.config.heartbeat
-    outcome = watch.watch(
-        commands,
-        folder,
-        environment=environment,
-        limits=conditions.limits,
-        heartbeats=[out / heartbeat for out in outs],
-        progress=progress,
-    )
+    meter = Meter(folder / "energy.jsonl", conditions.config.idle_seconds)
+    with meter.reading():
+        started = time.time()
+        outcome = watch.watch(
+            commands,
+            folder,
+            environment=environment,
+            limits=conditions.limits,
+            heartbeats=[out / heartbeat for out in outs],
+            progress=progress,
+        )
+        ended = started + outcome.seconds
 
     row: Row = {
         "point": point.name,
@@ -131,8 +135,14 @@ def run_point(
         "environment": dict(conditions.environment),
     }
     if point.kind != "allreduce":
-        row["ledger"] = rank_seconds(outs, started, started + outcome.seconds)
+        row["ledger"] = rank_seconds(outs, started, ended)
     began = binding.notes(folder / "logs")
+    row["energy"] = meter.result(
+        folder / "logs",
+        hosts=sorted({str(note["host"]) for note in began}),
+        ended=ended,
+        steps={str(note["slurm_step"]) for note in began if row["launcher"] == "srun"},
+    )
     row["cores"] = [note["cores"] for note in began]
     row["hardware"] = binding.hardware([], began)
     try:
@@ -199,7 +209,13 @@ def command_lines(point: Point, conditions: Conditions, folder: Path) -> list[li
         layout = dataclasses.replace(layout, hosts=())
     return [
         launch.command(
-            launcher, layout, program, notes=logs, environment=environment, executable=executable
+            launcher,
+            layout,
+            program,
+            notes=logs,
+            environment=environment,
+            executable=executable,
+            watched=host.name(),
         )
     ]
 

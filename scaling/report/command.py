@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from cloudmask.cli.errors import UsageError
@@ -10,7 +11,7 @@ from scaling.laws import exposed, fits, holdout
 from scaling.options import ReportConfig
 from scaling.record import conditions, export, store
 from scaling.record.store import Study, StudyError
-from scaling.report import figures, page, panels, sentences, tables
+from scaling.report import energy, figures, ledger, page, panels, sentences, tables
 from scaling.report.page import Page, Part, Picture
 from scaling.report.tables import Table
 
@@ -30,6 +31,8 @@ def report(config: ReportConfig) -> int:
         raise UsageError("report takes one study, or two to lay over each other")
     if config.out.exists() and not config.out.is_dir():
         raise StudyError(f"{config.out} is a file; choose another --out")
+    if config.carbon_intensity is not None and not 0 <= config.carbon_intensity < math.inf:
+        raise UsageError(f"--carbon-intensity {config.carbon_intensity:g} must be 0 or more")
     studies = [store.read(folder, mixed=config.mixed) for folder in config.studies]
     held = [holdout.parse(config.hold_out, study) for study in studies]
     config.out.mkdir(parents=True, exist_ok=True)
@@ -44,7 +47,12 @@ def report(config: ReportConfig) -> int:
     chosen = panels.panels(studies)
     figures.draw_all(chosen, views, [*notes, *measured_under], config.out)
     parts = [
-        Part(name, sentences.headlines(study), sentences.warnings(study), _tables(study, *laws))
+        Part(
+            name,
+            sentences.headlines(study),
+            sentences.warnings(study),
+            _tables(study, *laws, config),
+        )
         for name, study, laws in zip(names, studies, zip(fitted, tested, strict=True), strict=True)
     ]
     content = Page(
@@ -74,12 +82,18 @@ def report(config: ReportConfig) -> int:
 
 
 def _tables(
-    study: Study, fitted: Sequence[fits.Fitted], tested: Sequence[holdout.Prediction]
+    study: Study,
+    fitted: Sequence[fits.Fitted],
+    tested: Sequence[holdout.Prediction],
+    config: ReportConfig,
 ) -> list[Table]:
     found = []
     for mode in study.modes:
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
         found.append(tables.target_table(study, mode))
+        found.append(ledger.ledger_table(study, mode))
+        carbon = config.carbon_intensity
+        found.append(energy.energy_table(study, mode, carbon_intensity=carbon))
     law = next((one.fit for one in fitted if one.key == "allreduce"), None)
     found.append(tables.exposed_table(exposed.compare(study, law)))
     found += [tables.fits_table(fitted), tables.held_out_table(tested)]

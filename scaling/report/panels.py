@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from scaling.laws import fits
 from scaling.record.store import Study
-from scaling.report import speedup, step_time
+from scaling.report import ledger, speedup, step_time
 from scaling.report.style import View
 
 
@@ -73,6 +73,16 @@ def panels(studies: Sequence[Study]) -> list[Panel]:
             step_time.draw_balance,
         ),
     ]
+    if any(ledger.means(study, mode) for study in studies for mode in study.modes):
+        found.append(
+            Panel(
+                "ledger",
+                "Where the time went",
+                "All rank-seconds from the launch to the end, mean over repeats. Numbers: ranks.",
+                ledger.draw_ledger,
+                legend=-0.2,
+            )
+        )
     if any(fits.allreduce_times(study) for study in studies):
         found.append(
             Panel(

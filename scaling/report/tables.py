@@ -12,6 +12,7 @@ from scaling.laws.fits import Fitted
 from scaling.laws.holdout import Prediction
 from scaling.laws.intervals import Estimate
 from scaling.laws.ratios import Curve
+from scaling.record import conditions
 from scaling.record.store import OK, Row, Study
 from scaling.report.sentences import coverage_note, shown
 
@@ -239,6 +240,7 @@ def conditions_table(study: Study) -> Table:
         ("precision", str(row.get("precision") or "unknown")),
         ("learning rate", str(row.get("learning_rate") or "unknown")),
         ("data", f"{row.get('data_mode') or 'mode unknown'}; page cache {header['page_cache']}"),
+        ("energy", conditions.energy(study)),
         (
             "patches",
             f"{row.get('training_patches')} training, {row.get('validation_patches')} "

@@ -1,11 +1,12 @@
 """What every rank starts with: its own log, its own cores where the launcher binds none, a note.
 
-    python rank.py --notes FOLDER [--cores C] [--rank R [--gpus G]] -- PROGRAM ...
+    python rank.py --notes FOLDER [--cores C] [--rank R [--gpus G]] [--watched HOST] -- PROGRAM ...
 
 Ranks write into one terminal in the middle of each other's lines, and launchers differ in what they
 do about it. Here each rank's output goes to FOLDER/rank-0000.log, whatever started it. Then this
-process becomes the program. It runs before anything is set up: beside the standard library it asks
-cloudmask.host alone, which needs no more.
+process becomes the program. The first rank of every host but HOST, whose energy the study itself
+reads, has its host's counters read meanwhile (energy.py). It runs before anything is set up: beside
+the standard library it asks cloudmask.host alone, which needs no more.
 """
 
 from __future__ import annotations
@@ -53,6 +54,20 @@ def own_gpus(visible: str | None, copy: int, count: int) -> str:
     return ",".join(names[number % len(names)] for number in wanted)
 
 
+def _slurm_step(environment: Mapping[str, str]) -> str | None:
+    """Slurm's name of the step that this rank is of."""
+    job, step = (environment.get(f"SLURM_{name}", "") for name in ("JOB_ID", "STEP_ID"))
+    return f"{job}.{step}" if job and step else None
+
+
+def _read_energy(file: Path) -> None:
+    """Start the reading of this host's counters, which ends with this process."""
+    script = str(Path(__file__).with_name("energy.py"))
+    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
+    words = [sys.executable, "-I", "-S", script, str(file), "--with-parent"]
+    os.posix_spawn(sys.executable, words, os.environ, file_actions=null)
+
+
 def main(words: list[str]) -> int:
     sys.path.append(str(CHECKOUT))
     from cloudmask import host
@@ -75,10 +90,13 @@ def main(words: list[str]) -> int:
         "pid": os.getpid(),
         "cores": host.allowed_cores(),
         "cpu": host.cpu_model(),
+        "slurm_step": _slurm_step(os.environ),
     }
     notes = Path(given["--notes"])
     notes.mkdir(parents=True, exist_ok=True)
     (notes / f"rank-{rank:04d}.json").write_text(json.dumps(note) + "\n")
+    if given.get("--watched", host.name()) != host.name() and local_rank == 0:
+        _read_energy(notes / f"energy-{host.name()}.jsonl")
     log = os.open(notes / f"rank-{rank:04d}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
