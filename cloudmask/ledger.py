@@ -12,6 +12,7 @@ read line by line: a run of a million steps is no reason to hold a million recor
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -163,8 +164,8 @@ class _Usual:
         """numbers of the events of such steps and validations"""
         self._busy: list[list[float]] = [[]]
         """of each start, the first one being the second: seconds of each step but its wait"""
-        self._clocked = [0.0, 0.0, 0.0]
-        """seconds but their wait of all steps with a clock; of these computing, and exposed"""
+        self._shares: tuple[list[float], list[float]] = ([], [])
+        """of each such step with a clock that is no first one: computing, and exposed"""
         self._done: list[tuple[str, int, int]] = []
         """event, step and number of what may still be undone, in the order of time"""
 
@@ -179,9 +180,10 @@ class _Usual:
             wait, compute, exposed = (event.get(name) for name in _COLUMNS[1:])
             busy = max(0.0, event["seconds"] - (wait or 0.0))
             self._busy[-1].append(busy)
-            if compute is not None and exposed is not None:
-                for place, value in enumerate((busy, compute, exposed)):
-                    self._clocked[place] += value
+            late = len(self._busy[-1]) > FIRST_STEPS
+            if late and busy > 0 and compute is not None and exposed is not None:
+                for shares, seconds in zip(self._shares, (compute, exposed), strict=True):
+                    shares.append(seconds / max(busy, compute + exposed))
 
     def _undo(self, from_step: int) -> None:
         """Going on from what was saved of a step undoes all that came after it was saved."""
@@ -205,13 +207,15 @@ class _Usual:
     def starts(self) -> int:
         return len(self._busy)
 
-    @property
+    @functools.cached_property
     def shares(self) -> tuple[float, float]:
-        """Computing and exposed communication of the steps that had a clock; without any, all is
-        computing."""
-        busy, compute, exposed = self._clocked
-        whole = max(busy, compute + exposed)
-        return (compute / whole, exposed / whole) if whole > 0 else (1.0, 0.0)
+        """Computing and exposed communication of a usual step, as medians of those with a clock;
+        without any all is computing."""
+        if not self._shares[0]:
+            return 1.0, 0.0
+        compute, exposed = map(statistics.median, self._shares)
+        whole = max(1.0, compute + exposed)
+        return compute / whole, exposed / whole
 
 
 def _shares_of_all(per_step: Mapping[str, Any] | None) -> tuple[float, float] | None:

@@ -61,9 +61,12 @@ def test_ranks_copies_and_allreduce_are_measured(study):
     assert row["settings"]["HOROVOD_CYCLE_TIME"] == "10"
     assert row["gradient_bytes"] == 4 * row["parameters"] > 0
     assert row["last_rank_exposed_seconds"] > 0
+    assert sum(row["ledger"].values()) == pytest.approx(2 * row["wall_seconds"], rel=0.01)
+    assert all(row["ledger"][name] > 0 for name in ("launch", "startup", "compute", "rest"))
     (copies,) = study.points("weak", "copies")[2]
     assert copies["patches_per_second"] > 0
     assert copies["batch_per_rank"] == 2
+    assert sum(copies["ledger"].values()) == pytest.approx(2 * copies["wall_seconds"], rel=0.01)
     (alone,) = study.points("weak", "alone")[1]
     assert alone["patches_per_second"] > 0
     assert [one["horovod"] for one in (row, copies, alone)] == [True, False, False]

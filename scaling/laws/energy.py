@@ -7,7 +7,7 @@ from scaling.record.store import Row, Study
 
 JOULES_PER_KWH = 3.6e6
 FIGURES = (
-    *("joules", "watts", "joules_per_patch", "kwh_to_target", "idle_share", "joule_seconds"),
+    *("joules", "watts", "joules_per_patch", "joules_to_target", "idle_share", "joule_seconds"),
     "carbon_grams",
 )
 
@@ -28,7 +28,7 @@ def figures(row: Row, *, carbon_intensity: float | None = None) -> dict[str, flo
     if row.get("patches_trained"):
         found["joules_per_patch"] = joules / row["patches_trained"]
     if row.get("target"):
-        found["kwh_to_target"] = joules / JOULES_PER_KWH
+        found["joules_to_target"] = joules
     if energy.get("by") and seconds:
         found["watts"] = joules / seconds
         if energy.get("idle_watts") is not None:

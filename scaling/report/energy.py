@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scaling.laws import energy
+from scaling.laws import energy, intervals
+from scaling.laws.ratios import Curve
 from scaling.record.store import Study
 from scaling.report.sentences import coverage_note, shown
 from scaling.report.tables import Table
@@ -10,12 +11,13 @@ from scaling.report.tables import Table
 COLUMNS = {
     "joules": "J",
     "joules_per_patch": "J per patch",
-    "kwh_to_target": "kWh to the target",
+    "joules_to_target": "kWh to the target",
     "watts": "mean W",
     "idle_share": "idle share",
     "joule_seconds": "energy x time, J s",
     "carbon_grams": "g CO2 equivalent",
 }
+UNITS = {"kWh": energy.JOULES_PER_KWH, "Wh": energy.JOULES_PER_KWH / 1000}
 DIFFERENCE = 0.1
 """between the counters and the mean power of the same devices, from which it is told"""
 
@@ -23,13 +25,16 @@ DIFFERENCE = 0.1
 def energy_table(study: Study, mode: str, *, carbon_intensity: float | None = None) -> Table:
     """Medians over runs by rank count; no rows where nothing was measured."""
     found = energy.curves(study, mode, carbon_intensity=carbon_intensity)
+    unit = _unit(found["joules_to_target"])
     names = [name for name in COLUMNS if found[name]]
     rows = []
     for point in found["joules"]:
         by_name = {name: {p.ranks: p.estimate for p in found[name]} for name in names}
-        cells = [by_name[name].get(point.ranks) for name in names]
+        cells = {name: by_name[name].get(point.ranks) for name in names}
+        if reached := cells.get("joules_to_target"):
+            cells["joules_to_target"] = intervals.scaled(reached, 1 / UNITS[unit])
         runs = f"{len(point.values)} of {len(study.points(mode)[point.ranks])}"
-        told = (shown(estimate) if estimate else "-" for estimate in cells)
+        told = (shown(estimate) if estimate else "-" for estimate in cells.values())
         rows.append((str(point.ranks), runs, *told))
     notes = [
         "Of the whole devices that have counters, on every host that ranks ran on, from the launch "
@@ -43,9 +48,15 @@ def energy_table(study: Study, mode: str, *, carbon_intensity: float | None = No
     return Table(
         f"Energy, {mode} scaling",
         " ".join(filter(None, notes)),
-        ("ranks", "runs measured", *(COLUMNS[name] for name in names)),
+        ("ranks", "runs measured", *(COLUMNS[name].replace("kWh", unit) for name in names)),
         tuple(rows),
     )
+
+
+def _unit(found: Curve) -> str:
+    """kWh, or where all are small Wh."""
+    largest = max((point.estimate.value for point in found), default=0.0)
+    return "kWh" if largest >= UNITS["kWh"] / 10 else "Wh"
 
 
 def _disagreement(study: Study, mode: str) -> str:

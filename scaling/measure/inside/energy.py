@@ -65,7 +65,7 @@ class Gpus:
 
 
 class Packages:
-    """The processors' packages in the powercap tree."""
+    """The processors' packages in the powercap tree: all of them, or none."""
 
     def __init__(self, tree: Path) -> None:
         self.ranges: dict[str, float] = {}
@@ -83,10 +83,10 @@ class Packages:
                 int((folder / "energy_uj").read_text())
                 self.ranges[f"cpu {name}"] = int((folder / "max_energy_range_uj").read_text()) / 1e6
                 self._files[f"cpu {name}"] = folder / "energy_uj"
-            except PermissionError:
-                self.refused = True
-            except (OSError, ValueError):
-                continue
+            except (OSError, ValueError) as error:
+                self.refused = isinstance(error, PermissionError)
+                self._files.clear()
+                break
 
     def read(self) -> Reading:
         found = {}
