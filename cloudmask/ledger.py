@@ -57,7 +57,8 @@ class Part:
     launch_known: bool
     """whether it begins with the launcher, not with the process of rank 0"""
     ending: str = "broken off"
-    """finished, stopped or failed; broken off: nothing tells of an end"""
+    """finished, stopped or failed; broken off: nothing tells of an end; open: the same of the last
+    part, which may still run"""
 
     @property
     def seconds(self) -> float:
@@ -153,6 +154,8 @@ def account(
     book = _Book(usual, per_step)
     for number, event in enumerate(events()):
         book.enter(number, event)
+    if book.ledger.parts[-1].ending == "broken off":
+        book.ledger.parts[-1].ending = "open"
     return book.ledger
 
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -171,7 +172,11 @@ def begin(
     going_on = elastic.meet(ranks)
     resume = config.resume or going_on
     ranks.on_all(lambda: folder.check(resume=resume) if ranks.is_root else None, name="folder")
-    claim = functools.partial(_claim, folder, config, ranks, elastic, began if going_on else None)
+    times = {"started": began, "launched": None}
+    if not going_on:
+        times = {"started": host.started_at() or elastic.started, "launched": launched_at()}
+    told = {"ranks": ranks.size, "going_on": going_on, "lost": elastic.lost, **times}
+    claim = functools.partial(_claim, folder, config, ranks, told)
     if not config.resume:
         claim()
     ranks.say(opening_lines(plan, ranks))
@@ -225,18 +230,12 @@ def build_network(plan: Plan) -> Network:
     return model, optimizer
 
 
-def _claim(
-    folder: RunFolder, config: TrainConfig, ranks: Ranks, elastic: Elastic, met: float | None
-) -> None:
-    """Begin in the folder, and tell since when: `met`, of ranks that go on after others."""
+def _claim(folder: RunFolder, config: TrainConfig, ranks: Ranks, told: dict[str, Any]) -> None:
+    """Begin in the folder, and tell of who does, and since when."""
 
     def begin() -> None:
         folder.begin(config)
-        started, launched = met, None
-        if met is None:
-            started, launched = host.started_at() or elastic.started, launched_at()
-        times = {"started": started, "launched": launched, "going_on": met is not None}
-        folder.event("begin", ranks=ranks.size, lost=elastic.lost, **times)
+        folder.event("begin", **told)
 
     ranks.on_all(lambda: begin() if ranks.is_root else None, name="begin")
     folder.claimed = True

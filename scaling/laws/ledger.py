@@ -46,6 +46,8 @@ def lines(found: Ledger) -> list[str]:
         if seconds:
             text.append(f"  {name:<22}{seconds:12.2f} {percent(seconds / found.total):>8}")
     text.append(f"{plural(found.steps, 'step')} taken, {found.steps_lost} of them lost")
+    if found.parts[-1].ending == "open":
+        text.append("open: it tells of no end, was killed or still runs; counted as no failure")
     if not all(part.launch_known for part in found.parts):
         text.append("not known: what the launcher took before rank 0 began, in some of them")
     return text
