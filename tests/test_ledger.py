@@ -10,10 +10,16 @@ import sys
 import time
 
 import pytest
+import scaling_fake
 import tiny
 
 from cloudmask import host, launcher, ledger
 from scaling.laws import failures
+from scaling.options import ReportConfig
+from scaling.record import store
+from scaling.report import panels
+from scaling.report.command import report
+from scaling.report.ledger import LOOKS, ledger_table
 
 T0 = 1_700_000_000.0
 
@@ -312,6 +318,49 @@ def test_without_a_failure_there_is_a_lower_bound_alone():
     assert found.hours is None
     assert found.low == pytest.approx(100, rel=1e-3)  # the rule of three
     assert found.high == float("inf")
+
+
+# --- The report -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Rows whose ranks computed for 60 s and rested for 40 s, and for 50 s on two ranks."""
+    folder = scaling_fake.write_study(tmp_path / "study", copies=False)
+    rows = store.read_rows(folder)
+    for row in rows:
+        if row["kind"] == "ranks":
+            found = dict.fromkeys(ledger.BUCKETS, 0.0)
+            ranks = row["ranks"]
+            row["ledger"] = found | {"compute": ranks * (60.0 / ranks), "rest": ranks * 40.0 / 2}
+    (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return store.read(folder)
+
+
+def test_the_report_has_a_row_for_each_bucket_that_holds_anything(study, tmp_path):
+    table = ledger_table(study, "strong")
+    assert table.header == ("", "1 rank", "2 ranks")
+    assert table.rows == (
+        ("compute", "60.00 (75.0 %)", "60.00 (60.0 %)"),
+        ("rest", "20.00 (25.0 %)", "40.00 (40.0 %)"),
+        ("together", "80.00", "100.0"),
+    )
+    report(ReportConfig((study.folder,), tmp_path / "report"))
+    text = (tmp_path / "report/report.md").read_text()
+    assert "## Where the time went, strong scaling" in text
+    assert "- Where the time went: All rank-seconds" in text
+
+
+def test_a_study_without_ledgers_has_neither_table_nor_picture(tmp_path):
+    folder = scaling_fake.write_study(tmp_path / "study", copies=False)
+    found = store.read(folder)
+    assert ledger_table(found, "strong").rows == ()
+    assert "ledger" not in [panel.key for panel in panels.panels([found])]
+
+
+def test_every_bucket_has_a_look_of_its_own():
+    assert set(LOOKS) == set(ledger.BUCKETS)
+    assert len(set(LOOKS.values())) == len(LOOKS)
 
 
 # --- When a process began -------------------------------------------------------------------------

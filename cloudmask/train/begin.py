@@ -6,6 +6,7 @@ Each beginning is collective, and an error on any rank ends it on all of them.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ from cloudmask.train.summary import opening_lines
 from cloudmask.train.validation import Validate
 
 Network = tuple[keras.Model, keras.optimizers.Optimizer]
+_BEGINNINGS = itertools.count()
+"""of this process"""
 
 
 @dataclass(frozen=True)
@@ -172,8 +175,8 @@ def begin(
     going_on = elastic.meet(ranks)
     resume = config.resume or going_on
     ranks.on_all(lambda: folder.check(resume=resume) if ranks.is_root else None, name="folder")
-    times = {"started": began, "launched": None}
-    if not going_on:
+    times = {"started": began if going_on else elastic.started, "launched": None}
+    if next(_BEGINNINGS) == 0:  # a later run of this process began when it was called
         times = {"started": host.started_at() or elastic.started, "launched": launched_at()}
     told = {"ranks": ranks.size, "going_on": going_on, "lost": elastic.lost, **times}
     claim = functools.partial(_claim, folder, config, ranks, told)

@@ -14,7 +14,7 @@ COLUMNS = {
     "joules_to_target": "kWh to the target",
     "watts": "mean W",
     "idle_share": "idle share",
-    "joule_seconds": "energy x time, J s",
+    "joule_seconds": "energy x time, kJ s",
     "carbon_grams": "g CO2 equivalent",
 }
 UNITS = {"kWh": energy.JOULES_PER_KWH, "Wh": energy.JOULES_PER_KWH / 1000}
@@ -33,6 +33,8 @@ def energy_table(study: Study, mode: str, *, carbon_intensity: float | None = No
         cells = {name: by_name[name].get(point.ranks) for name in names}
         if reached := cells.get("joules_to_target"):
             cells["joules_to_target"] = intervals.scaled(reached, 1 / UNITS[unit])
+        if product := cells["joule_seconds"]:
+            cells["joule_seconds"] = intervals.scaled(product, 1e-3)
         runs = f"{len(point.values)} of {len(study.points(mode)[point.ranks])}"
         told = (shown(estimate) if estimate else "-" for estimate in cells.values())
         rows.append((str(point.ranks), runs, *told))
