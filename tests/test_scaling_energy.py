@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import cluster
 import pytest
 import scaling_fake
 import tiny
@@ -108,10 +109,10 @@ def gpus(file, *rows):
 
 def test_gpus_are_read_through_nvml_beside_the_packages(tree, nvml, tmp_path):
     state = tmp_path / "gpus"
-    gpus(state, ("GPU-a", 2**40, 300), ("GPU-b", 7, 100), ("old", 5, 50))
+    gpus(state, ("GPU-a", 2**40, 300), ("GPU-b", 7, 100))
     places = {POWERCAP: tree.folder, "LD_LIBRARY_PATH": nvml, "STAND_IN_GPUS": state}
     reader = Reader(tmp_path / "energy.jsonl", **places)
-    gpus(state, ("GPU-a", 2**40 + 200, 300), ("GPU-b", 107, 100), ("old", 5, 50))
+    gpus(state, ("GPU-a", 2**40 + 200, 300), ("GPU-b", 107, 100))
     tree.set(3_000_000, 0)
     lines = reader.end()
     found = add_up(lines)
@@ -127,6 +128,7 @@ def test_gpus_are_read_through_nvml_beside_the_packages(tree, nvml, tmp_path):
         ([("GPU-a", 20, 1)], "gpu GPU-b was not there all the time"),
         ([("GPU-a", 20, 1), ("GPU-b", 20, 1), ("GPU-c", 0, 1)], "gpu GPU-c was not there"),
         ([("GPU-a", 20, 1), ("GPU-b", 3, 1)], "the counter of gpu GPU-b began anew"),
+        ([("GPU-a", 20, 1), ("GPU-b", 20, 1), ("old", 0, 1)], "gpu old has no counter"),
     ],
 )
 def test_gpus_that_come_go_or_begin_anew_make_it_not_measured(nvml, tmp_path, after, problem):
@@ -187,7 +189,13 @@ def test_counters_that_are_for_root_alone_are_told_of(tree, tmp_path):
 
 def lines(*readings, ranges=None, watts=None, every=1.0):
     """Of one device, joules second by second."""
-    head = {"host": "here", "ranges": ranges or {}, "refused": [], "cpu_seconds": 0.1}
+    head = {
+        "host": "here",
+        "ranges": ranges or {},
+        "refused": [],
+        "without": [],
+        "cpu_seconds": 0.1,
+    }
     return [
         {**head, "at": 100.0 + every * n, "joules": {"gpu a": value}, "watts": watts or {}}
         for n, value in enumerate(readings)
@@ -309,9 +317,22 @@ def test_the_first_rank_of_another_host_has_its_counters_read_until_it_ends(tick
     assert found["problems"] == []
     assert 1.0 <= found["seconds"] <= ended - began + 1
     assert found["joules"] == pytest.approx(100 * found["seconds"], rel=0.05)
+    gpus = Meter(tmp_path / "none", 0.0).result(notes, hosts=[host.name()], ended=0, gpus=True)
+    assert (gpus["joules"], gpus["problems"][0][-28:]) == (None, "GPUs that NVML does not know")
     late = Meter(tmp_path / "none", 0.0).result(notes, hosts=[host.name()], ended=ended + 60)
     assert late["joules"] is None
     assert "too long before the end" in late["problems"][0]
+
+
+def test_where_a_launcher_numbers_no_ranks_of_a_host_one_reads_all_the_same(tree, tmp_path):
+    words = [sys.executable, "-I", "-S", RANK, "--notes", tmp_path, "--watched", "another", "--"]
+    environment = {**os.environ, POWERCAP: str(tree.folder)}
+    file = tmp_path / f"energy-{host.name()}.jsonl"
+    both = [subprocess.Popen([*words, "sleep", "1"], env=environment) for _ in range(2)]
+    assert [process.wait(20) for process in both] == [0, 0]
+    tiny.wait_until(lambda: not scaling_fake.living(file), seconds=10)
+    lines = file.read_text().splitlines()
+    assert sum("ranges" in json.loads(line) for line in lines) == 1
 
 
 def test_a_rank_of_the_studys_own_host_starts_no_second_reading(tmp_path):
@@ -395,6 +416,7 @@ def test_the_table_tells_joules_per_patch_and_what_disagrees(measured):
     assert cells[0]["g CO2 equivalent"].startswith(f"{joules / 3.6e6 * 300:.3g}"[:4])
     assert "In 2 runs mean power x time disagrees" in table.note
     assert "stated 300 g per kWh" in table.note
+    assert "Counted: gpus. " in table.note
     assert "g CO2 equivalent" not in energy_table(measured, "weak").header
     assert conditions.energy(measured).endswith("; powercap is for root alone here")
 
@@ -411,3 +433,30 @@ def test_a_carbon_intensity_below_zero_is_refused(measured, tmp_path):
     config = ReportConfig((measured.folder,), tmp_path / "out", carbon_intensity=-1.0)
     with pytest.raises(ValueError, match="--carbon-intensity -1 must be 0 or more"):
         report(config)
+
+
+# --- Several hosts --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_a_point_on_two_hosts_has_the_energy_of_both(ticking, tmp_path):
+    if reason := cluster.missing():
+        pytest.skip(reason)
+    with cluster.hosts(2) as bed:
+        words = [sys.executable, "-m", "scaling", "run", "--out", tmp_path / "study"]
+        words += ["--ranks", "2", "--hosts", ",".join(f"{name}:1" for name in bed.names)]
+        words += ["--launcher", "mpirun", "--modes", "weak", "--repeats", "1", "--no-allreduce"]
+        words += ["--alone", "", "--env", f"{POWERCAP}={ticking.folder}"]
+        for name in ("oob_tcp_if_include", "btl_tcp_if_include"):
+            words += ["--env", f"OMPI_MCA_{name}={cluster.INTERFACE}"]
+        words += ["--", "python", scaling_fake.__file__, "--out", "{out}", "--batch", "{batch}"]
+        words += ["--steps", "20", "--pause", "0.1"]
+        done = bed.run(words, environment={POWERCAP: str(ticking.folder)})
+        assert done.code == 0, done.out + done.err
+        assert not any(bed.pids(name, "energy.py") for name in bed.names)
+    (row,) = store.read(tmp_path / "study").rows
+    found = row["energy"]
+    assert (found["problems"], found["hosts"]) == ([], 2)
+    assert found["covered"] == [f"node{host}: cpu package-{n}" for host in (0, 1) for n in (0, 1)]
+    assert 150 * 2 < found["joules"] <= 200 * (found["seconds"] + 0.5)

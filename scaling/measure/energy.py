@@ -84,7 +84,9 @@ def add_up(lines: Sequence[dict[str, Any]]) -> Host:
             found.joules[device] += step
     last = lines[-1]
     found.ended, found.readings, found.cpu_seconds = last["at"], len(lines), last["cpu_seconds"]
-    if not found.joules:
+    if last["without"]:
+        found.problem = f"{last['without'][0]} has no counter"
+    elif not found.joules:
         found.problem = "no counter readable"
     return found
 
@@ -147,10 +149,16 @@ class Meter:
                 process.wait()
 
     def result(
-        self, notes: Path, *, hosts: Sequence[str], ended: float, steps: Collection[str] = ()
+        self,
+        notes: Path,
+        *,
+        hosts: Sequence[str],
+        ended: float,
+        gpus: bool = False,
+        steps: Collection[str] = (),
     ) -> dict[str, Any]:
-        """`energy` of a row, for ranks on these hosts, in these steps of Slurm: see
-        docs/formats.md. Slurm's own figure stands for ours where no counter can be read."""
+        """`energy` of a row, for ranks on these hosts, perhaps on GPUs, in these steps of Slurm:
+        see docs/formats.md. Slurm's own figure stands for ours where no counter can be read."""
         found: dict[str, Host] = {}
         idle_watts = None
         for path in [self._file, *sorted(notes.glob("energy-*.jsonl"))]:
@@ -164,7 +172,9 @@ class Meter:
                 # The last reading before the point is its first one; the head stands in line 1.
                 lines = [lines[0] | before[-1], *lines[len(before) :]] if before else lines
             one = add_up(lines)
-            if one.problem is None and ended - one.ended > LATE_SECONDS:
+            if one.problem is None and gpus and "gpu" not in one.kinds():
+                one.problem = "GPUs that NVML does not know"
+            elif one.problem is None and ended - one.ended > LATE_SECONDS:
                 one.problem = "its last reading is too long before the end"
             found[one.name] = one
         total = summed(found, hosts, idle_watts)

@@ -141,6 +141,7 @@ def run_point(
         folder / "logs",
         hosts=sorted({str(note["host"]) for note in began}),
         ended=ended,
+        gpus=layout.gpus_per_rank > 0,
         steps={str(note["slurm_step"]) for note in began if row["launcher"] == "srun"},
     )
     row["cores"] = [note["cores"] for note in began]

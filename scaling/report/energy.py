@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloudmask.text import listed
 from scaling.laws import energy, intervals
 from scaling.laws.ratios import Curve
 from scaling.record.store import Study
@@ -42,11 +43,12 @@ def energy_table(study: Study, mode: str, *, carbon_intensity: float | None = No
         "Of the whole devices that have counters, on every host that ranks ran on, from the launch "
         "to the end; memory, network, disks and cooling are in none of them. To the target: the "
         "whole of a run that reached it.",
+        _counted(study, mode),
         coverage_note(found["joules"]) if rows else "",
         _disagreement(study, mode),
     ]
     if carbon_intensity is not None:
-        notes.insert(1, f"Carbon at the stated {carbon_intensity:g} g per kWh.")
+        notes.insert(2, f"Carbon at the stated {carbon_intensity:g} g per kWh.")
     return Table(
         f"Energy, {mode} scaling",
         " ".join(filter(None, notes)),
@@ -59,6 +61,17 @@ def _unit(found: Curve) -> str:
     """kWh, or where all are small Wh."""
     largest = max((point.estimate.value for point in found), default=0.0)
     return "kWh" if largest >= UNITS["kWh"] / 10 else "Wh"
+
+
+def _counted(study: Study, mode: str) -> str:
+    """Which kinds of devices are in the figures."""
+    rows = [row for rows in study.points(mode).values() for row in rows]
+    sets = {tuple(sorted((row.get("energy") or {}).get("by") or ())) for row in rows}
+    told = sorted({kind for kinds in sets for kind in kinds})
+    if not told:
+        return ""
+    text = f"Counted: {listed(f'{kind}s' for kind in told)}"
+    return f"{text}, not all of them in every run." if len(sets - {()}) > 1 else f"{text}."
 
 
 def _disagreement(study: Study, mode: str) -> str:

@@ -1,13 +1,14 @@
 """Reads the energy counters of one host once a second, from outside the program that runs.
 
-    python energy.py FILE [--with-parent]
+    python energy.py FILE [PARENT]
 
 FILE gets a line of JSON for every reading, the first one at once and the last one at the end: when
-the standard input closes or, with `--with-parent`, when the process that started this one is gone.
+the standard input closes or, where the process PARENT has started this one, when that is gone. A
+FILE that is there already is another's.
 Read are NVML's total energy of every GPU of the host, and the packages of Linux's powercap tree
 (Intel's RAPL, which AMD's processors have under the same name). Their parts would count twice, and
 so would the whole platform ("psys") and the same packages by another way ("intel-rapl-mmio").
-A counter that cannot be read is left out; nothing is estimated. Standard library only.
+A counter that cannot be read is left out and told of; nothing is estimated. Standard library only.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Gpus:
     """NVML, which comes with the driver; OSError where there is none."""
 
     def __init__(self) -> None:
+        self.without: set[str] = set()
+        """GPUs that have no counter"""
         self._library = ctypes.CDLL(NVML)
         if self._library.nvmlInit_v2():
             raise OSError("NVML does not start")
@@ -57,7 +60,9 @@ class Gpus:
             uuid = ctypes.create_string_buffer(UUID_BYTES)
             self._library.nvmlDeviceGetUUID(device, uuid, UUID_BYTES)
             name = f"gpu {uuid.value.decode(errors='replace') or number}"
-            if not self._library.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(energy)):
+            if self._library.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(energy)):
+                self.without.add(name)
+            else:
                 joules[name] = energy.value / 1e3
             if not self._library.nvmlDeviceGetPowerUsage(device, ctypes.byref(power)):
                 watts[name] = power.value / 1e3
@@ -70,6 +75,7 @@ class Packages:
     def __init__(self, tree: Path) -> None:
         self.ranges: dict[str, float] = {}
         """joules after which a counter begins again at 0"""
+        self.without: set[str] = set()
         self.refused = False
         """whether there are counters that this user may not read"""
         self._files: dict[str, Path] = {}
@@ -113,13 +119,15 @@ def main(words: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the study's to obey
     ends = [wake, 0]
-    if "--with-parent" in words:
-        ends, parent = [wake], os.getppid()
+    if words[1:]:
+        ends = [wake]
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent or parent == 1:
+        if os.getppid() != int(words[1]):
             return 0
+    if Path(words[0]).exists():  # a launcher does not tell which rank of a host is the first
+        return 0
     readers, head = open_counters()
-    with Path(words[0]).open("w", encoding="utf-8") as file:
+    with Path(words[0]).open("x", encoding="utf-8") as file:
         following, last = time.monotonic(), False
         while True:
             joules: dict[str, float] = {}
@@ -127,7 +135,8 @@ def main(words: list[str]) -> int:
             for reader in readers:
                 for into, found in zip((joules, watts), reader.read(), strict=True):
                     into.update(found)
-            line = {"at": time.time(), "joules": joules, "watts": watts}
+            without = sorted(name for reader in readers for name in reader.without)
+            line = {"at": time.time(), "joules": joules, "watts": watts, "without": without}
             file.write(json.dumps(head | line | {"cpu_seconds": time.process_time()}) + "\n")
             file.flush()
             head = {}

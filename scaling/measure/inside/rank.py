@@ -64,7 +64,7 @@ def _read_energy(file: Path) -> None:
     """Start the reading of this host's counters, which ends with this process."""
     script = str(Path(__file__).with_name("energy.py"))
     null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
-    words = [sys.executable, "-I", "-S", script, str(file), "--with-parent"]
+    words = [sys.executable, "-I", "-S", script, str(file), str(os.getpid())]
     os.posix_spawn(sys.executable, words, os.environ, file_actions=null)
 
 
