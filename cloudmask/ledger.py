@@ -117,13 +117,13 @@ def of_run(folder: Path, per_step: Mapping[str, Any] | None = None) -> Ledger:
     `per_step`, as summary.json has it, makes the split of the last ranks' steps one of all ranks;
     that of a finished run is found there.
     """
-    path = folder / "events.jsonl"
-    if per_step is None and (folder / "summary.json").exists():
-        per_step = parse_json((folder / "summary.json").read_text()).get("per_step")
+    path, summary = folder / "events.jsonl", folder / "summary.json"
     first = next(read(path), None)
     if first is None or first["event"] != "begin":
         raise ValueError(f"{path} does not tell when the run began: an earlier version wrote it")
     try:
+        if per_step is None and summary.exists():
+            per_step = parse_json(summary.read_text()).get("per_step")
         return account(lambda: read(path), per_step)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} holds something else than a training's events: {error}") from None

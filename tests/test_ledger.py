@@ -378,13 +378,41 @@ def test_when_a_process_was_started_is_known_to_a_hundredth_of_a_second():
     assert host.started_at() < before
 
 
-def test_without_a_launcher_there_is_no_launch():
-    code = "from cloudmask import launcher; print(launcher.launched_at())"
-    done = subprocess.run(
-        ["setsid", "--fork", "--wait", sys.executable, "-c", code],
-        **{"cwd": tiny.ROOT, "capture_output": True, "text": True, "timeout": 60},
-    )
-    assert done.stdout.strip() == str(launcher.launched_at())
+class Proc:
+    """Processes of a tree of our own, in the kernel's words."""
+
+    def __init__(self, folder, *processes):
+        """name and seconds after boot that it began at: this one, its parent, and so on"""
+        self.folder, after_boot = folder, time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.boot = time.time() - after_boot
+        for place, (name, began) in enumerate(processes):
+            made = folder / ("self" if place == 0 else str(100 + place))
+            made.mkdir(parents=True)
+            parent = 101 + place if place + 1 < len(processes) else 0
+            ticks = int(began * os.sysconf("SC_CLK_TCK"))
+            words = ["S", parent, *[0] * 17, ticks, 0]
+            (made / "stat").write_text(f"7 (a) b) {' '.join(map(str, words))}\n")
+            (made / "cmdline").write_text(f"/usr/bin/{name}\0-n\0")
+            (made / "comm").write_text(f"{name}\n")
+
+
+@pytest.mark.parametrize(
+    ("processes", "began"),
+    [
+        ([("python", 50.0), ("mpirun", 48.5), ("bash", 3.0)], 48.5),
+        ([("python", 50.0), ("sh", 49.0), ("horovodrun", 40.0)], 40.0),
+        ([("python", 50.0), ("slurmstepd", 49.9)], 49.9),
+        ([("python", 50.0), ("bash", 3.0), ("slurmstepd", 2.9)], None),  # a batch job's script
+        ([("python", 50.0), ("bash", 49.0)], None),
+        ([("python", 50.0)], None),
+    ],
+)
+def test_the_launcher_is_known_by_its_name_unless_something_else_came_between(
+    tmp_path, processes, began
+):
+    proc = Proc(tmp_path / "proc", *processes)
+    found = launcher.launched_at(proc.folder)
+    assert found == (None if began is None else pytest.approx(proc.boot + began, abs=0.05))
 
 
 # --- Real runs ------------------------------------------------------------------------------------
