@@ -160,7 +160,7 @@ def _cpu_seconds() -> float:
 def host_seconds() -> float:
     """Seconds per step of what the loop does only to measure, outside the graph."""
     from cloudmask.record import EventLog
-    from cloudmask.train.timing import StepTimes
+    from cloudmask.train.timing import COLUMNS, StepTimes
 
     with tempfile.TemporaryDirectory() as folder:
         times = StepTimes(Path(folder) / "rank.jsonl", device="CPU")
@@ -170,7 +170,9 @@ def host_seconds() -> float:
             for number in range(CALLS):
                 clock = time.perf_counter()
                 times.add(0, BATCH, BATCH, (clock, 0.0, 0.0, 0.0))
-                log.write("step", step=number, loss=0.5, seconds=time.perf_counter() - clock)
+                parts = dict.fromkeys(COLUMNS[1:], round(clock, 6))
+                seconds = time.perf_counter() - clock
+                log.write("step", step=number, loss=0.5, seconds=seconds, **parts)
 
         seconds = statistics.median(bench.seconds(step) for _ in range(5)) / CALLS
         log.close()

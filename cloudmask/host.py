@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import resource
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -105,6 +106,18 @@ def free_memory_bytes(
 
 def _resident_bytes(proc: Path) -> int:
     return int(_words(proc / "self/statm")[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def started_at(process: int | None = None, proc: Path = PROC) -> float | None:
+    """When a process was started, this one by default, as time.time() tells times: to a hundredth
+    of a second. None where the kernel does not say."""
+    # The name, in brackets, may hold anything: what counts comes after the last of them.
+    text = "".join(_lines(proc / str(process or "self") / "stat"))
+    words = text.rpartition(")")[2].split()
+    if len(words) < 20:
+        return None
+    after_boot = int(words[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + after_boot
 
 
 def peak_memory_bytes() -> int:

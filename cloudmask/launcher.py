@@ -21,6 +21,9 @@ from cloudmask import host
 
 _WITH_OPTIONS = ("mpirun", "mpiexec", "orterun", "prterun")
 _LAUNCHERS = (*_WITH_OPTIONS, "orted", "prted", "prte")
+_OTHERS = ("horovodrun", "hydra_pmi_proxy", "slurmstepd", "jsrun", "mpiexec.hydra")
+BETWEEN_SECONDS = 10.0
+"""how long before a rank the shells between its launcher and itself may have begun"""
 _ASKS = re.compile(
     r"hwloc_(base|default)_(binding_policy|bind_to_\w+|cpu_(set|list)|slot_list)"
     r"|(orte|prte)_rankfile|rmaps_rank_file_path|rmaps_base_(bycore|bysocket|cpus_per_\w+)"
@@ -119,13 +122,33 @@ def _files(environment: Mapping[str, str]) -> list[str]:
     return [line for place in places for line in _text(place).splitlines()]
 
 
+def launched_at(proc: Path = host.PROC) -> float | None:
+    """When the nearest launcher of this host that this process descends from was started, as
+    time.time() tells times. Ranks away from it know its daemon alone.
+
+    None without one, or where a process between them began long before this one: a script that has
+    done other things first, as a batch job's.
+    """
+    mine = host.started_at(proc=proc)
+    for number in _forebears(proc):
+        began = host.started_at(number, proc)
+        if mine is None or began is None:
+            return None
+        if _is_one_of((*_LAUNCHERS, *_OTHERS), proc, number):
+            return began
+        if mine - began > BETWEEN_SECONDS:
+            return None
+    return None
+
+
 def _launcher(proc: Path) -> int | None:
     """The nearest of this process's forebears that is Open MPI's, whatever shells lie between."""
-    for number in _forebears(proc):
-        program = Path(_words(proc, number)[0]).name  # as it was called, where it is a link
-        if program in _LAUNCHERS or _text(proc / f"{number}/comm") in _LAUNCHERS:
-            return number
-    return None
+    return next((one for one in _forebears(proc) if _is_one_of(_LAUNCHERS, proc, one)), None)
+
+
+def _is_one_of(names: Sequence[str], proc: Path, number: int) -> bool:
+    program = Path(_words(proc, number)[0]).name  # as it was called, where it is a link
+    return program in names or _text(proc / f"{number}/comm") in names
 
 
 def _words(proc: Path, number: int) -> list[str]:

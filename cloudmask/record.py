@@ -41,7 +41,8 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         if path.exists():
             content = path.read_bytes()
-            os.truncate(path, content.rfind(b"\n") + 1)
+            if content and not content.endswith(b"\n"):
+                os.truncate(path, content.rfind(b"\n") + 1)
         self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def write(self, event: str, **values: object) -> None:

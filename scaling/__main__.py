@@ -1,4 +1,4 @@
-"""python -m scaling run | fit | report | check | gate | compare | seeds."""
+"""python -m scaling run | fit | report | check | gate | compare | seeds | ledger."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scaling.options import (
     CompareConfig,
     FitConfig,
     GateConfig,
+    LedgerConfig,
     ReportConfig,
     RunConfig,
     SeedsConfig,
@@ -24,7 +25,8 @@ USAGE = """usage: python -m scaling COMMAND [OPTIONS]     (COMMAND --help lists 
   check    hold a study or a run against a published figure
   gate     hold a study against limits, or against an older study: exit codes for scripts
   compare  set two studies side by side
-  seeds    say when runs of several seeds reached their target"""
+  seeds    say when runs of several seeds reached their target
+  ledger   say where every second of a run went, and how often it should save"""
 
 
 COMMANDS: commands.Commands = {
@@ -35,6 +37,7 @@ COMMANDS: commands.Commands = {
     "gate": (GateConfig, "scaling.check.gate"),
     "compare": (CompareConfig, "scaling.check.compare"),
     "seeds": (SeedsConfig, "scaling.laws.seeds"),
+    "ledger": (LedgerConfig, "scaling.laws.ledger"),
 }
 
 

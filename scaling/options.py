@@ -75,6 +75,8 @@ class RunConfig:
     """end a point after so many seconds in any case"""
     heartbeat: str = "events.jsonl"
     """file in the program's output folder that grows with every step"""
+    idle_seconds: float = 0.0
+    """read this host's power for so long before every point, for the idle share of its energy"""
     page_cache: Literal["as-found", "dropped"] = "as-found"
     """dropped: empty the page cache of all hosts before every point (needs root), for cold reads"""
     seed: int = 0
@@ -122,6 +124,8 @@ class ReportConfig:
     """the same, where GPUs are paid for and not nodes"""
     currency: str = ""
     """of the rate, as in EUR"""
+    carbon_intensity: float | None = None
+    """grams of CO2 equivalent per kWh of your electricity; without it no carbon is told"""
     mixed: bool = False
     """allow different hardware within a study"""
 
@@ -206,6 +210,16 @@ class CompareConfig:
     """a file for the table besides: .md or .csv"""
     mixed: bool = False
     """allow different hardware within a study"""
+
+
+@dataclasses.dataclass(frozen=True)
+class LedgerConfig:
+    """Where every second of a run's ranks went, its resumes included, and how often to save."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """folder of a run"""
+    mtbf_hours: float | None = None
+    """mean time between failures of the job, in hours (default: from the failures of the run)"""
 
 
 def rank_counts(text: str, *, option: str) -> tuple[int, ...]:

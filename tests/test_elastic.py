@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import cluster
 import pytest
 import tiny
 
+from cloudmask import ledger
 from cloudmask.train import checkpoint, elastic
 
 SEEN = tiny.ROOT / "tests" / "seen.py"
@@ -104,6 +106,7 @@ class Job:
         line += ["--network-interface", cluster.INTERFACE if self.bed else "lo"]
         line += [sys.executable, SEEN, self.seen, "--elastic"]
         line += ["--data", self.patchset, "--out", self.run, *SAME, *words]
+        self.began = time.time()
         if self.bed:
             self.process = self.bed.start(line)
         else:
@@ -183,6 +186,21 @@ def check_every_patch_once(job, reset, *, epochs):
         assert seen[epoch] == Counter(range(PATCHES)), epoch
 
 
+def check_ledger(job, reset):
+    """Rank-seconds of the ranks that there were, by this test's clocks and by the log's."""
+    account = ledger.of_run(job.run)
+    assert (len(account.parts), account.losses) == (1, 1)
+    assert account.steps_lost == reset["steps_repeated"]
+    first, again = job.events("begin")
+    assert (first["ranks"], again["ranks"], again["going_on"]) == (2, 1, True)
+    ended = (job.run / "events.jsonl").stat().st_mtime
+    wall = 2 * (again["started"] - job.began) + (ended - again["started"])
+    assert account.total == pytest.approx(wall, rel=0.01)
+    assert account.rank_seconds["stall"] > 0
+    found = json.loads((job.run / "summary.json").read_text())
+    assert found["ledger"] == pytest.approx(account.rank_seconds)
+
+
 def check_ended_as_undisturbed(job, undisturbed, *, lost):
     ended = tiny.finish(job.process, seconds=150)
     assert ended.code == 0, ended.out + ended.err
@@ -199,6 +217,7 @@ def check_ended_as_undisturbed(job, undisturbed, *, lost):
     assert reset["from_step"] % COMMIT_STEPS == 0 or reset["from_step"] % STEPS == 0
     assert elastic.line(reset) in ended.out
     assert job.events("reset")[0]["from_step"] == reset["from_step"]
+    check_ledger(job, reset)
     assert ended.out.count("| 1 rank\n") + ended.out.count("| 2 ranks\n") == EPOCHS
     commits = {*range(COMMIT_STEPS, STEPS * EPOCHS + 1, COMMIT_STEPS)}
     assert len(commits) <= found["elastic"]["commits"] <= len(commits) + EPOCHS + 1

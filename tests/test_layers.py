@@ -20,7 +20,16 @@ ROOMS = {
     "ground": (
         [
             f"{C}/{name}.py"
-            for name in ("files", "host", "launcher", "metrics", "record", "text", "version")
+            for name in (
+                "files",
+                "host",
+                "launcher",
+                "ledger",
+                "metrics",
+                "record",
+                "text",
+                "version",
+            )
         ]
         + [f"{C}/cli/{name}.py" for name in ("__init__", "absent", "commands", "errors", "flags")],
         (),
@@ -122,7 +131,7 @@ HOMES = {
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
     "scipy": {
         *(f"scaling/laws/{name}.py" for name in ("fitting", "region", "scatter", "against")),
-        *("scaling/laws/next_run.py", "scaling/laws/time_to_target.py"),
+        *(f"scaling/laws/{name}.py" for name in ("next_run", "time_to_target", "failures")),
     },
     "matplotlib": {f"{C}/report/", "scaling/report/"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},

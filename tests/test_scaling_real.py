@@ -68,9 +68,12 @@ def test_ranks_copies_and_allreduce_are_measured(study):
             any_row["ranks"] * any_row["wall_seconds"] / 3600, abs=1e-5
         )
     assert row["wall_seconds"] > row["total_seconds"]
+    assert sum(row["ledger"].values()) == pytest.approx(2 * row["wall_seconds"], rel=0.01)
+    assert all(row["ledger"][name] > 0 for name in ("launch", "startup", "compute", "rest"))
     (copies,) = study.points("weak", "copies")[2]
     assert copies["patches_per_second"] > 0
     assert copies["batch_per_rank"] == 2
+    assert sum(copies["ledger"].values()) == pytest.approx(2 * copies["wall_seconds"], rel=0.01)
     (alone,) = study.points("weak", "alone")[1]
     assert alone["patches_per_second"] > 0
     assert [one["horovod"] for one in (row, copies, alone)] == [True, False, False]

@@ -355,6 +355,7 @@ def test_patches_dealt_out_anew_in_mid_epoch_are_staged_and_kept_too(original, t
     assert (summary["patches_trained"], summary["epochs_run"]) == (2 * 18, 2)
     assert summary["staging"]["copied_bytes"] > 0
     assert summary["seconds"]["startup"] > summary["seconds"]["staging"] > 0
+    assert summary["ledger"]["staging"] == pytest.approx(2 * summary["seconds"]["staging"])
 
 
 def test_people_read_what_was_copied(patchset, tmp_path):

@@ -9,12 +9,14 @@ import threading
 import pytest
 import tiny
 
+from cloudmask import ledger
 from cloudmask.train import stall
 
 # Gets on so many times, one line each, then waits for ever; `word` is what is left behind.
 PROGRAM = """
 import sys, threading
 from pathlib import Path
+from cloudmask import ledger
 from cloudmask.train import stall
 limit, times, word = float(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 with stall.watching(limit) as watch:
@@ -169,3 +171,6 @@ def test_a_stopped_rank_is_found_by_the_others(tmp_path):
     assert ended.seconds < 3 * limit
     tiny.assert_stalled(ended, run, host=os.uname().nodename, seconds=limit)
     assert not any(tiny.alive(number) for number in (*others, last))
+    found = ledger.of_run(run)
+    assert found.parts[0].ending == "failed"
+    assert limit <= found.rank_seconds["stall"] / 2 <= ended.seconds, "the other rank waited"

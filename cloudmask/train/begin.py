@@ -6,21 +6,25 @@ Each beginning is collective, and an error on any rank ends it on all of them.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
+from cloudmask import host
 from cloudmask.cli.errors import AgreedError, StoppedError
 from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.handed import open_for_all
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import verify_files
+from cloudmask.launcher import launched_at
 from cloudmask.model import keras_file, precision
 from cloudmask.train import checkpoint, device_cache, dropout, emulate, origin, staging
-from cloudmask.train.elastic import Elastic
+from cloudmask.train.elastic import Elastic, HostsChangedError
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.origin import Origin
 from cloudmask.train.plan import Plan, make_plan
@@ -34,6 +38,8 @@ from cloudmask.train.summary import opening_lines
 from cloudmask.train.validation import Validate
 
 Network = tuple[keras.Model, keras.optimizers.Optimizer]
+_BEGINNINGS = itertools.count()
+"""of this process"""
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,9 @@ class Run:
                 f"{self.folder.checkpoints}; the same command with --resume goes on"
             )
         if commit:
-            self.elastic.commit(self.state, changed=changed)
+            self.commit()
+        if changed:
+            raise HostsChangedError
         return save or commit
 
     def end_epoch(self, rest: Rest, validate: Validate) -> None:
@@ -108,7 +116,9 @@ class Run:
         if self.plan.validates_after(rest.epoch + 1, step=self.state.step):
             began = time.perf_counter()
             valid = validate()
-            self.elastic.seconds["validation"] += time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            self.elastic.seconds["validation"] += seconds
+            self._tell("validation", seconds)
         patches, learning_rate = rest.patches_up_to(done), rest.learning_rate(done)
         self.state.end_epoch(valid, patches=patches, learning_rate=learning_rate)
         self.state.note_target(self.config, self.elapsed_seconds())
@@ -126,7 +136,21 @@ class Run:
             self.state.elapsed_seconds = self.elapsed_seconds()
             place = self.folder.checkpoints, self.state, self.model, self.optimizer
             checkpoint.take(self.plan, self.ranks, *place)
-        self.elastic.seconds["checkpoints"] += time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        self.elastic.seconds["checkpoints"] += seconds
+        self._tell("checkpoint", seconds)
+
+    def commit(self) -> None:
+        """Keep the state in memory, with --elastic."""
+        if self.config.elastic:
+            began = time.perf_counter()
+            self.elastic.commit(self.state)
+            self._tell("commit", time.perf_counter() - began)
+
+    def _tell(self, event: str, seconds: float) -> None:
+        """In the event log: something other than a step, after the present one."""
+        if self.ranks.is_root:
+            self.folder.event(event, step=self.state.step, seconds=round(seconds, 6))
 
 
 def begin(
@@ -143,6 +167,7 @@ def begin(
 
     All that may refuse to go on with a run comes before its folder is claimed.
     """
+    began = time.time()
     on_root = functools.partial(ranks.on_root, name="patchset")
     patchset = open_for_all(config.data, on_root)
     plan = ranks.on_all(lambda: make_plan(config, ranks, patchset), name="plan")
@@ -150,8 +175,13 @@ def begin(
     going_on = elastic.meet(ranks)
     resume = config.resume or going_on
     ranks.on_all(lambda: folder.check(resume=resume) if ranks.is_root else None, name="folder")
+    times = {"started": began if going_on else elastic.started, "launched": None}
+    if next(_BEGINNINGS) == 0:  # a later run of this process began when it was called
+        times = {"started": host.started_at() or elastic.started, "launched": launched_at()}
+    told = {"ranks": ranks.size, "going_on": going_on, "lost": elastic.lost, **times}
+    claim = functools.partial(_claim, folder, config, ranks, told)
     if not config.resume:
-        _claim(folder, config, ranks)
+        claim()
     ranks.say(opening_lines(plan, ranks))
     watch.at("making of the network")
 
@@ -179,7 +209,7 @@ def begin(
             ranks.on_all(lambda: _verify(plan.patchset, ranks, watch), name="verify")
         watch.at("start of training")
         if config.resume:
-            _claim(folder, config, ranks)
+            claim()
             checkpoints = folder.checkpoints, found.passed_over
             ranks.on_all(lambda: checkpoint.keep_apart(*checkpoints), name="passed_over")
         if config.stage:
@@ -203,8 +233,14 @@ def build_network(plan: Plan) -> Network:
     return model, optimizer
 
 
-def _claim(folder: RunFolder, config: TrainConfig, ranks: Ranks) -> None:
-    ranks.on_all(lambda: folder.begin(config) if ranks.is_root else None, name="begin")
+def _claim(folder: RunFolder, config: TrainConfig, ranks: Ranks, told: dict[str, Any]) -> None:
+    """Begin in the folder, and tell of who does, and since when."""
+
+    def begin() -> None:
+        folder.begin(config)
+        folder.event("begin", **told)
+
+    ranks.on_all(lambda: begin() if ranks.is_root else None, name="begin")
     folder.claimed = True
 
 

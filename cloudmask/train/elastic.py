@@ -113,6 +113,11 @@ class Elastic:
             self.started, self.seconds, self._commits = clock
         return going_on
 
+    @property
+    def lost(self) -> list[str]:
+        """Hosts of the processes that were there before, and are not now."""
+        return _names(set(self._before) - set(self._now))
+
     def restore(self, plan: Plan, ranks: Ranks) -> State:
         """On rank 0, the variables and the state of its last commit, with what has happened."""
         if not ranks.is_root:
@@ -127,7 +132,7 @@ class Elastic:
             "steps_repeated": self._step - state.step,
             "ranks_before": len(self._before),
             "ranks": ranks.size,
-            "lost": _names(set(self._before) - set(self._now)),
+            "lost": self.lost,
             "joined": _names(set(self._now) - set(self._before)),
             "global_batch_before": self._memory.order["global_batch"],
             "global_batch": plan.global_batch,
@@ -155,15 +160,12 @@ class Elastic:
     def commits_after(self, step: int) -> bool:
         return self._on and step % self._commit_steps == 0
 
-    def commit(self, state: State, *, changed: bool = False) -> None:
-        """Keep variables and state in memory; HostsChangedError if that is why."""
-        if self._on:
-            self._memory.position = copy.deepcopy(state.as_dict())
-            self._memory.save()
-            self._committed = time.time()
-            self._commits += 1
-        if changed:
-            raise HostsChangedError
+    def commit(self, state: State) -> None:
+        """Keep variables and state in memory."""
+        self._memory.position = copy.deepcopy(state.as_dict())
+        self._memory.save()
+        self._committed = time.time()
+        self._commits += 1
 
     def record(self, state: State) -> dict[str, Any] | None:
         """For summary.json."""

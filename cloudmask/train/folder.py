@@ -8,7 +8,7 @@ from typing import Any
 from cloudmask.cli.flags import to_yaml
 from cloudmask.cli.options import TrainConfig
 from cloudmask.files import parse_json, write_json, write_whole
-from cloudmask.record import environment, now
+from cloudmask.record import EventLog, environment, now
 from cloudmask.train import checkpoint, gpus
 
 
@@ -26,6 +26,17 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.claimed = False
         """whether this run, and no other one, may write here"""
+        self._log: EventLog | None = None
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    def event(self, event: str, **values: object) -> None:
+        """One more line of the event log, which is opened at the first. For rank 0."""
+        if self._log is None:
+            self._log = EventLog(self.events)
+        self._log.write(event, **values)
 
     def rank_file(self, rank: int) -> Path:
         return self.path / "ranks" / f"rank-{rank:04d}.jsonl"
@@ -68,6 +79,7 @@ class RunFolder:
         if self.claimed and not self.summary.exists():
             record = {"status": status, "error": error, "rank": rank, "ranks": num_ranks}
             write_json(self.summary, {**record, "date": now()})
+            self.event("fail", status=status, rank=rank)
 
     def finished(self) -> bool:
         try:

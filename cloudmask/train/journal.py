@@ -15,13 +15,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cloudmask.cli.options import TrainConfig
-from cloudmask.record import EventLog
 from cloudmask.text import plural
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.pipeline import Taken
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.state import Rest, State
-from cloudmask.train.timing import StepTimes
+from cloudmask.train.timing import COLUMNS, StepTimes
 
 
 class Journal:
@@ -33,20 +32,19 @@ class Journal:
         self.times = StepTimes(path, device=ranks.device)
         self._config, self._ranks = config, ranks
         self._clock = time.perf_counter()
-        self._events = EventLog(folder.events) if ranks.is_root else None
+        self._folder = folder
         emulated = config.emulate is not None
         curves = folder.tensorboard / "emulated" if emulated else folder.tensorboard
         drawn = config.tensorboard and ranks.is_root
         self._curves = tf.summary.create_file_writer(str(curves)) if drawn else None
 
     def close(self) -> None:
-        for file in (self._events, self._curves):
-            if file is not None:
-                file.close()
+        if self._curves is not None:
+            self._curves.close()
 
     def event(self, event: str, **values: object) -> None:
-        if self._events is not None:
-            self._events.write(event, **values)
+        if self._ranks.is_root:
+            self._folder.event(event, **values)
 
     @contextlib.contextmanager
     def steps(self, rest: Rest, state: State) -> Iterator[None]:
@@ -72,7 +70,8 @@ class Journal:
         batch, result = taken.batch, taken.result
         row = (seconds, batch.wait_seconds, result.compute_seconds, result.exposed_seconds)
         self.times.add(state.epoch, batch.num_patches, taken.patches, row)
-        self.event("step", step=state.step, loss=state.last_loss, seconds=seconds)
+        parts = dict(zip(COLUMNS[1:], (round(value, 6) for value in row[1:]), strict=True))
+        self.event("step", step=state.step, loss=state.last_loss, seconds=seconds, **parts)
         self._bar.set_postfix_str(loss_text(state.last_loss), refresh=False)
         self._bar.update()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cloudmask import host
+from cloudmask import host, ledger
 from cloudmask.cli.errors import AgreedError, StoppedError, describe
 from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.reader import PatchReader
@@ -107,6 +107,8 @@ def train(
         if meant is not error:
             raise meant from None
         raise
+    finally:
+        folder.close()
 
 
 def _meaning(error: BaseException) -> BaseException:
@@ -156,7 +158,7 @@ def _train(run: Run, functions: Functions) -> dict[str, Any]:
                         journal.lap()  # which is no part of the next step
             run.end_epoch(rest, validate)
             journal.epoch(state)
-            run.elastic.commit(state)
+            run.commit()
         return _finish(run, journal)
 
 
@@ -173,6 +175,8 @@ def _source(run: Run, reader: PatchReader, journal: Journal) -> batches.Batches:
     """Where this rank's batches come from; with that the start-up is over."""
     if run.going_on:
         journal.event("reset", **run.state.resets[-1])
+    if run.staged:
+        journal.event("staged", seconds=run.staged.seconds)
     source = run.ranks.on_all(
         lambda: device_cache.make_source(run.plan, run.ranks, run.state, reader, run.watch),
         name="source",
@@ -181,6 +185,7 @@ def _source(run: Run, reader: PatchReader, journal: Journal) -> batches.Batches:
     seconds.setdefault("startup", time.time() - run.elastic.started)
     if run.staged:
         seconds["staging"] = seconds.get("staging", 0.0) + run.staged.seconds
+    journal.event("start", from_step=run.state.step)
     return source
 
 
@@ -205,6 +210,10 @@ def _finish(run: Run, journal: Journal) -> dict[str, Any]:
     record["elastic"] = run.elastic.record(run.state)
     journal.event("end", stopped_by=record["stopped_by"], seconds=seconds)
     if run.ranks.is_root:
+        record["ledger"] = None
+        with contextlib.suppress(OSError, ValueError):  # of an earlier version's events
+            account = ledger.of_run(run.folder.path, record["per_step"])
+            record["ledger"] = account.rank_seconds
         write_json(run.folder.summary, record)
     return record
 

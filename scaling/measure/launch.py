@@ -49,10 +49,18 @@ def default_environment(*, cores_per_rank: int, gpus: bool) -> dict[str, str]:
 
 
 def rank_words(
-    program: Sequence[str], notes: Path, *, bind: int | None = None, drop_cache: bool = False
+    program: Sequence[str],
+    notes: Path,
+    *,
+    bind: int | None = None,
+    drop_cache: bool = False,
+    watched: str = "",
 ) -> list[str]:
-    """The program with `rank.py` before it: a log per rank in `notes`, `bind` cores each."""
+    """The program with `rank.py` before it: a log per rank in `notes`, `bind` cores each, and where
+    a host is `watched` the energy of all others."""
     words = [sys.executable, "-I", "-S", str(INSIDE / "rank.py"), "--notes", str(notes)]
+    if watched:
+        words += ["--watched", watched]
     if bind is not None:
         words += ["--cores", str(bind)]
     if drop_cache:
@@ -86,6 +94,7 @@ def command(
     executable: str | None = None,
     step: str | None = None,
     drop_cache: bool = False,
+    watched: str = "",
 ) -> list[str]:
     """Words that start `program` on every rank of `layout`.
 
@@ -96,7 +105,7 @@ def command(
     binds = launcher in BINDERS and not layout.oversubscribe
     # Whom a template's launcher has bound to as many cores as it shall have keeps them.
     bind = None if binds else layout.cores_per_rank
-    words = rank_words(program, notes, bind=bind, drop_cache=drop_cache)
+    words = rank_words(program, notes, bind=bind, drop_cache=drop_cache, watched=watched)
     return start(launcher, layout, words, environment, executable=executable, step=step)
 
 

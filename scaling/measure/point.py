@@ -8,14 +8,17 @@ import os
 import shlex
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloudmask import host, ledger
 from cloudmask.files import write_json
 from scaling.measure import binding, cause, launch, machine, notes, watch
+from scaling.measure.energy import Meter
 from scaling.measure.layout import Layout
 from scaling.measure.points import Point, fill_in
 from scaling.options import RunConfig
@@ -98,15 +101,19 @@ def run_point(
         machine.drop_page_cache()
 
     heartbeat = "events.jsonl" if point.kind == "allreduce" else conditions.config.heartbeat
-    outcome = watch.watch(
-        commands,
-        folder,
-        environment=environment,
-        limits=conditions.limits,
-        ending=ending_of(point, conditions, step),
-        heartbeats=[out / heartbeat for out in outs],
-        progress=progress,
-    )
+    meter = Meter(folder / "energy.jsonl", conditions.config.idle_seconds)
+    with meter.reading():
+        started = time.time()
+        outcome = watch.watch(
+            commands,
+            folder,
+            environment=environment,
+            limits=conditions.limits,
+            ending=ending_of(point, conditions, step),
+            heartbeats=[out / heartbeat for out in outs],
+            progress=progress,
+        )
+        ended = started + outcome.seconds
 
     began = notes.gather(folder / "logs")
     row: Row = {
@@ -137,6 +144,15 @@ def run_point(
         "environment": dict(conditions.environment),
     }
     row |= notes.as_row(began)
+    if point.kind != "allreduce":
+        row["ledger"] = rank_seconds(outs, started, ended)
+    row["energy"] = meter.result(
+        folder / "logs",
+        hosts=sorted({str(note["host"]) for note in began}),
+        ended=ended,
+        gpus=layout.gpus_per_rank > 0,
+        steps={str(note["slurm_step"]) for note in began if row["launcher"] == "srun"},
+    )
     row["cores"] = [note["cores"] for note in began]
     row["hardware"] = binding.hardware([], began)
     try:
@@ -236,6 +252,7 @@ def command_lines(
             executable=executable,
             step=step,
             drop_cache=conditions.leaves_here(point) and conditions.config.page_cache == "dropped",
+            watched=host.name(),
         )
     ]
 
@@ -259,6 +276,21 @@ def rank_reports(
     if point.kind == "copies":
         reports = [{**report, "rank": copy} for copy, report in enumerate(reports)]
     return reports or [dict(note) for note in began]
+
+
+def rank_seconds(outs: Sequence[Path], began: float, ended: float) -> dict[str, float] | None:
+    """Where the rank-seconds of a point went, from its launch to its end, whatever that was; None
+    of a program that keeps no such record. Of copies: of all of them together."""
+    total = dict.fromkeys(ledger.BUCKETS, 0.0)
+    for out in outs:
+        try:
+            found = ledger.of_run(out)
+        except (OSError, ValueError):
+            return None
+        found.enclose(began, ended)
+        for bucket, seconds in found.rank_seconds.items():
+            total[bucket] += seconds
+    return {bucket: round(seconds, 3) for bucket, seconds in total.items()}
 
 
 def _drop_large_files(folder: Path) -> None:

@@ -125,6 +125,22 @@ def _hardware(study: Study) -> str:
     return study.header["hardware"]["title"] if found == NOT_TOLD else found
 
 
+def energy(study: Study) -> str:
+    """Which counters the energy comes from, or why there is none."""
+    found = [row["energy"] for row in study.measured if row.get("energy")]
+    measured = [one for one in found if one["joules"] is not None]
+    problems = {text for one in found for text in one.get("problems") or ()}
+    reasons = sorted({text.rpartition(": ")[2] for text in problems})
+    refused = sorted({name for one in found for name in one.get("refused") or ()})
+    if not measured:
+        why = listed(reasons, most=3) or "no counter readable"
+        text = f"not measured ({why})"
+    else:
+        sources = sorted({name for one in measured for name in one.get("source") or ()})
+        text = f"{listed(sources)}, {len(measured)} of {len(study.measured)} points"
+    return text + (f"; {listed(refused)} is for root alone here" if refused else "")
+
+
 def other_cores(study: Study) -> list[float]:
     """Cores that other programs took, of each point in which they were worth a warning."""
     return [row["other_cores"] for row in study.rows if _other_share(row) > DISTURBED]

@@ -89,6 +89,17 @@ def _is_noise_scale(value: Any) -> bool:
     return numbers and _or_none(_is_number)(value.get("b_noise")) and points(value.get("curve"))
 
 
+def _is_energy(value: Any) -> bool:
+    numbers = ("joules", "idle_watts", "slurm_joules", "seconds", "samples", "hosts")
+    return (
+        isinstance(value, dict)
+        and "joules" in value
+        and all(_or_none(_is_number)(value.get(name)) for name in numbers)
+        and _dict_of(_is_number)(value.get("by", {}))
+        and all(_list_of(_is_text)(value.get(n, [])) for n in ("covered", "problems", "refused"))
+    )
+
+
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "ranks": _is_count,
     "repeat": _is_count,
@@ -99,6 +110,8 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "last_lines": _dict_of(_is_text),
     "allreduce": _list_of(_is_timing),
     "gradient_messages": _list_of(_is_number),
+    "energy": _is_energy,
+    "ledger": _dict_of(_is_number),
     "per_rank": _dict_of(_list_of(_is_number)),
     "target": _is_target,
     "nodes": _is_count,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from cloudmask.cli.errors import UsageError
@@ -14,9 +15,11 @@ from scaling.record.store import Study, StudyError
 from scaling.report import (
     accuracy,
     cost,
+    energy,
     every_point,
     figures,
     findings,
+    ledger,
     noise,
     page,
     panels,
@@ -48,6 +51,8 @@ def report(config: ReportConfig) -> int:
     peak.check_peak(config.peak_tflops)
     if config.out.exists() and not config.out.is_dir():
         raise StudyError(f"{config.out} is a file; choose another --out")
+    if config.carbon_intensity is not None and not 0 <= config.carbon_intensity < math.inf:
+        raise UsageError(f"--carbon-intensity {config.carbon_intensity:g} must be 0 or more")
     studies = [store.read(folder, mixed=config.mixed) for folder in config.studies]
     held = [holdout.parse(config.hold_out, study) for study in studies]
     config.out.mkdir(parents=True, exist_ok=True)
@@ -116,7 +121,7 @@ def _part(
     config: ReportConfig,
 ) -> Part:
     """All that is said of one study."""
-    found = [*_tables(study, fitted, tested), *_stated_tables(study, config)]
+    found = [*_tables(study, fitted, tested, config), *_stated_tables(study, config)]
     told = findings.findings(study, found)
     return Part(
         name,
@@ -133,7 +138,10 @@ def _part(
 
 
 def _tables(
-    study: Study, fitted: Sequence[fits.Fitted], tested: Sequence[holdout.Prediction]
+    study: Study,
+    fitted: Sequence[fits.Fitted],
+    tested: Sequence[holdout.Prediction],
+    config: ReportConfig,
 ) -> list[Table]:
     """Every table that has rows, in the order of the page; a new one is a line here."""
     found = []
@@ -141,6 +149,9 @@ def _tables(
         found += [tables.scaling_table(study, mode), tables.step_table(study, mode)]
         found.append(tables.target_table(study, mode))
         found += [time_to_target.table(study, mode), noise.table(study, mode)]
+        found += [ledger.ledger_table(study, mode)]
+        carbon = config.carbon_intensity
+        found += [energy.energy_table(study, mode, carbon_intensity=carbon)]
     found.append(tables.exposed_table(exposed.compare(study)))
     found += [tables.fits_table(fitted), tables.held_out_table(tested)]
     found += [accuracy.accuracy_table(study)]

@@ -101,6 +101,7 @@ def conditions_table(study: Study) -> Table:
         ("precision", told(rows, "precision")),
         ("learning rate", told(rows, "learning_rate")),
         ("data", f"{told(rows, 'data_mode')}; page cache {header['page_cache']}"),
+        ("energy", conditions.energy(study)),
         ("training patches", training),
         ("validation patches", validation),
         ("a patch", f"{size} pixels, {channels} channels"),

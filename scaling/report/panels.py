@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from cloudmask.text import listed
 from scaling.laws import fits
 from scaling.record.store import Study
-from scaling.report import noise, speedup, step_time, time_to_target
+from scaling.report import ledger, noise, speedup, step_time, time_to_target
 from scaling.report.style import View
 
 
@@ -74,6 +74,16 @@ def panels(studies: Sequence[Study]) -> list[Panel]:
             step_time.draw_balance,
         ),
     ]
+    if any(ledger.means(study, mode) for study in studies for mode in study.modes):
+        found.append(
+            Panel(
+                "ledger",
+                "Where the time went",
+                "All rank-seconds from the launch to the end, mean over repeats. Numbers: ranks.",
+                ledger.draw_ledger,
+                legend=-0.2,
+            )
+        )
     if any(fits.allreduce_times(study) for study in studies):
         found.append(
             Panel(

@@ -1,6 +1,7 @@
 """What every rank starts under: its own log, its own cores where the launcher binds none, notes.
 
-    python rank.py --notes FOLDER [--cores C] [--rank R [--gpus G]] [--drop-cache] -- PROGRAM ...
+    python rank.py --notes FOLDER [--cores C] [--rank R [--gpus G]] [--drop-cache] [--watched HOST]
+        -- PROGRAM ...
 
 Ranks write into one terminal in the middle of each other's lines, and launchers differ in what they
 do about it. Here each rank's output goes to FOLDER/rank-0000.log, whatever started it.
@@ -8,8 +9,10 @@ do about it. Here each rank's output goes to FOLDER/rank-0000.log, whatever star
 The program runs below this process, which waits, hands signals on, and ends as the program does. So
 it can tell, on every host and under every launcher, what the rank has used and how busy its cores
 were: two lines in FOLDER/host-NAME.jsonl, one when the program begins and one when it ends. That is
-a file per host and not per rank, since lines appended on one host never mix. It runs before
-anything is set up: beside the standard library it asks cloudmask.host alone, which needs no more.
+a file per host and not per rank, since lines appended on one host never mix. The first rank of
+every host but HOST, whose energy the study itself reads, has its host's counters read meanwhile
+(energy.py). It runs before anything is set up: beside the standard library it asks cloudmask.host
+alone, which needs no more.
 """
 
 from __future__ import annotations
@@ -150,6 +153,20 @@ def end_like(status: int) -> int:
     return code
 
 
+def _slurm_step(environment: Mapping[str, str]) -> str | None:
+    """Slurm's name of the step that this rank is of."""
+    job, step = (environment.get(f"SLURM_{name}", "") for name in ("JOB_ID", "STEP_ID"))
+    return f"{job}.{step}" if job and step else None
+
+
+def _read_energy(file: Path) -> None:
+    """Start the reading of this host's counters, which ends with this process."""
+    script = str(Path(__file__).with_name("energy.py"))
+    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
+    words = [sys.executable, "-I", "-S", script, str(file), str(os.getpid())]
+    os.posix_spawn(sys.executable, words, os.environ, file_actions=null)
+
+
 def main(words: list[str]) -> int:
     sys.path.append(str(CHECKOUT))
     from cloudmask import host
@@ -179,9 +196,13 @@ def main(words: list[str]) -> int:
         "cores": allowed,
         "core_of": host.core_numbers(allowed),
         "cpu": host.cpu_model(),
+        "slurm_step": _slurm_step(os.environ),
     }
     if dropping and local_rank == 0:
         note["cache_kept"] = drop_cache()
+
+    if given.get("--watched", host.name()) != host.name() and local_rank == 0:
+        _read_energy(notes / f"energy-{host.name()}.jsonl")
 
     parent, began = os.getpid(), time.monotonic()
     child = os.fork()
