@@ -153,7 +153,7 @@ def test_figures_that_other_programs_disturbed_say_so(tmp_path):
     assert "DISTURBED" not in conditions.sentence(quiet)
     found = store.read(scaling_fake.write_study(tmp_path / "study", other_cores=1.25))
     assert "DISTURBED by other programs, on up to 1.2 cores" in conditions.sentence(found)
-    assert any("repeat the study on an idle machine" in text for text in sentences.warnings(found))
+    assert any("measure those again" in text for text in sentences.warnings(found))
 
 
 def test_missing_base_is_named(tmp_path):

@@ -3,14 +3,17 @@ must not be misled, so every figure has its interval and its base, and says wher
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloudmask.text import enumerated, percent, plural, significant, with_unit
-from scaling.laws import holdout, intervals, ratios
+import numpy as np
+
+from cloudmask.text import enumerated, listed, percent, plural, significant, with_unit
+from scaling.laws import holdout, intervals, ratios, reach
 from scaling.laws.fits import Fitted
-from scaling.laws.holdout import UNITS, Prediction
+from scaling.laws.fitting import Fit
+from scaling.laws.holdout import Prediction
+from scaling.laws.projection import WIDEST
 from scaling.record import conditions
 from scaling.record.store import OK, Study
 from scaling.report.sentences import base_name, shown
@@ -19,10 +22,6 @@ from scaling.report.tables import Table
 
 MOST = 8
 """findings on the first page"""
-PROJECTIONS = ("weak_usl", "weak_gustafson", "strong_step")
-"""laws whose word on more ranks is told; of the first two the first that could be fitted"""
-USELESS = 4.0
-"""upper over lower bound from which a projection says nothing"""
 
 
 @dataclass(frozen=True)
@@ -206,30 +205,30 @@ def verdicts(fitted: Sequence[Fitted], tested: Sequence[Prediction]) -> list[Fin
 def projected(study: Study, fitted: Sequence[Fitted]) -> list[Finding]:
     """What the laws say of twice the ranks measured, and that nobody measured it."""
     ranks = PROJECT * max(row["ranks"] for row in study.measured)
-    there = {one.key: one for one in fitted if one.fit is not None}
-    if "weak_usl" in there:
-        there.pop("weak_gustafson", None)
-    return [
-        Finding(text, "laws", key.partition("_")[0])
-        for key in PROJECTIONS
-        if key in there and (text := _projection(there[key], ranks))
-    ]
+    fits = {one.key: one.fit for one in fitted if one.fit is not None}
+    found = []
+    for mode in study.modes:
+        there = (fit for key in reach.LAWS[mode] if (fit := fits.get(key)) and fit.tested)
+        text = _projection(reach.trusted({fit.law.name: fit for fit in there}), ranks)
+        about = f"Projected, not measured: {mode} scaling on {ranks} ranks: {text}"
+        found.append(Finding(about, "laws", mode))
+    return found
 
 
-def _projection(one: Fitted, ranks: int) -> str:
-    """A figure where rank counts have tested the law, and its interval says anything."""
-    if one.fit is None:
-        return ""
-    head = f"Projected, not measured: {one.law.name} of {one.subject}, on {ranks} ranks: "
-    if not one.fit.tested:
-        return f"{head}nothing; so few rank counts do not test the law."
-    middle = float(one.fit.predict([ranks])[0])
-    low, high = map(float, one.fit.interval(ranks))
-    sound = all(math.isfinite(value) and value > 0 for value in (low, middle, high))
-    if not sound or high / low > USELESS:
-        return f"{head}nothing; its interval is too wide to say anything."
-    seconds = UNITS.get(one.key) == "s"
-    figures = [with_unit(v, "s") if seconds else significant(v) for v in (middle, low, high)]
-    unit = "" if seconds else " patches/s"
-    bounds = f"[{figures[1]}, {figures[2]}]"
-    return f"{head}{figures[0]} {bounds}{unit}, the interval of a single run in 95 %."
+def _projection(laws: dict[str, Fit], ranks: int) -> str:
+    """A figure where rank counts have tested the laws and carry them, and the interval says
+    anything."""
+    if not laws:
+        return "nothing; so few rank counts do not test a law."
+    first = next(iter(laws.values()))
+    if reach.most_devices(first) < ranks:
+        return f"nothing; {listed(first.ranks)} ranks do not carry {first.law.name} so far."
+    middle = float(first.predict([ranks])[0])
+    low, high = (float(bound[0]) for bound in reach.possible([*laws.values()], np.array([ranks])))
+    if high / low > WIDEST:
+        return "nothing; its interval is too wide to say anything."
+    rejected = ", REJECTED by its own rank counts" if first.rejected else ""
+    return (
+        f"{significant(middle)} [{significant(low)}, {significant(high)}] patches/s by "
+        f"{listed(list(laws))}{rejected}; the interval of what many runs would show, in 95 %."
+    )
