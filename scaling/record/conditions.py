@@ -127,9 +127,8 @@ def _hardware(study: Study) -> str:
 
 def other_cores(study: Study) -> list[float]:
     """Cores that other programs took, of each point in which they were worth a warning."""
-    told_rows = [row for row in study.rows if row.get("other_cores")]
     return [
         row["other_cores"]
-        for row in told_rows
-        if row["other_cores"] > DISTURBED * (row.get("cores_per_rank") or 1) * row["ranks"]
+        for row in study.rows
+        if (row.get("other_cores") or 0) > DISTURBED * row.get("cores_per_rank", 1) * row["ranks"]
     ]
