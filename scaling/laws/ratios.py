@@ -134,12 +134,6 @@ def step_parts(study: Study, mode: str, kind: str = "ranks") -> dict[int, dict[s
     return found
 
 
-def shares(parts: dict[str, float]) -> dict[str, float]:
-    """Of a step that took time, what each of its parts took of it; 0 of one that took none."""
-    whole = sum(parts.values())
-    return {name: part / whole if whole else 0.0 for name, part in parts.items()}
-
-
 def statistical_efficiency(study: Study, mode: str) -> tuple[Curve, dict[int, tuple[int, int]]]:
     """Epochs to the target at the base over those at N, and N -> (reached, runs) of all that tried.
 

@@ -37,9 +37,7 @@ COLUMNS = (
     Column("ranks", WHOLE, "processes that train together, or unconnected copies"),
     Column("nodes", WHOLE, "hosts that the ranks ran on"),
     Column("repeat", WHOLE, "number of the repeat, from 1"),
-    Column(
-        "status", TEXT, "ok, failed, stalled, timeout, invalid, or superseded by a later attempt"
-    ),
+    Column("status", TEXT, "ok, failed, stalled, timeout, invalid or superseded"),
     Column("error", TEXT, "why there are no figures"),
     Column("patches_per_second", REAL, "patches over time of the steady steps, all ranks", "1/s"),
     Column("total_seconds", REAL, "the whole run, by rank 0's clock", "s"),
@@ -80,7 +78,7 @@ COLUMNS = (
     Column("parameters", WHOLE, "of the network"),
     Column("flops_per_patch", REAL, "operations of a training step on one patch"),
     Column("gradient_bytes", WHOLE, "summed over the ranks in each step", "B"),
-    Column("gradient_messages", LIST, "bytes of each message that they travel in"),
+    Column("gradient_messages", LIST, "size of each message they travel in", "B"),
     Column("patches_per_second_median", REAL, "median over the steps of all ranks", "1/s"),
     Column("patches_per_second_p05", REAL, "5th percentile over the steps of all ranks", "1/s"),
     Column("patches_per_second_p95", REAL, "95th percentile over the steps of all ranks", "1/s"),

@@ -18,7 +18,7 @@ from scaling.record import conditions
 from scaling.record.store import OK, Study
 from scaling.report.sentences import base_name, shown
 from scaling.report.style import PROJECT
-from scaling.report.tables import Table
+from scaling.report.tables import Table, shares_of
 
 MOST = 8
 """findings on the first page"""
@@ -135,7 +135,7 @@ def _step(study: Study, mode: str) -> list[Finding]:
         return []
     ranks, parts = list(found.items())[-1]
     whole = sum(parts.values())
-    found_shares = ratios.shares(parts)
+    found_shares = shares_of(parts)
     shares = [f"{percent(found_shares[key])} {name}" for key, name in ratios.PARTS.items()]
     text = (
         f"A step of {mode} scaling on {ranks} ranks takes {with_unit(whole, 's')} (median): "

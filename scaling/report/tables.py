@@ -122,7 +122,7 @@ def step_table(study: Study, mode: str) -> Table:
     balance = ratios.curve(points, "load_balance")
     useful = ratios.curve(points, "communication_efficiency")
     for ranks, parts in ratios.step_parts(study, mode).items():
-        shares = ratios.shares(parts)
+        shares = shares_of(parts)
         cells = [f"{1e3 * parts[name]:.1f} ({percent(share)})" for name, share in shares.items()]
         rows.append((str(ranks), *cells, _column(balance, ranks), _column(useful, ranks)))
     return Table(
@@ -138,6 +138,12 @@ def step_table(study: Study, mode: str) -> Table:
         tuple(rows),
         f"{mode}-step",
     )
+
+
+def shares_of(parts: dict[str, float]) -> dict[str, float]:
+    """Of a step that took time, what each of its parts took of it; 0 of one that took none."""
+    whole = sum(parts.values())
+    return {name: part / whole if whole else 0.0 for name, part in parts.items()}
 
 
 def exposed_table(found: Sequence[Exposed]) -> Table:
