@@ -269,6 +269,8 @@ def test_the_summary_says_what_was_done_how_fast_and_how_well(results, work, pat
     parts = [found["per_step"][name]["mean_rank"] for name in timing_columns()[1:]]
     assert 0.5 * whole < sum(parts) <= 1.05 * whole, "waiting, computing, communicating"
     assert found["gradient_bytes"] == 4 * found["parameters"] > 0
+    assert len(found["gradient_messages"]) == 4
+    assert sum(found["gradient_messages"]) == found["gradient_bytes"]
     assert found["best"]["loss"] == min(r["valid"]["loss"] for r in found["history"])
     assert found["final"] == found["history"][-1]
     assert 0.5 < found["final"]["valid"]["majority"] < 0.6
