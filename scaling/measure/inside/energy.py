@@ -17,7 +17,6 @@ import contextlib
 import ctypes
 import json
 import os
-import re
 import select
 import signal
 import sys
@@ -80,8 +79,6 @@ class Packages:
         """whether there are counters that this user may not read"""
         self._files: dict[str, Path] = {}
         for folder in sorted(tree.glob("intel-rapl:*")):
-            if not re.fullmatch(r"intel-rapl:\d+", folder.name):
-                continue
             try:
                 name = (folder / "name").read_text().strip()
                 if not name.startswith("package"):
