@@ -253,6 +253,9 @@ def test_every_row_carries_its_conditions(tmp_path):
         ({"target": {"epoch": 2}}, "something else than a study's 'target'"),
         ({"cores": {"0": 1}}, "something else than a study's 'cores'"),
         ({"patches_per_second": None}, "has no 'patches_per_second'"),
+        ({"global_batch": None}, "has no 'global_batch'"),
+        ({"wall_seconds": 0.0}, "has no 'wall_seconds'"),
+        ({"total_seconds": -1.0}, "holds something else than a study's 'total_seconds'"),
     ],
 )
 def test_a_row_that_no_study_has_written_is_named_with_its_line(tmp_path, change, problem):

@@ -17,6 +17,8 @@ _MEASURED = (
     *("cores", "hardware", "target"),
 )
 """of a run of the program that came to its end; some may be null"""
+_POSITIVE = ("patches_per_second", "total_seconds", "wall_seconds", "global_batch")
+"""of the same: what ratios divide by and laws take the logarithm of"""
 
 
 def check_header(header: dict[str, Any]) -> None:
@@ -39,8 +41,11 @@ def check_row(row: Any) -> None:
     for name in (*_ALWAYS, *(_MEASURED if measured else ())):
         if name not in row:
             raise ValueError(f"has no '{name}'")
-    if measured and not row["patches_per_second"]:
-        raise ValueError("has no 'patches_per_second'")
+    for name in _POSITIVE if measured else ():
+        if not row.get(name):
+            raise ValueError(f"has no '{name}'")
+        if row[name] < 0:
+            raise ValueError(f"holds something else than a study's '{name}'")
 
 
 def _is_text(value: Any) -> bool:

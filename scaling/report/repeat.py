@@ -14,7 +14,7 @@ from cloudmask.text import listed, plural, significant
 from scaling.laws import ratios
 from scaling.record import conditions
 from scaling.record.conditions import NOT_TOLD, told
-from scaling.record.store import OK, Study
+from scaling.record.store import OK, SUPERSEDED, Study
 from scaling.report.every_point import rank_hours
 from scaling.report.findings import Finding
 from scaling.report.sentences import base_name, shown
@@ -166,7 +166,7 @@ def _data(study: Study) -> Section:
 
 
 def _execution(study: Study) -> Section:
-    done = sum(row["status"] == OK for row in study.rows)
+    done = sum(row["status"] in (OK, SUPERSEDED) for row in study.rows)
     return Section(
         "Execution",
         (
