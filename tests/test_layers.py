@@ -24,14 +24,14 @@ ROOMS = {
                 "files",
                 "host",
                 "launcher",
-                "ledger",
                 "metrics",
                 "record",
                 "text",
                 "version",
             )
         ]
-        + [f"{C}/cli/{name}.py" for name in ("__init__", "absent", "commands", "errors", "flags")],
+        + [f"{C}/cli/{name}.py" for name in ("__init__", "absent", "commands", "errors", "flags")]
+        + [f"{C}/ledger/"],
         (),
     ),
     "values": (
