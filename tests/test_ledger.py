@@ -14,6 +14,7 @@ import scaling_fake
 import tiny
 
 from cloudmask import host, launcher, ledger
+from cloudmask.ledger.events import COLUMNS
 from scaling.laws import failures
 from scaling.options import ReportConfig
 from scaling.record import store
@@ -88,7 +89,7 @@ def test_the_split_of_the_last_steps_is_that_of_all_ranks_where_they_told():
     log.begin()
     log.add("start", after=1, from_step=0)
     log.steps(1, 10, wait=0.0, compute=0.3, exposed=0.7)
-    means = dict(zip(ledger._COLUMNS, (1.0, 0.0, 0.6, 0.4), strict=True))
+    means = dict(zip(COLUMNS, (1.0, 0.0, 0.6, 0.4), strict=True))
     found = log.account({name: {"mean_rank": value} for name, value in means.items()})
     check_sum(found)
     assert found.rank_seconds["compute"] == pytest.approx(2 * 10 * 0.6)

@@ -11,7 +11,7 @@ read line by line: a run of a million steps is no reason to hold a million recor
 
 from __future__ import annotations
 
-from cloudmask.ledger.account import account, of_run
+from cloudmask.ledger.book import account, of_run
 from cloudmask.ledger.model import BUCKETS, Ledger, Part
 
 __all__ = ["BUCKETS", "Ledger", "Part", "account", "of_run"]
