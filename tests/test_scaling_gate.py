@@ -186,30 +186,39 @@ def test_limits_that_cannot_be_read_are_one_line(studies, call, words, says):
 
 def test_a_ratio_has_the_interval_of_mann_and_whitney():
     """Of 6 and 6 runs the 6th and 31st of 36 ratios: 95.9 % by the tables of U."""
-    upper, lower = [7.0, 8.0, 9.0, 10.0, 11.0, 12.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    lower = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    upper = [3 * value for value in lower]
     found = against.ratio(upper, lower)
     ratios = sorted(u / v for u in upper for v in lower)
     assert (found.low, found.high) == (ratios[5], ratios[30])
     assert found.coverage == pytest.approx(1 - 2 * 19 / 924)  # 19 of 924 orders have U <= 5
     assert found.value == pytest.approx((ratios[17] + ratios[18]) / 2)
+    even = against.ratio(upper, [1.0] * 20)
+    assert (even.low, even.high) == (3.0, 96.0), "one side is exact: that of the median of the other"
     assert against.ratio([2.0], [1.0]).coverage == 0
     assert against.ratio(lower, upper).low == pytest.approx(1 / found.high)
     with pytest.raises(ValueError, match="a value of each side"):
         against.ratio([], [1.0])
 
 
-@pytest.mark.parametrize("wider", [1, 3])
-def test_at_the_boundary_a_regression_is_let_through_in_less_than_one_of_twenty(wider):
-    """Simulated, seeded: the true ratio is exactly the limit; the new runs scatter as or wider."""
+@pytest.mark.parametrize(
+    ("runs", "before", "wider"),
+    [(6, 6, 1), (6, 6, 3), (6, 20, 3), (6, 30, 25), (20, 6, 0.1), (20, 20, 25)],
+)
+def test_at_the_boundary_a_regression_is_let_through_in_less_than_one_of_twenty(
+    runs, before, wider
+):
+    """Simulated, seeded: the true ratio is exactly the limit; one side may scatter wider, and have
+    fewer runs."""
     rng = np.random.default_rng(7)
-    old = np.exp(rng.normal(0, 0.01, (2000, 6)))
-    new = 0.97 * np.exp(rng.normal(0, 0.01 * wider, (2000, 6)))
+    old = np.exp(rng.normal(0, 0.01, (1000, before)))
+    new = 0.97 * np.exp(rng.normal(0, 0.01 * wider, (1000, runs)))
     found = [
         decide(against.ratio(a, b), 0.97, np.inf)
         for a, b in zip(new.tolist(), old.tolist(), strict=True)
     ]
-    assert 0.005 < found.count(MET) / len(found) < 0.05
-    assert 0.005 < found.count(MISSED) / len(found) < 0.05
+    assert 0.002 < found.count(MET) / len(found) < 0.035
+    assert 0.002 < found.count(MISSED) / len(found) < 0.035
 
 
 def test_two_studies_stand_side_by_side(studies, call, tmp_path):
