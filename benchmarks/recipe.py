@@ -25,6 +25,8 @@ from benchmarks import bench
 from scaling.laws import seeds
 
 LEVEL = 0.01
+FEWEST = 5
+"""runs of each"""
 MARGIN = 0.002
 """of accuracy: less than this is no loss"""
 HOURS = 24.0
@@ -66,8 +68,12 @@ def judge(old: Recipe, new: Recipe, *, margin: float = MARGIN) -> Verdict:
     Quality: a test of non-inferiority, that the new accuracies plus the margin are above the old
     ones; speed: that the new seconds are below the old ones. Both are one-sided permutation tests
     of the means, exact up to 9,999 arrangements, and both must give p < .01. Four runs against four
-    cannot; five can.
+    cannot; five can. Fewer on one side are not taken either, however many the other has.
     """
+    for name, one in (("old", old), ("new", new)):
+        if len(one.seconds) < FEWEST:
+            few = f"the {name} one has {len(one.seconds)} of the {FEWEST} runs that each must have"
+            return Verdict((few,), None, None)
     together = max(*old.dates, *new.dates) - min(*old.dates, *new.dates)
     hours = together.total_seconds() / 3600
     if len(old.machines | new.machines) > 1:
@@ -98,12 +104,15 @@ def _p(higher: Sequence[float], lower: Sequence[float]) -> float:
 
 
 def read(folder: Path) -> Recipe:
-    """The finished runs below a folder. Raises ValueError where some have not finished."""
+    """The finished runs below a folder. Raises ValueError where some have not finished, or were
+    resumed: what those took in all is not known."""
     rows, left_out = seeds.read([folder])
     if left_out or not rows:
         raise ValueError(f"{folder} has runs without figures: {'; '.join(left_out)}")
     if any(row["best_accuracy"] is None for row in rows):
         raise ValueError(f"{folder} has runs that were never validated")
+    if any(row["before_resume_seconds"] for row in rows):
+        raise ValueError(f"{folder} has runs that were resumed; run them anew, in one go")
     return Recipe(
         tuple(row["best_accuracy"] for row in rows),
         tuple(row["total_seconds"] for row in rows),

@@ -372,6 +372,9 @@ def test_a_study_becomes_a_set_for_each_rank_count(runs, work, capsys):
         row = {"point": point, "folder": point, "mode": "weak", "kind": "ranks", "ranks": 1}
         rows.append(row | {"status": status})
     (study / "points" / "weak-ranks-n0001-r03" / "run" / "events.jsonl").unlink()
+    # The second point was measured twice; the first attempt is the run of another seed.
+    shutil.copytree(runs["one"], study / "points" / "weak-ranks-n0001-r02-a1" / "run")
+    rows.insert(1, rows[1] | {"folder": "weak-ranks-n0001-r02-a1"})
     rows.append(rows[0] | {"kind": "alone", "point": "weak-alone-n0001-r01"})
     (study / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (study / "study.json").write_text("{}")

@@ -137,6 +137,7 @@ def test_a_resumed_run_counts_its_earlier_parts_and_can_only_be_missed(made):
     verdict = check(made(**_full(100.0, before_resume_seconds=90_000.0)), dgx2)
     assert verdict.code == MISSED
     assert "25.0 h" in verdict.why
+    assert "a run took at least 200.2 rank-hours, 200.2 core-hours" in verdict.lines
     verdict = check(made(**_full(100.0, before_resume_seconds=900.0)), dgx2)
     assert verdict.code == NOT_COMPARABLE
     assert "it was resumed, and neither the launch of the earlier parts" in verdict.why

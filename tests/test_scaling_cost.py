@@ -43,6 +43,16 @@ def test_what_failed_was_paid_for_too(study):
     assert table.rows[2][1:] == ("13", "16.00", "16.00", "-", "11.00", "110.0")
 
 
+def test_nodes_that_a_row_does_not_tell_are_those_of_others_on_as_many_ranks(study):
+    """As of the allreduce alone, whose record has no hosts; two opinions leave them open."""
+    silent = study.rows[-1] | {"kind": "allreduce", "nodes": None, "hosts": None}
+    told = Study(study.folder, study.header, [*study.rows, silent])
+    assert cost_table(told, None).rows[-1][-1] == "13.00"
+    assert cost.hours(silent, told).node == 2.0
+    two = Study(study.folder, study.header, [*told.rows, study.rows[-1] | {"nodes": 2}])
+    assert cost.hours(silent, two).node is None
+
+
 def test_without_a_rate_there_is_no_price(study):
     table = cost_table(study, None)
     assert "No rate was stated, so no price." in table.note

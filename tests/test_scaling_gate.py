@@ -194,7 +194,9 @@ def test_a_ratio_has_the_interval_of_mann_and_whitney():
     assert found.coverage == pytest.approx(1 - 2 * 19 / 924)  # 19 of 924 orders have U <= 5
     assert found.value == pytest.approx((ratios[17] + ratios[18]) / 2)
     even = against.ratio(upper, [1.0] * 20)
-    assert (even.low, even.high) == (3.0, 96.0), "one side is exact: that of the median of the other"
+    assert (even.low, even.high) == (3.0, 96.0), (
+        "one side is exact: that of the median of the other"
+    )
     assert against.ratio([2.0], [1.0]).coverage == 0
     assert against.ratio(lower, upper).low == pytest.approx(1 / found.high)
     with pytest.raises(ValueError, match="a value of each side"):

@@ -41,7 +41,7 @@ def test_steps_and_patches_follow_the_published_form():
 def test_goodput_is_the_rate_times_the_efficiency_of_the_batch(tmp_path):
     found = study(tmp_path / "study")
     known = noise_scale.of_study(found, "weak")
-    assert (known.critical.value, known.critical.repeats, known.biased) == (32, 12, False)
+    assert (known.critical.value, known.critical.repeats, known.biased) == (32, 6, False)
     assert known.batches == {1: 4, 2: 8, 4: 16}
     rates = ratios.throughput(found, "weak")
     for point, rate in zip(noise_scale.goodput(found, known), rates, strict=True):
@@ -52,6 +52,23 @@ def test_goodput_is_the_rate_times_the_efficiency_of_the_batch(tmp_path):
     assert noise_scale.goodput(found, strong)[-1].estimate.value == pytest.approx(
         ratios.throughput(found, "strong")[-1].estimate.value
     ), "a fixed batch loses nothing"
+
+
+def test_runs_on_other_numbers_of_ranks_are_not_pooled_into_an_interval(tmp_path):
+    """One run each on 1, 2 and 4 ranks, whose noise scale drifts with the ranks."""
+
+    def drifting(row):
+        scale = {**SCALE, "biased": False, "b_noise": 10.0 * row["ranks"]}
+        return {**row, "noise_scale": scale}
+
+    few = noise_scale.of_study(study(tmp_path / "few", drifting, repeats=2), "weak").critical
+    assert noise_scale.told(few) == "20.00 (10.00 - 40.00)"
+    found = study(tmp_path / "many", drifting)
+    many = noise_scale.of_study(found, "weak")
+    assert noise_scale.told(many.critical) == "20.00 [10.00, 40.00]"
+    assert many.critical.coverage == pytest.approx(1 - 2 / 2**6)
+    last = noise_scale.goodput(found, many)[-1].estimate
+    assert last.coverage == pytest.approx(1 - 4 / 2**6), "rate and noise scale are of the same runs"
 
 
 def test_runs_of_one_rank_count_only_where_there_are_no_others_and_are_called_biased(tmp_path):

@@ -53,6 +53,16 @@ def test_a_run_that_never_arrived_makes_the_time_longer_not_shorter():
     assert (censored.low, censored.high) == (5, None)
 
 
+@pytest.mark.parametrize("arrived", [1, 2, 3, 4])
+def test_fewer_than_six_runs_give_no_interval_whether_they_arrived_or_not(arrived):
+    reached = [True] * arrived + [False]
+    few = times([float(4 + n) for n in range(len(reached))], reached)
+    assert not few.is_interval
+    assert (few.low, few.high) == (4, None)
+    assert "(4 - not reached)" in str(few)
+    assert times([4.0] * 5 + [9.0], [True] * 5 + [False]).is_interval
+
+
 def write(folder, change, **options):
     scaling_fake.write_study(folder, **options)
     rows = store.read_rows(folder)
@@ -120,8 +130,8 @@ def test_folders_of_runs_give_a_line_for_each_number_of_ranks(tmp_path, capsys):
         "(seeds 7)"
     )
     assert second == (
-        "2 ranks, global batch 8: 3 of 5 reached 0.9; median 7 [5, not reached] epochs, "
-        "70 [50, not reached] s (seeds 0, 1, 2, 3, 4)"
+        "2 ranks, global batch 8: 3 of 5 reached 0.9; median 7 (5 - not reached) epochs, "
+        "70 (50 - not reached) s (seeds 0, 1, 2, 3, 4)"
     )
     assert left_out.endswith("seed-9: rank 0: the disk is full")
 

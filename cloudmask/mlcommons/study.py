@@ -20,12 +20,15 @@ def is_study(path: Path) -> bool:
 def result_sets(folder: Path) -> dict[str, list[Run]]:
     """'strong-n0008' -> its runs, in the order of the repeats. ValueError if no run can be used.
 
+    Of a point that ended well more than once the newest run counts, as in the study's own figures.
+
     A run whose records are not whole is left out with a warning: large files of finished points are
     not kept unless the study was told to.
     """
     found: dict[str, list[Run]] = {}
-    for row in sorted(_rows(folder), key=lambda row: row["point"]):
-        if row["kind"] != "ranks" or row["status"] != "ok":
+    newest = {row["point"]: row for row in _rows(folder) if row["status"] == "ok"}
+    for _, row in sorted(newest.items()):
+        if row["kind"] != "ranks":
             continue
         run = folder / "points" / row["folder"] / "run"
         try:

@@ -97,9 +97,11 @@ def check_time(
 def _judge(study: Study, rows: Sequence[Row], reference: Reference, rate: Rate | None) -> Verdict:
     """Runs of one kind against a time."""
     middle = sorted(rows, key=solution_seconds)[len(rows) // 2]
+    missing = work.not_counted(rows)
+    least = "at least " if missing else ""
     lines: tuple[str, ...] = (
         quality_line(rows),
-        f"a run took {cost.hours(middle, study).words(rate)}",
+        f"a run took {least}{cost.hours(middle, study).words(rate)}",
     )
     if failed := work.failed(study, rows[0]["mode"], rows[0]["ranks"]):
         lines += (f"{plural(failed, 'more run')} failed; their time is not in this",)
@@ -122,7 +124,6 @@ def _judge(study: Study, rows: Sequence[Row], reference: Reference, rate: Rate |
             return Verdict(NOT_COMPARABLE, why, lines)
     low, high = figure.bounds
     code = decide(total, low, high)
-    missing = work.not_counted(rows)
     if inferences := reference.work.get("inferences"):
         missing.append(f"the reference's time holds {inferences} inferences too, this one does not")
     if missing and not (code == MISSED and total.low > high):  # even the part is too long

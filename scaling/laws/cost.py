@@ -75,15 +75,25 @@ def rate(per_node_hour: float | None, per_gpu_hour: float | None, currency: str)
 
 
 def hours(row: Row, study: Study) -> Hours:
-    """Of one row, good or failed: everything is held from the launch to the end."""
-    held = (row.get("wall_seconds") or row.get("total_seconds") or 0.0) / 3600
-    ranks, nodes = row["ranks"], row.get("nodes") or len(set(row.get("hosts") or ())) or None
+    """Of one row, good or failed: everything is held from the launch to the end, and was before a
+    resume, as far as that is known. A row that does not tell its nodes was on as many as all others
+    of the study on as many ranks, where these agree."""
+    last = row.get("wall_seconds") or row.get("total_seconds") or 0.0
+    held = (last + (row.get("before_resume_seconds") or 0.0)) / 3600
+    ranks, nodes = row["ranks"], _nodes(row)
+    if nodes is None:
+        others = {_nodes(one) for one in study.rows if one["ranks"] == ranks} - {None}
+        nodes = others.pop() if len(others) == 1 else None
     return Hours(
         ranks * held,
         ranks * (row.get("cores_per_rank") or 1) * held,
         ranks * (study.header.get("gpus_per_rank") or 0) * held,
         nodes * held if nodes else None,
     )
+
+
+def _nodes(row: Row) -> int | None:
+    return row.get("nodes") or len(set(row.get("hosts") or ())) or None
 
 
 def together(parts: Sequence[Hours]) -> Hours:

@@ -14,6 +14,7 @@ tiny one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloudmask.text import plural, significant
@@ -51,7 +52,7 @@ class NoiseScale:
 
     mode: str
     critical: Estimate | None = None
-    """B_noise, patches: the median over runs"""
+    """B_noise, patches: the median over runs, and an interval around those of all rank counts"""
     biased: bool = False
     batches: dict[int, int] | None = None
     """rank count -> global batch"""
@@ -77,7 +78,8 @@ def of_study(study: Study, mode: str) -> NoiseScale:
         return NoiseScale(mode, refusal=NOT_MEASURED)
     rows = [row for row in measured if not row["noise_scale"]["biased"]]
     biased = not rows
-    scales = [scale_of(row) for row in rows or measured]
+    rows = rows or measured
+    scales = [scale_of(row) for row in rows]
     lost = sum(map(math.isinf, scales))
     found = intervals.median(scales)
     if math.isinf(found.value):
@@ -87,7 +89,26 @@ def of_study(study: Study, mode: str) -> NoiseScale:
         )
         return NoiseScale(mode, refusal=why)
     batches = {ranks: int(here[0]["global_batch"]) for ranks, here in points.items()}
-    return NoiseScale(mode, found, biased, batches)
+    return NoiseScale(mode, _over_all(found.value, rows), biased, batches)
+
+
+def _over_all(value: float, rows: Sequence[Row]) -> Estimate:
+    """The value, from the lowest to the highest end of the intervals of single rank counts.
+
+    Runs on other numbers of ranks are not alike: their noise scales may drift with the batch. So
+    it is an interval only where every rank count has runs enough for one.
+    """
+    each = [
+        intervals.median([scale_of(row) for row in rows if row["ranks"] == ranks])
+        for ranks in {row["ranks"] for row in rows}
+    ]
+    return Estimate(
+        value,
+        min(one.low for one in each),
+        max(one.high for one in each),
+        min(one.coverage for one in each),
+        min(one.repeats for one in each),
+    )
 
 
 def scale_of(row: Row) -> float:
@@ -116,19 +137,9 @@ def goodput(study: Study, found: NoiseScale) -> Curve:
     for point in ratios.throughput(study, found.mode):
         share = efficiency_at(found, found.batches[point.ranks])
         values = tuple(value * share.value for value in point.values)
-        points.append(CurvePoint(point.ranks, values, _product(point.estimate, share)))
+        estimate = intervals.product(point.estimate, share)  # of the same runs
+        points.append(CurvePoint(point.ranks, values, estimate))
     return tuple(points)
-
-
-def _product(one: Estimate, other: Estimate) -> Estimate:
-    """Between the products of the ends; holds at least with the product of the coverages."""
-    return Estimate(
-        one.value * other.value,
-        one.low * other.low,
-        one.high * other.high,
-        one.coverage * other.coverage,
-        min(one.repeats, other.repeats),
-    )
 
 
 def lines(study: Study) -> list[str]:

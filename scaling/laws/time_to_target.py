@@ -42,7 +42,7 @@ class Times:
     high: float | None
     """of the median, 95 %; None: no bound, or later than any run went on"""
     is_interval: bool
-    """False: too few runs, so `low` and `high` are no more than their range"""
+    """False: too few runs, so `low` and `high` are no more than the first and last arrival"""
     at: tuple[float, ...]
     """when runs reached the target or ended"""
     left: tuple[float, ...]
@@ -68,24 +68,29 @@ def times(values: Sequence[float], reached: Sequence[bool]) -> Times:
     went on. Raises ValueError for no run.
 
     Where every run arrived, the interval is that of all medians here, between order statistics.
-    Otherwise it is where the band of the estimate (exponential Greenwood, by scipy) has one half.
+    Otherwise it is where the band of the estimate (exponential Greenwood, by scipy) has one half,
+    from as many runs on as a median takes: of two to four runs that holds the median in no 95 %.
+    With fewer it is the range, which has no end where a run never arrived.
     """
     if not values:
         raise ValueError("no runs, so no time to a target")
     ended = np.logical_not(reached)
     survival = stats.ecdf(stats.CensoredData.right_censored(np.array(values, float), ended)).sf
     at, left = survival.quantiles, survival.probabilities
-    median, (low, high), is_interval = _first(at, left), _band(survival), True
+    median, low, high = _first(at, left), *_band(survival)
     if all(reached):
         found = intervals.median(values)
-        median, low, high, is_interval = found.value, found.low, found.high, found.is_interval
+        median, low, high = found.value, found.low, found.high
+    elif len(values) < intervals.REPEATS_FOR_INTERVAL:
+        arrived = [value for value, yes in zip(values, reached, strict=True) if yes]
+        low, high = min(arrived, default=None), None
     return Times(
         reached=sum(map(bool, reached)),
         runs=len(values),
         median=median,
         low=low,
         high=high,
-        is_interval=is_interval,
+        is_interval=len(values) >= intervals.REPEATS_FOR_INTERVAL,
         at=tuple(map(float, at)),
         left=tuple(map(float, left)),
     )

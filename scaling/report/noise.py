@@ -44,8 +44,9 @@ def table(study: Study, mode: str) -> Table:
     critical = noise_scale.told(found.critical) if found.critical else found.refusal
     return Table(
         f"Goodput by the gradient noise scale, {mode} scaling",
-        f"{notes} Critical batch, median over runs: {critical} patches. There a training needs "
-        "twice the epochs of a tiny batch. E_stat: epochs at the batch of the fewest ranks over "
+        f"{notes} Critical batch, median over runs: {critical} patches; the brackets hold those of "
+        "every rank count, square ones only where each has six runs or more. There a training "
+        "needs twice the epochs of a tiny batch. E_stat: epochs at the batch of the fewest ranks over "
         "those at this one.",
         ("ranks", "global batch", "of the critical", "patches/s", "E_stat (model)", "goodput"),
         tuple(rows),

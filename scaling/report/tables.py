@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloudmask.text import listed, percent, plural, significant, with_unit
+from cloudmask.text import listed, percent, plural, with_unit
 from scaling.laws import intervals, ratios
 from scaling.laws.exposed import Exposed
 from scaling.laws.fits import Fitted
@@ -233,29 +233,24 @@ def held_out_table(found: Sequence[Prediction]) -> Table:
 
 
 def target_table(study: Study, mode: str) -> Table:
-    """Statistical and total efficiency; no rows where no run had a target."""
+    """Statistical and total efficiency; no rows where no run had a target.
+
+    Epochs and seconds to it stand in the table of their distribution, on one clock.
+    """
     found, tried = ratios.statistical_efficiency(study, mode)
     total = ratios.total_efficiency(study, mode)
     rows = []
     for ranks, (reached, runs) in tried.items():
-        targets = [row["target"] for row in study.points(mode)[ranks] if row.get("target")]
-        epochs, seconds = (sorted(one[name] for one in targets) for name in ("epoch", "seconds"))
-        rows.append(
-            (
-                *(str(ranks), f"{reached} of {runs}"),
-                listed(epochs) or "-",
-                listed(map(significant, seconds)) or "-",
-                *(_column(found, ranks), shown(total[ranks]) if ranks in total else "-"),
-            )
-        )
+        whole = shown(total[ranks]) if ranks in total else "-"
+        rows.append((str(ranks), f"{reached} of {runs}", _column(found, ranks), whole))
     base = plural(ratios.base_of(ratios.throughput(study, mode)).ranks, "rank")
     lacking = "" if found or not rows else f" Not given: not every run of {base} reached it."
     return Table(
-        f"Time to the target, {mode} scaling{_of(study)}",
+        f"Efficiency to the target, {mode} scaling{_of(study)}",
         f"Statistical efficiency: median epochs to the target of {base}, the base of every "
         f"efficiency, over those at N; open where a run never reached it.{lacking} Times the "
         "throughput efficiency: the total.",
-        ("ranks", "reached", "epochs", "seconds", "statistical efficiency", "total efficiency"),
+        ("ranks", "reached", "statistical efficiency", "total efficiency"),
         tuple(rows),
         f"{mode}-target",
     )

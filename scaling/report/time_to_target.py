@@ -35,8 +35,8 @@ def table(study: Study, mode: str) -> Table:
     return Table(
         f"Time to the target as a distribution, {mode} scaling",
         "Medians over runs; one that ended without the target counts as longer than it went on "
-        "(Kaplan and Meier). Square brackets: 95 % intervals; round ones: the range, where every "
-        "run arrived and they are too few. Seconds count from the launch, and hold the end of the "
+        "(Kaplan and Meier). Square brackets: 95 % intervals; round ones: the range of fewer than "
+        "six runs, too few for one. Seconds count from the launch, and hold the end of the "
         "program. Epochs are those that were validated. Failed points are not counted.",
         ("ranks", "global batch", "reached", "median epochs", "median seconds"),
         tuple(rows),
