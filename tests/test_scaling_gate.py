@@ -162,7 +162,34 @@ def test_points_that_failed_are_told_beside_those_that_did_not(studies):
     failed = failed | {"point": "weak-ranks-n0008-r07", "repeat": 7, "status": "failed"}
     more = Study(study.folder, study.header, [*study.rows, failed])
     (result,) = gate.judge(more, gate.parse("weak_efficiency", ">= 0.6 at 8"))
-    assert result.why == "1 more run failed"
+    assert (result.why, result.outcome) == ("1 more run failed", MET)
+    assert result.record()["failed"] == 1
+
+
+def test_where_as_many_runs_failed_as_ended_well_nothing_is_met(studies):
+    study = store.read(studies["new"])
+    row = next(row for row in study.rows if row["ranks"] == 8 and row["mode"] == "weak")
+    gone = [row | {"point": f"more-{n}", "repeat": n, "status": "failed"} for n in range(7, 13)]
+    more = Study(study.folder, study.header, [*study.rows, *gone])
+    results = gate.judge(more, gate.parse("weak_efficiency", ">= 0.6 at 8"))
+    results += gate.judge_against(more, store.read(studies["old"]), 0.2, mixed=False)[-1:]
+    for result in results:
+        assert (result.outcome, result.failed) == (UNDECIDED, 6)
+        assert result.why == "6 more runs failed"
+    (missed,) = gate.judge(more, gate.parse("weak_efficiency", ">= 0.9 at 8"))
+    assert missed.outcome == MISSED
+
+
+def test_studies_that_mix_alike_are_not_pooled_either(studies):
+    """Both have half of their runs in another precision, so no condition differs between them."""
+    mixed = []
+    for name in ("new", "old"):
+        study = store.read(studies[name])
+        rows = [row | {"precision": ("tf32", "float32")[row["repeat"] % 2]} for row in study.rows]
+        mixed.append(Study(study.folder, study.header, rows))
+    results = gate.judge_against(*mixed, 0.9, mixed=False)
+    assert {result.outcome for result in results} == {NOT_COMPARABLE}
+    assert results[0].why == "runs of one side differ in precision (float32 / tf32)"
 
 
 @pytest.mark.parametrize(

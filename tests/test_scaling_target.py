@@ -94,6 +94,7 @@ def test_a_study_tells_how_many_arrived_and_when(tmp_path):
     report(ReportConfig((tmp_path / "study",), tmp_path / "out"))
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| 2 | 8 | 4 of 6 reached 0.9 | 5 [3, not reached] |" in text
+    assert "| ranks | reached | statistical efficiency | total efficiency |" in text
     assert "Runs that have not reached the target" in text
 
 

@@ -24,7 +24,8 @@ TASK = ("training_patches", "epochs_run", "validations", "validation_patches", "
 """what must be equal before two times are divided"""
 METHOD = (
     "A and B: medians of runs, [ ] their 95 % rank intervals, ( ) the range of fewer than 6. "
-    "B / A: Hodges and Lehmann's ratio of all pairs, with the interval of Mann and Whitney's test"
+    "B / A: Hodges and Lehmann's ratio of all pairs, with the interval of Mann and Whitney's test, "
+    "and what the median of either side leaves open"
 )
 Cells = tuple[str, ...]
 

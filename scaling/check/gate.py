@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cloudmask.cli.errors import UsageError
@@ -17,6 +17,7 @@ from scaling.check.outcome import (
     NOT_COMPARABLE,
     UNDECIDED,
     WORDS,
+    among_failures,
     decide,
     needed,
     worst,
@@ -91,6 +92,8 @@ class Result:
     why: str
     estimate: Estimate | None = None
     unit: str = ""
+    failed: int = 0
+    """points of this mode and rank count that gave no figure"""
 
     def line(self) -> str:
         figure = ""
@@ -102,7 +105,7 @@ class Result:
 
     def record(self) -> dict[str, Any]:
         """The same for programs."""
-        known = {name: getattr(self, name) for name in ("gate", "mode", "ranks", "why")}
+        known = {name: getattr(self, name) for name in ("gate", "mode", "ranks", "failed", "why")}
         return known | {
             "outcome": WORDS[self.outcome],
             "exit_code": self.outcome,
@@ -193,9 +196,18 @@ def _judge(study: Study, one: Gate, mode: str) -> Result:
         notes.append(needed(estimate, *one.bounds))
     if one.kind.to_base and base != 1:
         notes.append(f"the base is {base} ranks")
-    if failed := work.failed(study, mode, one.ranks):
-        notes.append(f"{plural(failed, 'more run')} failed")
-    return Result(*where, code, "; ".join(notes), estimate, one.kind.unit)
+    return _with_failures(Result(*where, code, "; ".join(notes), estimate, one.kind.unit), study)
+
+
+def _with_failures(result: Result, study: Study) -> Result:
+    """Told of what failed at its mode and rank count, which may leave it undecided."""
+    failed = work.failed(study, result.mode, result.ranks)
+    if not failed:
+        return result
+    runs = len(study.points(result.mode)[result.ranks])
+    why = "; ".join([*filter(None, [result.why]), f"{plural(failed, 'more run')} failed"])
+    code = among_failures(result.outcome, failed, runs)
+    return replace(result, outcome=code, why=why, failed=failed)
 
 
 def judge_against(study: Study, old: Study, allowed: float, *, mixed: bool) -> list[Result]:
@@ -213,11 +225,13 @@ def judge_against(study: Study, old: Study, allowed: float, *, mixed: bool) -> l
         if blocking:
             found.append(Result(*where, NOT_COMPARABLE, f"other {'; '.join(blocking)}"))
             continue
-        rates = [
-            [row["patches_per_second"] for row in one.points(mode)[ranks]] for one in (study, old)
-        ]
+        pair = [one.points(mode)[ranks] for one in (study, old)]
+        if mixed_runs := next(filter(None, (work.mixed(rows, mode) for rows in pair)), ""):
+            found.append(Result(*where, NOT_COMPARABLE, f"runs of one side differ in {mixed_runs}"))
+            continue
+        rates = [[row["patches_per_second"] for row in rows] for rows in pair]
         estimate = against.ratio(*rates)
         code = decide(estimate, 1 - allowed, math.inf)
         why = needed(estimate, 1 - allowed, math.inf) if code == UNDECIDED else ""
-        found.append(Result(*where, code, why, estimate, " times"))
+        found.append(_with_failures(Result(*where, code, why, estimate, " times"), study))
     return found

@@ -38,6 +38,12 @@ def decide(estimate: Estimate, low: float, high: float) -> int:
     return MISSED if estimate.high < low or estimate.low > high else UNDECIDED
 
 
+def among_failures(code: int, failed: int, runs: int) -> int:
+    """The outcome of `runs` that ended well beside others that failed: not `met` where these are as
+    many or more, for then the median run of all is one that failed."""
+    return UNDECIDED if code == MET and failed >= runs else code
+
+
 def needed(estimate: Estimate, low: float, high: float) -> str:
     """What would decide an undecided comparison, in words.
 

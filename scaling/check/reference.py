@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cloudmask.cli.errors import UsageError
 from cloudmask.files import parse_json
-from cloudmask.text import listed, plural
+from cloudmask.text import is_number, listed, plural
 
 FOLDER = Path(__file__).resolve().parent / "references"
 QUANTITIES = ("time to solution", "speed-up")
+MAY_BE_NONE = ("validation_patches", "validations", "inferences")
+"""of the work; all else of it is 1 or more"""
 
 
 @dataclass(frozen=True)
@@ -95,33 +98,61 @@ def load(name: str) -> Reference:
         raise UsageError(f"{path} is no reference: {error}") from None
 
 
+def _number(record: Mapping[str, Any], name: str, least: float = -math.inf) -> float:
+    """A finite number of at least `least`. ValueError names it."""
+    value = record[name]
+    if not (is_number(value) and value >= least):
+        bound = f" of {least:g} or more" if math.isfinite(least) else ""
+        raise ValueError(f"{name} must be a number{bound}, not {value!r}")
+    return float(value)
+
+
+def _whole(record: Mapping[str, Any], name: str, least: int) -> int:
+    value = _number(record, name, least)
+    if value != int(value):
+        raise ValueError(f"{name} must be a whole number, not {value:g}")
+    return int(value)
+
+
+def _figure(record: Mapping[str, Any]) -> Figure:
+    value = _number(record, "value")
+    lower, upper = (
+        None if record.get(name) is None else _number(record, name) for name in ("lower", "upper")
+    )
+    if value <= 0:
+        raise ValueError(f"value must be above 0, not {value:g}")
+    if (lower or 0) > 0 or (upper or 0) < 0:
+        raise ValueError("lower is a fraction of 0 or less, upper one of 0 or more")
+    ranks = None if record.get("ranks") is None else _whole(record, "ranks", 1)
+    return Figure(value, lower, upper, ranks)
+
+
 def _reference(record: dict[str, Any]) -> Reference:
     quantity = record["quantity"]
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity '{quantity}' is none of {', '.join(QUANTITIES)}")
-    figures = tuple(
-        Figure(float(f["value"]), f.get("lower"), f.get("upper"), f.get("ranks"))
-        for f in record["figures"]
-    )
+    figures = tuple(map(_figure, record["figures"]))
     if not figures:
         raise ValueError("it has no figures")
     if quantity == "speed-up" and any(figure.ranks is None for figure in figures):
         raise ValueError("each figure of a speed-up needs its ranks")
-    work = {str(key): int(value) for key, value in record.get("work", {}).items()}
+    told = record.get("work", {})
+    work = {str(key): _whole(told, key, key not in MAY_BE_NONE) for key in dict(told.items())}
     needed = {"training_patches", "validation_patches", "epochs"}
     if quantity == "time to solution" and not needed <= set(work):
         raise ValueError(f"its work lacks {', '.join(sorted(needed - set(work)))}")
+    quality = record.get("quality", {})
     return Reference(
         str(record["name"]),
         str(record["title"]),
         quantity,
         str(record.get("unit", "s")),
         str(record.get("device", "GPU")),
-        int(record.get("devices", 1)),
+        _whole({"devices": 1, **record}, "devices", 1),
         figures,
         work,
         record.get("precision"),
-        {str(key): float(value) for key, value in record.get("quality", {}).items()},
+        {str(key): _number(quality, key) for key in dict(quality.items())},
         str(record.get("mode", "any")),
         tuple(map(str, record.get("weak_points", ()))),
         str(record.get("source", "not stated")),

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from cloudmask.cli.errors import UsageError
 from cloudmask.text import listed, plural
 from scaling.check import work
-from scaling.check.outcome import MET, MISSED, NOT_COMPARABLE, UNDECIDED, decide, needed, worst
+from scaling.check.outcome import (
+    MET,
+    MISSED,
+    NOT_COMPARABLE,
+    UNDECIDED,
+    among_failures,
+    decide,
+    needed,
+    worst,
+)
 from scaling.check.reference import Reference, minutes
 from scaling.laws import cost, intervals, projection, ratios
 from scaling.laws.cost import Rate
@@ -130,6 +139,8 @@ def _judge(study: Study, rows: Sequence[Row], reference: Reference, rate: Rate |
         return Verdict(NOT_COMPARABLE, f"{'; '.join(missing)}; at least {text}", lines)
     if code == UNDECIDED:
         text += f"; {needed(total, low, high)}"
+    if among_failures(code, failed, len(rows)) != code:
+        code, text = UNDECIDED, f"{text}; as many runs failed, or more"
     return Verdict(code, text, lines)
 
 
@@ -190,12 +201,16 @@ def check_speedup(study: Study, reference: Reference, *, mode: str | None = None
     speedup = {point.ranks: point.estimate for point in ratios.speedup(study, mode)}
     lines, codes = [], []
     for figure in reference.figures:
-        mine = speedup.get(figure.ranks or 0)
+        count = figure.ranks or 0
+        mine = speedup.get(count)
         if mine is None or min(speedup) != 1:
             continue
         code = decide(mine, *figure.bounds)
         why = f"; {needed(mine, *figure.bounds)}" if code == UNDECIDED else ""
-        codes.append(code)
+        runs = len(study.points(mode)[count])
+        failed = work.failed(study, mode, count)
+        why += f"; {plural(failed, 'more run')} failed" if failed else ""
+        codes.append(among_failures(code, failed, runs))
         lines.append(
             f"{figure.ranks} ranks: {mine.value:.2f} [{mine.low:.2f}, {mine.high:.2f}] "
             f"({mine.kind}) in {mode} scaling, the reference {figure.value:g}{why}"

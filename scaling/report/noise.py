@@ -46,8 +46,8 @@ def table(study: Study, mode: str) -> Table:
         f"Goodput by the gradient noise scale, {mode} scaling",
         f"{notes} Critical batch, median over runs: {critical} patches; the brackets hold those of "
         "every rank count, square ones only where each has six runs or more. There a training "
-        "needs twice the epochs of a tiny batch. E_stat: epochs at the batch of the fewest ranks over "
-        "those at this one.",
+        "needs twice the epochs of a tiny batch. E_stat: epochs at the batch of the fewest ranks "
+        "over those at this one.",
         ("ranks", "global batch", "of the critical", "patches/s", "E_stat (model)", "goodput"),
         tuple(rows),
     )
