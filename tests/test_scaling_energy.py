@@ -234,6 +234,29 @@ def test_mean_power_times_time_stands_beside_the_counters():
     assert total["power_to_counters"] == pytest.approx(1.5)
 
 
+def test_a_gpu_that_does_not_always_tell_its_power_is_left_out_of_that_check_alone():
+    readings = lines(0, 100, 200, watts={"gpu a": 150.0})
+    for silent in range(3):
+        some = [
+            reading | {"watts": {}} if n == silent else reading
+            for n, reading in enumerate(readings)
+        ]
+        found = add_up(some)
+        assert (found.joules, found.power_joules, found.problem) == ({"gpu a": 200.0}, {}, None)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["[1]", '{"at": 101.0}', '{"at": 101.0, "joules": 1, "watts": 2}']
+)
+def test_whatever_the_readings_are_the_row_of_a_point_that_has_run_is_written(tmp_path, wrong):
+    head = json.dumps(lines(0)[0])
+    (tmp_path / "energy-here.jsonl").write_text(f"{head}\n{wrong}\n")
+    meter = Meter(tmp_path / "none", 0.0)
+    meter.began = 100.0
+    found = meter.result(tmp_path, hosts=["here"], ended=102.0)
+    assert (found["joules"], len(found["problems"])) == (None, 1)
+
+
 # --- Points ---------------------------------------------------------------------------------------
 
 
@@ -313,15 +336,21 @@ def test_the_first_rank_of_another_host_has_its_counters_read_until_it_ends(tick
     ended = time.time()
     file = notes / f"energy-{host.name()}.jsonl"
     tiny.wait_until(lambda: not scaling_fake.living(file), seconds=10)
-    found = Meter(tmp_path / "none", 0.0).result(notes, hosts=[host.name()], ended=ended)
+    meter = Meter(tmp_path / "none", 0.0)
+    meter.began = began
+    found = meter.result(notes, hosts=[host.name()], ended=ended)
     assert found["problems"] == []
     assert 1.0 <= found["seconds"] <= ended - began + 1
     assert found["joules"] == pytest.approx(100 * found["seconds"], rel=0.05)
-    gpus = Meter(tmp_path / "none", 0.0).result(notes, hosts=[host.name()], ended=0, gpus=True)
+    gpus = meter.result(notes, hosts=[host.name()], ended=0, gpus=True)
     assert (gpus["joules"], gpus["problems"][0][-28:]) == (None, "GPUs that NVML does not know")
-    late = Meter(tmp_path / "none", 0.0).result(notes, hosts=[host.name()], ended=ended + 60)
+    late = meter.result(notes, hosts=[host.name()], ended=ended + 60)
     assert late["joules"] is None
     assert "too long before the end" in late["problems"][0]
+    meter.began -= 60
+    late = meter.result(notes, hosts=[host.name()], ended=ended)
+    assert late["joules"] is None
+    assert "too long after the start" in late["problems"][0]
 
 
 def test_where_a_launcher_numbers_no_ranks_of_a_host_one_reads_all_the_same(tree, tmp_path):
