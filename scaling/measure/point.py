@@ -22,7 +22,7 @@ from scaling.measure.energy import Meter
 from scaling.measure.layout import Layout
 from scaling.measure.points import Point, fill_in
 from scaling.options import RunConfig
-from scaling.record import summaries
+from scaling.record import shapes, summaries
 from scaling.record.store import OK, Row
 from scaling.record.summaries import RunError
 
@@ -160,18 +160,7 @@ def run_point(
         if point.kind == "allreduce":
             row["allreduce"] = summaries.read_allreduce(outs[0])
         else:
-            told = [summaries.read_summary(out) for out in outs]
-            parts = [summaries.measures(one) for one in told]
-            measured = parts[0] if len(parts) == 1 else summaries.together(parts)
-            # What the study asked for stays, where the program does not tell.
-            row |= {k: v for k, v in measured.items() if v is not None or k not in row}
-            reports = rank_reports(point, told, began)
-            row["cores"] = [report.get("cores") for report in reports]
-            row["hardware"] = binding.hardware(reports, began)
-            row["nodes"] = notes.nodes(reports) or row["nodes"]
-            found = binding.problem(reports, layout, began)
-            if found:
-                row |= {"status": "invalid", "error": found}
+            row |= measured(row, point, layout, outs, began)
     except RunError as error:
         status = outcome.ending if outcome.ending in ("stalled", "timeout") else "failed"
         row |= {"status": status, "error": str(error)}
@@ -183,6 +172,30 @@ def run_point(
         row["last_lines"] = outcome.last_lines
     elif not conditions.config.keep_files:
         _drop_large_files(folder)
+    return row
+
+
+def measured(
+    row: Row, point: Point, layout: Layout, outs: Sequence[Path], began: Sequence[notes.Note]
+) -> Row:
+    """The row with what the program's summaries tell. Raises RunError, too, for those that are no
+    training's: a program of any author's may have written them."""
+    told = [summaries.read_summary(out) for out in outs]
+    try:
+        parts = [summaries.measures(one) for one in told]
+        figures = parts[0] if len(parts) == 1 else summaries.together(parts)
+        # What the study asked for stays, where the program does not tell.
+        row = row | {k: v for k, v in figures.items() if v is not None or k not in row}
+        reports = rank_reports(point, told, began)
+        row["cores"] = [report.get("cores") for report in reports]
+        row["hardware"] = binding.hardware(reports, began)
+        row["nodes"] = notes.nodes(reports) or row["nodes"]
+        found = binding.problem(reports, layout, began)
+        if found:
+            row |= {"status": "invalid", "error": found}
+        shapes.check_row(row)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"summary.json is not a summary of a training ({error})") from None
     return row
 
 

@@ -40,9 +40,10 @@ def energy_table(study: Study, mode: str, *, carbon_intensity: float | None = No
         told = (shown(estimate) if estimate else "-" for estimate in cells.values())
         rows.append((str(point.ranks), runs, *told))
     notes = [
-        "Of the whole devices that have counters, on every host that ranks ran on, to the end: from "
-        "the launch on the study's own host, from its first rank on every other. Memory, network, "
-        "disks and cooling are in none of them. To the target: the whole of a run that reached it.",
+        "Of the whole devices that have counters, on every host that ranks ran on, to the end: "
+        "from the launch on the study's own host, from its first rank on every other. Memory, "
+        "network, disks and cooling are in none of them. To the target: the whole of a run that "
+        "reached it.",
         _counted(study, mode),
         coverage_note(found["joules"]) if rows else "",
         _disagreement(study, mode),
