@@ -145,7 +145,8 @@ def run_point(
     }
     row |= notes.as_row(began)
     if point.kind != "allreduce":
-        row["ledger"] = rank_seconds(outs, started, ended)
+        hung = outcome.ending in ("stalled", "timeout")
+        row["ledger"] = rank_seconds(outs, started, ended, hung=hung)
     row["energy"] = meter.result(
         folder / "logs",
         hosts=sorted({str(note["host"]) for note in began}),
@@ -291,16 +292,19 @@ def rank_reports(
     return reports or [dict(note) for note in began]
 
 
-def rank_seconds(outs: Sequence[Path], began: float, ended: float) -> dict[str, float] | None:
+def rank_seconds(
+    outs: Sequence[Path], began: float, ended: float, *, hung: bool = False
+) -> dict[str, float] | None:
     """Where the rank-seconds of a point went, from its launch to its end, whatever that was; None
-    of a program that keeps no such record. Of copies: of all of them together."""
+    of a program that keeps no such record. Of copies: of all of them together. `hung`: it was
+    ended because it made no step any more, or took too long."""
     total = dict.fromkeys(ledger.BUCKETS, 0.0)
     for out in outs:
         try:
             found = ledger.of_run(out)
         except (OSError, ValueError):
             return None
-        found.enclose(began, ended)
+        found.enclose(began, ended, hung=hung)
         for bucket, seconds in found.rank_seconds.items():
             total[bucket] += seconds
     return {bucket: round(seconds, 3) for bucket, seconds in total.items()}
