@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from cloudmask.cli.errors import UsageError
 from scaling.measure import launch, layout, machine, notes, template
 from scaling.measure.inside import hardware, rank
 from scaling.measure.layout import Layout
+from scaling.measure.point import Conditions
+from scaling.measure.points import Point
 
 NOTES = Path("/study/logs")
 SETTINGS = {"HOROVOD_CYCLE_TIME": "10", "OMPI_MCA_mpi_yield_when_idle": "1"}
@@ -288,6 +291,47 @@ def test_more_ranks_than_cores_or_gpus_are_refused():
         machine.check_room(Layout(8, ranks_per_node=8), found, {"SLURM_JOB_NUM_NODES": "2"})
     with pytest.raises(UsageError, match="8 ranks, 2 per node, take 4 nodes, but there are 2"):
         machine.check_room(Layout(8, ranks_per_node=2, hosts=(("a", 4), ("b", 4))), found, {})
+    with pytest.raises(UsageError, match="16 ranks of 1 core on 4 cores"):
+        machine.check_room(Layout(16, ranks_per_node=4), found, {}, launcher="openmpi")
+
+
+def test_srun_outside_an_allocation_gets_the_nodes_that_it_asks_for():
+    found = machine.Hardware("a cpu", 4, 1, ())
+    machine.check_room(Layout(16, ranks_per_node=4), found, {}, launcher="srun")
+    with pytest.raises(UsageError, match="hosts of 4 cores"):
+        machine.check_room(Layout(16, ranks_per_node=8), found, {}, launcher="srun")
+    with pytest.raises(UsageError, match=r"16 ranks .* on 4 cores; .* or inside an allocation"):
+        machine.check_room(Layout(16), found, {}, launcher="srun")
+    inside = {"SLURM_JOB_NUM_NODES": "2"}
+    with pytest.raises(UsageError, match="16 ranks of 1 core on 8 cores"):
+        machine.check_room(Layout(16, ranks_per_node=4), found, inside, launcher="srun")
+
+
+@pytest.mark.parametrize(
+    ("where", "kind", "ranks", "crowded"),
+    [
+        ({"slots": (8, 8)}, "ranks", 16, False),
+        ({"slots": (8, 8)}, "ranks", 17, True),
+        ({"slots": (12, 4)}, "ranks", 16, True),
+        ({"hosts": (("a", 8), ("b", 8))}, "ranks", 16, False),
+        ({"hosts": (("a", 4), ("b", 4))}, "ranks", 9, True),
+        ({"ranks_per_node": 8}, "ranks", 32, False),
+        ({"ranks_per_node": 16}, "ranks", 32, True),
+        ({"slots": (8, 8)}, "copies", 16, True),
+        ({}, "ranks", 8, False),
+        ({}, "ranks", 9, True),
+    ],
+)
+def test_only_nodes_with_more_ranks_than_cores_share_them(where, kind, ranks, crowded):
+    layout = Layout(1, oversubscribe=True, **where)
+    found = machine.Hardware("a cpu", 8, 1, ())
+    conditions = Conditions((), "srun", None, layout, {}, found, True, (), None)
+    point = Point("weak", kind, ranks, 1, ranks, 1, 0)
+    assert conditions.layout_of(point).oversubscribe is crowded
+    of_gpus = replace(conditions, layout=replace(layout, cores_per_rank=0, gpus_per_rank=1))
+    assert of_gpus.layout_of(point).oversubscribe, "there is none"
+    here = replace(conditions, elsewhere=False)
+    assert here.layout_of(point).oversubscribe is (ranks > 8)
 
 
 @pytest.mark.parametrize(

@@ -66,13 +66,15 @@ class Conditions:
         return self.elsewhere and point.kind in THROUGH_LAUNCHER
 
     def layout_of(self, point: Point) -> Layout:
-        """Sharing cores is allowed only where there are more ranks than cores."""
+        """Sharing cores is allowed only where a node has more ranks than cores."""
         layout = dataclasses.replace(self.layout, ranks=point.ranks)
-        if not layout.oversubscribe or layout.hosts:
+        if not layout.oversubscribe:
             return layout
-        crowded = point.ranks * layout.cores_per_rank > self.hardware.cores
-        gpus = point.ranks * layout.gpus_per_rank > len(self.hardware.gpus)
-        return dataclasses.replace(layout, oversubscribe=crowded or gpus)
+        placed = layout
+        if not self.leaves_here(point):  # all are on this host
+            placed = dataclasses.replace(layout, hosts=(), slots=(), ranks_per_node=None)
+        crowded = placed.crowded(self.hardware.cores, len(self.hardware.gpus))
+        return dataclasses.replace(layout, oversubscribe=crowded)
 
 
 def run_point(
