@@ -1,6 +1,7 @@
 """Energy by counters: a stand-in powercap tree and a stand-in NVML, read by the real process."""
 
 import ctypes
+import dataclasses
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import scaling_fake
 import tiny
 
 from cloudmask import host
+from cloudmask.text import plural
 from scaling.laws import energy as laws
 from scaling.measure import energy
 from scaling.measure.energy import Meter, add_up, summed
@@ -448,6 +450,22 @@ def test_the_table_tells_joules_per_patch_and_what_disagrees(measured):
     assert "Counted: gpus. " in table.note
     assert "g CO2 equivalent" not in energy_table(measured, "weak").header
     assert conditions.energy(measured).endswith("; powercap is for root alone here")
+
+
+def test_a_curve_is_of_one_kind_of_meter(measured):
+    """Slurm's whole nodes on two ranks beside GPUs on one are no curve."""
+    rows = [dict(row) for row in measured.rows]
+    for row in rows:
+        if row["kind"] == "ranks" and row["ranks"] == 2 and row["repeat"] > 1:
+            row["energy"] = row["energy"] | {"joules": 1e9, "by": {}, "source": ["slurm"]}
+    mixed = dataclasses.replace(measured, rows=rows)
+    cells = energy_table(mixed, "weak").rows
+    runs = len(measured.points("weak")[2])
+    assert [row[1] for row in cells] == [f"{runs} of {runs}", f"1 of {runs}"]
+    assert cells[1][3].startswith("80")
+    assert "Counted: gpus." in energy_table(mixed, "weak").note
+    left = f"Left out: {plural(runs - 1, 'run')} in which Slurm nodes were counted."
+    assert left in energy_table(mixed, "weak").note
 
 
 def test_energy_that_is_none_is_refused_in_a_row(measured):
