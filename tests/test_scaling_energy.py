@@ -373,11 +373,16 @@ def test_a_rank_of_the_studys_own_host_starts_no_second_reading(tmp_path):
 
 
 def test_a_reader_whose_rank_was_killed_ends_too(tree, tmp_path):
-    words = [sys.executable, "-I", "-S", RANK, "--notes", tmp_path, "--watched", "another", "--"]
+    words = [sys.executable, "-I", "-S", RANK, "--notes", tmp_path, "--watched", "another"]
+    words += ["--cores", "1", "--"]
     environment = {**os.environ, POWERCAP: str(tree.folder)}
     process = subprocess.Popen([*words, "sleep", "60"], env=environment)
     file = tmp_path / f"energy-{host.name()}.jsonl"
     tiny.wait_until(lambda: energy.read(file), seconds=20)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    words = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    (reader,) = (child for child, line in words.items() if b"energy.py" in line)
+    assert os.sched_getaffinity(reader) == os.sched_getaffinity(0), "the rank's core is the rank's"
     process.send_signal(signal.SIGKILL)
     process.wait()
     tiny.wait_until(lambda: not scaling_fake.living(file), seconds=10)

@@ -266,6 +266,22 @@ def test_signals_reach_the_program_and_its_end_is_told(waiting, tmp_path):
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_signal_after_the_program_has_ended_ends_nothing(tmp_path):
+    """Launchers signal what they have started without knowing of its last moment."""
+    script = """
+import os, signal
+from scaling.measure.inside import rank
+child = os.fork()
+if child == 0:
+    os._exit(0)
+rank.hand_on(child)
+os.waitpid(child, 0)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tiny.ROOT, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("victim", ["launcher's process", "program"])
 def test_rank_that_is_killed_leaves_nothing_and_says_by_which_signal(waiting, victim):
     process, pid = waiting
@@ -348,6 +364,8 @@ def test_only_nodes_with_more_ranks_than_cores_share_them(where, kind, ranks, cr
         ("GPU-b,GPU-x,0", ["b"]),
         ("GPU-", []),
         ("1,1", ["b"]),
+        ("MIG-1", ["a / b / c (MIG)"]),
+        ("MIG-GPU-bb1/1/0, MIG-2,0", 2 * ["a / b / c (MIG)"]),
     ],
 )
 def test_gpus_are_those_that_cuda_shows(visible, shown):
