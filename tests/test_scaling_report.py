@@ -12,16 +12,7 @@ from scaling.laws import fits, ratios
 from scaling.options import ReportConfig
 from scaling.record import conditions, store
 from scaling.record.store import StudyError
-from scaling.report import (
-    accuracy,
-    every_point,
-    figures,
-    findings,
-    panels,
-    repeat,
-    style,
-    tables,
-)
+from scaling.report import accuracy, every_point, figures, findings, panels, repeat, style, tables
 from scaling.report.command import report
 from scaling.report.tables import Table
 
