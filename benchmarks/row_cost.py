@@ -1,13 +1,14 @@
 """What the study costs a point of many ranks: seconds to make its row, files and bytes it leaves.
 
 No rank is started. A stand-in for mpirun leaves what so many ranks of a training of STEPS steps
-leave: their notes and logs, the times of rank 0, and the summary. What the study then takes beyond
-the stand-in's own time is what it costs, on one core and on a local disk.
+leave: their notes and logs, the events and times of rank 0, and the summary. What the study then
+takes beyond the stand-in's own time is what it costs, on one core and on a local disk.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import bench
+from cloudmask.record import EventLog
 from scaling.measure import plan_points
 from scaling.measure.inside import rank
 from scaling.measure.notes import USAGE
@@ -58,6 +60,8 @@ def cost(ranks: int, folder: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - began - row["wall_seconds"]
     if row["status"] != store.OK:
         raise SystemExit(f"row_cost: the point failed: {row['error']}")
+    if row["ledger"] is None:
+        raise SystemExit("row_cost: the point has no ledger, which is a part of what a row costs")
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {
         "seconds": seconds,
@@ -84,7 +88,7 @@ def leave(ranks: int, words: list[str]) -> None:
     (out / "ranks").mkdir(parents=True)
     record = {"epoch": 1, "patches": [4] * STEPS, **dict.fromkeys(PARTS, values)}
     (out / "ranks" / "rank-0000.jsonl").write_text(json.dumps(record) + "\n")
-    (out / "events.jsonl").write_text('{"event": "step", "step": 1800}\n' * STEPS)
+    _events(ranks, values, EventLog(out / "events.jsonl"))
     places = [
         {"rank": n, "host": f"host{n // ON_A_HOST}", "cores": [n % ON_A_HOST], "threads": 1}
         for n in range(ranks)
@@ -94,6 +98,19 @@ def leave(ranks: int, words: list[str]) -> None:
     summary |= {"placement": places, "warmup_steps": 5, "last_rank_exposed_seconds": 0.01}
     summary |= {"per_rank": {part: [0.123456] * ranks for part in PARTS}}
     (out / "summary.json").write_text(json.dumps(summary, indent=1))
+
+
+def _events(ranks: int, values: list[float], log: EventLog) -> None:
+    """What rank 0 writes from its beginning to its end, as a training's ledger is made of."""
+    began = {"started": time.time(), "launched": time.time()}
+    log.write("begin", ranks=ranks, going_on=False, lost=[], **began)
+    log.write("start", from_step=0)
+    for step, seconds in enumerate(values, start=1):
+        parts = dict.fromkeys(PARTS[1:], round(seconds / 3, 6))
+        log.write("step", step=step, loss=math.sqrt(seconds), seconds=seconds, **parts)
+    log.write("checkpoint", step=STEPS, seconds=0.123456)
+    log.write("end", stopped_by="epochs", seconds={"total": 90.0})
+    log.close()
 
 
 if __name__ == "__main__":  # as the stand-in

@@ -74,7 +74,8 @@ class RunConfig:
     timeout: float = 7200.0
     """end a point after so many seconds in any case"""
     heartbeat: str = "events.jsonl"
-    """file in the program's output folder that grows with every step"""
+    """file in the program's output folder that grows with every step, by a line of JSON with its
+    number as "step"; a program that tells no such number has no stall limit but --start-seconds"""
     idle_seconds: float = 0.0
     """read this host's power for so long before every point, for the idle share of its energy"""
     page_cache: Literal["as-found", "dropped"] = "as-found"

@@ -16,6 +16,7 @@ import tiny
 from cloudmask import host, launcher, ledger
 from cloudmask.ledger.events import COLUMNS
 from scaling.laws import failures
+from scaling.measure.point import rank_seconds
 from scaling.options import ReportConfig
 from scaling.record import store
 from scaling.report import panels
@@ -210,6 +211,33 @@ def test_what_an_outsider_saw_before_and_after_is_launch_and_rest():
     found.enclose(T0 - 2, log.now + 5)
     assert found.total == pytest.approx(2 * (log.now - T0 + 7))
     assert found.rank_seconds["launch"] == pytest.approx(2 * (2 + 1))
+    assert (found.rank_seconds["stall"], found.rank_seconds["rest"] > 2 * 5) == (0, True)
+
+
+def test_the_time_until_a_hung_point_was_ended_is_stall(tmp_path):
+    log = Log()
+    log.begin()
+    log.add("start", after=1, from_step=0)
+    log.steps(1, 3)
+    run = written(tmp_path / "run", log.events)
+    left = rank_seconds([run], T0, log.now + 5)
+    hung = rank_seconds([run], T0, log.now + 5, hung=True)
+    assert (left["stall"], hung["stall"]) == (0, 2 * 5)
+    assert hung["rest"] == pytest.approx(left["rest"] - 2 * 5)
+
+
+def test_ranks_lost_before_anything_was_committed_count_no_second_twice():
+    """Those that are left begin anew, in processes that started with the first beginning."""
+    log = Log()
+    log.begin(launch=1.0, startup=9.0)
+    started = log.events[0]["started"]
+    log.add("begin", after=40.0, ranks=2, launched=None, started=started, going_on=False, lost=[])
+    log.add("start", after=10.0, from_step=0)
+    log.steps(1, 2)
+    found = log.account()
+    check_sum(found)
+    assert found.wall_seconds == pytest.approx(log.now - T0)
+    assert [part.ending for part in found.parts] == ["broken off", "open"]
 
 
 def written(folder, events):

@@ -118,6 +118,7 @@ def test_people_read_the_critical_batch_with_what_limits_it():
     told = {"b_noise": 31.4, "low": 20.2, "high": None, "biased": False}
     line = "critical batch by the gradient noise scale: 31"
     assert noise.line(told) == f"{line} [20, no bound] patches"
+    assert noise.line(told | {"low": 0.0, "high": 90.4}) == f"{line} [0, 90] patches"
     told |= {"low": None, "biased": True}
     assert noise.line(told) == f"{line} patches, biased: of successive steps of one rank"
 

@@ -1,6 +1,7 @@
 """Energy by counters: a stand-in powercap tree and a stand-in NVML, read by the real process."""
 
 import ctypes
+import dataclasses
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import scaling_fake
 import tiny
 
 from cloudmask import host
+from cloudmask.text import plural
 from scaling.laws import energy as laws
 from scaling.measure import energy
 from scaling.measure.energy import Meter, add_up, summed
@@ -234,6 +236,29 @@ def test_mean_power_times_time_stands_beside_the_counters():
     assert total["power_to_counters"] == pytest.approx(1.5)
 
 
+def test_a_gpu_that_does_not_always_tell_its_power_is_left_out_of_that_check_alone():
+    readings = lines(0, 100, 200, watts={"gpu a": 150.0})
+    for silent in range(3):
+        some = [
+            reading | {"watts": {}} if n == silent else reading
+            for n, reading in enumerate(readings)
+        ]
+        found = add_up(some)
+        assert (found.joules, found.power_joules, found.problem) == ({"gpu a": 200.0}, {}, None)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["[1]", '{"at": 101.0}', '{"at": 101.0, "joules": 1, "watts": 2}']
+)
+def test_whatever_the_readings_are_the_row_of_a_point_that_has_run_is_written(tmp_path, wrong):
+    head = json.dumps(lines(0)[0])
+    (tmp_path / "energy-here.jsonl").write_text(f"{head}\n{wrong}\n")
+    meter = Meter(tmp_path / "none", 0.0)
+    meter.began = 100.0
+    found = meter.result(tmp_path, hosts=["here"], ended=102.0)
+    assert (found["joules"], len(found["problems"])) == (None, 1)
+
+
 # --- Points ---------------------------------------------------------------------------------------
 
 
@@ -313,15 +338,21 @@ def test_the_first_rank_of_another_host_has_its_counters_read_until_it_ends(tick
     ended = time.time()
     file = notes / f"energy-{host.name()}.jsonl"
     tiny.wait_until(lambda: not scaling_fake.living(file), seconds=10)
-    found = Meter(tmp_path / "none", 0.0).result(notes, hosts=[host.name()], ended=ended)
+    meter = Meter(tmp_path / "none", 0.0)
+    meter.began = began
+    found = meter.result(notes, hosts=[host.name()], ended=ended)
     assert found["problems"] == []
     assert 1.0 <= found["seconds"] <= ended - began + 1
     assert found["joules"] == pytest.approx(100 * found["seconds"], rel=0.05)
-    gpus = Meter(tmp_path / "none", 0.0).result(notes, hosts=[host.name()], ended=0, gpus=True)
+    gpus = meter.result(notes, hosts=[host.name()], ended=0, gpus=True)
     assert (gpus["joules"], gpus["problems"][0][-28:]) == (None, "GPUs that NVML does not know")
-    late = Meter(tmp_path / "none", 0.0).result(notes, hosts=[host.name()], ended=ended + 60)
+    late = meter.result(notes, hosts=[host.name()], ended=ended + 60)
     assert late["joules"] is None
     assert "too long before the end" in late["problems"][0]
+    meter.began -= 60
+    late = meter.result(notes, hosts=[host.name()], ended=ended)
+    assert late["joules"] is None
+    assert "too long after the start" in late["problems"][0]
 
 
 def test_where_a_launcher_numbers_no_ranks_of_a_host_one_reads_all_the_same(tree, tmp_path):
@@ -342,11 +373,16 @@ def test_a_rank_of_the_studys_own_host_starts_no_second_reading(tmp_path):
 
 
 def test_a_reader_whose_rank_was_killed_ends_too(tree, tmp_path):
-    words = [sys.executable, "-I", "-S", RANK, "--notes", tmp_path, "--watched", "another", "--"]
+    words = [sys.executable, "-I", "-S", RANK, "--notes", tmp_path, "--watched", "another"]
+    words += ["--cores", "1", "--"]
     environment = {**os.environ, POWERCAP: str(tree.folder)}
     process = subprocess.Popen([*words, "sleep", "60"], env=environment)
     file = tmp_path / f"energy-{host.name()}.jsonl"
     tiny.wait_until(lambda: energy.read(file), seconds=20)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    words = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    (reader,) = (child for child, line in words.items() if b"energy.py" in line)
+    assert os.sched_getaffinity(reader) == os.sched_getaffinity(0), "the rank's core is the rank's"
     process.send_signal(signal.SIGKILL)
     process.wait()
     tiny.wait_until(lambda: not scaling_fake.living(file), seconds=10)
@@ -419,6 +455,22 @@ def test_the_table_tells_joules_per_patch_and_what_disagrees(measured):
     assert "Counted: gpus. " in table.note
     assert "g CO2 equivalent" not in energy_table(measured, "weak").header
     assert conditions.energy(measured).endswith("; powercap is for root alone here")
+
+
+def test_a_curve_is_of_one_kind_of_meter(measured):
+    """Slurm's whole nodes on two ranks beside GPUs on one are no curve."""
+    rows = [dict(row) for row in measured.rows]
+    for row in rows:
+        if row["kind"] == "ranks" and row["ranks"] == 2 and row["repeat"] > 1:
+            row["energy"] = row["energy"] | {"joules": 1e9, "by": {}, "source": ["slurm"]}
+    mixed = dataclasses.replace(measured, rows=rows)
+    cells = energy_table(mixed, "weak").rows
+    runs = len(measured.points("weak")[2])
+    assert [row[1] for row in cells] == [f"{runs} of {runs}", f"1 of {runs}"]
+    assert cells[1][3].startswith("80")
+    assert "Counted: gpus." in energy_table(mixed, "weak").note
+    left = f"Left out: {plural(runs - 1, 'run')} in which Slurm nodes were counted."
+    assert left in energy_table(mixed, "weak").note
 
 
 def test_energy_that_is_none_is_refused_in_a_row(measured):

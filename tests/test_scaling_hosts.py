@@ -135,6 +135,29 @@ def test_step_that_slurm_still_lists_is_waited_for(tmp_path, answers):
         assert (tmp_path / "said").read_text() == 2 * "--quiet --signal=KILL 12.4\n"
 
 
+@pytest.mark.parametrize(
+    ("told", "limits", "ending"),
+    [
+        ({"event": "begin"}, (60, 0.1, 60), "exited"),
+        ({"event": "begin"}, (0.1, 60, 60), "stalled"),
+        ({"event": "step", "step": 1}, (60, 0.1, 60), "stalled"),
+    ],
+)
+def test_stall_begins_to_count_with_the_first_step(tmp_path, told, limits, ending):
+    """What a training tells before it, that it began or has staged, is no step."""
+    events = tmp_path / "events.jsonl"
+    events.write_text(json.dumps(told) + "\n")
+    outcome = watch.watch(
+        [["sleep", "2" if ending == "exited" else "60"]],
+        tmp_path,
+        environment=os.environ,
+        limits=watch.Limits(*limits),
+        ending=watch.Ending(1),
+        heartbeats=[events],
+    )
+    assert (outcome.ending, outcome.step) == (ending, told.get("step"))
+
+
 def test_files_of_a_point_do_not_grow_with_its_ranks(tmp_path, plain_environment, monkeypatch):
     """Of a stand-in for many ranks, which leaves a log of each and a file per host."""
     monkeypatch.setattr(os, "environ", dict(plain_environment))

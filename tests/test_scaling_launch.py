@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from cloudmask.cli.errors import UsageError
 from scaling.measure import launch, layout, machine, notes, template
 from scaling.measure.inside import hardware, rank
 from scaling.measure.layout import Layout
+from scaling.measure.point import Conditions
+from scaling.measure.points import Point
 
 NOTES = Path("/study/logs")
 SETTINGS = {"HOROVOD_CYCLE_TIME": "10", "OMPI_MCA_mpi_yield_when_idle": "1"}
@@ -263,6 +266,22 @@ def test_signals_reach_the_program_and_its_end_is_told(waiting, tmp_path):
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_signal_after_the_program_has_ended_ends_nothing(tmp_path):
+    """Launchers signal what they have started without knowing of its last moment."""
+    script = """
+import os, signal
+from scaling.measure.inside import rank
+child = os.fork()
+if child == 0:
+    os._exit(0)
+rank.hand_on(child)
+os.waitpid(child, 0)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tiny.ROOT, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("victim", ["launcher's process", "program"])
 def test_rank_that_is_killed_leaves_nothing_and_says_by_which_signal(waiting, victim):
     process, pid = waiting
@@ -288,6 +307,47 @@ def test_more_ranks_than_cores_or_gpus_are_refused():
         machine.check_room(Layout(8, ranks_per_node=8), found, {"SLURM_JOB_NUM_NODES": "2"})
     with pytest.raises(UsageError, match="8 ranks, 2 per node, take 4 nodes, but there are 2"):
         machine.check_room(Layout(8, ranks_per_node=2, hosts=(("a", 4), ("b", 4))), found, {})
+    with pytest.raises(UsageError, match="16 ranks of 1 core on 4 cores"):
+        machine.check_room(Layout(16, ranks_per_node=4), found, {}, launcher="openmpi")
+
+
+def test_srun_outside_an_allocation_gets_the_nodes_that_it_asks_for():
+    found = machine.Hardware("a cpu", 4, 1, ())
+    machine.check_room(Layout(16, ranks_per_node=4), found, {}, launcher="srun")
+    with pytest.raises(UsageError, match="hosts of 4 cores"):
+        machine.check_room(Layout(16, ranks_per_node=8), found, {}, launcher="srun")
+    with pytest.raises(UsageError, match=r"16 ranks .* on 4 cores; .* or inside an allocation"):
+        machine.check_room(Layout(16), found, {}, launcher="srun")
+    inside = {"SLURM_JOB_NUM_NODES": "2"}
+    with pytest.raises(UsageError, match="16 ranks of 1 core on 8 cores"):
+        machine.check_room(Layout(16, ranks_per_node=4), found, inside, launcher="srun")
+
+
+@pytest.mark.parametrize(
+    ("where", "kind", "ranks", "crowded"),
+    [
+        ({"slots": (8, 8)}, "ranks", 16, False),
+        ({"slots": (8, 8)}, "ranks", 17, True),
+        ({"slots": (12, 4)}, "ranks", 16, True),
+        ({"hosts": (("a", 8), ("b", 8))}, "ranks", 16, False),
+        ({"hosts": (("a", 4), ("b", 4))}, "ranks", 9, True),
+        ({"ranks_per_node": 8}, "ranks", 32, False),
+        ({"ranks_per_node": 16}, "ranks", 32, True),
+        ({"slots": (8, 8)}, "copies", 16, True),
+        ({}, "ranks", 8, False),
+        ({}, "ranks", 9, True),
+    ],
+)
+def test_only_nodes_with_more_ranks_than_cores_share_them(where, kind, ranks, crowded):
+    layout = Layout(1, oversubscribe=True, **where)
+    found = machine.Hardware("a cpu", 8, 1, ())
+    conditions = Conditions((), "srun", None, layout, {}, found, True, (), None)
+    point = Point("weak", kind, ranks, 1, ranks, 1, 0)
+    assert conditions.layout_of(point).oversubscribe is crowded
+    of_gpus = replace(conditions, layout=replace(layout, cores_per_rank=0, gpus_per_rank=1))
+    assert of_gpus.layout_of(point).oversubscribe, "there is none"
+    here = replace(conditions, elsewhere=False)
+    assert here.layout_of(point).oversubscribe is (ranks > 8)
 
 
 @pytest.mark.parametrize(
@@ -304,6 +364,8 @@ def test_more_ranks_than_cores_or_gpus_are_refused():
         ("GPU-b,GPU-x,0", ["b"]),
         ("GPU-", []),
         ("1,1", ["b"]),
+        ("MIG-1", ["a / b / c (MIG)"]),
+        ("MIG-GPU-bb1/1/0, MIG-2,0", 2 * ["a / b / c (MIG)"]),
     ],
 )
 def test_gpus_are_those_that_cuda_shows(visible, shown):

@@ -11,6 +11,7 @@ from scaling.laws import intervals
 from scaling.measure import binding
 from scaling.measure.cause import cause
 from scaling.measure.layout import Layout
+from scaling.measure.point import measured
 from scaling.measure.points import Point
 from scaling.measure.study import missing, seconds_left
 from scaling.record import store, summaries
@@ -65,6 +66,44 @@ def test_times_of_each_rank_are_those_that_rank_0_has_gathered():
     assert found["load_balance"] == pytest.approx(2 / 3)
     assert found["communication_efficiency"] == pytest.approx(3 / 4)
     assert (found["first_epoch_patches"], found["last_rank_exposed_seconds"]) == (22, 0.2)
+
+
+def _row(tmp_path, **changes):
+    """Of a point of two ranks whose program left such a summary."""
+    (before,) = [
+        row
+        for row in store.read_rows(scaling_fake.write_study(tmp_path / "study", repeats=1))
+        if (row["kind"], row["mode"], row["ranks"]) == ("ranks", "weak", 2)
+    ]
+    names = ("point", "mode", "kind", "ranks", "repeat", "status", "error", "ended", "wall_seconds")
+    names += ("rank_hours",)
+    row = {name: before[name] for name in names} | {"nodes": 2, "global_batch": 8, "seed": 0}
+    point = Point("weak", "ranks", 2, 1, 8, 4, 0)
+    began = [{"rank": n, "host": "ab"[n], "cores": [0], "core_of": [0], "cpu": "c"} for n in (0, 1)]
+    out = _write(tmp_path / "run", _summary(**changes))
+    return measured(row, point, Layout(2), [out], began)
+
+
+def test_a_program_that_tells_less_of_its_ranks_has_a_row_all_the_same(tmp_path):
+    places = [{"rank": rank, "cores": [rank]} for rank in (0, 1)]
+    row = _row(tmp_path, placement=places, per_rank={"step_seconds": [1.0, 2.0]})
+    assert (row["status"], row["nodes"], row["per_rank"]) == ("ok", 2, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"placement": [1, 2]},
+        {"seconds": [1.0], "patches_per_second": {"overall": 3.0}},
+        {"patches_per_second": {"overall": "fast"}},
+        {"per_rank": dict.fromkeys(summaries.PER_RANK, "long")},
+        {"history": 7},
+        {"steps": "nine"},
+    ],
+)
+def test_a_summary_of_another_shape_gives_no_figures_and_ends_no_study(tmp_path, changes):
+    with pytest.raises(summaries.RunError, match=r"summary\.json"):
+        _row(tmp_path, **changes)
 
 
 def test_copies_add_up_their_rates_and_take_the_slowest_time():

@@ -1,5 +1,6 @@
 """The report is whole in one file, says first what was found, and shows failed points too."""
 
+import dataclasses
 import re
 
 import browser
@@ -11,7 +12,7 @@ from scaling.laws import fits, ratios
 from scaling.options import ReportConfig
 from scaling.record import conditions, store
 from scaling.record.store import StudyError
-from scaling.report import accuracy, every_point, figures, findings, panels, style, tables
+from scaling.report import accuracy, every_point, figures, findings, panels, repeat, style, tables
 from scaling.report.command import report
 from scaling.report.tables import Table
 
@@ -192,6 +193,19 @@ def test_conditions_tell_how_many_points_had_each_value(study, tmp_path):
     assert table["nodes"] == "1 (3 of 6), 2 (3)"
     assert table["precision"] == "float32"
     assert "controller gloo (3 of 6), mpi (3)" in conditions.sentence(found)
+
+
+def test_what_hosts_did_is_told_and_not_what_was_wished_of_them(study):
+    """A host may refuse to drop its cache. Which host a study was started on, nobody recorded."""
+    found = store.read(study)
+    rows = [{**row, "page_cache": "dropped on 1 of 2 hosts"} for row in found.rows]
+    hardware = {"title": "96 cores, 8 GPUs of the hosts that were asked"}
+    header = {**found.header, "page_cache": "dropped", "hardware": hardware}
+    found = dataclasses.replace(found, rows=rows, header=header)
+    table = str(every_point.conditions_table(found).rows)
+    words = [conditions.sentence(found), table, str(repeat.sections(found, [], []))]
+    assert all("page cache dropped on 1 of 2 hosts" in text for text in words)
+    assert not any("hosts that were asked" in text for text in words)
 
 
 def test_only_what_was_checked_is_called_checked(tmp_path):

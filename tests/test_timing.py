@@ -142,6 +142,17 @@ def test_every_rank_knows_the_means_of_each_and_what_the_last_one_waited(tmp_pat
     assert told["first_epoch_patches"] is None, "it took no step of it"
 
 
+@pytest.mark.parametrize("steps", [2000, 2058, 10_000, 30_000])
+def test_where_every_tenth_step_is_clocked_the_clocked_ones_are_compared(tmp_path, steps):
+    """However long the run: a step of the warm-up alone would tell 0.5."""
+    each = [times(tmp_path, rank) for rank in range(2)]
+    for rank, found in enumerate(each):
+        for number in range(1, steps + 1):
+            exposed = (0.5 if number <= 10 else 0.01 + rank) if number % 10 == 0 else math.nan
+            found.add(0, 4, 8, (0.1, 0.0, 0.08, exposed))
+    assert over_all(each)["last_rank_exposed_seconds"] == 0.01
+
+
 def test_of_many_steps_the_same_ones_are_compared_on_every_rank():
     kept = Spaced()
     for number in range(5 * SPACED_STEPS):

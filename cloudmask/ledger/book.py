@@ -81,7 +81,7 @@ class _Book:
             self._open(began if launched is None else launched, event)
             self._left = max(0.0, began - self._part.began)
             self._take("launch", self._left)
-            self._part.ended = began
+            self._part.ended = max(began, self._part.began)
         elif going_on:
             self.ledger.losses += bool(event["lost"])
             self._left = max(0.0, event["started"] - self._part.ended)
@@ -95,6 +95,8 @@ class _Book:
         self._take("stall" if long else "rest", self._left)
 
     def _open(self, began: float, event: Event) -> None:
+        # Ranks lost before anything was committed begin anew, in processes that started long ago.
+        began = max([began, *(part.ended for part in self.ledger.parts[-1:])])
         self._part = Part(began, began, event["ranks"], event["launched"] is not None)
         self.ledger.parts.append(self._part)
         self._saved = None

@@ -74,12 +74,13 @@ class Ledger:
         """Parts that failed or were broken off, and losses of ranks that a run outlived."""
         return self.losses + sum(part.ending in ("failed", "broken off") for part in self.parts)
 
-    def enclose(self, began: float, ended: float) -> None:
+    def enclose(self, began: float, ended: float, *, hung: bool = False) -> None:
         """Of a run of one launch that was watched from outside: enter what came before and after
-        its own record."""
+        its own record. `hung`: it was ended because nothing came any more."""
         if self.parts:
             first, last = self.parts[0], self.parts[-1]
             self.rank_seconds["launch"] += max(0.0, first.began - began) * first.ranks
-            self.rank_seconds["rest"] += max(0.0, ended - last.ended) * last.ranks
+            after = "stall" if hung else "rest"
+            self.rank_seconds[after] += max(0.0, ended - last.ended) * last.ranks
             first.began, first.launch_known = min(began, first.began), True
             last.ended = max(ended, last.ended)

@@ -89,7 +89,9 @@ def line(estimate: dict[str, Any]) -> str:
     scale, low, high = (estimate[name] for name in ("b_noise", "low", "high"))
     if scale is None:
         return "critical batch by the gradient noise scale: lost in noise; train for more steps"
-    ends = f" [{low:.0f}, {'no bound' if high is None else f'{high:.0f}'}]" if low else ""
+    ends = (
+        f" [{low:.0f}, {'no bound' if high is None else f'{high:.0f}'}]" if low is not None else ""
+    )
     biased = ", biased: of successive steps of one rank" if estimate["biased"] else ""
     return f"critical batch by the gradient noise scale: {scale:.0f}{ends} patches{biased}"
 

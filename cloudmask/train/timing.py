@@ -81,7 +81,6 @@ class Spaced:
         """Of each step the least value of any rank, where there is one; collective."""
         mine = np.full(SPACED_STEPS, np.inf)
         mine[: len(self._values)] = self._values
-        mine[np.isnan(mine)] = np.inf
         least = -ranks.max_array(-mine, name="least_exposed")
         return [float(value) for value in least if math.isfinite(value)]
 
@@ -117,7 +116,8 @@ class StepTimes:
 
     def _count(self, of_all: float, *row: float) -> None:
         self._patches += of_all
-        self._exposed.add(row[-1])
+        if not math.isnan(row[-1]):  # every tenth step may be clocked alone: the same on all ranks
+            self._exposed.add(row[-1])
         rate = of_all / row[0] if row[0] > 0 else math.nan
         for histogram, value in zip(self._histograms, (*row, rate), strict=True):
             if not math.isnan(value):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from scaling.laws.ratios import Curve, curve
 from scaling.record.store import Row, Study
 
@@ -38,10 +41,30 @@ def figures(row: Row, *, carbon_intensity: float | None = None) -> dict[str, flo
     return found
 
 
+def counted(row: Row) -> tuple[str, ...]:
+    """What is in a row's joules: kinds of devices, or Slurm's whole nodes; empty of no energy."""
+    energy = row.get("energy") or {}
+    if not energy.get("joules"):
+        return ()
+    return tuple(sorted(energy.get("by") or ())) or ("Slurm node",)
+
+
+def commonest(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What was counted in the most of them, the more kinds where two are as common; or nothing."""
+    found = Counter(filter(None, map(counted, rows)))
+    return max(found, key=lambda kinds: (found[kinds], len(kinds), kinds), default=())
+
+
 def curves(study: Study, mode: str, *, carbon_intensity: float | None = None) -> dict[str, Curve]:
-    """Each figure over rank counts."""
+    """Each figure over rank counts, of the runs in which the same was counted (`commonest`): a
+    curve from GPUs alone to whole nodes would tell of meters."""
+    by_ranks = study.points(mode)
+    kinds = commonest([row for rows in by_ranks.values() for row in rows])
     points = {
-        ranks: [figures(row, carbon_intensity=carbon_intensity) for row in rows]
-        for ranks, rows in study.points(mode).items()
+        ranks: [
+            figures(row, carbon_intensity=carbon_intensity) if counted(row) == kinds else {}
+            for row in rows
+        ]
+        for ranks, rows in by_ranks.items()
     }
     return {name: curve(points, name) for name in FIGURES}

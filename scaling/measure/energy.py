@@ -25,14 +25,12 @@ from scaling.measure.launch import INSIDE
 MOST_WATTS = 5000.0
 """more than any GPU or processor package takes: a counter that would say so has begun anew"""
 LATE_SECONDS = 15.0
-"""how long before the end of a point a host's last reading may be"""
+"""how long after the start of a point a host's first reading may be, and its last before the end"""
 START_SECONDS, END_SECONDS = 5.0, 5.0
 """what the reading process may take to begin and to end"""
 SACCT_TIMES, SACCT_SECONDS = 3, 10
-NO_VALUE = 2**32 - 2
-"""what Slurm writes for a figure that it does not have; the larger one is larger too"""
-KINDS = {"gpu": "nvml", "cpu package": "powercap"}
-"""kind of device -> where its counter is"""
+NO_VALUE = 2**32 - 2  # what Slurm writes for a figure that it does not have, or more
+KINDS = {"gpu": "nvml", "cpu package": "powercap"}  # -> where its counter is
 
 
 @dataclass
@@ -46,7 +44,7 @@ class Host:
     joules: dict[str, float] = field(default_factory=dict)
     """of each device"""
     power_joules: dict[str, float] = field(default_factory=dict)
-    """the same as mean power times time, of devices that tell their power"""
+    """the same as mean power times time, of devices that told their power in every reading"""
     refused: list[str] = field(default_factory=list)
     problem: str | None = None
     cpu_seconds: float = 0.0
@@ -66,10 +64,11 @@ def add_up(lines: Sequence[dict[str, Any]]) -> Host:
     first = lines[0]
     found = Host(first["host"], first["at"], first["at"], refused=list(first["refused"]))
     found.joules = dict.fromkeys(first["joules"], 0.0)
-    found.power_joules = dict.fromkeys(first["watts"], 0.0)
+    steady = set(found.joules).intersection(*(line["watts"] for line in lines))
+    found.power_joules = dict.fromkeys(sorted(steady), 0.0)
     for before, after in itertools.pairwise(lines):
         seconds = after["at"] - before["at"]
-        for device in before["watts"].keys() & after["watts"].keys():
+        for device in found.power_joules:
             mean = (before["watts"][device] + after["watts"][device]) / 2
             found.power_joules[device] += mean * seconds
         gone = before["joules"].keys() ^ after["joules"].keys()
@@ -88,6 +87,8 @@ def add_up(lines: Sequence[dict[str, Any]]) -> Host:
         found.problem = f"{last['without'][0]} has no counter"
     elif not found.joules:
         found.problem = "no counter readable"
+    elif len(lines) < 2 and not found.problem:
+        found.problem = "one reading alone"
     return found
 
 
@@ -106,10 +107,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of readings; one that was cut short is left out."""
     found = []
     with contextlib.suppress(OSError):
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
-    return found
+    return [line for line in found if isinstance(line, dict)]
 
 
 class Meter:
@@ -158,25 +159,32 @@ class Meter:
         steps: Collection[str] = (),
     ) -> dict[str, Any]:
         """`energy` of a row, for ranks on these hosts, perhaps on GPUs, in these steps of Slurm:
-        see docs/formats.md. Slurm's own figure stands for ours where no counter can be read."""
+        see docs/formats.md. Slurm's own figure stands for ours where no counter can be read. Never
+        raises: the point has run."""
         found: dict[str, Host] = {}
         idle_watts = None
         for path in [self._file, *sorted(notes.glob("energy-*.jsonl"))]:
             lines = read(path)
             if not lines or lines[0].get("host") not in hosts:
                 continue
-            if path == self._file:
-                before = [line for line in lines if line["at"] <= self.began]
-                if self._idle_seconds and list(hosts) == [host.name()] and len(before) > 1:
-                    idle_watts = _watts(add_up(before))
-                # The last reading before the point is its first one; the head stands in line 1.
-                lines = [lines[0] | before[-1], *lines[len(before) :]] if before else lines
-            one = add_up(lines)
-            if one.problem is None and gpus and "gpu" not in one.kinds():
+            name = str(lines[0]["host"])
+            try:
+                if path == self._file:
+                    before = [line for line in lines if line["at"] <= self.began]
+                    if self._idle_seconds and list(hosts) == [host.name()] and len(before) > 1:
+                        idle_watts = _watts(add_up(before))
+                    # The last reading before the point is its first; the head stands in line 1.
+                    lines = [lines[0] | before[-1], *lines[len(before) :]] if before else lines
+                one = add_up(lines)
+            except (KeyError, TypeError, AttributeError):
+                one = Host(name, problem="a reading lacks what it must tell")
+            if not one.problem and gpus and "gpu" not in one.kinds():
                 one.problem = "GPUs that NVML does not know"
-            elif one.problem is None and ended - one.ended > LATE_SECONDS:
+            elif not one.problem and one.began - self.began > LATE_SECONDS:
+                one.problem = "its first reading is too long after the start"
+            elif not one.problem and ended - one.ended > LATE_SECONDS:
                 one.problem = "its last reading is too long before the end"
-            found[one.name] = one
+            found[name] = one
         total = summed(found, hosts, idle_watts)
         total["slurm_joules"] = slurm_joules(steps)
         if total["joules"] is None and total["slurm_joules"]:

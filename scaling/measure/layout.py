@@ -69,6 +69,14 @@ class Layout:
         most = self.ranks_per_node or max(slots, default=self.ranks)
         return min(self.ranks, most)
 
+    def crowded(self, cores: int, gpus: int) -> bool:
+        """Whether ranks must share on nodes with so many of each, or nodes take more than they
+        were to take."""
+        slots = sum(count for _, count in self.hosts) or sum(self.slots)
+        on_a_node = self.ranks_on_a_node
+        full = on_a_node * self.cores_per_rank > cores or on_a_node * self.gpus_per_rank > gpus
+        return full or 0 < slots < self.ranks
+
 
 def slurm_slots(environment: Mapping[str, str]) -> tuple[int, ...]:
     """Ranks of each node of a Slurm job: '4(x2),1' -> (4, 4, 1). What mpirun counts there too."""

@@ -190,6 +190,9 @@ def check_room(
     if environment.get("LSB_JOBID"):
         return  # the batch system knows its hosts better than this one does
     hosts = int(nodes) if nodes and nodes.isdigit() else 1
+    if launcher == "srun" and not nodes:  # which gets an allocation of its own for each point
+        hosts = layout.nodes or 1
+        way_out += "; on several hosts: --ranks-per-node, or inside an allocation"
     cores = machine.cores * hosts
     if layout.ranks * layout.cores_per_rank > cores:
         raise UsageError(

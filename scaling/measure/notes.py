@@ -58,8 +58,9 @@ def gather(folder: Path) -> list[Note]:
 
 
 def nodes(notes: Sequence[Note]) -> int | None:
-    """Hosts that ranks ran on; None if none of them has told."""
-    return len({note["host"] for note in notes}) or None
+    """Hosts that ranks ran on; None if not all of them have told."""
+    hosts = {note.get("host") for note in notes}
+    return len(hosts) if hosts and None not in hosts else None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from scaling.measure.energy import Meter
 from scaling.measure.layout import Layout
 from scaling.measure.points import Point, fill_in
 from scaling.options import RunConfig
-from scaling.record import summaries
+from scaling.record import shapes, summaries
 from scaling.record.store import OK, Row
 from scaling.record.summaries import RunError
 
@@ -66,13 +66,15 @@ class Conditions:
         return self.elsewhere and point.kind in THROUGH_LAUNCHER
 
     def layout_of(self, point: Point) -> Layout:
-        """Sharing cores is allowed only where there are more ranks than cores."""
+        """Sharing cores is allowed only where a node has more ranks than cores."""
         layout = dataclasses.replace(self.layout, ranks=point.ranks)
-        if not layout.oversubscribe or layout.hosts:
+        if not layout.oversubscribe:
             return layout
-        crowded = point.ranks * layout.cores_per_rank > self.hardware.cores
-        gpus = point.ranks * layout.gpus_per_rank > len(self.hardware.gpus)
-        return dataclasses.replace(layout, oversubscribe=crowded or gpus)
+        placed = layout
+        if not self.leaves_here(point):  # all are on this host
+            placed = dataclasses.replace(layout, hosts=(), slots=(), ranks_per_node=None)
+        crowded = placed.crowded(self.hardware.cores, len(self.hardware.gpus))
+        return dataclasses.replace(layout, oversubscribe=crowded)
 
 
 def run_point(
@@ -145,7 +147,8 @@ def run_point(
     }
     row |= notes.as_row(began)
     if point.kind != "allreduce":
-        row["ledger"] = rank_seconds(outs, started, ended)
+        hung = outcome.ending in ("stalled", "timeout")
+        row["ledger"] = rank_seconds(outs, started, ended, hung=hung)
     row["energy"] = meter.result(
         folder / "logs",
         hosts=sorted({str(note["host"]) for note in began}),
@@ -160,18 +163,7 @@ def run_point(
         if point.kind == "allreduce":
             row["allreduce"] = summaries.read_allreduce(outs[0])
         else:
-            told = [summaries.read_summary(out) for out in outs]
-            parts = [summaries.measures(one) for one in told]
-            measured = parts[0] if len(parts) == 1 else summaries.together(parts)
-            # What the study asked for stays, where the program does not tell.
-            row |= {k: v for k, v in measured.items() if v is not None or k not in row}
-            reports = rank_reports(point, told, began)
-            row["cores"] = [report.get("cores") for report in reports]
-            row["hardware"] = binding.hardware(reports, began)
-            row["nodes"] = notes.nodes(reports) or row["nodes"]
-            found = binding.problem(reports, layout, began)
-            if found:
-                row |= {"status": "invalid", "error": found}
+            row |= measured(row, point, layout, outs, began)
     except RunError as error:
         status = outcome.ending if outcome.ending in ("stalled", "timeout") else "failed"
         row |= {"status": status, "error": str(error)}
@@ -183,6 +175,30 @@ def run_point(
         row["last_lines"] = outcome.last_lines
     elif not conditions.config.keep_files:
         _drop_large_files(folder)
+    return row
+
+
+def measured(
+    row: Row, point: Point, layout: Layout, outs: Sequence[Path], began: Sequence[notes.Note]
+) -> Row:
+    """The row with what the program's summaries tell. Raises RunError, too, for those that are no
+    training's: a program of any author's may have written them."""
+    told = [summaries.read_summary(out) for out in outs]
+    try:
+        parts = [summaries.measures(one) for one in told]
+        figures = parts[0] if len(parts) == 1 else summaries.together(parts)
+        # What the study asked for stays, where the program does not tell.
+        row = row | {k: v for k, v in figures.items() if v is not None or k not in row}
+        reports = rank_reports(point, told, began)
+        row["cores"] = [report.get("cores") for report in reports]
+        row["hardware"] = binding.hardware(reports, began)
+        row["nodes"] = notes.nodes(reports) or row["nodes"]
+        found = binding.problem(reports, layout, began)
+        if found:
+            row |= {"status": "invalid", "error": found}
+        shapes.check_row(row)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"summary.json is not a summary of a training ({error})") from None
     return row
 
 
@@ -278,16 +294,19 @@ def rank_reports(
     return reports or [dict(note) for note in began]
 
 
-def rank_seconds(outs: Sequence[Path], began: float, ended: float) -> dict[str, float] | None:
+def rank_seconds(
+    outs: Sequence[Path], began: float, ended: float, *, hung: bool = False
+) -> dict[str, float] | None:
     """Where the rank-seconds of a point went, from its launch to its end, whatever that was; None
-    of a program that keeps no such record. Of copies: of all of them together."""
+    of a program that keeps no such record. Of copies: of all of them together. `hung`: it was
+    ended because it made no step any more, or took too long."""
     total = dict.fromkeys(ledger.BUCKETS, 0.0)
     for out in outs:
         try:
             found = ledger.of_run(out)
         except (OSError, ValueError):
             return None
-        found.enclose(began, ended)
+        found.enclose(began, ended, hung=hung)
         for bucket, seconds in found.rank_seconds.items():
             total[bucket] += seconds
     return {bucket: round(seconds, 3) for bucket, seconds in total.items()}

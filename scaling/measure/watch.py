@@ -119,7 +119,7 @@ def _wait(
     heartbeats: Sequence[Path],
     progress: Callable[[int | None], None],
 ) -> str:
-    seen, changed = 0, began
+    seen, changed, stepped = 0, began, False
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(POLL_SECONDS)
@@ -127,9 +127,11 @@ def _wait(
         now = time.monotonic()
         size = sum(_size(path) for path in heartbeats)
         if size != seen:
-            seen, changed = size, now
-            progress(last_step(heartbeats))
-        if now - changed > (limits.stall_seconds if seen else limits.start_seconds):
+            seen, changed, step = size, now, last_step(heartbeats)
+            stepped = stepped or step is not None
+            progress(step)
+        # What a program tells before its first step, that it has begun or staged, is no step.
+        if now - changed > (limits.stall_seconds if stepped else limits.start_seconds):
             return "stalled"
         if now - began > limits.timeout_seconds:
             return "timeout"

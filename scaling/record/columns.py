@@ -51,7 +51,7 @@ COLUMNS = (
     Column("other_cores", REAL, "of the ranks' own cores, taken by other programs", "cores"),
     Column("other_share", REAL, "the same as a share, on the host where it was largest"),
     Column("other_host", TEXT, "that host"),
-    Column("usage", OBJECT, "what the ranks used: least, median and most of any rank"),
+    Column("usage", OBJECT, "what ranks used: median over ranks, the most, and whose that was"),
     Column("launcher", TEXT, "what started the ranks"),
     Column("binding", TEXT, "how ranks were bound to cores"),
     Column("cores_per_rank", WHOLE, "cores of each rank", "cores"),

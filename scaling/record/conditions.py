@@ -102,7 +102,7 @@ def sentence(study: Study) -> str:
         f"precision {told(rows, 'precision')}",
         f"patches of {told(rows, 'patch_size')} pixels and {told(rows, 'channels')} channels",
         *(f"{mode} scaling: {batches[mode]} {size}" for mode, size in batch.items() if size),
-        f"data {told(rows, 'data_mode')}, page cache {header['page_cache']}",
+        f"data {told(rows, 'data_mode')}, page cache {page_cache(study)}",
         f"{listed(repeats)} repeats",
         f"commit {told(rows, lambda row: str(row.get('commit') or NOT_TOLD)[:12])}",
         days(rows),
@@ -114,6 +114,12 @@ def sentence(study: Study) -> str:
     if disturbed := other_cores(study):
         parts.append(f"DISTURBED by other programs, on up to {max(disturbed):.1f} cores")
     return "; ".join(parts)
+
+
+def page_cache(study: Study) -> str:
+    """What became of it on the hosts of the points, which may have refused what was wished."""
+    found = told(study.measured, "page_cache")
+    return study.header["page_cache"] if found == NOT_TOLD else found
 
 
 def threads(row: Row) -> Any:

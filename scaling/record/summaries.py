@@ -52,8 +52,9 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def _seconds(summary: dict[str, Any], name: str) -> float | None:
-    value = (summary.get("seconds") or {}).get(name)
-    return float(value) if value is not None else None
+    seconds = summary.get("seconds")
+    value = seconds.get(name) if isinstance(seconds, dict) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def measures(summary: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +63,8 @@ def measures(summary: dict[str, Any]) -> dict[str, Any]:
     config = summary.get("config") or {}
     history = summary.get("history") or []
     best = summary.get("best") or {}
-    per_rank = summary.get("per_rank")
+    per_rank = summary.get("per_rank") or {}
+    per_rank = per_rank if all(per_rank.get(name) for name in PER_RANK) else None
 
     def same(*names: str) -> dict[str, Any]:
         return {name: summary.get(name) for name in names}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cloudmask.text import listed
+from collections import Counter
+
+from cloudmask.text import listed, plural
 from scaling.laws import energy, intervals
 from scaling.laws.ratios import Curve
 from scaling.record.store import Study
@@ -40,9 +42,10 @@ def energy_table(study: Study, mode: str, *, carbon_intensity: float | None = No
         told = (shown(estimate) if estimate else "-" for estimate in cells.values())
         rows.append((str(point.ranks), runs, *told))
     notes = [
-        "Of the whole devices that have counters, on every host that ranks ran on, from the launch "
-        "to the end; memory, network, disks and cooling are in none of them. To the target: the "
-        "whole of a run that reached it.",
+        "Of the whole devices that have counters, on every host that ranks ran on, to the end: "
+        "from the launch on the study's own host, from its first rank on every other. Memory, "
+        "network, disks and cooling are in none of them. To the target: the whole of a run that "
+        "reached it.",
         _counted(study, mode),
         coverage_note(found["joules"]) if rows else "",
         _disagreement(study, mode),
@@ -64,19 +67,26 @@ def _unit(found: Curve) -> str:
 
 
 def _counted(study: Study, mode: str) -> str:
-    """Which kinds of devices are in the figures."""
+    """What is in the figures, and how many runs are not, for something else was counted."""
     rows = [row for rows in study.points(mode).values() for row in rows]
-    sets = {tuple(sorted((row.get("energy") or {}).get("by") or ())) for row in rows}
-    told = sorted({kind for kinds in sets for kind in kinds})
-    if not told:
+    kinds = energy.commonest(rows)
+    if not kinds:
         return ""
-    text = f"Counted: {listed(f'{kind}s' for kind in told)}"
-    return f"{text}, not all of them in every run." if len(sets - {()}) > 1 else f"{text}."
+    text = f"Counted: {listed(f'{kind}s' for kind in kinds)}."
+    others = Counter(filter(lambda found: found not in ((), kinds), map(energy.counted, rows)))
+    for found, count in sorted(others.items()):
+        text += (
+            f" Left out: {plural(count, 'run')} in which {listed(f'{kind}s' for kind in found)} "
+        )
+        text += "were counted."
+    return text
 
 
 def _disagreement(study: Study, mode: str) -> str:
     """Where mean power times time is far from the counters of the same devices."""
     rows = [row for rows in study.points(mode).values() for row in rows]
+    kinds = energy.commonest(rows)
+    rows = [row for row in rows if energy.counted(row) == kinds]
     ratios = [(row.get("energy") or {}).get("power_to_counters") for row in rows]
     far = [ratio for ratio in ratios if ratio is not None and abs(ratio - 1) > DIFFERENCE]
     if not far:

@@ -87,7 +87,7 @@ def conditions_table(study: Study) -> Table:
     hardware = told(rows, "hardware")
     table = [
         ("hardware", header["hardware"]["title"] if hardware == conditions.NOT_TOLD else hardware),
-        ("study started on", f"{header['hardware']['title']}, {header['created']}"),
+        ("study started", str(header["created"])),
         ("hosts", conditions.hosts_told(rows)),
         *([("nodes", told(rows, "nodes"))] if any(row.get("nodes") for row in rows) else []),
         ("device", told(rows, "device")),
@@ -100,7 +100,7 @@ def conditions_table(study: Study) -> Table:
         ("program", " ".join(header["program"])),
         ("precision", told(rows, "precision")),
         ("learning rate", told(rows, "learning_rate")),
-        ("data", f"{told(rows, 'data_mode')}; page cache {header['page_cache']}"),
+        ("data", f"{told(rows, 'data_mode')}; page cache {conditions.page_cache(study)}"),
         ("energy", conditions.energy(study)),
         ("training patches", training),
         ("validation patches", validation),

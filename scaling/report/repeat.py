@@ -125,7 +125,6 @@ def _hardware(study: Study) -> Section:
         "Hardware",
         pairs=(
             ("machine", told(rows, "hardware")),
-            ("started on", str(header["hardware"]["title"])),
             ("hosts", conditions.hosts_told(rows)),
             ("ranks", listed(sorted({row["ranks"] for row in rows}))),
             ("each rank", f"{told(rows, 'binding')}; {f'GPUs: {gpus}' if gpus else 'no GPU'}"),
@@ -160,7 +159,7 @@ def _data(study: Study) -> Section:
         (
             ("patches", f"{training} to train, {validation} to validate"),
             ("a patch", f"{size} pixels, {channels} channels"),
-            ("read", f"{told(rows, 'data_mode')}; page cache {study.header['page_cache']}"),
+            ("read", f"{told(rows, 'data_mode')}; page cache {conditions.page_cache(study)}"),
         ),
     )
 

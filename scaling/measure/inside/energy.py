@@ -118,6 +118,8 @@ def main(words: list[str]) -> int:
     ends = [wake, 0]
     if words[1:]:
         ends = [wake]
+        with contextlib.suppress(OSError):  # not on the cores of the rank: on all that are allowed
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != int(words[1]):
             return 0

@@ -8,6 +8,7 @@ each host that ranks will run on, since the host that a study is started on may 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -42,11 +43,17 @@ def visible_gpus(found: Sequence[tuple[str, str]], visible: str | None) -> list[
 
     CUDA's rule (CUDA C++ Programming Guide, "CUDA Environment Variables"): numbers, or beginnings
     of UUIDs; the first that names no GPU, as -1 or NoDevFiles do, hides all that come after it.
+    "MIG-..." is a part of a GPU, which nvidia-smi lists as a whole: one device for each such word.
     """
     if visible is None:
         return [name for name, _ in found]
+    words = list(map(str.strip, visible.split(",")))
+    if found and words[0].startswith("MIG-"):
+        parts = dict.fromkeys(itertools.takewhile(lambda word: word.startswith("MIG-"), words))
+        whole = " / ".join(sorted({name for name, _ in found}))
+        return [f"{whole} (MIG)".strip() for _ in parts]
     shown: list[int] = []
-    for word in map(str.strip, visible.split(",")):
+    for word in words:
         if word.isdigit():
             places = [int(word)] if int(word) < len(found) else []
         else:

@@ -124,7 +124,8 @@ def hand_on(child: int) -> None:
     """From now on, what launchers send to this process goes to the program."""
 
     def send(number: int, _: FrameType | None) -> None:
-        os.kill(child, number)
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and this one is about to
+            os.kill(child, number)
 
     for name in HANDED_ON:
         signal.signal(getattr(signal, name), send)
