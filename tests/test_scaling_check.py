@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import scaling_fake
 
+from cloudmask.cli import errors
 from cloudmask.cli.errors import UsageError
+from scaling.__main__ import main as scaling_main
 from scaling.check import command, reference
 from scaling.check.outcome import MET, MISSED, NOT_COMPARABLE, UNDECIDED, decide, needed, worst
 from scaling.check.verdict import check
@@ -350,6 +352,16 @@ def test_check_prints_verdict_and_weak_points(made, capsys):
     assert "epochs are not stated" in told
     with pytest.raises(UsageError, match=r"--ranks 3 was not measured; there are 1, 2, 4, 8"):
         command.check(CheckConfig(study.folder, ranks=3))
+
+
+def test_what_goes_wrong_in_a_check_is_never_said_to_be_missed(made, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+
+    monkeypatch.setattr(command.verdict, "check", fails)
+    words = ["check", str(made().folder)]
+    assert errors.run(scaling_main, words, program="scaling") == NOT_COMPARABLE
+    assert capsys.readouterr().err.endswith("Matrix is not positive definite\n")
 
 
 def test_one_run_can_be_checked_and_other_folders_cannot(tmp_path, capsys):

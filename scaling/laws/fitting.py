@@ -145,13 +145,17 @@ def fit(law: Law, *columns: Sequence[float]) -> Fit:
     least = float(found.fun @ found.fun)
 
     def possible(confidence: float) -> Array:
-        return region.surface(
-            lambda free: np.sum(residuals(free) ** 2, axis=-1) - least,
-            found.x,
-            found.jac.T @ found.jac,
-            law.bounds,
-            left.reach(confidence),
-        )
+        try:
+            return region.surface(
+                lambda free: np.sum(residuals(free) ** 2, axis=-1) - least,
+                found.x,
+                found.jac.T @ found.jac,
+                law.bounds,
+                left.reach(confidence),
+            )
+        except np.linalg.LinAlgError as error:
+            why = f"{law.name}: no interval can be told of these points: {error}"
+            raise FitError(why) from None
 
     each = law.natural(possible(1 - (1 - CONFIDENCE) / len(guess)))
     values = law.natural(found.x), each.min(axis=0), each.max(axis=0)
