@@ -61,7 +61,7 @@ def test_the_whole_interval_must_be_on_the_good_side(made):
     """Runs of 3000 to 3600 s: their median is within 3540 s, and another run may not be."""
     dgx2 = reference.load("cloudmask-dgx2")
     seconds = [3000.0, 3100.0, 3200.0, 3300.0, 3400.0, 3600.0]
-    study = _change(made(**_full(1.0)), lambda n: {"wall_seconds": seconds[n % 6]})
+    study = _change(made(**_full(100.0)), lambda n: {"wall_seconds": seconds[n % 6]})
     verdict = check(study, dgx2)
     assert verdict.code == UNDECIDED
     assert "the interval lies across the figure; about 3 more runs may decide it" in verdict.why

@@ -59,16 +59,15 @@ def surface(
 def _root(curvature: Array) -> Array:
     """(p, p) lower triangle L: L L^T is the covariance, be it of fewer than p dimensions.
 
-    Cholesky's root, by an eigendecomposition: points may tell nothing of a parameter, or only a sum
-    of two, where rounding leaves a covariance that is not positive. What they tell nothing of is
-    searched as far as a logarithm goes.
+    Cholesky's root, by an eigendecomposition: where points tell hardly more than a sum of two
+    parameters, rounding leaves a covariance that is not positive. A parameter that they tell
+    nothing of is searched as far as a logarithm goes.
     """
-    covariance = np.linalg.pinv(curvature, hermitian=True)
-    untold = np.diag(covariance) <= 0
-    covariance[untold, untold] = ENDLESS**2
-    values, vectors = np.linalg.eigh(covariance)
+    whole = curvature + np.eye(len(curvature)) / ENDLESS**2
+    scale = np.sqrt(np.diag(whole))
+    values, vectors = np.linalg.eigh(np.linalg.pinv(whole / np.outer(scale, scale), hermitian=True))
     root = np.linalg.qr((vectors * np.sqrt(np.clip(values, 0, None))).T)[1].T
-    found: Array = root * np.where(np.diag(root) < 0, -1.0, 1.0)
+    found: Array = root * np.where(np.diag(root) < 0, -1.0, 1.0) / scale[:, None]
     return found
 
 
