@@ -240,8 +240,8 @@ def test_band_holds_the_true_curve():
     held = 0
     for seed in range(DRAWS):
         fit = fitting.fit(laws.AMDAHL, ranks, _points(laws.amdahl, true, (ranks,), seed))
-        low, high = fit.band(lambda law: law([64]))
-        held += bool(low[0] <= laws.amdahl(np.array([64.0]), *true)[0] <= high[0])
+        band = fit.law.at(fit.possible, [64])
+        held += bool(band.min() <= laws.amdahl(np.array([64.0]), *true)[0] <= band.max())
     assert held >= WANTED
 
 

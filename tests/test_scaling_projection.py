@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import scaling_fake
+from matplotlib.figure import Figure
 
 from cloudmask.train import schedule
 from scaling.check.reference import load
-from scaling.laws import laws, projection, reach
+from scaling.laws import fits, laws, projection, reach
 from scaling.record import store
+from scaling.report import figures, findings, speedup
 
 WORK = load("cloudmask-dgx2").work
 RANKS = (1, 2, 4, 8)
@@ -86,7 +88,7 @@ def test_projection_has_no_pole_and_ends_with_what_the_study_carries(tmp_path):
         found = projection.project(study, WORK)
         low, middle, high = found.seconds
         assert np.all((low > 0) & (low <= middle) & (middle <= high))
-        assert np.all(high <= projection.WIDEST * low)
+        assert np.all(high <= reach.WIDEST * low)
         assert found.ranks[-1] <= 16, "USL has three parameters, the study four rank counts"
         assert found.at(72) is None
         assert found.refusal.startswith(
@@ -119,8 +121,53 @@ def test_intervals_that_say_nothing_are_not_given(tmp_path):
 def test_law_that_nothing_tests_projects_nothing(tmp_path):
     found = projection.project(study_of(tmp_path / "study", linear, ranks=(1, 2)), WORK)
     assert found.law == "no law"
-    assert "Gustafson of 1, 2 ranks alone: so few cannot test it" in found.refusal
+    assert "USL has 3 parameters and needs 3 different rank counts" in found.refusal
     assert found.ranks.tolist() == [1, 2]
+    three = projection.project(study_of(tmp_path / "three", linear, ranks=(1, 2, 4)), WORK)
+    assert three.law == "no law"
+    assert "USL has 3 parameters, and so few rank counts as 1, 2, 4 do not test it" in three.refusal
+
+
+def test_fewer_runs_project_less_and_never_by_a_law_that_cannot_bend(tmp_path):
+    """One repeat refuses USL, so Gustafson alone went to 32 devices, where USL goes to 16."""
+    rate = lambda n: laws.usl(n, 10.0, 0.02, 0.0)  # noqa: E731
+    once = study_of(tmp_path / "once", rate, repeats=1)
+    found = projection.project(once, WORK)
+    assert found.law == "no law"
+    assert found.at(16) is None
+    (told,) = findings.projected(once, fits.fit_study(once))
+    assert "on 16 ranks: nothing; USL has 3 parameters and needs 6 points" in told.text
+
+
+@pytest.mark.parametrize(
+    ("options", "off", "label", "projected"),
+    [
+        ({"ranks": (1, 2)}, 1.0, "simplest", {}),
+        ({"repeats": 1}, 1.0, "simplest", {}),
+        ({"ranks": (1, 2, 4)}, 1.0, "simplest", {}),
+        ({}, 1.0, "USL", {"USL, projected": 16.0}),
+        ({}, 1.05, "USL, rejected", {"USL, rejected, projected": 16.0}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("mode", ["weak", "strong"])
+def test_pictures_project_what_the_page_does(tmp_path, options, off, label, projected, mode):
+    rate = lambda n: laws.usl(n, 8.0, 0.02, 0.001) * (off if n == 4 else 1)  # noqa: E731
+    study = study_of(tmp_path / "study", rate, noise=0.005, modes=(mode,), **options)
+    fitted = fits.fit_study(study)
+    draw = {"weak": speedup.draw_weak, "strong": speedup.draw_strong}[mode]
+    axes = Figure().subplots()
+    draw(axes, figures.views([study], [fitted]))
+    reach_of = {str(line.get_label()): max(line.get_xdata()) for line in axes.lines}
+    drawn = {name for name in reach_of if name.startswith(("USL", "Amdahl", "Gustafson"))}
+    simplest = {"weak": "Gustafson", "strong": "Amdahl"}[mode]
+    wanted = label.replace("simplest", simplest)
+    assert all(name.startswith(wanted) for name in drawn)
+    assert drawn
+    assert {name: end for name, end in reach_of.items() if "projected" in name} == projected
+    (told,) = findings.projected(study, fitted)
+    assert (": nothing; " in told.text) == (not projected)
+    assert ("REJECTED" in told.text) == ("rejected" in label)
 
 
 def test_laws_that_the_figures_cannot_tell_apart_both_count(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,11 +102,6 @@ class Fit:
         low = middle - np.sqrt((middle - possible.min(axis=0)) ** 2 + more)
         high = middle + np.sqrt((possible.max(axis=0) - middle) ** 2 + more)
         return np.exp(low), np.exp(high)
-
-    def band(self, value: Callable[[Callable[..., Array]], Array]) -> tuple[Array, Array]:
-        """Lower and upper bound of what `value` makes of the law, 95 % point by point."""
-        found = [value(functools.partial(self.law.at, free)) for free in self.possible]
-        return np.min(found, axis=0), np.max(found, axis=0)
 
 
 def fit(law: Law, *columns: Sequence[float]) -> Fit:

@@ -24,11 +24,10 @@ import numpy as np
 
 from cloudmask.text import listed
 from scaling.laws import reach
+from scaling.laws.reach import WIDEST
 from scaling.record.store import Row, Study
 
 MOST_DEVICES = 4096
-WIDEST = 10.0
-"""upper over lower end of an interval of seconds that still says something"""
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
