@@ -14,7 +14,7 @@ from scaling.__main__ import main as scaling_main
 from scaling.check import command, reference
 from scaling.check.outcome import MET, MISSED, NOT_COMPARABLE, UNDECIDED, decide, needed, worst
 from scaling.check.verdict import check
-from scaling.laws import intervals, projection
+from scaling.laws import intervals, projection, run_time
 from scaling.options import CheckConfig
 from scaling.record import store, summaries
 from scaling.record.store import Study
@@ -238,7 +238,7 @@ def test_projection_puts_measured_parts_together():
         **{"validation_seconds": 4.0, "validations": 2, "validation_patches": 20},
         **{"checkpoints_seconds": 2.0, "epochs_run": 2},
     }
-    parts = projection.parts(row)
+    parts = run_time.parts(row)
     assert (parts.startup, parts.surplus, parts.rest) == (8.0, 4.0, 5.0)
     work = {"training_patches": 15520, "validation_patches": 3880, "epochs": 30}
     at_twice_the_rate = float(parts.total(work, np.array(20.0)))
@@ -276,8 +276,8 @@ def test_validation_that_was_not_measured_is_said_to_be_assumed(made):
 
 def test_number_of_devices_is_the_first_that_meets_the_figure():
     seconds = np.array([[90.0, 45, 30, 20], [100, 50, 33, 25], [110, 55, 40, 30]])
-    parts = projection.Parts(8.0, 4.0, 5.0, 1.0, 0.1, 10.0)
-    found = projection.Projection("USL", (1, 2), np.arange(1.0, 5.0), seconds, 6, parts)
+    parts = run_time.Parts(8.0, 4.0, 5.0, 1.0, 0.1, 10.0)
+    found = projection.Projection("USL", (1, 2), np.arange(1.0, 5.0), seconds, 6, parts, 2)
     assert found.reached(50) == (2, 3)
     assert found.reached(24) == (None, None)
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from cloudmask.train import schedule
 from scaling.check.reference import load
-from scaling.laws import fits, laws, projection, reach
+from scaling.laws import fits, laws, projection, reach, run_time
 from scaling.record import store
 from scaling.report import figures, findings, speedup
 
@@ -35,7 +35,7 @@ def linear(n):
 @pytest.mark.parametrize(("ranks", "batch"), [(1, 4), (8, 32), (13, 4), (96, 32), (485, 32)])
 def test_work_is_counted_in_the_steps_that_training_takes(shuffle, ranks, batch):
     """By the trainer's own plans, whose last steps are filled up to whole ones."""
-    whole = projection.whole_steps(WORK, np.array(float(ranks)), np.array(float(ranks * batch)))
+    whole = run_time.whole_steps(WORK, np.array(float(ranks)), np.array(float(ranks * batch)))
     patches = WORK["training_patches"]
     steps = schedule.patches_per_step(patches, ranks, global_batch=ranks * batch, shuffle=shuffle)
     assert whole["training_patches"] == len(steps) * ranks * batch >= patches
@@ -179,7 +179,7 @@ def test_laws_that_the_figures_cannot_tell_apart_both_count(tmp_path):
     ranks = np.array([16.0])
     for fit in fitted.values():
         slow, fast = fit.interval(ranks, runs=np.inf)
-        batch = projection.whole_steps(WORK, ranks, 4 * ranks)
+        batch = run_time.whole_steps(WORK, ranks, 4 * ranks)
         low, _, high = both.at(16)
         assert low <= float(both.parts.total(batch, fast)[0])
         assert high >= float(both.parts.total(batch, slow)[0])
