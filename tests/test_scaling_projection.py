@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from cloudmask.train import schedule
 from scaling.check.reference import load
+from scaling.check.verdict import check
 from scaling.laws import fits, laws, projection, reach, run_time
 from scaling.record import store
 from scaling.report import figures, findings, speedup
@@ -193,3 +194,66 @@ def test_strong_scaling_ends_with_its_batch(tmp_path):
     assert found.law == "USL of strong scaling"
     assert found.ranks[-1] == 32
     assert found.refusal == "a global batch of 32 cannot feed more devices"
+
+
+def test_a_stated_number_of_validations_is_projected(tmp_path):
+    """None stated: one after every epoch, of which this work has thirty."""
+    study = study_of(tmp_path / "study", linear, noise=0.0)
+    assert "validations" not in WORK
+    each = projection.project(study, WORK)
+    once = projection.project(study, {**WORK, "validations": 1})
+    thirty = projection.project(study, {**WORK, "validations": 30})
+    assert thirty.at(8) == each.at(8)
+    patches = 8 * 4 * np.ceil(3880 / 8 / 4)
+    wanted = 29 * patches * each.parts.validation_patch
+    assert each.at(8)[1] - once.at(8)[1] == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["weak", "strong"])
+def test_the_mode_that_was_asked_for_projects(tmp_path, mode):
+    study = study_of(tmp_path / "study", linear, modes=("strong", "weak"))
+    assert "of weak scaling" in projection.project(study, WORK).law
+    assert f"of {mode} scaling" in projection.project(study, WORK, mode=mode).law
+    verdict = check(study, load("cloudmask-dgx2"), mode=mode)
+    assert f"of {mode} scaling" in " ".join(verdict.lines)
+
+
+def test_constants_that_grow_with_the_ranks_take_the_95_percent_away(tmp_path):
+    study = store.read(
+        scaling_fake.write_study(tmp_path / "study", ranks=RANKS, modes=("weak",), copies=False)
+    )
+    random = np.random.default_rng(1)
+    for grown in (0.0, 2.5):
+        for row in study.rows:
+            startup = (8 + grown * row["ranks"]) * float(np.exp(0.02 * random.standard_normal()))
+            row["wall_seconds"] += startup - row["startup_seconds"]
+            row["startup_seconds"] = startup
+        found = projection.project(study, WORK)
+        told = " ".join(check(study, load("cloudmask-dgx2")).lines)
+        if grown:
+            assert found.kind == "not 95 %"
+            assert "no 95 % interval: constants as measured on 8 ranks, their growth not in" in told
+            assert "(95 %" not in told
+        else:
+            assert (found.doubt, found.kind) == ("", "95 % if constants stay as on 8 ranks")
+            assert "(95 % if constants stay as on 8 ranks), projected" in told
+    study.rows[:] = [row for row in study.rows if row["repeat"] <= 3]
+    few = projection.project(study, WORK)
+    assert few.doubt.startswith(
+        "constants of 3 runs alone, and fewer than six give none; constants"
+    )
+
+
+def test_resumed_runs_tell_no_parts(tmp_path):
+    """Their clocks are those of the last part, their epochs and validations those of the whole."""
+    study = study_of(tmp_path / "study", linear)
+    for row in study.rows:
+        if row["ranks"] == 8:
+            row["before_resume_seconds"] = 500.0
+    found = projection.project(study, WORK)
+    assert (found.parts_ranks, found.measured_ranks[-1]) == (4, 8)
+    for row in study.rows:
+        row["before_resume_seconds"] = 500.0
+    assert projection.project(study, WORK) is None
+    lines = check(study, load("cloudmask-dgx2")).lines
+    assert "nothing is projected: no run tells what its time was made of" in lines

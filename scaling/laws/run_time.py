@@ -127,22 +127,26 @@ def doubt_of(constants: Mapping[int, Sequence[float]]) -> str:
     Empty if nothing speaks against it: six runs or more, and rank counts that neither differ
     (Kruskal and Wallis) nor rise or fall (Spearman). `constants`: seconds of runs, by ranks.
     """
-    most = max(constants)
-    runs = len(constants[most])
-    if runs < REPEATS_FOR_INTERVAL:
-        return f"constants of {plural(runs, 'run')} alone, and fewer than six give no interval"
-    seconds = [value for found in constants.values() for value in found]
-    if len(constants) < 2 or np.ptp(seconds) <= ROUNDING * max(seconds):
-        return ""
-    ranks = [count for count, found in constants.items() for _ in found]
-    p = min(
-        float(stats.kruskal(*constants.values()).pvalue),
-        float(stats.spearmanr(ranks, seconds).pvalue),
-    )
-    if p >= DIFFERENT:
-        return ""
-    ends = (f"{statistics.median(constants[n]):.1f} s on {n}" for n in (min(constants), most))
-    return (
-        f"constants as measured on {most} ranks, their growth not in the interval: they differ "
-        f"between rank counts ({', '.join(ends)}; p = {p:.2g})"
-    )
+    most, found = max(constants), []
+    if (runs := len(constants[most])) < REPEATS_FOR_INTERVAL:
+        found.append(f"constants of {plural(runs, 'run')} alone, and fewer than six give none")
+    if (p := _probability_alike(constants)) < DIFFERENT:
+        ends = [f"{statistics.median(constants[n]):.1f} s on {n}" for n in (min(constants), most)]
+        found.append(
+            f"constants as measured on {most} ranks, their growth not in the interval; they differ "
+            f"between rank counts ({', '.join(ends)}, p {'< 0.0001' if p < 1e-4 else f'= {p:.2g}'})"
+        )
+    return "; ".join(found)
+
+
+def _probability_alike(constants: Mapping[int, Sequence[float]]) -> float:
+    """Of rank counts whose constants are as unlike as these, or rise or fall as much; 1 where
+    nothing tells."""
+    seconds = [value for runs in constants.values() for value in runs]
+    if len(constants) < 2 or len(seconds) < 3 or np.ptp(seconds) <= ROUNDING * max(seconds):
+        return 1.0
+    ranks = [count for count, runs in constants.items() for _ in runs]
+    trend = float(stats.spearmanr(ranks, seconds).pvalue)
+    if len(seconds) == len(constants):
+        return trend
+    return min(trend, float(stats.kruskal(*constants.values()).pvalue))
