@@ -206,7 +206,7 @@ def test_a_stated_number_of_validations_is_projected(tmp_path):
     assert thirty.at(8) == each.at(8)
     patches = 8 * 4 * np.ceil(3880 / 8 / 4)
     wanted = 29 * patches * each.parts.validation_patch
-    assert each.at(8)[1] - once.at(8)[1] == pytest.approx(wanted, rel=1e-3)
+    assert each.at(8)[1] - once.at(8)[1] == pytest.approx(wanted, rel=0.01)
 
 
 @pytest.mark.parametrize("mode", ["weak", "strong"])
@@ -219,15 +219,15 @@ def test_the_mode_that_was_asked_for_projects(tmp_path, mode):
 
 
 def test_constants_that_grow_with_the_ranks_take_the_95_percent_away(tmp_path):
-    study = store.read(
-        scaling_fake.write_study(tmp_path / "study", ranks=RANKS, modes=("weak",), copies=False)
-    )
+    study = study_of(tmp_path / "study", linear)
     random = np.random.default_rng(1)
     for grown in (0.0, 2.5):
         for row in study.rows:
             startup = (8 + grown * row["ranks"]) * float(np.exp(0.02 * random.standard_normal()))
-            row["wall_seconds"] += startup - row["startup_seconds"]
-            row["startup_seconds"] = startup
+            training = row["patches_trained"] / row["patches_per_second"]
+            row |= {"startup_seconds": startup, "first_epoch_seconds": None}
+            row |= {"validation_seconds": 0.0, "checkpoints_seconds": 0.0}
+            row["wall_seconds"] = startup + training + 5
         found = projection.project(study, WORK)
         told = " ".join(check(study, load("cloudmask-dgx2")).lines)
         if grown:

@@ -79,7 +79,7 @@ def parts(row: Row) -> Parts | None:
         surplus,
         max(0.0, total - known),
         checkpoints / max(1, row.get("epochs_run") or 1),
-        validation / checked if checked else 1 / rate / 3,
+        validation / checked if checked and validation else 1 / rate / 3,
         rate,
     )
 
