@@ -26,6 +26,8 @@ from scaling.laws.run_time import Parts
 from scaling.record.store import Row, Study
 
 MOST_DEVICES = 4096
+SMALL = 0.1
+"""share of an interval's width that constants may differ by without a word"""
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -126,9 +128,10 @@ def project(study: Study, work: Mapping[str, int], *, mode: str | None = None) -
     name = f"{' and '.join(laws)} of {mode} scaling"
     if first.rejected:
         name += f", REJECTED by its own rank counts (lack of fit {first.lack})"
-    doubt = run_time.doubt_of(
-        {n: [one.constants(work) for one in found] for n, found in known.items()}
-    )
+    constants = {n: [one.constants(work) for one in found] for n, found in known.items()}
+    # Constants that grow with the ranks grow by as much more as the ranks do.
+    width = float(np.min((seconds[2] - seconds[0]) * max(known) / np.maximum(ranks, max(known))))
+    doubt = run_time.doubt_of(constants, least=SMALL * width)
     return Projection(
         *(name, first.ranks, ranks, seconds, len(largest), each, max(known), limit, doubt)
     )

@@ -121,17 +121,20 @@ def validation_patches(row: Row) -> int:
     return (row.get("validations") or 0) * (row.get("validation_patches") or 0)
 
 
-def doubt_of(constants: Mapping[int, Sequence[float]]) -> str:
+def doubt_of(constants: Mapping[int, Sequence[float]], *, least: float = 0.0) -> str:
     """Why the range of the constants on the most ranks is no 95 % interval of those on more.
 
     Empty if nothing speaks against it: six runs or more, and rank counts that neither differ
-    (Kruskal and Wallis) nor rise or fall (Spearman). `constants`: seconds of runs, by ranks.
+    (Kruskal and Wallis) nor rise or fall (Spearman), or by no more than `least` seconds.
+    `constants`: seconds of runs, by ranks.
     """
     most, found = max(constants), []
+    middles = {count: statistics.median(runs) for count, runs in constants.items()}
     if (runs := len(constants[most])) < REPEATS_FOR_INTERVAL:
         found.append(f"constants of {plural(runs, 'run')} alone, and fewer than six give none")
-    if (p := _probability_alike(constants)) < DIFFERENT:
-        ends = [f"{statistics.median(constants[n]):.1f} s on {n}" for n in (min(constants), most)]
+    differ = max(middles.values()) - min(middles.values()) > least
+    if differ and (p := _probability_alike(constants)) < DIFFERENT:
+        ends = [f"{middles[n]:.1f} s on {n}" for n in (min(constants), most)]
         found.append(
             f"constants as measured on {most} ranks, their growth not in the interval; they differ "
             f"between rank counts ({', '.join(ends)}, p {'< 0.0001' if p < 1e-4 else f'= {p:.2g}'})"
