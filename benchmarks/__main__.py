@@ -15,7 +15,7 @@ NAMES = (
     *("read_patches", "feed", "prepare", "archive_scale", "peers"),
     *("whole_scenes", "scene_folder", "harness_cost", "row_cost", "exposed_communication"),
     *("label_seaice", "spark_seaice", "degenerate_seaice", "intervals", "many_scenes"),
-    *("noise_scale", "noise_cost", "simulated_studies"),
+    *("noise_scale", "noise_cost", "simulated_studies", "simulated_seconds"),
 )
 
 

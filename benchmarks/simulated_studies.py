@@ -76,7 +76,7 @@ def _share(value: Any) -> str:
 
 def row(case: Case, *, studies: int) -> dict[str, Any]:
     """Shares of studies in which each interval held; of projections, those given that were off."""
-    from scaling.laws import fitting, intervals, laws, projection, reach
+    from scaling.laws import fitting, intervals, laws, reach
 
     key, parameters = TRUE[case.law]
     law = getattr(laws, key)
@@ -104,8 +104,8 @@ def row(case: Case, *, studies: int) -> dict[str, Any]:
         held = [p.low <= true <= p.high for p, true in zip(fit.parameters, parameters, strict=True)]
         seen["each parameter"] += held
         seen["all parameters"].append(all(held))
-        low, high = fit.band(lambda at: at(far[:1]))
-        seen["band"].append(bool(low[0] <= at_far[0] <= high[0]))
+        band = law.at(fit.possible, far[:1])
+        seen["band"].append(bool(band.min() <= at_far[0] <= band.max()))
         seen["rejected"].append(fit.rejected)
         seen["held out"] += _held_out(fitting, law, ranks, figures, case.repeats)
         rates = 1 / figures if strong else figures
@@ -114,8 +114,9 @@ def row(case: Case, *, studies: int) -> dict[str, Any]:
         }
         there = at_far * np.exp(further)
         seen["before"].append(_before(law, ranks, figures, far[-1], there[-1]))
-        slow, fast = reach.possible(list(reach.trusted(tested).values()), far)
-        told = (far <= reach.most_devices(tested["USL"])) & (slow * projection.WIDEST >= fast)
+        trusted = reach.trusted(tested)
+        slow, fast = reach.possible([*trusted.values()], far)
+        told = reach.carried(trusted, far)
         true = 1 / there if strong else there
         given += told
         off += told & ~((slow <= true) & (true <= fast))

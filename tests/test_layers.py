@@ -131,7 +131,10 @@ HOMES = {
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
     "scipy": {
         *(f"scaling/laws/{name}.py" for name in ("fitting", "region", "scatter", "against")),
-        *(f"scaling/laws/{name}.py" for name in ("next_run", "time_to_target", "failures")),
+        *(
+            f"scaling/laws/{name}.py"
+            for name in ("next_run", "time_to_target", "failures", "run_time")
+        ),
     },
     "matplotlib": {f"{C}/report/", "scaling/report/"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import scaling_fake
 
+from cloudmask.cli import errors
 from cloudmask.cli.errors import UsageError
+from scaling.__main__ import main as scaling_main
 from scaling.check import command, reference
 from scaling.check.outcome import MET, MISSED, NOT_COMPARABLE, UNDECIDED, decide, needed, worst
 from scaling.check.verdict import check
-from scaling.laws import intervals, projection
+from scaling.laws import intervals, projection, run_time
 from scaling.options import CheckConfig
 from scaling.record import store, summaries
 from scaling.record.store import Study
@@ -243,7 +245,7 @@ def test_projection_puts_measured_parts_together():
         **{"validation_seconds": 4.0, "validations": 2, "validation_patches": 20},
         **{"checkpoints_seconds": 2.0, "epochs_run": 2},
     }
-    parts = projection.parts(row)
+    parts = run_time.parts(row)
     assert (parts.startup, parts.surplus, parts.rest) == (8.0, 4.0, 5.0)
     work = {"training_patches": 15520, "validation_patches": 3880, "epochs": 30}
     at_twice_the_rate = float(parts.total(work, np.array(20.0)))
@@ -281,8 +283,8 @@ def test_validation_that_was_not_measured_is_said_to_be_assumed(made):
 
 def test_number_of_devices_is_the_first_that_meets_the_figure():
     seconds = np.array([[90.0, 45, 30, 20], [100, 50, 33, 25], [110, 55, 40, 30]])
-    parts = projection.Parts(8.0, 4.0, 5.0, 1.0, 0.1, 10.0)
-    found = projection.Projection("USL", (1, 2), np.arange(1.0, 5.0), seconds, 6, parts)
+    parts = run_time.Parts(8.0, 4.0, 5.0, 1.0, 0.1, 10.0)
+    found = projection.Projection("USL", (1, 2), np.arange(1.0, 5.0), seconds, 6, parts, 2)
     assert found.reached(50) == (2, 3)
     assert found.reached(24) == (None, None)
 
@@ -375,6 +377,16 @@ def test_check_prints_verdict_and_weak_points(made, capsys):
     assert "epochs are not stated" in told
     with pytest.raises(UsageError, match=r"--ranks 3 was not measured; there are 1, 2, 4, 8"):
         command.check(CheckConfig(study.folder, ranks=3))
+
+
+def test_what_goes_wrong_in_a_check_is_never_said_to_be_missed(made, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+
+    monkeypatch.setattr(command.verdict, "check", fails)
+    words = ["check", str(made().folder)]
+    assert errors.run(scaling_main, words, program="scaling") == NOT_COMPARABLE
+    assert capsys.readouterr().err.endswith("Matrix is not positive definite\n")
 
 
 def test_one_run_can_be_checked_and_other_folders_cannot(tmp_path, capsys):

@@ -240,6 +240,37 @@ def test_band_holds_the_true_curve():
     held = 0
     for seed in range(DRAWS):
         fit = fitting.fit(laws.AMDAHL, ranks, _points(laws.amdahl, true, (ranks,), seed))
-        low, high = fit.band(lambda law: law([64]))
-        held += bool(low[0] <= laws.amdahl(np.array([64.0]), *true)[0] <= high[0])
+        band = fit.law.at(fit.possible, [64])
+        held += bool(band.min() <= laws.amdahl(np.array([64.0]), *true)[0] <= band.max())
     assert held >= WANTED
+
+
+@pytest.mark.parametrize("seed", [3, 5, 12, 52, 197, 245])
+@pytest.mark.parametrize("shape", ["falling with the ranks", "hops alone"])
+def test_allreduce_that_tells_nothing_of_a_parameter_is_fitted_or_refused(shape, seed):
+    """Its covariance has fewer dimensions than parameters; Cholesky's method fails on some."""
+    rng = np.random.default_rng(seed)
+    ranks, sizes = np.repeat([2.0, 4, 8], 8), np.tile(4.0 ** np.arange(5, 13), 3)
+    exact = {"falling with the ranks": 5.5e-3 / ranks**0.1, "hops alone": 4e-3 * (ranks - 1)}
+    noise = {"falling with the ranks": 0.03, "hops alone": 0.02}
+    seconds = exact[shape] * np.exp(rng.normal(0, noise[shape], 24))
+    fit = fitting.fit(laws.ALLREDUCE, ranks, sizes, seconds)
+    for one in fit.parameters:
+        assert one.low <= one.value <= one.high
+    low, high = fit.interval(ranks, sizes)
+    assert np.all((low <= fit.predict(ranks, sizes)) & (fit.predict(ranks, sizes) <= high))
+    if shape == "hops alone":
+        bandwidth = fit.parameters[-1]
+        assert bandwidth.high > 1e9 * bandwidth.low, "what nothing tells of has no end"
+
+
+def test_root_of_a_covariance_is_that_of_cholesky_and_does_without_its_conditions():
+    from scaling.laws import region
+
+    whole = np.array([[4.0, 1.0], [1.0, 9.0]])
+    wanted = np.linalg.cholesky(np.linalg.inv(whole))
+    np.testing.assert_allclose(region._root(whole), wanted, rtol=1e-4)
+    for told in (np.ones((2, 2)), np.diag([1e12, 0.0]), np.zeros((2, 2))):
+        root = region._root(told)
+        assert np.isfinite(root).all()
+        assert root[0, 1] == 0

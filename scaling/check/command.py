@@ -23,7 +23,10 @@ def check(config: CheckConfig) -> int:
         study = open_path(config.path, mixed=config.mixed)
     except (StudyError, OSError) as error:
         raise UsageError(str(error)) from None
-    found = verdict.check(study, reference, ranks=config.ranks, mode=config.mode, rate=rate)
+    try:
+        found = verdict.check(study, reference, ranks=config.ranks, mode=config.mode, rate=rate)
+    except (ValueError, ArithmeticError) as error:
+        raise UsageError(str(error)) from error  # exit code 2: 1 is a figure that was missed
     print(f"{reference.name}: {reference.title}")
     print(f"  {reference.claim} ({reference.source})")
     print(f"this: {conditions.sentence(study)}")

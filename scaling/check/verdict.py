@@ -19,7 +19,7 @@ from scaling.check.outcome import (
     worst,
 )
 from scaling.check.reference import Reference, minutes
-from scaling.laws import cost, intervals, projection, ratios
+from scaling.laws import cost, intervals, projection, ratios, run_time
 from scaling.laws.cost import Rate
 from scaling.record.store import Row, Study
 from scaling.record.summaries import solution_seconds
@@ -58,16 +58,22 @@ def check(
     if ranks is not None and ranks not in measured:
         raise UsageError(f"--ranks {ranks} was not measured; there are {listed(measured)}")
     ranks = ranks or max(measured)
-    return check_time(study, [r for r in rows if r["ranks"] == ranks], reference, rate=rate)
+    here = [row for row in rows if row["ranks"] == ranks]
+    return check_time(study, here, reference, mode=mode, rate=rate)
 
 
 def check_time(
-    study: Study, rows: Sequence[Row], reference: Reference, *, rate: Rate | None = None
+    study: Study,
+    rows: Sequence[Row],
+    reference: Reference,
+    *,
+    mode: str | None = None,
+    rate: Rate | None = None,
 ) -> Verdict:
     """Time to solution of runs on one number of ranks: measured if they did the work.
 
-    Else it is projected. Runs of another mode, batch or precision are never pooled: each kind has
-    its own outcome, and the worst of them is that of all.
+    Else it is projected, by the runs of `mode` where that is given. Runs of another mode, batch or
+    precision are never pooled: each kind has its own outcome, and the worst of them is that of all.
     """
     kinds = work.groups(rows)
     judged = {name: _judge(study, some, reference, rate) for name, some in kinds.items()}
@@ -87,12 +93,13 @@ def check_time(
         return Verdict(code, why, tuple(lines))
     if any(work.other_problem(row, reference.stated) for row in rows):
         return Verdict(code, f"{why}; not projected either", tuple(lines))
-    found = projection.project(study, reference.work)
+    found = projection.project(study, reference.work, mode=mode)
     if found is None:
+        lines.append("nothing is projected: no run tells what its time was made of")
         return Verdict(code, why, tuple(lines))
     if any(row.get("parameters") is None for row in rows):
         lines.append("the network's size is not in summary.json; it is taken to be the reference's")
-    if not all(projection.validation_patches(row) for row in rows):
+    if not all(run_time.validation_patches(row) for row in rows):
         lines.append(
             "validation was not measured; per patch it is taken to cost a third of training, the "
             "forward one of three such passes"
@@ -151,22 +158,25 @@ def projected_lines(
     task = reference.work
     lines = [
         f"projected for {task['training_patches']} + {task['validation_patches']} patches, "
-        f"{task['epochs']} epochs, by {found.law} "
-        f"(measured on {listed(found.measured_ranks)} ranks):"
+        f"{task['epochs']} epochs, {plural(run_time.validations_of(task), 'validation')}, "
+        f"by {found.law} (measured on {listed(found.measured_ranks)} ranks):"
     ]
     one = found.parts
     lines.append(
-        f"  of parts measured on {max(found.measured_ranks)} ranks: start-up {one.startup:.1f} s, "
+        f"  of parts measured on {found.parts_ranks} ranks: start-up {one.startup:.1f} s, "
         f"first epoch's surplus {one.surplus:.1f} s, training {one.rate:.2f} patches/s, "
         f"validation {1 / one.validation_patch:.2f} patches/s, a checkpoint "
         f"{one.checkpoint:.2f} s, the rest {one.rest:.1f} s"
     )
+    if found.doubt:
+        lines.append(f"  no 95 % interval: {found.doubt}")
     for count in dict.fromkeys((ranks, reference.devices)):
         bounds = found.at(count)
         if bounds:
             low, value, high = map(minutes, bounds)
-            kind = "95 %" if found.law != "no law" else f"range of {found.runs} runs"
-            lines.append(f"  {count} such devices: {value} [{low}, {high}] ({kind}), projected")
+            lines.append(
+                f"  {count} such devices: {value} [{low}, {high}] ({found.kind}), projected"
+            )
     middle, safe = found.reached(seconds)
     goal = f"{minutes(seconds)} would be met"
     if found.law == "no law":

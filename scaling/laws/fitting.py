@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,11 +103,6 @@ class Fit:
         high = middle + np.sqrt((possible.max(axis=0) - middle) ** 2 + more)
         return np.exp(low), np.exp(high)
 
-    def band(self, value: Callable[[Callable[..., Array]], Array]) -> tuple[Array, Array]:
-        """Lower and upper bound of what `value` makes of the law, 95 % point by point."""
-        found = [value(functools.partial(self.law.at, free)) for free in self.possible]
-        return np.min(found, axis=0), np.max(found, axis=0)
-
 
 def fit(law: Law, *columns: Sequence[float]) -> Fit:
     """A law through single runs: their ranks (and bytes), and their figures. Raises FitError.
@@ -145,13 +140,17 @@ def fit(law: Law, *columns: Sequence[float]) -> Fit:
     least = float(found.fun @ found.fun)
 
     def possible(confidence: float) -> Array:
-        return region.surface(
-            lambda free: np.sum(residuals(free) ** 2, axis=-1) - least,
-            found.x,
-            found.jac.T @ found.jac,
-            law.bounds,
-            left.reach(confidence),
-        )
+        try:
+            return region.surface(
+                lambda free: np.sum(residuals(free) ** 2, axis=-1) - least,
+                found.x,
+                found.jac.T @ found.jac,
+                law.bounds,
+                left.reach(confidence),
+            )
+        except np.linalg.LinAlgError as error:
+            why = f"{law.name}: no interval can be told of these points: {error}"
+            raise FitError(why) from None
 
     each = law.natural(possible(1 - (1 - CONFIDENCE) / len(guess)))
     values = law.natural(found.x), each.min(axis=0), each.max(axis=0)

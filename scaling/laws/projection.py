@@ -1,61 +1,39 @@
 """How long a reference's work would take: measured parts put together by fitted laws.
 
-    T(N) = start-up + surplus of the first epoch + rest
-         + epochs (training patches / X(N) + validation patches v X(N0) / X(N) + checkpoint)
-
-X is the law of the rates. v is the seconds per validation patch measured on N0 ranks, which is
-taken to scale as training does. The rest is what a run takes besides (its launch, closing files,
-saving the model). Patches are counted in whole steps: a last one that is partly empty takes as long
-as a full one.
+The formula is that of run_time.py, with X(N) the law of the rates.
 
 Which laws project, and how far, says reach.py. The interval holds the median of many runs: the
-laws' doubt, how rank counts scatter about a law, and the constants of any of the measured runs.
+laws' doubt, how rank counts scatter about a law, and the constants of any of the runs on the most
+ranks measured. No law says how constants grow with the ranks. So it is one of 95 % only if they
+stay as they are there; and not at all if they already differ between rank counts, or if there are
+fewer than six runs: then `doubt` says why.
 Where its upper end is more than WIDEST times its lower, it says nothing, so nothing is projected.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cloudmask.text import listed
-from scaling.laws import reach
+from scaling.laws import reach, run_time
+from scaling.laws.reach import WIDEST
+from scaling.laws.run_time import Parts
 from scaling.record.store import Row, Study
 
 MOST_DEVICES = 4096
-WIDEST = 10.0
-"""upper over lower end of an interval of seconds that still says something"""
+SMALL = 0.1
+"""share of an interval's width that constants may differ by without a word"""
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Seconds of one run that do not shrink with the number of ranks, and per validation patch."""
-
-    startup: float
-    surplus: float
-    rest: float
-    checkpoint: float
-    """per epoch"""
-    validation_patch: float
-    rate: float
-    """patches/s of this run, by which validation is scaled"""
-
-    def total(self, work: Mapping[str, Any], rate: Array) -> Array:
-        """Seconds for the work, of whole steps, at rates (any shape)."""
-        training = work["training_patches"] / rate
-        validation = work["validation_patches"] * self.validation_patch * self.rate / rate
-        each = training + validation + self.checkpoint
-        return self.startup + self.surplus + self.rest + work["epochs"] * each
-
-
-@dataclass(frozen=True)
 class Projection:
-    """Seconds at each number of devices, 95 % point by point where a law was found."""
+    """Seconds at each number of devices; point by point, where a law was found."""
 
     law: str
     measured_ranks: tuple[int, ...]
@@ -66,8 +44,20 @@ class Projection:
     runs: int
     parts: Parts
     """medians over the runs on the most ranks measured"""
+    parts_ranks: int
     refusal: str = ""
     """why nothing is said of more devices"""
+    doubt: str = ""
+    """why the bounds are not those of a 95 % interval, even if constants stay; empty if they are"""
+
+    @property
+    def kind(self) -> str:
+        """What the bounds are, in words."""
+        if self.law == "no law":
+            return f"range of {self.runs} runs"
+        return (
+            "not 95 %" if self.doubt else f"95 % if constants stay as on {self.parts_ranks} ranks"
+        )
 
     def at(self, ranks: int) -> tuple[float, float, float] | None:
         """(low, median, high) seconds; None where nothing is projected."""
@@ -86,73 +76,16 @@ class Projection:
         return found[0], found[1]
 
 
-def parts(row: Row) -> Parts | None:
-    """What one measured run tells; None if it does not tell enough."""
-    rate, patches = row.get("patches_per_second"), row.get("patches_trained")
-    total = row.get("wall_seconds") or row.get("total_seconds")
-    if not (rate and total and patches):
-        return None
-    first, first_patches = row.get("first_epoch_seconds"), row.get("first_epoch_patches")
-    batch = row.get("global_batch") or 1
-    surplus = max(0.0, first - _up(first_patches, batch) / rate) if first and first_patches else 0.0
-    startup = row.get("startup_seconds") or 0.0
-    validation = row.get("validation_seconds") or 0.0
-    checkpoints = row.get("checkpoints_seconds") or 0.0
-    checked = (row.get("validations") or 0) * _validated(
-        row.get("validation_patches") or 0, row.get("ranks") or 1, row.get("batch_per_rank") or 1
-    )
-    trained = max(patches, (row.get("steps_run") or 0) * batch)
-    known = startup + surplus + validation + checkpoints + trained / rate
-    return Parts(
-        startup,
-        surplus,
-        max(0.0, total - known),
-        checkpoints / max(1, row.get("epochs_run") or 1),
-        validation / checked if checked else 1 / rate / 3,
-        rate,
-    )
-
-
-def _up(patches: Any, batch: Any) -> Any:
-    """Patches of whole steps."""
-    return -(-patches // batch) * batch
-
-
-def _validated(patches: int, ranks: Any, batch: Any) -> Any:
-    """Patches of the whole steps of one validation, in which each rank has its part."""
-    return ranks * _up(-(-patches // ranks), batch)
-
-
-def whole_steps(work: Mapping[str, int], ranks: Array, batch: Array) -> dict[str, Any]:
-    """The work as (K,) patches of whole steps at (K,) ranks that share a global batch, padded as
-    training pads them: see cloudmask/train/schedule.py."""
-    return {
-        "training_patches": _up(work["training_patches"], batch),
-        "validation_patches": _validated(work["validation_patches"], ranks, np.ceil(batch / ranks)),
-        "epochs": work["epochs"],
-    }
-
-
-def middle(found: Sequence[Parts]) -> Parts:
-    """The median of each part by itself."""
-    columns = ([getattr(one, field.name) for one in found] for field in fields(Parts))
-    return Parts(*map(statistics.median, columns))
-
-
-def validation_patches(row: Row) -> int:
-    """Patches that a run has validated in all its validations together."""
-    return (row.get("validations") or 0) * (row.get("validation_patches") or 0)
-
-
-def project(study: Study, work: Mapping[str, int]) -> Projection | None:
+def project(study: Study, work: Mapping[str, int], *, mode: str | None = None) -> Projection | None:
     """Seconds on 1 to 4096 such devices; without a law, only where it was measured.
 
-    `work`: training_patches, validation_patches and epochs. Batches are those of weak scaling where
-    it was measured: the batch of each device stays, and there must be patches for it.
+    `work`: training_patches, validation_patches, epochs, and validations if they are others. By the
+    runs of `mode`, else of weak scaling where it was measured: the batch of each device stays, and
+    there must be patches for it. None if no run tells its parts.
     """
-    mode = "weak" if study.points("weak") else "strong"
+    mode = mode or ("weak" if study.points("weak") else "strong")
     points = study.points(mode)
-    known = {n: [p for row in rows if (p := parts(row))] for n, rows in points.items()}
+    known = {n: [p for row in rows if (p := run_time.parts(row))] for n, rows in points.items()}
     known = {n: found for n, found in known.items() if found}
     if not known:
         return None
@@ -170,9 +103,9 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
             f"beyond {most} devices {listed(first.ranks)} ranks do not carry: each rank count more "
             f"than {first.law.name} has parameters lets it be projected to twice as many"
         )
-    whole = whole_steps(work, ranks, batches)
+    whole = run_time.whole_steps(work, ranks, batches)
     slow, fast = reach.possible(list(laws.values()), ranks)
-    each = middle(largest)
+    each = run_time.middle(largest)
     seconds = np.stack(
         [
             np.min([one.total(whole, fast) for one in largest], axis=0),
@@ -195,7 +128,13 @@ def project(study: Study, work: Mapping[str, int]) -> Projection | None:
     name = f"{' and '.join(laws)} of {mode} scaling"
     if first.rejected:
         name += f", REJECTED by its own rank counts (lack of fit {first.lack})"
-    return Projection(name, first.ranks, ranks, seconds, len(largest), each, limit)
+    constants = {n: [one.constants(work) for one in found] for n, found in known.items()}
+    # Constants that grow with the ranks grow by as much more as the ranks do.
+    width = float(np.min((seconds[2] - seconds[0]) * max(known) / np.maximum(ranks, max(known))))
+    doubt = run_time.doubt_of(constants, least=SMALL * width)
+    return Projection(
+        *(name, first.ranks, ranks, seconds, len(largest), each, max(known), limit, doubt)
+    )
 
 
 def _devices(row: Row, mode: str, work: Mapping[str, int]) -> tuple[Array, Array, str]:
@@ -219,7 +158,7 @@ def _without_law(
     """Each measured rank count for itself: the median, and the range of its runs."""
     columns = []
     for ranks, found in known.items():
-        whole = whole_steps(
+        whole = run_time.whole_steps(
             work, np.array(ranks), np.array(points[ranks][0].get("global_batch") or 1)
         )
         totals = [float(one.total(whole, np.array(one.rate))) for one in found]
@@ -228,5 +167,5 @@ def _without_law(
     runs = min(map(len, known.values()))
     return Projection(
         *("no law", tuple(known), ranks_known, np.array(columns).T, runs),
-        *(middle(known[max(known)]), why),
+        *(run_time.middle(known[max(known)]), max(known), why),
     )

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from scaling.laws.laws import ENDLESS
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 DIRECTIONS = 8
 """a power of two of them is searched"""
@@ -34,7 +36,7 @@ def surface(
     """
     if reach <= 0:
         return best[None]
-    root = np.linalg.cholesky(np.linalg.pinv(curvature) + 1e-300 * np.eye(len(best)))
+    root = _root(curvature)
     axes = root / np.linalg.norm(root, axis=1, keepdims=True)
     ways = np.concatenate([_directions(len(best)), axes, -axes]) @ root.T * np.sqrt(reach)
 
@@ -52,6 +54,21 @@ def surface(
         inside = excess(at(middle)) < reach
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     return np.concatenate([best[None], at(low)])
+
+
+def _root(curvature: Array) -> Array:
+    """(p, p) lower triangle L: L L^T is the covariance, be it of fewer than p dimensions.
+
+    Cholesky's root, by an eigendecomposition: where points tell hardly more than a sum of two
+    parameters, rounding leaves a covariance that is not positive. A parameter that they tell
+    nothing of is searched as far as a logarithm goes.
+    """
+    whole = curvature + np.eye(len(curvature)) / ENDLESS**2
+    scale = np.sqrt(np.diag(whole))
+    values, vectors = np.linalg.eigh(np.linalg.pinv(whole / np.outer(scale, scale), hermitian=True))
+    root = np.linalg.qr((vectors * np.sqrt(np.clip(values, 0, None))).T)[1].T
+    found: Array = root * np.where(np.diag(root) < 0, -1.0, 1.0) / scale[:, None]
+    return found
 
 
 @functools.lru_cache

@@ -13,7 +13,6 @@ from scaling.laws import holdout, intervals, ratios, reach
 from scaling.laws.fits import Fitted
 from scaling.laws.fitting import Fit
 from scaling.laws.holdout import Prediction
-from scaling.laws.projection import WIDEST
 from scaling.record import conditions
 from scaling.record.store import OK, SUPERSEDED, Study
 from scaling.report.sentences import base_name, shown
@@ -205,28 +204,27 @@ def verdicts(fitted: Sequence[Fitted], tested: Sequence[Prediction]) -> list[Fin
 def projected(study: Study, fitted: Sequence[Fitted]) -> list[Finding]:
     """What the laws say of twice the ranks measured, and that nobody measured it."""
     ranks = PROJECT * max(row["ranks"] for row in study.measured)
-    fits = {one.key: one.fit for one in fitted if one.fit is not None}
+    by_key = {one.key: one for one in fitted}
     found = []
     for mode in study.modes:
-        there = (fit for key in reach.LAWS[mode] if (fit := fits.get(key)) and fit.tested)
-        text = _projection(reach.trusted({fit.law.name: fit for fit in there}), ranks)
+        text = _projection(*reach.of_fitted(by_key, mode), ranks)
         about = f"Projected, not measured: {mode} scaling on {ranks} ranks: {text}"
         found.append(Finding(about, "laws", mode))
     return found
 
 
-def _projection(laws: dict[str, Fit], ranks: int) -> str:
+def _projection(laws: dict[str, Fit], why: str, ranks: int) -> str:
     """A figure where rank counts have tested the laws and carry them, and the interval says
     anything."""
     if not laws:
-        return "nothing; so few rank counts do not test a law."
-    first = next(iter(laws.values()))
+        return f"nothing; {why}."
+    first, there = next(iter(laws.values())), np.array([float(ranks)])
     if reach.most_devices(first) < ranks:
         return f"nothing; {listed(first.ranks)} ranks do not carry {first.law.name} so far."
-    middle = float(first.predict([ranks])[0])
-    low, high = (float(bound[0]) for bound in reach.possible([*laws.values()], np.array([ranks])))
-    if high / low > WIDEST:
+    if not reach.carried(laws, there).all():
         return "nothing; its interval is too wide to say anything."
+    middle = float(first.predict(there)[0])
+    low, high = (float(bound[0]) for bound in reach.possible([*laws.values()], there))
     rejected = ", REJECTED by its own rank counts" if first.rejected else ""
     return (
         f"{significant(middle)} [{significant(low)}, {significant(high)}] patches/s by "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from cloudmask.text import plural
-from scaling.laws import laws, ratios
+from scaling.laws import laws, ratios, reach
 from scaling.report.style import (
     PALE,
     PROJECT,
@@ -18,11 +17,11 @@ from scaling.report.style import (
     RED,
     STEP,
     WEAK,
-    Law,
     Look,
     View,
     is_wide,
     law_curve,
+    projected_curve,
     rank_axis,
     series,
 )
@@ -37,12 +36,23 @@ def _bases(found: Sequence[View], mode: str) -> str:
     return " and ".join(dict.fromkeys(plural(count, "rank") for count in counts))
 
 
-def _speedup(law: Law, ranks: laws.Array, base: int) -> laws.Array:
-    return law([base]) / law(ranks)
+def _laws(axes: Axes, view: View, mode: str, base: int, simplest: str) -> None:
+    """USL where rank counts test it and so far as it projects; else the simplest law fitted."""
+    projecting, _ = reach.of_fitted(view.fitted, mode)
+    fit = next(iter(projecting.values()), None) or view.law(simplest)
+    if fit is None:
+        return
+    at_base = float(fit.predict([base])[0])
 
+    def speedup(figures: laws.Array, ranks: laws.Array) -> laws.Array:
+        return at_base / figures if fit.law == laws.AMDAHL else figures / at_base
 
-def _efficiency(law: Law, ranks: laws.Array, base: int) -> laws.Array:
-    return law(ranks) / (ranks * law([base]) / base)
+    def efficiency(figures: laws.Array, ranks: laws.Array) -> laws.Array:
+        return speedup(figures, ranks) * base / ranks
+
+    shown = speedup if mode == "strong" else efficiency
+    law_curve(axes, fit, shown, f"{view.prefix}{fit.law.name}", view.law_colour)
+    projected_curve(axes, projecting, shown, view.prefix, view.law_colour)
 
 
 def draw_strong(axes: Axes, found: Sequence[View]) -> None:
@@ -58,10 +68,7 @@ def draw_strong(axes: Axes, found: Sequence[View]) -> None:
         if view.alone:
             series(axes, ratios.solution_speedup(view.study), view, "whole run", WHOLE)
         _communication_bound(axes, view, "strong")
-        amdahl = view.law("strong_step")
-        if amdahl:
-            value = functools.partial(_speedup, base=base)
-            law_curve(axes, amdahl, value, f"{view.prefix}Amdahl", view.law_colour)
+        _laws(axes, view, "strong", base, "strong_step")
     _ideal(axes, found, "strong")
     axes.set_ylabel(f"speed-up over {_bases(found, 'strong')}")
     _double_scale(axes, found)
@@ -120,10 +127,7 @@ def draw_weak(axes: Axes, found: Sequence[View]) -> None:
         series(axes, copies, view, "unconnected copies (bound)", view.copies)
         _communication_bound(axes, view, "weak")
         base = efficiency[0].ranks
-        law = view.law("weak_usl") or view.law("weak_gustafson")
-        if law:
-            name = f"{view.prefix}{law.law.name}"
-            law_curve(axes, law, functools.partial(_efficiency, base=base), name, view.law_colour)
+        _laws(axes, view, "weak", base, "weak_gustafson")
     axes.axhline(1, linestyle=":", color=PALE, linewidth=1.5, label="ideal", zorder=0)
     axes.set_ylim(bottom=0, top=max(1.1, axes.get_ylim()[1]))
     axes.set_ylabel(f"efficiency over {_bases(found, 'weak')}")

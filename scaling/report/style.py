@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from cloudmask.text import plural
-from scaling.laws import laws
+from scaling.laws import laws, reach
 from scaling.laws.fits import Fitted
 from scaling.laws.fitting import Fit
 from scaling.laws.ratios import Curve
@@ -47,6 +47,10 @@ class Look:
 
 WEAK = Look(RED, "s", -STEP)
 """weak scaling beside strong, where one study has both in a panel"""
+
+
+Shown = Callable[[laws.Array, laws.Array], laws.Array]
+"""(figures of a law at ranks, these ranks) -> what a panel shows of them"""
 
 
 @dataclass(frozen=True)
@@ -168,25 +172,34 @@ def thinned(counts: Sequence[int], most: int = 8) -> list[int]:
     return [counts[place] for place in places]
 
 
-Law = Callable[..., laws.Array]
+def law_curve(axes: Axes, fit: Fit, shown: Shown, label: str, colour: str) -> None:
+    """A fitted law where there are measurements."""
+    inside = np.geomspace(min(fit.ranks), max(fit.ranks), 60)
+    figures = shown(fit.predict(inside), inside)
+    axes.plot(inside, figures, "-", color=colour, linewidth=1, label=_named(label, fit))
 
 
-def law_curve(
-    axes: Axes,
-    fit: Fit,
-    value: Callable[[Law, laws.Array], laws.Array],
-    label: str,
-    colour: str,
+def projected_curve(
+    axes: Axes, laws: Mapping[str, Fit], shown: Shown, prefix: str, colour: str
 ) -> None:
-    """What `value` makes of a fitted law at ranks: solid where there are measurements.
+    """What the laws of a mode project, dashed, as far as they are carried and the page tells it.
 
-    Beyond them it is dashed and called projected, with its 95 % interval shaded.
+    Shaded is the interval of what many runs would show, by whichever of the laws holds.
     """
-    first, last = min(fit.ranks), max(fit.ranks)
-    inside = np.geomspace(first, last, 60)
-    beyond = np.geomspace(last, PROJECT * last, 60)
-    told = f"{label}, projected"
-    axes.plot(inside, value(fit.predict, inside), "-", color=colour, linewidth=1, label=label)
-    axes.plot(beyond, value(fit.predict, beyond), "--", color=colour, linewidth=1, label=told)
-    low, high = fit.band(lambda law: value(law, beyond))
+    if not laws:
+        return
+    first = next(iter(laws.values()))
+    beyond = np.geomspace(last := max(first.ranks), PROJECT * last, 60)
+    carried = reach.carried(laws, beyond)
+    beyond = beyond[: len(beyond) if carried.all() else int(carried.argmin())]
+    if len(beyond) < 2:
+        return
+    label = f"{_named(prefix + first.law.name, first)}, projected"
+    middle = shown(first.predict(beyond), beyond)
+    low, high = (shown(bound, beyond) for bound in reach.possible([*laws.values()], beyond))
+    axes.plot(beyond, middle, "--", color=colour, linewidth=1, label=label)
     axes.fill_between(beyond, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def _named(label: str, fit: Fit) -> str:
+    return f"{label}, rejected" if fit.rejected else label
