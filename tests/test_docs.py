@@ -263,8 +263,8 @@ def test_every_gain_says_where_and_how_sure():
         assert re.match(r"0\.\d+|not computed", sure), what
 
 
-def test_what_a_study_costs_is_what_was_recorded():
-    """The tables of a point's row and of the study itself, from their records."""
+def test_rows_of_results_are_those_of_the_records():
+    """What a study costs, and what other rows once got wrong."""
 
     def record(name: str) -> dict:
         return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
@@ -296,6 +296,11 @@ def test_what_a_study_costs_is_what_was_recorded():
     assert repeats == {2}
     peers = [row for row in pages.rows("docs/results.md") if "peers_avx2.json" in row[-1]]
     assert all("two repeats" in row[0] for row in peers)
+    read = record("read_patches")["patches_per_second"]
+    (row,) = (row for row in pages.rows("docs/results.md") if "read_patches.json" in row[-1])
+    for name, cell in (("read", row[1]), ("read and decode", row[1]), ("copy memory", row[2])):
+        middle, *ends = (f"{read[name][which]:,.0f}" for which in ("median", "least", "most"))
+        assert f"{middle} ({' to '.join(ends)})" in cell
 
 
 def test_the_results_of_readme_are_those_of_the_records():
