@@ -18,6 +18,8 @@ import pages
 import pytest
 from pages import PAGES, ROOT
 
+from scaling.__main__ import COMMANDS
+
 SMALLER = {
     "--scenes 20": "--scenes 6 --height 256 --width 320",
     "cloudmask prepare scenes": "cloudmask prepare scenes --patch-size 128",
@@ -157,6 +159,22 @@ def test_links_and_paths_lead_somewhere(page):
                 assert (ROOT / word).exists(), f"{page} names {word}, which is not there"
 
 
+@pytest.mark.parametrize("page", [*PAGES, "RECORDS.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_to_a_heading_find_it(page):
+    for link, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", pages.text_of(page)):
+        place = (ROOT / page).parent / link if link else ROOT / page
+        heads = re.findall(r"^#+ (.+)$", place.read_text(), flags=re.MULTILINE)
+        known = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+        assert anchor in known, f"{page} links to {link}#{anchor}"
+
+
+def test_every_command_of_the_study_stands_in_readme_and_its_page():
+    for page in ("README.md", "docs/scaling.md"):
+        for command in COMMANDS:
+            told = rf"python -m scaling {command} |^\| `{command}` \|"
+            assert re.search(told, pages.text_of(page), flags=re.MULTILINE), (page, command)
+
+
 def test_the_map_of_the_design_is_right():
     """`name.py` and `folder/` in a row stand in the folder that the row is about."""
     for place, *cells in pages.rows("docs/design.md"):
@@ -243,6 +261,46 @@ def test_every_gain_says_where_and_how_sure():
         assert machine, what
         assert re.fullmatch(r"[0-9a-f]{7,}\+?", commit), what
         assert re.match(r"0\.\d+|not computed", sure), what
+
+
+def test_rows_of_results_are_those_of_the_records():
+    """What a study costs, and what other rows once got wrong."""
+
+    def record(name: str) -> dict:
+        return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+    rows = record("row_cost")
+    found = [row for row in pages.rows("docs/scaling.md") if len(row) == 5 and row[1][-3:] == " ms"]
+    assert len(found) == len(rows["rows"])
+    for told, now, before in zip(found, rows["rows"], rows["before"]["rows"], strict=True):
+        assert told == [
+            str(now["ranks"]),
+            f"{1e3 * statistics.median(now['seconds']):.0f} ms",
+            str(now["files"]),
+            f"{now['bytes'] / 1e6:.2f} MB",
+            f"{1e3 * before['median_seconds']:.0f} ms, {before['files']} files, "
+            f"{before['megabytes']} MB",
+        ]
+    text, cost = pages.text_of("docs/results.md"), record("harness_cost")
+    assert f"at commit {rows['before']['commit']}" in text
+    (own,) = (row for row in pages.rows("docs/results.md") if "what the study itself" in row[0])
+    assert own[1] == f"{100 * cost['added_share']:.1f} % of a point"
+    assert f"{cost['idle_seconds']:.2f} s a point" in own[0]
+    assert f"{100 * cost['watching_core_share']:.1f} % of a core" in own[0]
+    (whole,) = (row for row in pages.rows("docs/results.md") if "a point as a whole" in row[0])
+    for cell, values in (whole[1], cost["studied_seconds"]), (whole[2], cost["direct_seconds"]):
+        middle, low, high = statistics.median(values), min(values), max(values)
+        assert cell.startswith(f"{middle:.1f} ({low:.1f} to {high:.1f}) s")
+    assert f": {100 * cost['compared_share']:.1f} %;" in whole[2]
+    repeats = {len(v) for v in record("peers_avx2")["patches_per_second"].values()}
+    assert repeats == {2}
+    peers = [row for row in pages.rows("docs/results.md") if "peers_avx2.json" in row[-1]]
+    assert all("two repeats" in row[0] for row in peers)
+    read = record("read_patches")["patches_per_second"]
+    (row,) = (row for row in pages.rows("docs/results.md") if "read_patches.json" in row[-1])
+    for name, cell in (("read", row[1]), ("read and decode", row[1]), ("copy memory", row[2])):
+        middle, *ends = (f"{read[name][which]:,.0f}" for which in ("median", "least", "most"))
+        assert f"{middle} ({' to '.join(ends)})" in cell
 
 
 def test_the_results_of_readme_are_those_of_the_records():

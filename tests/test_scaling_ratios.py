@@ -6,8 +6,10 @@ import pytest
 import scaling_fake
 
 from scaling.laws import command, fits, intervals, ratios
+from scaling.options import ReportConfig
 from scaling.record import conditions, store
-from scaling.report import findings, sentences, tables
+from scaling.report import figures, findings, repeat, sentences, tables
+from scaling.report.command import report
 
 RANKS = (1, 2, 4, 8, 16)
 
@@ -152,6 +154,43 @@ def test_figures_that_other_programs_disturbed_say_so(tmp_path):
     found = store.read(scaling_fake.write_study(tmp_path / "study", other_cores=1.25))
     assert "DISTURBED by other programs, on up to 1.2 cores" in conditions.sentence(found)
     assert any("measure those again" in text for text in sentences.warnings(found))
+
+
+def test_a_disturbed_point_that_was_measured_again_is_told_no_more(tmp_path):
+    folder = scaling_fake.write_study(tmp_path / "study", modes=("weak",), copies=False)
+    points = len(store.read(folder).rows)
+    row = store.read_rows(folder)[-2]
+    for attempt, other in ((2, 0.9), (3, 0.0)):
+        store.append(folder, row | {"attempt": attempt, "other_share": other, "other_cores": other})
+        found = store.read(folder)
+        told = [text for text in sentences.warnings(found) if "Other programs" in text]
+        assert ("DISTURBED" in conditions.sentence(found)) is (attempt == 2)
+        assert len(told) == (attempt == 2)
+        assert all(f"while 1 of {points} points" in text for text in told)
+        assert f"{points} points in all, and all gave figures" in findings.measured(found)
+
+
+def test_modes_of_other_bases_and_repeats_each_say_their_own(tmp_path, monkeypatch):
+    folder = scaling_fake.write_study(tmp_path / "study", ranks=(1, 2, 4), copies=False)
+    rows = store.read(folder).rows
+    rows = [
+        row for row in rows if row["mode"] != "weak" or (row["ranks"] > 1 and row["repeat"] < 4)
+    ]
+    found = store.Study(folder, store.read(folder).header, rows)
+    bases = "1 rank through openmpi (strong), 2 ranks through openmpi (weak)"
+    assert f"Base of every ratio: {bases}." in sentences.bars_note(found)
+    (expected,) = (
+        one for one in repeat.sections(found, [], []) if one.heading == "Expected results"
+    )
+    assert f"Ratios are taken to {bases}." in expected.text[0]
+    page = tmp_path / "out" / "report.md"
+    (folder / store.ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("draw_all", "draw_files", "draw_panel"):
+        monkeypatch.setattr(figures, name, lambda *_: b"")
+    report(ReportConfig((folder,), page.parent))
+    note = page.read_text().partition("## Findings")[2].partition("##")[0]
+    assert "of the median from 6 runs" in note
+    assert "range of 3 runs" in note
 
 
 def test_missing_base_is_named(tmp_path):

@@ -1,15 +1,20 @@
 """The report is whole in one file, says first what was found, and shows failed points too."""
 
+import csv
 import dataclasses
 import re
+import shlex
 
 import browser
 import pytest
 import scaling_fake
 
+from cloudmask.cli import flags
 from cloudmask.cli.errors import UsageError
 from scaling.laws import fits, ratios
-from scaling.options import ReportConfig
+from scaling.measure import plan_points
+from scaling.measure.study import FREE
+from scaling.options import ReportConfig, RunConfig
 from scaling.record import conditions, store
 from scaling.record.store import StudyError
 from scaling.report import accuracy, every_point, figures, findings, panels, repeat, style, tables
@@ -128,6 +133,28 @@ def test_every_link_of_the_page_leads_somewhere(study, tmp_path):
         report(ReportConfig((study,) * 3, tmp_path / "out"))
 
 
+def test_studies_of_one_name_keep_their_files_and_rows_apart(tmp_path, monkeypatch):
+    for name in ("draw_all", "draw_files"):
+        monkeypatch.setattr(figures, name, lambda *_: None)
+    monkeypatch.setattr(figures, "draw_panel", lambda *_: b"")
+    both = [
+        scaling_fake.write_study(tmp_path / name / "study", modes=("weak",), repeats=repeats)
+        for name, repeats in (("old", 2), ("new", 3))
+    ]
+    report(ReportConfig(tuple(both), tmp_path / "out"))
+    for name, runs in (("old-study", 4), ("new-study", 6)):
+        lines = (tmp_path / "out" / f"extrap-{name}-weak.jsonl").read_text().splitlines()
+        assert len([line for line in lines if '"main",' in line]) == runs
+        assert (tmp_path / "out" / f"reframe_cloudmask-{name}.py").exists()
+    with (tmp_path / "out" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["study"] for row in rows} == {"old-study", "new-study"}
+    assert "study: old-study and new-study<" in (tmp_path / "out" / "report.html").read_text()
+    same = store.told_apart([store.read(both[0])] * 2)
+    assert [study.name for study in same] == ["study-1", "study-2"]
+    assert store.told_apart([store.read(both[0])])[0].name == "study"
+
+
 def test_a_table_puts_its_own_sentence_among_the_findings(study):
     mine = Table("Energy", "", ("a",), (("b",),), finding="41 kJ [40, 42] to the target.")
     found = findings.findings(store.read(study), [mine])
@@ -162,7 +189,7 @@ def test_failed_points_stay_in_the_table(page):
         assert "strong-ranks-n0001-r07" in text
         assert "no step for 300 s" in text
     assert "a \\| b" in (page / "report.md").read_text()
-    assert "1 of 50 points gave no figures" in (page / "report.md").read_text()
+    assert "1 of 50 runs gave no figures" in (page / "report.md").read_text()
 
 
 def test_absolute_figures_stand_beside_ratios(page):
@@ -335,6 +362,37 @@ def test_repeating_it_is_told_in_the_order_of_the_appendices(page):
     ]
     assert "python -m scaling run --out STUDY --ranks 1,2 --modes strong,weak --repeats 6" in text
     assert "--env HOROVOD_CYCLE_TIME=10" in text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"launcher": "mpirun", "hosts": "localhost:2", "page_cache": "dropped", "modes": "weak"},
+        {"launch": "env WHERE='a b' COUNT={ranks} {program}", "cores_per_rank": 2},
+        {"launcher": "mpirun", "oversubscribe": True, "alone": "", "env": ("A=b c",), "seed": 3},
+    ],
+)
+def test_the_words_that_repeat_a_study_make_the_same_study(tmp_path, options):
+    def header_of(config, program):
+        found = plan_points.header(*plan_points.prepare(config, program))
+        return {name: value for name, value in found.items() if name not in FREE}
+
+    config = RunConfig(tmp_path / "s", ranks="1,2", repeats=3, **options)
+    header = header_of(config, ["python", "train_hvd.py", "--data", "a b"])
+    alone, modes = config.alone != "", config.modes.split(",")
+    rows = scaling_fake.write_study(tmp_path / "s", copies=False, alone=alone, modes=modes)
+    found = store.read(rows)
+    found = dataclasses.replace(found, header=found.header | {"plan": None} | header)
+    words = shlex.split(repeat.command(found))[4:]
+    again, program = flags.parse_with_program(RunConfig, words, prog="scaling run")
+    assert header_of(again, program) == header
+    assert (again.launch, again.repeats) == (config.launch, 6)
+
+
+def test_the_words_that_repeat_a_study_hold_the_binding_of_gpus(study):
+    found = store.read(study)
+    found.header.update(launcher="srun", gpu_bind="none")
+    assert "--launcher srun --gpu-bind none" in repeat.command(found)
 
 
 def test_whole_runs_and_rank_hours_count_from_the_launch(study):

@@ -29,7 +29,7 @@ class Column:
 
 
 COLUMNS = (
-    Column("study", TEXT, "name of the study's folder"),
+    Column("study", TEXT, "name of the study's folder, behind its parents' if two are alike"),
     Column("point", TEXT, "name of the point: mode, kind, ranks and repeat"),
     Column("attempt", WHOLE, "1, and more where a point was run again"),
     Column("mode", TEXT, "strong: global batch fixed; weak: batch per rank fixed; any: allreduce"),

@@ -149,7 +149,7 @@ def energy(study: Study) -> str:
 
 def other_cores(study: Study) -> list[float]:
     """Cores that other programs took, of each point in which they were worth a warning."""
-    return [row["other_cores"] for row in study.rows if _other_share(row) > DISTURBED]
+    return [row["other_cores"] for row in study.latest if _other_share(row) > DISTURBED]
 
 
 def _other_share(row: Row) -> float:

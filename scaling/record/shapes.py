@@ -126,10 +126,23 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "settings": _dict_of(_is_text),
     "environment": _dict_of(_is_text),
 }
+
+
+def _is_plan(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _list_of(_is_count)(value.get("ranks"))
+        and _list_of(_is_text)(value.get("modes"))
+        and _is_count(value.get("repeats"))
+    )
+
+
 _HEADER: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("created", "launcher", "dataset", "page_cache"), _is_text),
     **dict.fromkeys(("cores_per_rank", "gpus_per_rank", "seed"), _is_number),
     "program": _list_of(_is_text),
     "environment": _dict_of(_is_text),
     "hardware": lambda value: isinstance(value, dict) and _is_text(value.get("title")),
+    "alone": _or_none(_list_of(_is_text)),
+    "plan": _or_none(_is_plan),
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,12 @@ class Study:
     folder: Path
     header: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+    title: str = ""
+    """what it is called instead of its folder's name"""
 
     @property
     def name(self) -> str:
-        return self.folder.resolve().name
+        return self.title or self.folder.resolve().name
 
     def points(self, mode: str, kind: str = "ranks") -> dict[int, list[Row]]:
         """Rank count -> its measured rows, in the order of the repeats; failed ones left out."""
@@ -63,6 +65,12 @@ class Study:
         """'emulated device (0.5 s a step)' where nothing was computed, else empty."""
         devices = {device_of(row) for row in self.measured} - {REAL}
         return " and ".join(sorted(devices))
+
+    @property
+    def latest(self) -> list[Row]:
+        """A row of each point: its newest good one, else its newest."""
+        good = {row["point"]: row for row in self.rows if row["status"] == OK}
+        return list(({row["point"]: row for row in self.rows} | good).values())
 
     @property
     def measured(self) -> list[Row]:
@@ -169,6 +177,18 @@ def read(folder: Path, *, mixed: bool = False) -> Study:
         raise StudyError(f"{folder / HEADER} {error}; run the study again") from None
     check_hardware(study, mixed=mixed)
     return study
+
+
+def told_apart(studies: Sequence[Study]) -> list[Study]:
+    """The studies under names that differ: with as many parents as it takes, else numbered."""
+    places = [study.folder.resolve().parts[1:] for study in studies]
+    for depth in range(1, max(map(len, places)) + 1):
+        names = ["-".join(place[-depth:]) for place in places]
+        if len(set(names)) == len(names):
+            break
+    else:
+        names = [f"{study.name}-{number}" for number, study in enumerate(studies, start=1)]
+    return [replace(study, title=name) for study, name in zip(studies, names, strict=True)]
 
 
 def device_of(row: Row) -> str:

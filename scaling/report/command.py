@@ -53,7 +53,9 @@ def report(config: ReportConfig) -> int:
         raise StudyError(f"{config.out} is a file; choose another --out")
     if config.carbon_intensity is not None and not 0 <= config.carbon_intensity < math.inf:
         raise UsageError(f"--carbon-intensity {config.carbon_intensity:g} must be 0 or more")
-    studies = [store.read(folder, mixed=config.mixed) for folder in config.studies]
+    studies = store.told_apart(
+        [store.read(folder, mixed=config.mixed) for folder in config.studies]
+    )
     held = [holdout.parse(config.hold_out, study) for study in studies]
     config.out.mkdir(parents=True, exist_ok=True)
     fitted = [fits.fit_study(holdout.without(*pair)) for pair in zip(studies, held, strict=True)]
@@ -129,7 +131,9 @@ def _part(
         told,
         findings.verdicts(fitted, tested),
         findings.projected(study, fitted),
-        sentences.coverage_note(ratios.throughput(study, study.modes[0])),
+        sentences.coverage_note(
+            tuple(point for mode in study.modes for point in ratios.throughput(study, mode))
+        ),
         sentences.warnings(study),
         found,
         repeat.sections(study, told, found),

@@ -14,7 +14,7 @@ from scaling.laws.fits import Fitted
 from scaling.laws.fitting import Fit
 from scaling.laws.holdout import Prediction
 from scaling.record import conditions
-from scaling.record.store import OK, SUPERSEDED, Study
+from scaling.record.store import OK, Study
 from scaling.report.sentences import base_name, shown
 from scaling.report.style import PROJECT
 from scaling.report.tables import Table, shares_of
@@ -60,14 +60,14 @@ def measured(study: Study) -> str:
     hosts = {name for row in rows for name in row.get("hosts") or []}
     where = f"{hardware}, {plural(len(hosts), 'host')}" if hosts else hardware
     commit = conditions.told(rows, lambda row: str(row.get("commit") or "not known")[:12])
-    bad = sum(row["status"] not in (OK, SUPERSEDED) for row in study.rows)
+    bad = sum(row["status"] != OK for row in study.latest)
     return (
         f"{conditions.program_name(study)} on {where}: "
         f"{enumerated([str(count) for count in ranks])} ranks, "
         f"{conditions.told(rows, 'binding')}, started by {study.header['launcher']}. "
         f"{enumerated([modes[mode] for mode in study.modes]).capitalize()}. "
         f"{runs} runs of each point in random order, {conditions.days(rows)}, commit {commit}; "
-        f"{plural(len(study.rows), 'point')} in all, "
+        f"{plural(len(study.latest), 'point')} in all, "
         f"{f'of which {bad} gave no figures' if bad else 'and all gave figures'}."
     )
 

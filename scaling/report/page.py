@@ -106,8 +106,8 @@ def as_markdown(page: Page) -> str:
     lines += ["## Pictures", "", "![Curves](curves.png)", "", *map(_plain, page.notes), ""]
     for one in page.pictures:
         key, panel = one.panel.key, one.panel
-        links = f"[SVG](figures/{key}.svg), [PDF](figures/{key}.pdf)"
-        lines += [f'- <a id="picture-{key}"></a>{panel.title}: {panel.caption} {links}']
+        files = f"Alone in `figures/{key}.svg` and `figures/{key}.pdf`."
+        lines += [f'- <a id="picture-{key}"></a>{panel.title}: {panel.caption} {files}']
     lines += ["", *(f"Conditions: {_plain(text)}  " for text in page.conditions)]
     for part in page.parts:
         for table in part.tables:

@@ -14,12 +14,13 @@ from cloudmask.text import listed, plural, significant
 from scaling.laws import ratios
 from scaling.record import conditions
 from scaling.record.conditions import NOT_TOLD, told
-from scaling.record.store import OK, SUPERSEDED, Study
+from scaling.record.store import OK, Study
 from scaling.report.every_point import rank_hours
 from scaling.report.findings import Finding
-from scaling.report.sentences import base_name, shown
+from scaling.report.sentences import bases, shown
 from scaling.report.tables import Table
 
+PROGRAM = "{program}"
 FLAVOURS = {"openmpi": "mpirun", "mpich": "mpirun"}
 FILES = (
     ("study.json, results.jsonl", "what was studied, and a line of every point"),
@@ -88,12 +89,12 @@ def _expected(study: Study) -> Section:
             (f"{mode}, {plural(point.ranks, 'rank')}", f"{shown(point.estimate)} patches/s")
             for point in rate
         ]
-    base = base_name(study, ratios.throughput(study, study.modes[0]))
     return Section(
         "Expected results",
         (
             "Medians over runs, with their intervals, on the same machine. Ratios are taken to "
-            f"{base}. Where a single further run should lie stands in reframe_cloudmask.py.",
+            f"{bases(study)}. Where a single further run should lie stands in "
+            "reframe_cloudmask.py.",
         ),
         tuple(pairs),
     )
@@ -104,8 +105,8 @@ def _cost(study: Study) -> Section:
     hours = sum(map(rank_hours, study.rows))
     pairs = [
         ("setup", "not measured by the study"),
-        ("execution", f"{significant(wall / 60)} minutes of {plural(len(study.rows), 'point')}"),
-        ("rank-hours", f"{significant(hours)}, failed points included"),
+        ("execution", f"{significant(wall / 60)} minutes of {plural(len(study.rows), 'run')}"),
+        ("rank-hours", f"{significant(hours)}, failed runs included"),
         ("core-hours", significant(hours * study.header["cores_per_rank"])),
     ]
     if gpus := study.header["gpus_per_rank"]:
@@ -165,13 +166,13 @@ def _data(study: Study) -> Section:
 
 
 def _execution(study: Study) -> Section:
-    done = sum(row["status"] in (OK, SUPERSEDED) for row in study.rows)
+    done = sum(row["status"] == OK for row in study.latest)
     return Section(
         "Execution",
         (
             "Each point is a fresh group of processes, in a seeded random order. Broken off, the "
-            f"same command goes on. {done} of {len(study.rows)} points gave figures. What else the "
-            "ranks found set stands in the table of conditions.",
+            f"same command goes on. {done} of {len(study.latest)} points gave figures. What else "
+            "the ranks found set stands in the table of conditions.",
         ),
         (("environment", " ".join(f"{k}={v}" for k, v in study.header["environment"].items())),),
         (command(study),),
@@ -181,32 +182,44 @@ def _execution(study: Study) -> Section:
 def command(study: Study) -> str:
     """`scaling run` as it would make this study, from what the study recorded of itself."""
     header = study.header
-    ranks = sorted({row["ranks"] for row in study.rows})
-    repeats = max(row["repeat"] for row in study.rows)
-    launcher = header["launcher"]
+    plan = header.get("plan") or {"ranks": [], "modes": [], "repeats": 1}
+    ranks = sorted({*plan["ranks"], *(row["ranks"] for row in study.rows)})
+    modes = [mode for mode in ("strong", "weak") if mode in {*plan["modes"], *study.modes}]
+    repeats = max(plan["repeats"], *(row["repeat"] for row in study.rows))
     words = ["python", "-m", "scaling", "run", "--out", "STUDY"]
-    words += ["--ranks", ",".join(map(str, ranks)), "--modes", ",".join(study.modes)]
+    words += ["--ranks", ",".join(map(str, ranks)), "--modes", ",".join(modes)]
     words += ["--repeats", str(repeats)]
     for name in ("batch_per_rank", "global_batch", "hosts", "ranks_per_node"):
         if header.get(name):
             words += [f"--{name.replace('_', '-')}", str(header[name])]
     words += ["--dataset", header["dataset"]] if header["dataset"] != "fixed" else []
-    if launcher.startswith("horovodrun-"):
-        words += ["--launcher", "horovodrun", "--controller", launcher.partition("-")[2]]
-    else:
-        words += ["--launcher", FLAVOURS.get(launcher, launcher)]
+    words += _launch(header["launcher"])
+    words += ["--gpu-bind", header["gpu_bind"]] if header.get("gpu_bind") else []
     words += ["--cores-per-rank", f"{header['cores_per_rank']:g}"]
     words += ["--gpus-per-rank", f"{header['gpus_per_rank']:g}"]
     kinds = {row["kind"] for row in study.rows}
-    words += ["--oversubscribe"] if any(r.get("oversubscribed") for r in study.measured) else []
+    shared = header.get("oversubscribe") or any(r.get("oversubscribed") for r in study.measured)
+    words += ["--oversubscribe"] if shared else []
     words += ["--copies"] if "copies" in kinds else []
-    words += [] if "alone" in kinds else ["--alone", ""]
+    if header.get("alone") is not None:
+        words += [f"--alone={shlex.join(header['alone'])}"]
+    else:
+        words += [] if "alone" in kinds else ["--alone", ""]
     words += [] if "allreduce" in kinds else ["--no-allreduce"]
     for name, value in header["environment"].items():
         words += ["--env", f"{name}={value}"]
     words += ["--page-cache", "dropped"] if header["page_cache"] == "dropped" else []
     words += ["--seed", str(header["seed"]), "--", *map(str, header["program"])]
     return shlex.join(words)
+
+
+def _launch(launcher: str) -> list[str]:
+    """The words that choose this launcher; one with {program} in it is a template."""
+    if PROGRAM in launcher:
+        return ["--launch", launcher]
+    if launcher.startswith("horovodrun-"):
+        return ["--launcher", "horovodrun", "--controller", launcher.partition("-")[2]]
+    return ["--launcher", FLAVOURS.get(launcher, launcher)]
 
 
 def _commit(study: Study) -> str:

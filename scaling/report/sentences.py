@@ -25,6 +25,14 @@ def base_name(study: Study, found: Curve) -> str:
     return f"{plural(base, 'rank')} through {study.header['launcher']}"
 
 
+def bases(study: Study) -> str:
+    """What the ratios of all modes are taken to, each mode named where they differ."""
+    found = {mode: base_name(study, ratios.throughput(study, mode)) for mode in study.modes}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return ", ".join(f"{name} ({mode})" for mode, name in found.items())
+
+
 def warnings(study: Study) -> list[str]:
     """What a reader must know before believing the curves."""
     found = []
@@ -62,13 +70,12 @@ def warnings(study: Study) -> list[str]:
     if disturbed:
         found.append(
             f"Other programs took up to {max(disturbed):.1f} cores while {len(disturbed)} of "
-            f"{len(study.rows)} points ran; measure those again (--again POINT)."
+            f"{len(study.latest)} points ran; measure those again (--again POINT)."
         )
     bad = [row for row in study.rows if row["status"] not in (OK, SUPERSEDED)]
     if bad:
-        found.append(
-            f"{len(bad)} of {len(study.rows)} points gave no figures; they stay in the table."
-        )
+        runs = plural(len(study.rows), "run")
+        found.append(f"{len(bad)} of {runs} gave no figures; they stay in the table.")
     commits = {row.get("commit") for row in rows}
     if len(commits) > 1:
         found.append("Points come from different commits of the program.")
@@ -82,11 +89,7 @@ def bars_note(study: Study) -> str:
     rates = [ratios.throughput(study, mode) for mode in study.modes]
     found = {p.estimate.repeats: p.estimate.kind for rate in rates for p in rate}
     bars = ", ".join(f"{kind} ({plural(n, 'run')})" for n, kind in sorted(found.items()))
-    base = min(ratios.base_of(rate).ranks for rate in rates)
-    return (
-        f"Bars: {bars}; of a ratio, what follows from both. Base of every ratio: "
-        f"{plural(base, 'rank')} through {study.header['launcher']}."
-    )
+    return f"Bars: {bars}; of a ratio, what follows from both. Base of every ratio: {bases(study)}."
 
 
 def coverage_note(found: Curve) -> str:
