@@ -220,7 +220,7 @@ def test_one_more_run_lies_where_it_is_expected_in_95_percent(count):
 
 @pytest.mark.parametrize(
     ("folder", "hold_out"),
-    [("scaling/example/two-ranks", ""), ("scaling/example-emulated/many-ranks", "16")],
+    [("scaling/example/two-ranks", ""), ("scaling/example-emulated/many-ranks", "16,32")],
 )
 def test_the_examples_are_made_of_the_rows_kept_beside_them(
     folder, hold_out, tmp_path, monkeypatch
