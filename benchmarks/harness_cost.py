@@ -22,7 +22,8 @@ from pathlib import Path
 
 from benchmarks import bench
 from scaling.measure import launch, plan_points, watch
-from scaling.measure.point import Conditions, run_point, start_environment
+from scaling.measure.commands import Conditions, start_environment
+from scaling.measure.point import run_point
 from scaling.measure.points import Point
 from scaling.options import RunConfig
 from scaling.record import store

@@ -13,9 +13,9 @@ import tiny
 from cloudmask import host
 from cloudmask.cli.errors import UsageError
 from scaling.measure import launch, layout, machine, notes, template
+from scaling.measure.commands import Conditions
 from scaling.measure.inside import hardware, rank
 from scaling.measure.layout import Layout
-from scaling.measure.point import Conditions
 from scaling.measure.points import Point
 
 NOTES = Path("/study/logs")

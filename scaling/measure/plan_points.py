@@ -11,8 +11,8 @@ from typing import Any
 
 from cloudmask.cli.errors import UsageError
 from scaling.measure import launch, machine, points
+from scaling.measure.commands import Conditions, start_environment
 from scaling.measure.layout import Layout, slurm_slots
-from scaling.measure.point import Conditions, start_environment
 from scaling.measure.points import Point
 from scaling.options import RunConfig, rank_counts
 from scaling.record import store

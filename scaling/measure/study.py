@@ -17,8 +17,9 @@ from tqdm import tqdm
 from cloudmask.cli.errors import UsageError
 from cloudmask.files import write_json
 from cloudmask.text import plural
+from scaling.measure.commands import Conditions
 from scaling.measure.plan_points import header, prepare
-from scaling.measure.point import Conditions, run_point
+from scaling.measure.point import run_point
 from scaling.measure.points import Point
 from scaling.options import RunConfig
 from scaling.record import store
