@@ -362,6 +362,7 @@ def test_the_first_failure_is_the_one_that_is_told(tmp_path):
     assert not folder.finished()
     folder.begin(settings())
     assert not folder.summary.exists()
+    folder.close()
 
 
 def test_a_run_can_be_repeated_from_its_configuration(tmp_path):

@@ -50,7 +50,7 @@ def compare(config: CompareConfig) -> int:
     rows, coverages = table(a, b)
     print("\n".join(as_text([HEADER, *rows])))
     shares = sorted({f"{100 * coverage:.1f}" for coverage in coverages}, key=float)
-    note = f"{METHOD} ({listed(shares)} %)" if shares else f"{METHOD}; no ratio has an interval here"
+    note = f"{METHOD} ({listed(shares)} %)" if shares else f"{METHOD}; no ratio has one here"
     print(note)
     if config.out:
         write_whole(config.out, written(config.out.suffix, differing, rows, note).encode())
