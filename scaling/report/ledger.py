@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from cloudmask.ledger import BUCKETS
 from cloudmask.text import percent, plural, significant
 from scaling.record.store import Study
+from scaling.report.shares import draw_shares
 from scaling.report.style import View
 from scaling.report.tables import Table
 
@@ -68,37 +68,15 @@ def ledger_table(study: Study, mode: str) -> Table:
 
 
 def draw_ledger(axes: Axes, found: Sequence[View]) -> None:
-    """Shares of all rank-seconds, the bars of a curve side by side."""
-    places: list[float] = []
-    bars: list[dict[str, float]] = []
-    ticks: list[str] = []
-    for view in found:
-        for mode in view.study.modes:
-            here = means(view.study, mode)
-            if not here:
-                continue
-            first = places[-1] + 1.6 if places else 0.0
-            places += [first + number for number in range(len(here))]
-            bars += here.values()
-            ticks += map(str, here)
-            axes.text(
-                *(first + (len(here) - 1) / 2, -0.08, f"{view.prefix}\n{mode}".strip()),
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="top",
-            )
-    whole = np.array([sum(bar.values()) for bar in bars])
-    bottom = np.zeros(len(bars))
-    for bucket, (colour, hatch) in LOOKS.items():
-        height = 100 * np.array([bar[bucket] for bar in bars]) / whole
-        if not height.any():
-            continue
-        drawn = axes.bar(places, height, bottom=bottom, label=BUCKETS[bucket], color=colour)
-        for bar in drawn:
-            bar.set(hatch=hatch, edgecolor="white", linewidth=0.5)
-        bottom += height
-    axes.set_xticks(places, ticks)
-    axes.set_yticks(range(0, 101, 20))
+    """Shares of all rank-seconds, of the buckets that hold anything."""
+    curves = [
+        (f"{view.prefix}\n{mode}".strip(), here)
+        for view in found
+        for mode in view.study.modes
+        if (here := means(view.study, mode))
+    ]
+    held = {name for _, here in curves for bar in here.values() for name in bar if bar[name]}
+    looks = {name: (BUCKETS[name], *look) for name, look in LOOKS.items() if name in held}
+    draw_shares(axes, curves, looks)
     axes.set_ylabel("% of all rank-seconds")
     axes.set_ylim(0, 104)
-    axes.grid(axis="x", visible=False)

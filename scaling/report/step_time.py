@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from scaling.laws import fits, ratios
+from scaling.report.shares import draw_shares, size_of_text
 from scaling.report.style import (
     BLUE,
     ORANGE,
@@ -30,41 +31,27 @@ WEAK_SHARE = Look(ORANGE, "v", 2 * STEP, filled=False)
 
 
 def draw_step(axes: Axes, found: Sequence[View]) -> None:
-    """Shares of a step, with its absolute time on top of each bar; bars of a curve side by side."""
-    places: list[float] = []
-    bars: list[dict[str, float]] = []
-    ticks: list[str] = []
-    for view in found:
-        for mode in view.study.modes:
-            parts = ratios.step_parts(view.study, mode)
-            first = places[-1] + 1.6 if places else 0.0
-            places += [first + number for number in range(len(parts))]
-            bars += parts.values()
-            ticks += map(str, parts)
-            axes.text(
-                *(first + (len(parts) - 1) / 2, -0.08, f"{view.prefix}\n{mode}".strip()),
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="top",
-            )
-    whole = np.array([sum(bar.values()) for bar in bars])
-    bottom = np.zeros(len(bars))
-    for (part, name), (colour, hatch) in zip(ratios.PARTS.items(), PARTS, strict=True):
-        height = 100 * np.array([bar[part] for bar in bars]) / whole
-        bars_of_part = axes.bar(places, height, bottom=bottom, label=name, color=colour, width=0.8)
-        for bar in bars_of_part:
-            bar.set(hatch=hatch, edgecolor="white", linewidth=0.5)
-        bottom += height
-    crowded = len(bars) > 6
-    size = min(9.0, 170 / max(len(bars), 1))
+    """Shares of a step, with its absolute time on top of each bar."""
+    curves = [
+        (f"{view.prefix}\n{mode}".strip(), ratios.step_parts(view.study, mode))
+        for view in found
+        for mode in view.study.modes
+    ]
+    looks = {
+        part: (name, *look) for (part, name), look in zip(ratios.PARTS.items(), PARTS, strict=True)
+    }
+    places, whole = draw_shares(axes, curves, looks)
+    crowded = len(places) > 6
     for x, seconds in zip(places, whole, strict=True):
-        text = f"{seconds:.2f} s" if seconds >= 1 else f"{1e3 * seconds:.0f} ms"
-        axes.text(x, 102, text, ha="center", va="bottom", rotation=90 if crowded else 0, size=size)
-    axes.set_xticks(places, ticks, size=size)
-    axes.set_yticks(range(0, 101, 20))
+        axes.text(
+            *(x, 102, f"{seconds:.2f} s" if seconds >= 1 else f"{1e3 * seconds:.0f} ms"),
+            ha="center",
+            va="bottom",
+            rotation=90 if crowded else 0,
+            size=size_of_text(len(places)),
+        )
     axes.set_ylabel("% of a step's time")
     axes.set_ylim(0, 128 if crowded else 112)
-    axes.grid(axis="x", visible=False)
 
 
 def draw_balance(axes: Axes, found: Sequence[View]) -> None:
