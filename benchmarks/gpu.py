@@ -23,8 +23,6 @@ from cloudmask.data.patchset.manifest import build_manifest, read_manifest, writ
 from cloudmask.data.patchset.model import MANIFEST, FileEntry
 from cloudmask.record import nvidia_smi
 
-GFLOP_PER_PATCH = 52.2
-"""forward and backward pass of a 256 x 256 x 9 patch: docs/results.md"""
 PEAK_TFLOPS = {"bfloat16": 989.0, "tf32": 495.0, "float32": 67.0}
 """dense, by the data sheet of the H100 SXM and the H200"""
 PUBLISHED = ("--preset", "reference")
@@ -79,7 +77,7 @@ def table() -> None:
         row |= train(data, [*words, "--epochs", 1000, *options], seconds=SECONDS)
         if "patches_per_second" in row:
             rate = row["patches_per_second"]["median"]
-            row["tflops"] = rate * GFLOP_PER_PATCH / 1000
+            row["tflops"] = rate * row["flops_per_patch"] / 1e12
             row["share_of_peak"] = row["tflops"] / PEAK_TFLOPS[precision]
             print(f"  {title}, batch {batch}: {rate:.0f} patches/s, {row['tflops']:.0f} TFLOP/s")
         else:
@@ -122,7 +120,7 @@ def train(data: Path, words: list[Any], *, seconds: int) -> dict[str, Any]:
         return {"failed": done.stdout[-1500:]}
     summary = bench.summary(out)
     names = ("device", "seconds", "patches_per_second", "per_step", "steps_run", "settings")
-    return {name: summary[name] for name in names}
+    return {name: summary[name] for name in (*names, "flops_per_patch")}
 
 
 def repeated(train_files: int, valid_files: int) -> Path:
@@ -163,7 +161,7 @@ def link(original: Path, out: Path, split: str, entry: FileEntry, number: int) -
 def keep(name: str, **figures: Any) -> None:
     """The record, and a copy of it where OUT says, for a machine that is not kept."""
     patch = "256 x 256 x 9 int16"
-    path = bench.keep(name, **figures, gflop_per_patch=GFLOP_PER_PATCH, patch=patch)
+    path = bench.keep(name, **figures, patch=patch)
     if "OUT" in os.environ:
         shutil.copy(path, os.environ["OUT"])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,18 +120,7 @@ def fit(law: Law, *columns: Sequence[float]) -> Fit:
         return measured - np.log(np.maximum(law.at(free, *x), LEAST))
 
     begin = np.where(law.positive, np.log(np.maximum(guess, LEAST)), guess)
-    begin = np.clip(begin, *law.bounds)
-    try:
-        for method in ("dogbox", "trf"):  # the one finds bounds exactly, the other always gets on
-            found = optimize.least_squares(
-                residuals, begin, bounds=law.bounds, method=method, x_scale="jac", xtol=1e-12
-            )
-            if found.success:
-                break
-    except (ValueError, np.linalg.LinAlgError) as error:
-        raise FitError(f"{law.name} cannot be fitted to these points: {error}") from None
-    if not found.success:
-        raise FitError(f"{law.name} cannot be fitted to these points: {found.message}")
+    found = _least_squares(law, residuals, np.clip(begin, *law.bounds))
     bounded = found.active_mask != 0
     taken_by_ranks = law.told_by_ranks - int(bounded.sum())
     left = scatter(
@@ -168,6 +157,20 @@ def fit(law: Law, *columns: Sequence[float]) -> Fit:
         possible(CONFIDENCE),
         left,
     )
+
+
+def _least_squares(law: Law, residuals: Callable[[Array], Array], begin: Array) -> Any:
+    """scipy's result within the bounds. Raises FitError."""
+    try:
+        for method in ("dogbox", "trf"):  # the one finds bounds exactly, the other always gets on
+            found = optimize.least_squares(
+                residuals, begin, bounds=law.bounds, method=method, x_scale="jac", xtol=1e-12
+            )
+            if found.success:
+                return found
+    except (ValueError, np.linalg.LinAlgError) as error:
+        raise FitError(f"{law.name} cannot be fitted to these points: {error}") from None
+    raise FitError(f"{law.name} cannot be fitted to these points: {found.message}")
 
 
 def _lists(*arrays: Array) -> list[list[float]]:

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,7 @@ def run_point(
     step = f"{point.name}-{uuid.uuid4().hex[:12]}"
     commands = command_lines(point, conditions, folder, step=step)
     environment = start_environment()
-    lines = "\n".join(map(shlex.join, commands))
-    (folder / "command.txt").write_text(lines + "\n")
-    recorded = {k: v for k, v in sorted(environment.items()) if k.startswith(RECORDED)}
-    record = {"set_by_the_study": dict(conditions.environment), "found": recorded}
-    write_json(folder / "environment.json", record)
+    write_down(folder, commands, environment, conditions)
     if conditions.config.page_cache == "dropped" and not conditions.leaves_here(point):
         machine.drop_page_cache()
 
@@ -77,34 +73,9 @@ def run_point(
         ended = started + outcome.seconds
 
     began = notes.gather(folder / "logs")
-    row: Row = {
-        "point": point.name,
-        "attempt": attempt,
-        "mode": point.mode,
-        "kind": point.kind,
-        "ranks": point.ranks,
-        "repeat": point.repeat,
-        "status": OK,
-        "error": None,
-        "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "folder": folder.name,
-        "exit_code": outcome.exit_code,
-        "wall_seconds": round(outcome.seconds, 3),
-        "rank_hours": round(point.ranks * outcome.seconds / 3600, 6),
-        "processes_killed": outcome.killed,
-        "last_step": outcome.step,
-        "launcher": conditions.launcher if point.kind in THROUGH_LAUNCHER else "none",
-        "binding": layout.binding,
-        "cores_per_rank": layout.cores_per_rank,
-        "oversubscribed": layout.oversubscribe,
-        "dataset": conditions.config.dataset if point.mode == "weak" else "fixed",
-        "page_cache": page_cache(point, conditions, began),
-        "seed": point.seed,
-        "global_batch": point.global_batch,
-        "batch_per_rank": point.batch_per_rank,
-        "environment": dict(conditions.environment),
-    }
-    row |= notes.as_row(began)
+    row = asked_for(point, conditions, layout) | seen(point, outcome) | notes.as_row(began)
+    row |= {"attempt": attempt, "folder": folder.name}
+    row["page_cache"] = page_cache(point, conditions, began)
     if point.kind != "allreduce":
         hung = outcome.ending in ("stalled", "timeout")
         row["ledger"] = rank_seconds(outs, started, ended, hung=hung)
@@ -135,6 +106,54 @@ def run_point(
     elif not conditions.config.keep_files:
         _drop_large_files(folder)
     return row
+
+
+def write_down(
+    folder: Path,
+    commands: Sequence[Sequence[str]],
+    environment: Mapping[str, str],
+    conditions: Conditions,
+) -> None:
+    """What is started, and under which variables."""
+    lines = "\n".join(map(shlex.join, commands))
+    (folder / "command.txt").write_text(lines + "\n")
+    recorded = {k: v for k, v in sorted(environment.items()) if k.startswith(RECORDED)}
+    record = {"set_by_the_study": dict(conditions.environment), "found": recorded}
+    write_json(folder / "environment.json", record)
+
+
+def asked_for(point: Point, conditions: Conditions, layout: Layout) -> Row:
+    """What the study wanted of a point, as its row tells it."""
+    return {
+        "point": point.name,
+        "mode": point.mode,
+        "kind": point.kind,
+        "ranks": point.ranks,
+        "repeat": point.repeat,
+        "launcher": conditions.launcher if point.kind in THROUGH_LAUNCHER else "none",
+        "binding": layout.binding,
+        "cores_per_rank": layout.cores_per_rank,
+        "oversubscribed": layout.oversubscribe,
+        "dataset": conditions.config.dataset if point.mode == "weak" else "fixed",
+        "seed": point.seed,
+        "global_batch": point.global_batch,
+        "batch_per_rank": point.batch_per_rank,
+        "environment": dict(conditions.environment),
+    }
+
+
+def seen(point: Point, outcome: watch.Outcome) -> Row:
+    """How a point ended, as seen from outside; good until something is found against it."""
+    return {
+        "status": OK,
+        "error": None,
+        "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "exit_code": outcome.exit_code,
+        "wall_seconds": round(outcome.seconds, 3),
+        "rank_hours": round(point.ranks * outcome.seconds / 3600, 6),
+        "processes_killed": outcome.killed,
+        "last_step": outcome.step,
+    }
 
 
 def measured(
