@@ -44,6 +44,12 @@ def test_work_is_counted_in_the_steps_that_training_takes(shuffle, ranks, batch)
     assert whole["validation_patches"] == ranks * rows.size
 
 
+def test_four_rank_counts_carry_usl_to_twice_as_many_and_no_further(tmp_path):
+    fitted, _ = reach.laws_of(study_of(tmp_path / "study", linear), "weak")
+    assert reach.carried(fitted, np.array([8.0, 16.0, 17.0, 64.0])).tolist() == [1, 1, 0, 0]
+    assert not reach.carried({}, np.array([1.0])).any()
+
+
 WIDE = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 

@@ -8,6 +8,7 @@ import shlex
 import browser
 import pytest
 import scaling_fake
+from matplotlib.figure import Figure
 
 from cloudmask.cli import flags
 from cloudmask.cli.errors import UsageError
@@ -17,7 +18,17 @@ from scaling.measure.study import FREE
 from scaling.options import ReportConfig, RunConfig
 from scaling.record import conditions, store
 from scaling.record.store import StudyError
-from scaling.report import accuracy, every_point, figures, findings, panels, repeat, style, tables
+from scaling.report import (
+    accuracy,
+    every_point,
+    figures,
+    findings,
+    panels,
+    repeat,
+    shares,
+    style,
+    tables,
+)
 from scaling.report.command import report
 from scaling.report.tables import Table
 
@@ -402,6 +413,21 @@ def test_whole_runs_and_rank_hours_count_from_the_launch(study):
     wall = ratios.curve(found.points("strong"), "wall_seconds")[1].estimate.value
     assert row["whole run, s"].startswith(f"{wall:.2f}")
     assert row["rank-hours"].startswith(f"{2 * wall / 3600:.3f}")
+
+
+def test_shares_are_stacked_to_a_hundred_each_from_where_the_one_before_ends():
+    axes = Figure().subplots()
+    curves = [
+        ("one", {1: {"a": 1.0, "b": 3.0}, 2: {"a": 2.0, "b": 2.0}}),
+        ("two", {4: {"a": 0.0, "b": 5.0}}),
+    ]
+    looks = {"a": ("A", "red", ""), "b": ("B", "blue", "")}
+    places, whole = shares.draw_shares(axes, curves, looks)
+    assert (len(set(places)), whole.tolist()) == (3, [4.0, 4.0, 5.0])
+    lower, upper = axes.containers
+    assert [bar.get_height() for bar in lower] == [25, 50, 0]
+    assert [bar.get_y() for bar in upper] == [25, 50, 0]
+    assert [bar.get_y() + bar.get_height() for bar in upper] == [100, 100, 100]
 
 
 def test_pictures_are_pictures(page):
