@@ -39,6 +39,10 @@ class SynthConfig:
     """columns of a scene"""
     seed: int = 0
     """the same seed gives the same scenes"""
+    land: Literal["judged", "clear"] = "judged"
+    """what the Bayesian mask says of land; clear: 0, as where the benchmark's has not judged"""
+    extras: tuple[Literal["depth", "skin"], ...] = ()
+    """also write the optical depth, or the skin temperature as a forecast knows it"""
 
 
 @dataclasses.dataclass(frozen=True)
