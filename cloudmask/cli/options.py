@@ -221,7 +221,8 @@ class TrainConfig:
     out: Path
     """run folder: checkpoints, model, logs, summary"""
     init: Path | None = None
-    """start from the weights of this run folder or .keras file: same channels, classes, widths"""
+    """start from the weights of this run folder or .keras file: same channels, classes, widths,
+    --missing-channel"""
     epochs: int = 30
     """passes over the training patches"""
     batch_size: int = 4
@@ -253,6 +254,8 @@ class TrainConfig:
     """channels of the network's levels, from the top"""
     dropout: tuple[float, ...] = ()
     """dropout of each level (default: none)"""
+    missing_channel: bool = False
+    """let the network see where a channel is missing, as one plane more; else it sees the mean"""
     fixed_mean: tuple[float, ...] = ()
     """subtracted from each channel (default: the mean of the training pixels)"""
     fixed_std: tuple[float, ...] = ()
@@ -263,6 +266,11 @@ class TrainConfig:
     """largest change of gain, and of offset in standard deviations, of each channel by itself"""
     augment_shared: float = 0.3
     """the same for all channels of a patch together"""
+    augment_missing: float = 0.0
+    """share of the patches, drawn anew in each epoch, in which some channels are made missing: by
+    day too the network then learns to do without what night scenes lack"""
+    augment_missing_channels: tuple[str, ...] = ()
+    """which channels these are (default: those that some training scenes lack altogether)"""
     shuffle: Literal["shard", "global"] = "shard"
     """shard: each rank keeps its own part of the patches; global: the same batches at every N"""
     stage: Path | None = None

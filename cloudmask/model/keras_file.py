@@ -41,6 +41,8 @@ class ModelInfo:
     """channels that no training scene was without; a scene without one is new to the network"""
     reading: dict[str, Any] = field(default_factory=dict, hash=False)
     """how the scenes were read that it was trained on, as the patch set records it"""
+    missing_channel: bool = False
+    """it sees one plane more, which says where a channel is missing"""
 
 
 def build(
@@ -56,6 +58,7 @@ def build(
         dropout=info.dropout,
         mean=info.mean,
         std=info.std,
+        missing_channel=info.missing_channel,
         seed=seed,
         portable=portable,
         narrow_gradients=narrow_gradients,

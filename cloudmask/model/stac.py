@@ -15,7 +15,7 @@ MLM = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
 FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 TRAINING = (
     *("epochs", "max_steps", "global_batch", "batch_size", "lr", "lr_decay", "loss", "precision"),
-    *("augment", "seed"),
+    *("augment", "augment_missing", "seed"),
 )
 """options of a training that are told, where they are known"""
 
@@ -41,7 +41,7 @@ def item(
     tasks = ["semantic-segmentation"]
     told = {key: training[key] for key in TRAINING if training.get(key) is not None}
     made = {key: info[key] for key in ("widths", "dropout", "mean", "std", "patchset")}
-    made |= {key: info[key] for key in ("reading",) if info.get(key)}
+    made |= {key: info[key] for key in ("reading", "missing_channel") if info.get(key)}
     origin = training.get("init")
     return {
         "stac_version": "1.1.0",
