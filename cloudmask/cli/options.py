@@ -260,6 +260,9 @@ class TrainConfig:
     """subtracted from each channel (default: the mean of the training pixels)"""
     fixed_std: tuple[float, ...] = ()
     """divides each channel (default: the standard deviation of the training pixels)"""
+    decorrelate: bool = False
+    """take the channels apart where they go together, before the first convolution: what differs
+    between neighbouring bands is then seen from the start"""
     augment: bool = True
     """flips, quarter turns, and changes of gain and offset per channel"""
     augment_gain: float = 0.2

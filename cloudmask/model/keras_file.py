@@ -43,6 +43,8 @@ class ModelInfo:
     """how the scenes were read that it was trained on, as the patch set records it"""
     missing_channel: bool = False
     """it sees one plane more, which says where a channel is missing"""
+    decorrelation: tuple[tuple[float, ...], ...] = ()
+    """(C, C) rows of the matrix that normalised pixels are multiplied by; empty: by none"""
 
 
 def build(
@@ -58,6 +60,7 @@ def build(
         dropout=info.dropout,
         mean=info.mean,
         std=info.std,
+        decorrelation=info.decorrelation,
         missing_channel=info.missing_channel,
         seed=seed,
         portable=portable,
@@ -156,15 +159,38 @@ def read(path: Path) -> tuple[list, ModelInfo]:
     import keras
 
     try:
-        with zipfile.ZipFile(path) as archive:
-            values = parse_json(archive.read(INFO))
-        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        info = ModelInfo(**plain)  # type: ignore[arg-type]
+        info = _info(path)
         saved = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-        problem = " ".join(str(error).split())
-        raise ValueError(f"{path} is not a cloudmask model ({problem})") from None
+    except _NO_MODEL as error:
+        raise _refusal(path, error) from None
     return saved.trainable_variables, info
+
+
+def read_info(path: Path) -> ModelInfo:
+    """What the numbers of a .keras file mean, without loading Keras. ValueError."""
+    try:
+        return _info(path)
+    except _NO_MODEL as error:
+        raise _refusal(path, error) from None
+
+
+_NO_MODEL = (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, OSError)
+
+
+def _info(path: Path) -> ModelInfo:
+    """One of _NO_MODEL for a file that is none."""
+    with zipfile.ZipFile(path) as archive:
+        values = parse_json(archive.read(INFO))
+    return ModelInfo(**{key: _frozen(value) for key, value in values.items()})
+
+
+def _refusal(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is not a cloudmask model ({' '.join(str(error).split())})")
+
+
+def _frozen(value: Any) -> Any:
+    """Lists of lists as tuples of tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:

@@ -41,7 +41,9 @@ def item(
     tasks = ["semantic-segmentation"]
     told = {key: training[key] for key in TRAINING if training.get(key) is not None}
     made = {key: info[key] for key in ("widths", "dropout", "mean", "std", "patchset")}
-    made |= {key: info[key] for key in ("reading", "missing_channel") if info.get(key)}
+    made |= {
+        key: info[key] for key in ("reading", "missing_channel", "decorrelation") if info.get(key)
+    }
     origin = training.get("init")
     return {
         "stac_version": "1.1.0",

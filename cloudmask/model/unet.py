@@ -76,6 +76,7 @@ def unet(
     dropout: Sequence[float] = (),
     mean: Sequence[float] | np.ndarray | None = None,
     std: Sequence[float] | np.ndarray | None = None,
+    decorrelation: Sequence[Sequence[float]] | np.ndarray = (),
     missing_channel: bool = False,
     seed: int = 0,
     portable: bool = False,
@@ -83,7 +84,8 @@ def unet(
 ) -> keras.Model:
     """A U-Net (B, H, W, C) physical units, NaN = missing -> (B, H, W, num_logits) float32 logits.
 
-    H and W must be multiples of 2 ** (len(widths) - 1). `mean` and `std` are (C,). With
+    H and W must be multiples of 2 ** (len(widths) - 1). `mean` and `std` are (C,).
+    `decorrelation` is a (C, C) matrix by which normalised pixels are multiplied. With
     `missing_channel` the first convolution sees C + 1 planes (see _missing). `portable`
     builds the decoder from stock Keras layers, so that the file loads without this project; its
     weights are the same, in the same order. `narrow_gradients`: see convolution.py. Raises
@@ -120,6 +122,8 @@ def unet(
 
     inputs = keras.Input((None, None, num_channels), dtype="float32", name="physical")
     x = _normalise(inputs, num_channels, mean, std)
+    if len(decorrelation):
+        x = _decorrelate(x, np.asarray(decorrelation, np.float32))
     if missing_channel:
         x = keras.layers.Concatenate(dtype="float32", name="with_missing")([x, _missing(inputs)])
     skips = []
@@ -163,6 +167,19 @@ def _normalise(
         (1 / std).tolist(), (-mean / std).tolist(), dtype="float32", name="normalise"
     )(inputs)
     return keras.ops.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _decorrelate(x: Tensor, matrix: np.ndarray) -> Tensor:
+    """(B, H, W, C) @ (C, C) in float32; the matrix is not trained."""
+    size = x.shape[-1]
+    if matrix.shape != (size, size) or not np.isfinite(matrix).all():
+        raise ValueError(f"a matrix of {matrix.shape} finite numbers does not fit {size} channels")
+    layer = keras.layers.Conv2D(
+        size, 1, use_bias=False, trainable=False, dtype="float32", name="decorrelate"
+    )
+    result = layer(x)
+    layer.kernel.assign(matrix[None, None])
+    return result
 
 
 def _missing(inputs: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ class Plan:
             "model": {
                 **{name: list(getattr(info, name)) for name in network},
                 "missing channel": info.missing_channel or None,  # as where it is not told
+                "decorrelate": config.decorrelate or None,
                 "patch set": info.patchset,
                 "emulated step seconds": config.emulate,
             },
