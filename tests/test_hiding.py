@@ -147,6 +147,8 @@ def test_the_channels_are_those_that_some_training_scenes_lack_or_those_that_are
     assert plan(patchset, augment_missing=0.25, seed=3).hiding == Hiding((0,), 0.25, 3)
     named = plan(patchset, augment_missing=1.0, augment_missing_channels=("cold", "warm"))
     assert named.hiding.channels == (1, 2)
+    assert named.info.always_there == (), "the network has learned to do without them"
+    assert plan(patchset, augment_missing=0.25).info.always_there == ("warm", "cold")
 
 
 @pytest.mark.parametrize(

@@ -186,20 +186,23 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
     global_batch = config.global_batch or config.batch_size * ranks.size
     schedule.check_batch(num_patches, ranks.size, global_batch=global_batch)
     mean, std = _normalisation(config, patchset)
+    channels = tuple(patchset.channels)
+    hiding = make_hiding(config, channels=channels, always_there=patchset.always_there)
+    hidden = {channels[number] for number in hiding.channels} if hiding else set()
     steps = schedule.patches_per_step(
         num_patches, ranks.size, global_batch=global_batch, shuffle=config.shuffle
     )
     return Plan(
         patchset=patchset,
         info=keras_file.ModelInfo(
-            channels=tuple(patchset.channels),
+            channels=channels,
             classes=tuple(patchset.classes),
             widths=tuple(config.widths),
             dropout=tuple(config.dropout),
             mean=mean,
             std=std,
             patchset=patchset.fingerprint,
-            always_there=patchset.always_there,
+            always_there=tuple(name for name in patchset.always_there if name not in hidden),
             reading=dict(patchset.reading),
             missing_channel=config.missing_channel,
         ),
@@ -209,7 +212,7 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
         batch_per_rank=int(schedule.batch_sizes(global_batch, ranks.size).max()),
         steps_per_epoch=len(steps),
         class_weights=_class_weights(config, len(patchset.classes)),
-        hiding=make_hiding(config, channels=patchset.channels, always_there=patchset.always_there),
+        hiding=hiding,
         precision=precision.resolve(config.precision),
         num_ranks=ranks.size,
         timing_every=config.timing_every or (1 if ranks.device == "CPU" else GPU_TIMING_EVERY),
