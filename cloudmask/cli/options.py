@@ -58,7 +58,8 @@ class PrepareConfig:
     split_by: SplitBy = "random"
     """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
     label: LabelChoice = "any"
-    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, ..."""
+    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, any bit
+    where the oblique view sees too, and nothing elsewhere (dual), ..."""
     seed: int = 42
     """seed of the split"""
     strict: bool = False

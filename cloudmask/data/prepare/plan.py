@@ -70,8 +70,10 @@ def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) ->
     before = UNRECORDED.record()
     reading = {key: options[key] for key in READING if options.get(key, before[key]) != before[key]}
     products = [form_of(source.path) == "product" for source in sources]
+    # Of a product the strip is its own; of the other scenes it is that of the archive.
+    strips = {key: options[key] for key in ("strips",) if key in options}
     facts = [
-        relevant | {"split": split} | (reading if is_one else {})
+        relevant | {"split": split} | (reading if is_one else strips)
         for split, is_one in zip(splits, products, strict=True)
     ]
     jobs = tuple(
@@ -114,6 +116,13 @@ def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> Pa
             raise ValueError(f"{out} is not empty and no patch set; choose another --out")
         return None
     patchset = read_manifest(out)
+    if patchset.options.get("label") == options["label"] == "dual":
+        made, found = (known.get("strips") for known in (patchset.options, options))
+        if made != found:
+            raise ValueError(
+                f"the masks of the scenes have changed since {out} was made: the columns that the "
+                f"oblique view sees were {made} and are {found}; choose another --out or delete it"
+            )
     for key, asked in options.items():
         found = patchset.options.get(key, UNRECORDED.record().get(key))
         if found != asked:

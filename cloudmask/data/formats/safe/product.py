@@ -83,11 +83,15 @@ def read_safe(
     Reflectance is missing from `reading.max_solar_zenith` on. Coordinates are those of the pixels,
     or interpolated between the tie points where the product has these alone. The label is cloud
     where `bayes_in` has any bit (`any`) or bit 2 (`single_moderate`), where `confidence_in` has
-    summary_cloud (`summary`), or where the Bayesian probability is at least 0.5 (`probability`).
+    summary_cloud (`summary`), or where the Bayesian probability is at least 0.5 (`probability`);
+    `dual` is like `any` where the grid of the oblique view lies, and unknown elsewhere.
     SceneError for everything that is wrong with the product; `verify` compares the files that are
     read with the sizes and MD5s in its manifest.
     """
-    with open_product(path, lambda held: _needed(path, held, reading), verify=verify) as product:
+    more = ("indices_io.nc",) if label == "dual" else ()
+    with open_product(
+        path, lambda held: _needed(path, held, reading, more), verify=verify
+    ) as product:
         return _read(product, label, need_label, reading)
 
 
@@ -156,11 +160,14 @@ def _thermal(product: Path, reading: Reading) -> Thermal:
     return Thermal(bt, confidence, zenith)
 
 
-def _needed(place: Place, held: Collection[str], reading: Reading) -> list[str]:
-    """All files that this scene is read from, of those that the product holds."""
+def _needed(
+    place: Place, held: Collection[str], reading: Reading, more: Sequence[str]
+) -> list[str]:
+    """All files that this scene is read from, of those that the product holds, and `more`."""
     oblique = _oblique_of(held, reading)
     _tell_of_missing(place, held, reading, oblique)
-    files = [*_FILES, *(file for channel in oblique for file in _OBLIQUE_FILES[channel])]
+    files = [*_FILES, *more]
+    files += (file for channel in oblique for file in _OBLIQUE_FILES[channel])
     if "geodetic_in.nc" not in held and "geodetic_tx.nc" in held:
         files[files.index("geodetic_in.nc")] = "geodetic_tx.nc"
     if reading.dropped:
@@ -204,6 +211,8 @@ def _label(product: Path, choice: LabelChoice, thermal: Thermal, unknown: np.nda
     if not unknown.all() and not known[~unknown].any():
         problem = f"{name} was not computed: it is the fill value wherever something was measured"
         raise SceneError(product, problem, instead)
+    if choice == "dual":
+        known &= views.seen_twice(product, unknown.shape)
     return _mask(cloud, unknown | ~known)
 
 

@@ -98,15 +98,31 @@ def oblique(
     product: Path, channel: str, shape: tuple[int, int], collection: int, reading: Reading
 ) -> np.ndarray:
     """`shape` float32: a channel of the oblique view on the nadir grid, NaN outside its strip."""
-    own = read_raw(product, "indices_io.nc", "detector_io").shape
-    if len(own) != 2:
-        raise SceneError(product, f"detector_io has shape {own}, not rows and columns", AGAIN)
+    own = _oblique_shape(product)
     band = channel.removesuffix("o")
     if band in THERMAL:
         (values,) = temperatures(product, [band], "o", own, reading)
     else:
         gain = radiometry.oblique_gain(collection, band)
         (values,) = reflectances(product, [band], "o", own, [gain], reading)
+    return _on_nadir(product, values, shape)
+
+
+def seen_twice(product: Path, shape: tuple[int, int]) -> np.ndarray:
+    """`shape` bool: where the grid of the oblique view lies on that of the nadir view."""
+    return ~np.isnan(_on_nadir(product, np.zeros(_oblique_shape(product)), shape))
+
+
+def _oblique_shape(product: Path) -> tuple[int, int]:
+    """Rows and columns of 1 km."""
+    shape = read_raw(product, "indices_io.nc", "detector_io").shape
+    if len(shape) != 2:
+        raise SceneError(product, f"detector_io has shape {shape}, not rows and columns", AGAIN)
+    return shape
+
+
+def _on_nadir(product: Path, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Values on the oblique grid of 1 km -> `shape` float32, NaN outside it."""
     row, column = (
         sign
         * (
