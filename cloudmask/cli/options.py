@@ -72,6 +72,9 @@ class PrepareConfig:
     """count a product's pixels with these flags as missing: cosmetic, duplicate"""
     oblique: bool = False
     """add the oblique view of products: the channels S5o, S8o and S9o"""
+    skin_temperature: bool = False
+    """add the surface's temperature by the weather model that a product brings along, in K: the
+    channel TS (of the benchmark's files their dataset skin)"""
 
 
 @dataclasses.dataclass(frozen=True)

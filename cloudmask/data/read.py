@@ -118,7 +118,13 @@ def _read(
         problem = "holds no oblique view, which the benchmark's files never do"
         raise SceneError(place, problem, "give products, or leave --oblique out")
     if form == "hdf":
-        return read_hdf(place, label=label, need_label=need_label, strips=strips)
+        return read_hdf(
+            place,
+            label=label,
+            need_label=need_label,
+            strips=strips,
+            skin_temperature=reading.skin_temperature,
+        )
     if label == "dual":
         problem = "is no SLSTR scene, and --label dual is the strip that its oblique view sees"
         raise SceneError(place, problem, "choose another --label or leave this scene out")

@@ -1,7 +1,8 @@
 """Scenes of the MLCommons Science benchmark CloudMask: Sentinel-3 SLSTR in HDF5.
 
 The benchmark's HDF5 files hold `refs` (H, W, 6), `bts` (H, W, 3) and the masks `bayes`
-and `summary` (H, W, 1), without attributes; synthetic ones a mask `truth` besides. Some arrays are
+and `summary` (H, W, 1), without attributes; synthetic ones a mask `truth` besides, and perhaps the
+surface's temperature `skin` in K. Some arrays are
 float64, and some files hold radiances under `refs`, so nothing is assumed about their range.
 
 What counts as missing (NaN) follows from what the files hold, as they have no fill value: a
@@ -22,7 +23,15 @@ from cloudmask.data import dual, scene
 from cloudmask.data.acquisition import times_of
 from cloudmask.data.formats.claims import check_dataset
 from cloudmask.data.scene import LabelChoice, Scene, SceneError
-from cloudmask.data.slstr import CHANNELS, CLASSES, NOT_COMPUTED, NUM_REFS, bayes_cloud
+from cloudmask.data.slstr import (
+    CHANNELS,
+    CLASSES,
+    NOT_COMPUTED,
+    NUM_REFS,
+    SKIN,
+    bayes_cloud,
+    surface_kelvin,
+)
 from cloudmask.files import open_hdf5
 from cloudmask.metrics import UNKNOWN
 
@@ -37,8 +46,10 @@ def read_hdf(
     label: LabelChoice = "any",
     need_label: bool = True,
     strips: dual.Strips | None = None,
+    skin_temperature: bool = False,
 ) -> Scene:
-    """A benchmark file as a Scene of nine channels, S1..S6 as they stand there and S7..S9 in K.
+    """A benchmark file as a Scene of nine channels, S1..S6 as they stand there and S7..S9 in K, and
+    with `skin_temperature` the tenth of its dataset `skin`, in K, where anything was measured.
 
     The label is cloud where `bayes` has any bit (`any`) or bit 2 (`single_moderate`), or where
     `summary` or `truth` is above 0. Pixels without any measurement have label 255; with `dual`,
@@ -46,7 +57,7 @@ def read_hdf(
     bits. SceneError.
     """
     with _opened(path) as file:
-        return _read(path, file, label, need_label, strips)
+        return _read(path, file, label, need_label, strips, skin_temperature)
 
 
 def read_dual_columns(path: Path) -> tuple[int, dual.Columns | None]:
@@ -80,6 +91,7 @@ def _read(
     label: LabelChoice,
     need_label: bool,
     strips: dual.Strips | None,
+    skin_temperature: bool,
 ) -> Scene:
     wanted = _DATASETS.get(label, label)
     for name in ("refs", "bts", *([wanted] if need_label else [])):
@@ -110,11 +122,15 @@ def _read(
         raise SceneError(path, problem, _ANOTHER)
     if label == "dual" and label in masks:
         masks[label] = dual.within(masks[label], _strip(path, file, shape, strips, need_label))
+    channels: tuple[str, ...] = CHANNELS
+    if skin_temperature:
+        skin = _skin(path, file, missing)
+        image, channels = np.concatenate([image, skin[..., None]], axis=-1), (*CHANNELS, SKIN)
     start, stop = times_of(path.stem)
     return Scene(
         name=path.stem,
         image=image,
-        channels=CHANNELS,
+        channels=channels,
         label=masks.get(label),
         classes=CLASSES,
         truth=masks.get("truth"),
@@ -179,13 +195,28 @@ def _mask(path: Path, file: h5py.File, choice: str, missing: np.ndarray) -> np.n
 
 def _numbers(path: Path, file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """One of the file's masks as it stands there, (H, W) whole numbers; NaN is not computed."""
+    values = _plane(path, file, name, shape)
+    if values.dtype.kind == "f":
+        values = np.where(np.isfinite(values), values, NOT_COMPUTED).astype(np.int64)
+    return values
+
+
+def _plane(path: Path, file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W) or (H, W, 1) numbers as they stand in the file -> (H, W)."""
     _check_size(path, name, file[name])
     values = file[name][...]
     if values.shape not in (shape, (*shape, 1)):
         raise SceneError(path, f"'{name}' has shape {values.shape}, the image {shape}", _AGAIN)
     if values.dtype.kind not in "buif":
         raise SceneError(path, f"'{name}' is {values.dtype}, not numbers", _AGAIN)
-    values = values.reshape(shape)
-    if values.dtype.kind == "f":
-        values = np.where(np.isfinite(values), values, NOT_COMPUTED).astype(np.int64)
-    return values
+    return values.reshape(shape)
+
+
+def _skin(path: Path, file: h5py.File, missing: np.ndarray) -> np.ndarray:
+    """(H, W) float32 K, NaN where nothing was measured: a channel by itself is no measurement."""
+    if not isinstance(file.get("skin"), h5py.Dataset):
+        problem = f"holds no 'skin' (but {', '.join(file)})"
+        raise SceneError(path, problem, "--skin-temperature needs it: leave that or the scene out")
+    kelvin = surface_kelvin(_plane(path, file, "skin", missing.shape))
+    kelvin[missing] = np.nan
+    return kelvin

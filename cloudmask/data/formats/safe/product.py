@@ -54,7 +54,8 @@ MEMBERS = tuple(
         )
     )
 )
-"""all that any way of reading takes: what tells whether a product has changed"""
+"""what tells whether a product has changed: all that any way of reading takes, but for met_tx.nc,
+which came later, changes with no other file, and has its MD5 in the manifest"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,8 @@ def read_safe(
     reading: Reading = Reading(),  # noqa: B008 (a frozen value)
 ) -> Scene:
     """A product as a scene of nine channels, S1..S6 as reflectance and S7..S9 in K, on the 1 km
-    grid, with coordinates and flags; with `reading.oblique` of twelve.
+    grid, with coordinates and flags; with `reading.oblique` of three more, and with
+    `reading.skin_temperature` of one more, in K.
 
     Reflectance is missing from `reading.max_solar_zenith` on. Coordinates are those of the pixels,
     or interpolated between the tie points where the product has these alone. The label is cloud
@@ -113,6 +115,11 @@ def _read(product: Product, label: LabelChoice, need_label: bool, reading: Readi
         image[..., index] = np.nan
         if channel in oblique:
             image[..., index] = views.oblique(path, channel, shape, collection, reading)
+    if reading.skin_temperature:
+        # Where nothing was measured it alone must not make a pixel of the scene.
+        nothing = missing_pixels(image[..., :-1])
+        image[..., -1] = views.skin_temperature(path, shape)
+        image[nothing, -1] = np.nan
     unknown = missing_pixels(image[..., :nadir]) | _has(thermal.confidence, Confidence.UNFILLED)
     unknown |= thermal.confidence & reading.dropped > 0
     latitude, longitude = views.places(path, shape)
@@ -170,6 +177,8 @@ def _needed(
     files += (file for channel in oblique for file in _OBLIQUE_FILES[channel])
     if "geodetic_in.nc" not in held and "geodetic_tx.nc" in held:
         files[files.index("geodetic_in.nc")] = "geodetic_tx.nc"
+    if reading.skin_temperature:
+        files.append("met_tx.nc")
     if reading.dropped:
         grids = {file[-5:-3] for file in files if "_radiance_" in file or "_BT_" in file}
         files += sorted(f"flags_{grid}.nc" for grid in grids)
