@@ -74,11 +74,11 @@ def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
 def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     found = world.on_root(lambda: find_scenes(config.against))
     masks, of_run = world.on_root(lambda: masks_folder(config))
+    strips = survey.strips_of(found, world) if config.label == "dual" else None
     recipe: Recipe | None = None
     left_out: dict[Place, str] = {}
     if of_run:
         recipe, left_out = _predicted(config, masks, found, world)
-    strips = survey.strips_of(found, world) if config.label == "dual" else None
     measured = scenes.measure(
         masks,
         found,
