@@ -62,7 +62,8 @@ class PrepareConfig:
     split_by: SplitBy = "random"
     """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
     label: LabelChoice = "any"
-    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, ..."""
+    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, any bit
+    where the oblique view sees too, and nothing elsewhere (dual), ..."""
     seed: int = 42
     """seed of the split"""
     strict: bool = False
@@ -75,6 +76,9 @@ class PrepareConfig:
     """count a product's pixels with these flags as missing: cosmetic, duplicate"""
     oblique: bool = False
     """add the oblique view of products: the channels S5o, S8o and S9o"""
+    skin_temperature: bool = False
+    """add the surface's temperature by the weather model that a product brings along, in K: the
+    channel TS (of the benchmark's files their dataset skin)"""
 
 
 @dataclasses.dataclass(frozen=True)

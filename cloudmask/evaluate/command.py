@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudmask.cli.errors import the_same_on_all_ranks
 from cloudmask.cli.options import EvaluateConfig, PredictConfig
-from cloudmask.data import parallel
+from cloudmask.data import dual, parallel, survey
 from cloudmask.data.archive import find_scenes
 from cloudmask.data.entry import Entry
 from cloudmask.data.patchset.model import MANIFEST
@@ -74,6 +74,7 @@ def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
 def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     found = world.on_root(lambda: find_scenes(config.against))
     masks, of_run = world.on_root(lambda: masks_folder(config))
+    strips = survey.strips_of(found, world) if config.label == "dual" else None
     recipe: Recipe | None = None
     left_out: dict[Place, str] = {}
     if of_run:
@@ -82,6 +83,7 @@ def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
         masks,
         found,
         label=config.label,
+        strips=strips,
         threshold=config.threshold,
         verify=config.verify,
         recipe=recipe,
@@ -90,7 +92,7 @@ def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     )
     # No rank may leave with a failure while rank 0 is at work: it would be ended (cli/errors.py).
     out = config.out or masks / "evaluation.json"
-    world.on_root(lambda: write(out, record_of(config, masks, measured, world), measured))
+    world.on_root(lambda: write(out, record_of(config, masks, measured, world, strips), measured))
     return 1 if measured.failed else 0
 
 
@@ -119,7 +121,11 @@ def _predicted(
 
 
 def record_of(
-    config: EvaluateConfig, masks: Path, measured: Measured, world: parallel.World
+    config: EvaluateConfig,
+    masks: Path,
+    measured: Measured,
+    world: parallel.World,
+    strips: dual.Strips | None = None,
 ) -> dict[str, Any]:
     """The content of evaluation.json; without what only the listing has."""
     fingerprint = measured.counts[0].fingerprint
@@ -142,6 +148,7 @@ def record_of(
         "training_patchset": attributes.get("training_patchset"),
         "options": options,
         "label_source": config.label,
+        **({} if strips is None else {"strips": dual.as_json(strips)}),
         "num_failed": len(measured.failed),
         "failed": dict(itertools.islice(measured.failed.items(), MOST_SCENES)),
         **figures.derive(measured.counts, measured.tally),
