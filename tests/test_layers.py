@@ -64,6 +64,10 @@ ROOMS = {
         [f"{C}/predict/"],
         ("ground", "values", "options", "ranks", "archive", "read", "model"),
     ),
+    "labels": (
+        [f"{C}/labels/"],
+        ("ground", "values", "options", "ranks", "archive", "read", "model", "predict"),
+    ),
     "evaluate": (
         [f"{C}/evaluate/"],
         (
@@ -79,6 +83,7 @@ ROOMS = {
             *("ground", "values", "options", "patchset", "synthetic", "read"),
             "prepare",
             "predict",
+            "labels",
             "evaluate",
             "mlcommons",
             "report",
@@ -134,6 +139,7 @@ HOMES = {
     },
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
     "scipy": {
+        f"{C}/model/calibration.py",
         *(f"scaling/laws/{name}.py" for name in ("fitting", "region", "scatter", "against")),
         *(
             f"scaling/laws/{name}.py"

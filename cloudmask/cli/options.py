@@ -183,6 +183,30 @@ class PredictConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CalibrateConfig:
+    """Make a trained network better by a few scenes whose mask is known: a new model file."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """run folder, or a .keras model file; of two classes, and not calibrated yet"""
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """the scenes, as files or in folders; never judge the new model on them"""
+    label: LabelChoice = "truth"
+    """which mask of a scene is taken for right"""
+    teacher: LabelChoice | None = None
+    """also weigh this mask, say any: the network then needs it of every scene it predicts"""
+    out: Path | None = None
+    """the new model (default: calibrated.keras beside the model)"""
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
+    """arithmetic of the network, as in predict"""
+    tile: int = 2048
+    """largest rows and columns computed at once; less takes less memory"""
+    verify: bool = True
+    """check the files of a .SEN3 product against the MD5s of its manifest"""
+    overwrite: bool = False
+    """replace the file at --out, unless it is the model itself"""
+
+
+@dataclasses.dataclass(frozen=True)
 class DescribeConfig:
     """Write model.json beside trained models: what each takes and gives, as a STAC Item."""
 

@@ -15,14 +15,14 @@ from cloudmask.data.entry import Entry
 from cloudmask.data.patchset.model import MANIFEST
 from cloudmask.data.patchset.open import is_patchset
 from cloudmask.data.place import Place
-from cloudmask.evaluate import figures, listing, patches, scenes, tables
+from cloudmask.evaluate import figures, listing, patches, scenes, seen, tables
 from cloudmask.evaluate.scenes import Measured
 from cloudmask.files import write_json
 from cloudmask.model.keras_file import refuse_emulated
 from cloudmask.predict.command import predict_scenes
 from cloudmask.predict.masks import SUFFIXES
 from cloudmask.predict.recipe import Recipe, options_of
-from cloudmask.record import commit, now, versions
+from cloudmask.record import commit, now, versions, warn
 
 FORMAT, VERSION = "cloudmask-evaluation", 2
 MOST_SCENES = 200
@@ -147,6 +147,7 @@ def record_of(
         "fingerprint": fingerprint,
         "training_patchset": attributes.get("training_patchset"),
         "options": options,
+        "calibrated_on": seen.calibrated_on(options, [one.name for one in measured.counts]),
         "label_source": config.label,
         **({} if strips is None else {"strips": dual.as_json(strips)}),
         "num_failed": len(measured.failed),
@@ -171,6 +172,8 @@ def write(out: Path, record: dict[str, Any], measured: Measured) -> None:
     for line in tables.failures(measured.failed, listed):
         print(line, file=sys.stderr)
     print("\n".join(tables.of_scenes(record)))
+    if record["calibrated_on"]:
+        warn(seen.warning(record["calibrated_on"], record["num_scenes"]))
     print(f"figures: {out}; scenes: {listed}")
 
 
