@@ -31,7 +31,8 @@ def test_what_bands_share_no_longer_hides_what_they_differ_in():
     pixels = bands(np.random.default_rng(0))
     matrix = whitening(pixels)
     found = np.cov((pixels @ matrix).T)
-    np.testing.assert_allclose(found, np.eye(3), atol=0.25)  # FLOOR takes a fifth of the smallest
+    np.testing.assert_allclose(np.diag(found), [0.85, 0.85, 1], atol=0.2)  # FLOOR takes a part
+    assert abs(found - np.diag(np.diag(found))).max() < 0.4
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-9)
     difference = (pixels @ matrix)[:, 1] - (pixels @ matrix)[:, 0]
     assert abs(np.corrcoef(difference, pixels[:, 1] - pixels[:, 0])[0, 1]) > 0.99
@@ -39,7 +40,7 @@ def test_what_bands_share_no_longer_hides_what_they_differ_in():
 
 def test_a_direction_of_rounding_alone_is_not_blown_up_beyond_bounds():
     shared = np.random.default_rng(0).normal(size=(1000, 1))
-    assert np.abs(whitening(np.repeat(shared, 2, axis=1))).max() < 101
+    assert np.abs(whitening(np.repeat(shared, 2, axis=1))).max() < 32
 
 
 def test_the_network_multiplies_normalised_pixels_and_missing_ones_count_as_the_mean():
@@ -48,14 +49,16 @@ def test_the_network_multiplies_normalised_pixels_and_missing_ones_count_as_the_
     image = random.normal(size=(1, 8, 8, 3)).astype(np.float32)
     image[0, 2, 3, 1] = np.nan
     model = unet(3, 1, widths=(4, 8), mean=mean, std=std, decorrelation=matrix)
-    layer = keras.Model(model.inputs[0], model.get_layer("decorrelate").output)
-    expected = np.nan_to_num((image - mean) / std) @ matrix
+    layer = keras.Model(model.inputs[0], model.get_layer("with_apart").output)
+    normal = np.nan_to_num((image - mean) / std)
+    expected = np.concatenate([normal, normal @ matrix], axis=-1)
     np.testing.assert_allclose(layer(image).numpy(), expected, rtol=1e-4, atol=1e-5)
     plain = unet(3, 1, widths=(4, 8), mean=mean, std=std)
     assert len(model.trainable_variables) == len(plain.trainable_variables)
     counted = forward(model, 8)
     assert counted["decorrelate"] == 2 * 9 * 64
-    assert training(model, 8) == training(plain, 8) + counted["decorrelate"]
+    more = 2 * 9 * 3 * 4 * 64  # three planes more for the first convolution
+    assert training(model, 8) == training(plain, 8) + counted["decorrelate"] + 2 * more
     with pytest.raises(ValueError, match="does not fit 3 channels"):
         unet(3, 1, widths=(4, 8), decorrelation=np.eye(2))
 

@@ -289,7 +289,7 @@ class TrainConfig:
     fixed_std: tuple[float, ...] = ()
     """divides each channel (default: the standard deviation of the training pixels)"""
     decorrelate: bool = False
-    """take the channels apart where they go together, before the first convolution: what differs
+    """show the network the channels a second time, taken apart where they go together: what differs
     between neighbouring bands is then seen from the start"""
     augment: bool = True
     """flips, quarter turns, and changes of gain and offset per channel"""

@@ -45,7 +45,7 @@ class ModelInfo:
     missing_channel: bool = False
     """it sees one plane more, which says where a channel is missing"""
     decorrelation: tuple[tuple[float, ...], ...] = ()
-    """(C, C) rows of the matrix that normalised pixels are multiplied by; empty: by none"""
+    """(C, C) rows of the matrix that makes C planes more of normalised pixels; empty: no more"""
     calibration: dict[str, Any] | None = field(default=None, hash=False)
     """weights of cloudmask/model/calibration.py and where they come from; None of a plain model"""
 

@@ -85,7 +85,7 @@ def unet(
     """A U-Net (B, H, W, C) physical units, NaN = missing -> (B, H, W, num_logits) float32 logits.
 
     H and W must be multiples of 2 ** (len(widths) - 1). `mean` and `std` are (C,).
-    `decorrelation` is a (C, C) matrix by which normalised pixels are multiplied. With
+    `decorrelation` is a (C, C) matrix; normalised pixels multiplied by it are C planes more. With
     `missing_channel` the first convolution sees C + 1 planes (see _missing). `portable`
     builds the decoder from stock Keras layers, so that the file loads without this project; its
     weights are the same, in the same order. `narrow_gradients`: see convolution.py. Raises
@@ -123,7 +123,8 @@ def unet(
     inputs = keras.Input((None, None, num_channels), dtype="float32", name="physical")
     x = _normalise(inputs, num_channels, mean, std)
     if len(decorrelation):
-        x = _decorrelate(x, np.asarray(decorrelation, np.float32))
+        apart = _decorrelate(x, np.asarray(decorrelation, np.float32))
+        x = keras.layers.Concatenate(dtype="float32", name="with_apart")([x, apart])
     if missing_channel:
         x = keras.layers.Concatenate(dtype="float32", name="with_missing")([x, _missing(inputs)])
     skips = []

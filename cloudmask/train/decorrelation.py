@@ -2,7 +2,8 @@
 
 Brightness temperatures of neighbouring bands agree to a few kelvin while they vary by tens, and
 it is the few kelvin that tell thin cloud from ground. Divided by its standard deviation alone, such
-a difference is a hundredth of what the network sees, and training takes long to find it.
+a difference is a hundredth of what the network sees, and training takes long to find it. So it is
+shown the channels as they are and, beside them, taken apart.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from cloudmask.train.plan import Plan
 
 PATCHES, EVERY = 256, 4
 """training patches that are looked at, and each how many of their rows and columns"""
-FLOOR = 1e-4
+FLOOR = 1e-3
 """variance, that of a channel being 1, below which a direction is noise"""
 
 Matrix = tuple[tuple[float, ...], ...]
