@@ -46,26 +46,29 @@ def sums(pixels: Pixels, weights: np.ndarray) -> np.ndarray:
     return total
 
 
-def newton(total: Callable[[np.ndarray], np.ndarray], count: int, start: np.ndarray) -> np.ndarray:
-    """The best weights of STEPS steps from `start`, which is also what the ridge draws to.
+def newton(
+    total: Callable[[np.ndarray], np.ndarray], count: int, towards: np.ndarray
+) -> np.ndarray:
+    """The best weights of STEPS steps from zero; `towards` is what the ridge draws to.
 
+    From zero, where every pixel counts alike, and not from `towards`: where a network is sure and
+    wrong the first step would be far too long. A step that makes it worse is halved.
     `total` gives `sums` over all `count` pixels, and is called as often whatever comes of it: it
-    may be collective. A step that makes it worse is halved instead.
+    may be collective.
     """
-    size = len(start)
+    size = len(towards)
     ridge = np.full(size, RIDGE / PIXELS)
     ridge[-1] = 0
-    best, least, step = start, np.inf, np.zeros(size)
-    weights = start
+    weights = best = step = np.zeros(size)
+    least = np.inf
     for _ in range(STEPS + 1):
         found = total(weights) / count
-        away = weights - start
+        away = weights - towards
         loss = found[0] + ridge @ away**2 / 2
         if loss <= least:
             best, least = weights, loss
             gradient = found[1 : 1 + size] + ridge * away
             hessian = found[1 + size :].reshape(size, size) + np.diag(ridge)
-            # Where all pixels are as sure the constant's own entry is all but zero.
             step = -np.linalg.lstsq(hessian, gradient, rcond=None)[0]
         else:
             step = step / 2
