@@ -64,7 +64,7 @@ def test_the_weights_are_those_of_a_general_optimiser(wanted):
 
 
 def test_a_network_that_is_sure_and_wrong_is_turned_around():
-    """Sure and wrong everywhere: the Hessian there is all but zero, and a full step far too long."""
+    """Where it is sure the Hessian is all but zero, and a full step from there far too long."""
     odds = np.repeat([-8.0, 8.0], 500)
     pixels = Pixels(odds[None].astype(np.float32), odds < 0)
     pixels.label[::10] ^= True
@@ -305,12 +305,11 @@ def test_a_batch_and_xarray_are_calibrated_image_by_image(work):
     alone = [model.predict(image, teacher=label) for image, label, _ in scenes]
     batch = model.predict(images, teacher=labels)
     np.testing.assert_array_equal(batch.mask, np.stack([one.mask for one in alone]))
-    dims = ("y", "x", "channel")
-    field = xarray.DataArray(images[0], dims=dims).transpose("channel", "x", "y")
-    mask = xarray.DataArray(labels[0], dims=("y", "x"))
+    field = xarray.DataArray(images[0], dims=("y", "x", "channel")).transpose("channel", "y", "x")
+    mask = xarray.DataArray(labels[0], dims=("y", "x")).transpose("x", "y")
     found = model.predict(field, teacher=mask)
-    np.testing.assert_array_equal(found["mask"].transpose("y", "x").values, alone[0].mask)
-    with pytest.raises(ValueError, match=r"must be a DataArray of x, y"):
+    np.testing.assert_array_equal(found["mask"].values, alone[0].mask)
+    with pytest.raises(ValueError, match=r"must be a DataArray of y, x"):
         model.predict(field, teacher=mask.rename(y="time"))
 
 
