@@ -218,6 +218,9 @@ class TrainConfig:
     """run folder: checkpoints, model, logs, summary"""
     init: Path | None = None
     """start from the weights of this run folder or .keras file: same channels, classes, widths"""
+    fold: str | None = None
+    """K/N, K from 0: learn from no scene of the K-th of N folds, which a scene's orbit or else its
+    name decides in any patch set; see cloudmask refurbish"""
     epochs: int = 30
     """passes over the training patches"""
     batch_size: int = 4

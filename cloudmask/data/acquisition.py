@@ -7,6 +7,7 @@ cycle, relative orbit, frame, centre, and a class of platform, timeliness and ba
 from __future__ import annotations
 
 import bisect
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -109,6 +110,43 @@ def orbit_of(name: str) -> str | None:
         return None
     cycle = 1 + round(since / _CYCLE - (orbit - 1) / _ORBITS)
     return f"{satellite}_{cycle:03d}_{orbit:03d}"
+
+
+def fold_of(name: str, folds: int) -> int:
+    """In which of so many folds, counted from 0, a scene is, by its name alone.
+
+    That of its orbit, so that neighbours stay together, or of the name where it tells none: in any
+    patch set, made in any way, a scene is in the same fold.
+    """
+    key = orbit_of(name) or name
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest) % folds
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of some folds, written K/N, K counted from 0."""
+
+    number: int
+    folds: int
+
+    @classmethod
+    def of(cls, text: str) -> Fold:
+        """ValueError for what is not K/N."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+        number, folds = map(int, found.groups()) if found else (0, 0)
+        if folds < 2 or number >= folds:
+            raise ValueError(
+                f"--fold {text!r} must be K/N, the K-th of N folds from 0 on, such as 0/2 and 1/2"
+            )
+        return cls(number, folds)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.folds}"
+
+    def holds(self, name: str) -> bool:
+        """Whether the scene of this name is in it."""
+        return fold_of(name, self.folds) == self.number
 
 
 def same(acquisitions: Sequence[Acquisition]) -> list[int]:

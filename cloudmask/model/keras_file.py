@@ -41,6 +41,8 @@ class ModelInfo:
     """channels that no training scene was without; a scene without one is new to the network"""
     reading: dict[str, Any] = field(default_factory=dict, hash=False)
     """how the scenes were read that it was trained on, as the patch set records it"""
+    fold: str = ""
+    """K/N, see data/acquisition.py: it has learned from no scene of this fold; empty: of none"""
 
 
 def build(

@@ -10,32 +10,51 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from cloudmask.metrics import UNKNOWN
+from cloudmask.metrics import SOFT_STEPS, UNKNOWN
 
 
 def cross_entropy(
-    logits: tf.Tensor, label: tf.Tensor, *, weights: Sequence[float] = (), clip_offset: int = 0
+    logits: tf.Tensor,
+    label: tf.Tensor,
+    *,
+    weights: Sequence[float] = (),
+    clip_offset: int = 0,
+    soft: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """(B, H, W, L) float32 logits, (B, H, W) uint8 -> sum over labelled pixels, their number.
 
     L = 1: a sigmoid for two classes. `weights`: one per class (default: all one); for two classes
-    (1, pos_weight). Pixels labelled 255 and a frame of `clip_offset` pixels do not count.
+    (1, pos_weight). `soft`: see pixel_losses. Pixels labelled 255 and a frame of `clip_offset`
+    pixels do not count.
     """
     if clip_offset:
         inside = slice(clip_offset, -clip_offset)
         logits, label = logits[:, inside, inside], label[:, inside, inside]
     known = tf.not_equal(label, UNKNOWN)
-    loss = pixel_losses(logits, label, weights=weights)
+    loss = pixel_losses(logits, label, weights=weights, soft=soft)
     return tf.reduce_sum(loss), tf.reduce_sum(tf.cast(known, tf.float32))
 
 
 def pixel_losses(
-    logits: tf.Tensor, label: tf.Tensor, *, weights: Sequence[float] = ()
+    logits: tf.Tensor, label: tf.Tensor, *, weights: Sequence[float] = (), soft: bool = False
 ) -> tf.Tensor:
-    """(B, H, W, L) logits, (B, H, W) uint8 -> (B, H, W) losses, zero where the label is 255."""
+    """(B, H, W, L) logits, (B, H, W) uint8 -> (B, H, W) losses, zero where the label is 255.
+
+    With `soft` (L = 1) a label v is the probability t = v / 254 of the second class, and the loss
+    is what is to be expected of it: -t w log p - (1 - t) log(1 - p), of weights (1, w).
+    """
     known = tf.not_equal(label, UNKNOWN)
     target = tf.where(known, label, tf.zeros_like(label))
     num_logits = logits.shape[-1]
+    if soft:
+        assert num_logits == 1, "soft targets are of two classes"
+        assert not weights or weights[0] == 1, "of two classes the second one has a weight"
+        truth, logit = tf.cast(target, tf.float32) / SOFT_STEPS, logits[..., 0]
+        if weights:
+            loss = tf.nn.weighted_cross_entropy_with_logits(truth, logit, weights[1])
+        else:
+            loss = tf.nn.sigmoid_cross_entropy_with_logits(truth, logit)
+        return tf.where(known, loss, tf.zeros_like(loss))
     if num_logits == 1:
         truth = tf.cast(target, tf.float32)
         loss = tf.nn.sigmoid_cross_entropy_with_logits(truth, logits[..., 0])
@@ -44,6 +63,12 @@ def pixel_losses(
     if weights:
         loss *= tf.gather(tf.constant(weights, tf.float32), tf.cast(target, tf.int32))
     return tf.where(known, loss, tf.zeros_like(loss))
+
+
+def hard_label(soft: tf.Tensor) -> tf.Tensor:
+    """(...) uint8 soft targets -> labels: the second class from one half on, 255 stays unknown."""
+    second = tf.cast(soft >= SOFT_STEPS // 2, tf.uint8)
+    return tf.where(tf.equal(soft, UNKNOWN), soft, second)
 
 
 def predicted_class(logits: tf.Tensor, *, threshold: float = 0.5) -> tf.Tensor:

@@ -24,6 +24,8 @@ class Data:
 
     classes: int
     valid_patches: int
+    soft: bool = False
+    """whether a network learns from probabilities beside the labels"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ Derived values are computed here once, checked, printed and recorded; none can b
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cloudmask.cli.options import TrainConfig
+from cloudmask.data.acquisition import Fold
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.model import keras_file, precision
@@ -28,6 +30,7 @@ class Plan:
     """What follows from the configuration, the patch set and the number of ranks."""
 
     patchset: PatchSet
+    """without the training patches of the fold that is left out"""
     info: keras_file.ModelInfo
     num_patches: int
     num_valid: int
@@ -51,6 +54,11 @@ class Plan:
             decay=self.config.lr_decay,
             total_steps=self.total_steps,
         )
+
+    @property
+    def soft(self) -> bool:
+        """Whether the patches' labels are soft targets."""
+        return self.patchset.target == "soft"
 
     @property
     def total_steps(self) -> int:
@@ -84,6 +92,7 @@ class Plan:
             "model": {
                 **{name: list(getattr(info, name)) for name in network},
                 "patch set": info.patchset,
+                "fold": info.fold or None,  # as where it is not told
                 "emulated step seconds": config.emulate,
             },
             "order": self.order,
@@ -173,10 +182,14 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
             f"--clip-offset {config.clip_offset} leaves nothing of patches of "
             f"{patchset.patch_size} pixels"
         )
+    fold = Fold.of(config.fold) if config.fold is not None else None
+    if fold:
+        patchset = _without(fold, patchset)
     num_patches = patchset.splits["train"].patches
     valid = patchset.splits.get("valid")
     num_valid = valid.patches if valid else 0
-    check_options(config, Data(classes=len(patchset.classes), valid_patches=num_valid))
+    soft = patchset.target == "soft"
+    check_options(config, Data(len(patchset.classes), valid_patches=num_valid, soft=soft))
     global_batch = config.global_batch or config.batch_size * ranks.size
     schedule.check_batch(num_patches, ranks.size, global_batch=global_batch)
     mean, std = _normalisation(config, patchset)
@@ -195,6 +208,7 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
             patchset=patchset.fingerprint,
             always_there=patchset.always_there,
             reading=dict(patchset.reading),
+            fold=str(fold or ""),
         ),
         num_patches=num_patches,
         num_valid=num_valid,
@@ -207,6 +221,17 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
         timing_every=config.timing_every or (1 if ranks.device == "CPU" else GPU_TIMING_EVERY),
         config=config,
     )
+
+
+def _without(fold: Fold, patchset: PatchSet) -> PatchSet:
+    """The same without the training patches of the scenes in a fold. ValueError if none is left."""
+    train = patchset.splits["train"].part(lambda entry: not fold.holds(entry.scene_name))
+    if not train.patches:
+        raise ValueError(
+            f"--fold {fold} leaves no training patch: all training scenes of {patchset.folder} are "
+            "in this fold; use more folds, or add scenes of other orbits"
+        )
+    return dataclasses.replace(patchset, splits={**patchset.splits, "train": train})
 
 
 def _normalisation(

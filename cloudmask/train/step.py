@@ -92,8 +92,11 @@ def make_train_step(
     pixels: int,
     xla: bool = False,
     noise_scale: bool = False,
+    soft: bool = False,
 ) -> Step:
     """The step of a network. `pixels`, of a full global batch, keeps sums of float16 small.
+
+    With `soft` the labels are soft targets, see losses.pixel_losses.
 
     With `noise_scale` the result has the squared lengths of gradients (noise.py). What a rank adds
     to them goes with its loss, which therefore waits for its gradients.
@@ -109,7 +112,9 @@ def make_train_step(
 
     def forward(image, scale, offset, label):
         logits = model(decode(image, scale, offset, fill=FILL), training=True)
-        loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
+        loss, count = cross_entropy(
+            logits, label, weights=class_weights, clip_offset=clip_offset, soft=soft
+        )
         return loss, count, optimizer.scale_loss(loss / pixels)
 
     def overlapping(image, scale, offset, label, clocked):
