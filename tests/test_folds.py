@@ -7,7 +7,8 @@ import tiny
 from tiny import Case
 
 from cloudmask.cli.options import TrainConfig
-from cloudmask.data.acquisition import Fold, fold_of
+from cloudmask.data.acquisition import fold_of
+from cloudmask.data.patchset.folds import Fold
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.model import keras_file

@@ -63,6 +63,10 @@ ROOMS = {
         [f"{C}/predict/"],
         ("ground", "values", "options", "ranks", "archive", "read", "model"),
     ),
+    "labels": (
+        [f"{C}/labels/"],
+        ("ground", "values", "options", "ranks", "patchset", "archive", "read", "model", "predict"),
+    ),
     "evaluate": (
         [f"{C}/evaluate/"],
         ("ground", "values", "options", "ranks", "patchset", "archive", "read", "model", "predict"),
@@ -75,6 +79,7 @@ ROOMS = {
             *("ground", "values", "options", "patchset", "synthetic", "read"),
             "prepare",
             "predict",
+            "labels",
             "evaluate",
             "mlcommons",
             "report",

@@ -175,6 +175,37 @@ class PredictConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RefurbishConfig:
+    """Write a patch set again with soft targets: its labels, weighed against what networks say that
+    never saw them."""
+
+    sources: Annotated[Paths, tyro.conf.Positional, tyro.conf.arg(metavar="RUN ... PATCHES")]
+    """run folders, or .keras model files, that were trained with --fold, and that together have
+    left out every scene; then the patch set, of two classes"""
+    out: Path
+    """folder for the new patch set"""
+    strip: tuple[int, int] | None = None
+    """columns FIRST to END (not included) of a scene where the labels err otherwise, such as those
+    that both views see: counted apart"""
+    fill: bool = False
+    """let pixels without a label count too, as the networks see them"""
+    least_logit: float = 0.4
+    """targets whose logit is nearer to zero do not count"""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """arithmetic of the networks; tf32: float32 with 10 bits of mantissa, on GPUs that have it"""
+    verify: bool = True
+    """check the patch files against the checksums in their manifest first"""
+
+    @property
+    def runs(self) -> Paths:
+        return self.sources[:-1]
+
+    @property
+    def patches(self) -> Path:
+        return self.sources[-1]
+
+
+@dataclasses.dataclass(frozen=True)
 class DescribeConfig:
     """Write model.json beside trained models: what each takes and gives, as a STAC Item."""
 

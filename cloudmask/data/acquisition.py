@@ -123,32 +123,6 @@ def fold_of(name: str, folds: int) -> int:
     return int.from_bytes(digest) % folds
 
 
-@dataclass(frozen=True)
-class Fold:
-    """One of some folds, written K/N, K counted from 0."""
-
-    number: int
-    folds: int
-
-    @classmethod
-    def of(cls, text: str) -> Fold:
-        """ValueError for what is not K/N."""
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
-        number, folds = map(int, found.groups()) if found else (0, 0)
-        if folds < 2 or number >= folds:
-            raise ValueError(
-                f"--fold {text!r} must be K/N, the K-th of N folds from 0 on, such as 0/2 and 1/2"
-            )
-        return cls(number, folds)
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.folds}"
-
-    def holds(self, name: str) -> bool:
-        """Whether the scene of this name is in it."""
-        return fold_of(name, self.folds) == self.number
-
-
 def same(acquisitions: Sequence[Acquisition]) -> list[int]:
     """For each acquisition, given the best ones first, the index of the one that stands for it.
 

@@ -42,7 +42,7 @@ class ModelInfo:
     reading: dict[str, Any] = field(default_factory=dict, hash=False)
     """how the scenes were read that it was trained on, as the patch set records it"""
     fold: str = ""
-    """K/N, see data/acquisition.py: it has learned from no scene of this fold; empty: of none"""
+    """K/N, see data/patchset/folds.py: it has learned from no scene of this fold; empty: of none"""
 
 
 def build(

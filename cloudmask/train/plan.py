@@ -5,7 +5,6 @@ Derived values are computed here once, checked, printed and recorded; none can b
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cloudmask.cli.options import TrainConfig
-from cloudmask.data.acquisition import Fold
+from cloudmask.data.patchset.folds import Fold, without
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.model import keras_file, precision
@@ -184,7 +183,7 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
         )
     fold = Fold.of(config.fold) if config.fold is not None else None
     if fold:
-        patchset = _without(fold, patchset)
+        patchset = without(fold, patchset)
     num_patches = patchset.splits["train"].patches
     valid = patchset.splits.get("valid")
     num_valid = valid.patches if valid else 0
@@ -221,17 +220,6 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
         timing_every=config.timing_every or (1 if ranks.device == "CPU" else GPU_TIMING_EVERY),
         config=config,
     )
-
-
-def _without(fold: Fold, patchset: PatchSet) -> PatchSet:
-    """The same without the training patches of the scenes in a fold. ValueError if none is left."""
-    train = patchset.splits["train"].part(lambda entry: not fold.holds(entry.scene_name))
-    if not train.patches:
-        raise ValueError(
-            f"--fold {fold} leaves no training patch: all training scenes of {patchset.folder} are "
-            "in this fold; use more folds, or add scenes of other orbits"
-        )
-    return dataclasses.replace(patchset, splits={**patchset.splits, "train": train})
 
 
 def _normalisation(

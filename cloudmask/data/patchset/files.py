@@ -25,7 +25,7 @@ import numpy as np
 from cloudmask.data import tiles
 from cloudmask.data.patchset import encoding
 from cloudmask.data.patchset.model import FORMAT_VERSION, VERSIONS, FileEntry, Target
-from cloudmask.data.scene import Scene, missing_pixels
+from cloudmask.data.scene import Scene, missing_pixels, reason
 from cloudmask.files import open_hdf5, write_whole
 from cloudmask.metrics import UNKNOWN
 
@@ -161,6 +161,36 @@ def write_soft(source: Path, folder: Path, entry: FileEntry, soft: np.ndarray) -
     write_whole(folder / entry.path, content)
     checksum = hashlib.sha256(content).hexdigest()
     return dataclasses.replace(entry, bytes=len(content), sha256=checksum)
+
+
+@dataclass(frozen=True, eq=False)
+class FilePatches:
+    """All patches of a scene, with their labels, as they are stored."""
+
+    image: np.ndarray
+    """(n, S, S, C) int16"""
+    scale: np.ndarray
+    offset: np.ndarray
+    """(C,) float32"""
+    label: np.ndarray
+    """(n, S, S) uint8"""
+    row: np.ndarray
+    col: np.ndarray
+    """(n,) int32, of a patch's corner in the scene"""
+
+
+def read_patches(path: Path) -> FilePatches:
+    """A file at once; `PatchReader` reads patches one by one. OSError, ValueError."""
+    try:
+        with open_hdf5(path) as file:
+            names = ("image", "label", "row", "col")
+            image, label, row, col = (file[name][()] for name in names)
+            scale, offset = (
+                np.asarray(file.attrs[name], np.float32) for name in ("scale_factor", "add_offset")
+            )
+    except (LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} is no patch file ({reason(error)}); prepare again") from None
+    return FilePatches(image, scale, offset, label, row, col)
 
 
 @dataclass(frozen=True, eq=False)
