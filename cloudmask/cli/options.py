@@ -271,8 +271,9 @@ class TrainConfig:
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
     """arithmetic of the network; auto: bfloat16 where the device has it, else float32; tf32:
     float32 with 10 bits of mantissa, on GPUs that have it"""
-    loss: Literal["bce", "wbce"] = "bce"
-    """cross-entropy, plain or with --pos-weight (two classes) or class weights"""
+    loss: Literal["bce", "wbce", "gce", "sce", "bootstrap"] = "bce"
+    """cross-entropy, plain or with --pos-weight (two classes) or class weights; or, for labels of
+    two classes that err at random, generalised, symmetric or bootstrapped cross-entropy"""
     pos_weight: float = 0.5
     """weight of the second class in wbce with two classes"""
     class_weights: tuple[float, ...] = ()

@@ -54,6 +54,7 @@ def make_programs(run: Run) -> tuple[Step, Validate]:
         xla=config.xla,
         noise_scale=config.noise_scale,
         soft=plan.soft,
+        loss=config.loss,
     )
     return step, make_validation(plan, run.ranks, run.model, run.watch)
 

@@ -15,7 +15,7 @@ from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.folds import Fold, without
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import open_patchset
-from cloudmask.model import keras_file, precision
+from cloudmask.model import keras_file, losses, precision
 from cloudmask.train import schedule
 from cloudmask.train.checks import Data, check_options
 from cloudmask.train.ranks import Ranks
@@ -100,6 +100,7 @@ class Plan:
                 "precision": self.precision,
                 "threads": threads,
                 "class weights": list(self.class_weights),
+                "loss": config.loss if config.loss in losses.ROBUST else None,  # as before
                 "steps in all": self.total_steps,
                 "narrow gradients": config.narrow_gradients or None,  # as where it is not told
                 "augment": [config.augment, config.augment_gain, config.augment_shared],
@@ -240,6 +241,6 @@ def _normalisation(
 
 def _class_weights(config: TrainConfig, num_classes: int) -> tuple[float, ...]:
     """One for each class; none for plain cross-entropy, where all are one."""
-    if config.loss == "bce":
+    if config.loss != "wbce":
         return ()
     return (1.0, config.pos_weight) if num_classes == 2 else tuple(config.class_weights)

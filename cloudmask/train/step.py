@@ -93,10 +93,11 @@ def make_train_step(
     xla: bool = False,
     noise_scale: bool = False,
     soft: bool = False,
+    loss: str = "bce",
 ) -> Step:
     """The step of a network. `pixels`, of a full global batch, keeps sums of float16 small.
 
-    With `soft` the labels are soft targets, see losses.pixel_losses.
+    `soft` and `loss`: see losses.pixel_losses.
 
     With `noise_scale` the result has the squared lengths of gradients (noise.py). What a rank adds
     to them goes with its loss, which therefore waits for its gradients.
@@ -112,10 +113,10 @@ def make_train_step(
 
     def forward(image, scale, offset, label):
         logits = model(decode(image, scale, offset, fill=FILL), training=True)
-        loss, count = cross_entropy(
-            logits, label, weights=class_weights, clip_offset=clip_offset, soft=soft
+        total, count = cross_entropy(
+            logits, label, weights=class_weights, clip_offset=clip_offset, soft=soft, loss=loss
         )
-        return loss, count, optimizer.scale_loss(loss / pixels)
+        return total, count, optimizer.scale_loss(total / pixels)
 
     def overlapping(image, scale, offset, label, clocked):
         """Loss, count, summed gradients, when this rank had its own, and these."""

@@ -35,7 +35,12 @@ def make_validation(plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch) 
     def step(image, scale, offset, label):
         logits = model(decode(image, scale, offset, fill=FILL), training=False)
         loss, count = cross_entropy(
-            logits, label, weights=weights, clip_offset=clip, soft=plan.soft
+            logits,
+            label,
+            weights=weights,
+            clip_offset=clip,
+            soft=plan.soft,
+            loss=plan.config.loss,
         )
         known = hard_label(label) if plan.soft else label
         counts = confusion_counts(known, predicted_class(logits), len(plan.info.classes))
