@@ -109,7 +109,7 @@ def results(patchset, tmp_path_factory):
 
     found = tiny.run_cases(
         [
-            case("whole"),
+            case("whole", "--loss", "gce"),
             case("fold", "--fold", "0/2"),
             again("same", "--fold", "0/2", "--epochs", 2),
             again("other", "--fold", "1/2", "--epochs", 3),
@@ -135,6 +135,14 @@ def test_a_run_records_its_fold_and_goes_on_with_no_other(results):
     for name, now in (("other", "1/2"), ("none", "None")):
         (line,) = found[name].error_lines
         assert line.endswith(f"is of another model or patch set: fold was 0/2, is {now}")
+
+
+def test_a_run_takes_a_loss_for_labels_that_err(results):
+    work, found = results
+    assert found["whole"].codes == [0]
+    final = json.loads((work / "whole/summary.json").read_text())["final"]
+    assert 0 < final["loss"] < 1 / 0.7  # no pixel of generalised cross-entropy costs more
+    assert 0 < final["valid"]["loss"] < 1 / 0.7
 
 
 def test_a_run_that_leaves_out_a_fold_starts_from_no_model_that_has_seen_it(results):
