@@ -17,6 +17,7 @@ USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lis
   mllog      finished runs as a result set of the MLCommons benchmark CloudMask
   predict    masks of whole scenes from a trained run
   calibrate  a trained run made better by a few scenes whose mask is known
+  refurbish  a patch set again, its labels weighed against networks that never saw them
   quicklook  masks as PNG pictures with their legends
   report     one page of figures, curves and pictures, to look at
   describe   write model.json beside trained models: a STAC Item, for catalogues
@@ -31,6 +32,7 @@ COMMANDS: commands.Commands = {
     "mllog": (options.MllogConfig, "cloudmask.mlcommons.command"),
     "predict": (options.PredictConfig, "cloudmask.predict.command"),
     "calibrate": (options.CalibrateConfig, "cloudmask.labels.calibrate"),
+    "refurbish": (options.RefurbishConfig, "cloudmask.labels.refurbish_command"),
     "quicklook": (options.QuicklookConfig, "cloudmask.report.quicklook"),
     "report": (options.ReportConfig, "cloudmask.report.command"),
     "describe": (options.DescribeConfig, "cloudmask.describe"),

@@ -66,7 +66,7 @@ ROOMS = {
     ),
     "labels": (
         [f"{C}/labels/"],
-        ("ground", "values", "options", "ranks", "archive", "read", "model", "predict"),
+        ("ground", "values", "options", "ranks", "patchset", "archive", "read", "model", "predict"),
     ),
     "evaluate": (
         [f"{C}/evaluate/"],

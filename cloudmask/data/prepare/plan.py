@@ -123,6 +123,10 @@ def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> Pa
             raise ValueError(f"{out} is not empty and no patch set; choose another --out")
         return None
     patchset = read_manifest(out)
+    if patchset.target != "label":
+        raise ValueError(
+            f"{out} holds soft targets, which prepare does not make; choose another --out"
+        )
     for key, asked in options.items():
         found = patchset.options.get(key, BEFORE.get(key))
         if found != asked and key == "strips":  # the last, so all that was asked for is the same
