@@ -1,0 +1,1 @@
+"""Labels that are not the teacher's mask as it stands."""
