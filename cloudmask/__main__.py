@@ -16,6 +16,7 @@ USAGE = """usage: cloudmask COMMAND [OPTIONS]      (cloudmask COMMAND --help lis
   evaluate   measure a trained run on a patch set, or masks on whole scenes
   mllog      finished runs as a result set of the MLCommons benchmark CloudMask
   predict    masks of whole scenes from a trained run
+  calibrate  a trained run made better by a few scenes whose mask is known
   quicklook  masks as PNG pictures with their legends
   report     one page of figures, curves and pictures, to look at
   describe   write model.json beside trained models: a STAC Item, for catalogues
@@ -29,6 +30,7 @@ COMMANDS: commands.Commands = {
     "evaluate": (options.EvaluateConfig, "cloudmask.evaluate.command"),
     "mllog": (options.MllogConfig, "cloudmask.mlcommons.command"),
     "predict": (options.PredictConfig, "cloudmask.predict.command"),
+    "calibrate": (options.CalibrateConfig, "cloudmask.labels.calibrate"),
     "quicklook": (options.QuicklookConfig, "cloudmask.report.quicklook"),
     "report": (options.ReportConfig, "cloudmask.report.command"),
     "describe": (options.DescribeConfig, "cloudmask.describe"),

@@ -63,7 +63,7 @@ def _view(grid: str) -> str:
 
 def _place(stem: str, variable: str) -> str | None:
     what, _, grid = stem.rpartition("_")
-    if variable in ("rows", "columns", "detectors", "views") or not what:
+    if variable in ("rows", "columns", "detectors", "views", "t_single") or not what:
         return None
     if "exception" in variable:
         return f"quality/{_view(grid)}/{variable.lower()}"
@@ -75,6 +75,8 @@ def _place(stem: str, variable: str) -> str | None:
     if "quality" in what:
         band = what.partition("_")[0].lower()
         return f"conditions/instrument/{_view(grid)}/{band}/{variable.lower()}"
+    if what == "met":
+        return f"conditions/meteorology/{variable.rpartition('_')[0]}_tp"
     if variable.startswith("confidence"):
         return f"quality/{_view(grid)}/{variable}"
     if what == "indices":

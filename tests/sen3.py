@@ -116,6 +116,8 @@ class Values:
     probability: np.ndarray | None = None
     """(H, W) int16, .005 per step from .5"""
     oblique: Oblique | None = None
+    skin: np.ndarray | None = None
+    """(H, 130) float32, K"""
     leave_out: set[str] = field(default_factory=set)
     """files that are not written, though the manifest lists them"""
 
@@ -234,6 +236,13 @@ def _files(values: Values) -> dict[str, dict[str, Variable]]:
         flags["probability_cloud_single_in"] = (values.probability, packing)
     if values.oblique:
         files |= _oblique_files(values.oblique)
+    if values.skin is not None:
+        attributes = {"_FillValue": np.float32(-9999), "units": "K"}
+        times = {"units": "hours since 2017-03-13 11:00:00"}
+        files["met_tx.nc"] = {
+            "skin_temperature_tx": (values.skin[None], attributes),
+            "t_single": (np.zeros(1), times),
+        }
     fine = {"confidence_an": (np.kron(values.confidence, np.ones((2, 2), np.uint16)), {})}
     degrees = {"_FillValue": np.int32(-(2**31)), "scale_factor": 1e-6, "add_offset": 0.0}
     byte_fill = {"_FillValue": np.uint8(255)}
@@ -293,7 +302,10 @@ def _write(path: Path, variables: Mapping[str, Variable], **attributes: Any) -> 
         file.setncatts({**times, **attributes})
         for name, (array, settings) in variables.items():
             dimensions = ["rows", "columns"] if path.name != "viscal.nc" else ["detectors", "views"]
-            dimensions = dimensions if array.ndim == 2 else ["detectors"]
+            if array.ndim != 2:
+                dimensions = ["t_single", *dimensions] if array.ndim == 3 else ["detectors"]
+            if name == "t_single":
+                dimensions = [name]
             for dimension, size in zip(dimensions, array.shape, strict=True):
                 if dimension not in file.dimensions:
                     file.createDimension(dimension, size)

@@ -74,6 +74,7 @@ def _another_value(field):
         "Path | None": Path("p"),
         "tuple[int, ...]": (3, 5),
         "tuple[float, ...]": (0.1, 1e-9),
+        "tuple[str, ...]": ("S1", "no"),
     }
     if field.type.startswith("Literal"):
         choices = [part.strip(" \"'") for part in field.type[8:-1].split(",")]

@@ -39,7 +39,7 @@ ROOMS = {
             f"{D}/{name}.py"
             for name in ("__init__", "acquisition", "classes", "kinds", "place", "scene", "slstr")
         ]
-        + [f"{D}/tiles.py", f"{D}/prepare/split.py"],
+        + [f"{D}/dual.py", f"{D}/tiles.py", f"{D}/prepare/split.py"],
         ("ground",),
     ),
     "options": ([f"{C}/cli/options.py"], ("values",)),
@@ -52,9 +52,10 @@ ROOMS = {
         ("ground", "values", "patchset", "formats"),
     ),
     "read": ([f"{D}/read.py"], ("ground", "values", "formats")),
+    "survey": ([f"{D}/survey.py"], ("ground", "values", "ranks", "archive", "read")),
     "prepare": (
         [f"{D}/prepare/"],
-        ("ground", "values", "options", "ranks", "patchset", "archive", "read"),
+        ("ground", "values", "options", "ranks", "patchset", "archive", "read", "survey"),
     ),
     "model": ([f"{C}/model/"], ("ground",)),
     "describe": ([f"{C}/describe.py"], ("ground", "options", "model")),
@@ -63,9 +64,16 @@ ROOMS = {
         [f"{C}/predict/"],
         ("ground", "values", "options", "ranks", "archive", "read", "model"),
     ),
+    "labels": (
+        [f"{C}/labels/"],
+        ("ground", "values", "options", "ranks", "archive", "read", "model", "predict"),
+    ),
     "evaluate": (
         [f"{C}/evaluate/"],
-        ("ground", "values", "options", "ranks", "patchset", "archive", "read", "model", "predict"),
+        (
+            *("ground", "values", "options", "ranks", "patchset", "archive", "read", "survey"),
+            *("model", "predict"),
+        ),
     ),
     "mlcommons": ([f"{C}/mlcommons/"], ("ground", "options", "model")),
     "report": ([f"{C}/report/"], ("ground", "values", "options", "read", "model", "predict")),
@@ -75,6 +83,7 @@ ROOMS = {
             *("ground", "values", "options", "patchset", "synthetic", "read"),
             "prepare",
             "predict",
+            "labels",
             "evaluate",
             "mlcommons",
             "report",
@@ -130,6 +139,7 @@ HOMES = {
     },
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
     "scipy": {
+        f"{C}/model/calibration.py",
         *(f"scaling/laws/{name}.py" for name in ("fitting", "region", "scatter", "against")),
         *(
             f"scaling/laws/{name}.py"

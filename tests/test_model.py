@@ -1,5 +1,6 @@
 """Networks, losses and model files against NumPy and plain Keras."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -129,6 +130,30 @@ def test_missing_values_count_as_the_mean(random):
     zero = unet(3, 1, widths=(4, 8), mean=(0, 0, 0), std=STD)
     copy_weights(model, zero)
     np.testing.assert_array_equal(model(everything), zero(np.zeros_like(everything)))
+
+
+def test_the_missing_channel_says_where_any_channel_is_missing(random):
+    """It stands behind the normalised channels, whose values are those without it."""
+    image = physical(random)
+    settings = {"widths": (4, 8), "mean": MEAN, "std": STD}
+    model = unet(3, 1, missing_channel=True, **settings)
+    seen = keras.Model(model.input, model.get_layer("with_missing").output)(image).numpy()
+    missing = np.isnan(image).any(axis=-1)
+    assert 0 < missing.mean() < 1
+    np.testing.assert_array_equal(seen[..., 3], missing)
+    expected = np.nan_to_num((image - np.array(MEAN)) / np.array(STD), nan=0.0)
+    np.testing.assert_allclose(seen[..., :3], expected, atol=1e-5)
+    more = model.count_params() - unet(3, 1, **settings).count_params()
+    assert more == 9 * 4, "one plane more for the first convolution, and nothing else"
+
+
+def test_a_value_that_is_not_finite_counts_as_missing():
+    """As in a patch file; the normalised channel has the mean there."""
+    model = unet(2, 1, widths=(4, 8), missing_channel=True)
+    image = np.zeros((1, 2, 2, 2), np.float32)
+    image[0, 0, 0], image[0, 1, 1] = (1, np.inf), (-np.inf, np.nan)
+    seen = keras.Model(model.input, model.get_layer("with_missing").output)(image).numpy()
+    assert seen[0].tolist() == [[[1, 0, 1], [0, 0, 0]], [[0, 0, 0], [0, 0, 1]]]
 
 
 def test_network_takes_physical_units(random):
@@ -268,23 +293,37 @@ def test_the_threshold_is_a_probability():
     assert predicted_class(many).numpy().ravel().tolist() == [1, 0]
 
 
+def save(path, random, **changes):
+    """A model file of random weights: the model that was saved, and what it means."""
+    info = dataclasses.replace(INFO, **changes)
+    model = keras_file.build(info, seed=3)
+    for variable in model.trainable_variables:
+        variable.assign(variable + random.normal(0, 0.05, variable.shape))
+    path.parent.mkdir()
+    keras_file.save(path, [v.numpy() for v in model.trainable_variables], info)
+    return model, info
+
+
 @pytest.fixture
 def saved(tmp_path, random):
     """(model file, the model that was saved)."""
-    model = keras_file.build(INFO, seed=3)
-    for variable in model.trainable_variables:
-        variable.assign(variable + random.normal(0, 0.05, variable.shape))
     path = tmp_path / "run" / "model.keras"
-    path.parent.mkdir()
-    keras_file.save(path, [v.numpy() for v in model.trainable_variables], INFO)
+    model, _ = save(path, random)
     return path, model
 
 
-def test_model_file_gives_back_what_was_saved(saved, random):
-    path, model = saved
+@pytest.fixture(params=[False, True], ids=["plain", "missing channel"])
+def of_each_kind(request, tmp_path, random):
+    """(model file, the model that was saved, what it means)."""
+    path = tmp_path / "run" / "model.keras"
+    return path, *save(path, random, missing_channel=request.param)
+
+
+def test_model_file_gives_back_what_was_saved(of_each_kind, random):
+    path, model, described = of_each_kind
     for place in (path, path.parent):
         found, info = keras_file.load(place)
-        assert info == INFO
+        assert info == described
         image = physical(random)
         np.testing.assert_array_equal(found(image), model(image))
     assert [p.name for p in path.parent.iterdir()] == ["model.keras"]
@@ -324,8 +363,8 @@ assert not any(name.partition(".")[0] == "cloudmask" for name in sys.modules)
 
 
 @pytest.mark.slow
-def test_model_file_loads_in_plain_keras_without_this_project(saved, tmp_path, random):
-    path, model = saved
+def test_model_file_loads_in_plain_keras_without_this_project(of_each_kind, tmp_path, random):
+    path, model, _ = of_each_kind
     image = physical(random)
     np.save(tmp_path / "image.npy", image)
     words = [path, tmp_path / "image.npy", tmp_path / "logits.npy"]
@@ -353,6 +392,23 @@ def test_a_file_that_is_no_model_is_refused(saved, tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(other)
     with pytest.raises(ValueError, match="is not a cloudmask model"):
         keras_file.load(other)
+
+
+def test_a_model_of_before_the_missing_channel_has_none(saved, tmp_path, random):
+    path, model = saved
+    other = tmp_path / "old.keras"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == keras_file.INFO:
+                values = json.loads(content)
+                del values["missing_channel"]
+                content = json.dumps(values)
+            target.writestr(name, content)
+    found, info = keras_file.load(other)
+    assert info == INFO
+    image = physical(random)
+    np.testing.assert_array_equal(found(image), model(image))
 
 
 @pytest.mark.parametrize("text", ['{"channels": ["a"]}', "[1, 2]", "{", '{"strange": 1}'])
@@ -434,6 +490,9 @@ def test_operations_are_those_counted_by_hand():
     plain = flops.forward(unet(1, 1, widths=(2, 3), portable=True), 4)
     assert plain == found | {"up0_a": 2 * 9 * (3 + 2) * 2 * 16}
     assert flops.training(unet(1, 1, widths=(2, 3)), 4) == 3 * sum(found.values()) - 2 * 288
+    for portable, of_plain in ((False, found), (True, plain)):
+        more = unet(1, 1, widths=(2, 3), missing_channel=True, portable=portable)
+        assert flops.forward(more, 4) == of_plain | {"down0_a": 2 * 9 * (1 + 1) * 2 * 16}
 
 
 def test_operations_of_the_reference_network():

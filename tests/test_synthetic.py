@@ -1,6 +1,7 @@
 """Synthetic scenes: layout of the benchmark's files, physics, and how wrong their masks are."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from cloudmask.cli.options import SynthConfig
-from cloudmask.data.synthetic import nature, sensor
+from cloudmask.data.synthetic import masks, nature, oblique, sensor
 from cloudmask.data.synthetic import scenes as synthetic
 from cloudmask.data.synthetic.command import synth
 from cloudmask.data.synthetic.fractal import fractal_field, quantile
@@ -275,6 +276,73 @@ def test_errors_of_the_bayesian_mask_are_patches_not_specks(scenes: list[Synthet
     errors = np.stack([measured((scene.bayes > 0) != scene.truth)[..., 0] for scene in scenes])
     beside_an_error = errors[..., 1:][errors[..., :-1]].mean()
     assert beside_an_error > 2.5 * errors.mean()
+
+
+def field(value: float) -> np.ndarray:
+    return np.full((64, 64), value, np.float32)
+
+
+def flat_sea() -> nature.Surface:
+    """At night, known to the last kelvin."""
+    kelvin, none = field(290), field(0)
+    return nature.Surface(kelvin, kelvin, 0.0, kelvin, none, none > 0, [])
+
+
+def bayes_of(surface: nature.Surface, cloud: nature.Layer) -> np.ndarray:
+    layers = [cloud, *(replace(cloud, depth=field(0)) for _ in range(3))]
+    aside, moved = oblique.oblique_view(surface, layers)
+    mu0 = field(1)
+    views = [
+        masks.departures(*sensor.observe(np.random.default_rng(0), ground, clouds, mu0), ground)
+        for ground, clouds in ((surface, layers), (aside, moved))
+    ]
+    return masks.bayesian_mask(*views, surface)
+
+
+def test_the_dual_view_knows_of_no_cloud_that_neither_view_can_see() -> None:
+    unseen = nature.Layer(field(20), field(290), (0.4, 0.5, 0.6), 1.0, nature.DROPLETS)
+    assert not bayes_of(flat_sea(), unseen).any()
+
+
+def test_a_cloud_that_is_thin_from_above_is_found_by_both_views_together() -> None:
+    thin = nature.Layer(field(0.3), field(234), (0.4, 0.5, 0.6), 1.0, nature.DROPLETS)
+    first, end = (round(column * 64 / masks.FULL_WIDTH) for column in masks.DUAL_VIEW)
+    bayes = bayes_of(flat_sea(), thin)
+    assert (bayes[:, first:end] & 4).mean() > 0.9
+    assert not (bayes & 1).any()
+    assert not bayes[:, :first].any()
+    assert not bayes[:, end:].any()
+
+
+def test_a_high_cloud_stands_elsewhere_in_the_oblique_view_and_is_deeper_there() -> None:
+    depth = field(0)
+    depth[10:20] = 2
+    layer = nature.Layer(depth, field(290 - 6.5 * 7), (0.4, 0.5, 0.6), 1.0, nature.ANVILS)
+    _, (moved,) = oblique.oblique_view(flat_sea(), [layer])
+    rows = 10  # 7 km times the tangent of 55 degrees
+    assert oblique.cloud_height_km(layer, field(290)) == pytest.approx(7)
+    np.testing.assert_allclose(moved.depth, np.roll(depth, rows, axis=0) / np.cos(np.deg2rad(55)))
+    # Seen in the nadir view alone, and in the oblique view alone: neither is a joint alarm.
+    bayes = bayes_of(flat_sea(), layer)
+    assert (bayes[10:20] & 1).all()
+    assert not bayes[21:30].any()
+
+
+def test_land_can_be_left_to_the_clear_and_extras_are_written_on_demand(tmp_path: Path) -> None:
+    made = {"scenes": 4, "height": 64, "width": 72, "seed": 2}
+    synth(SynthConfig(tmp_path / "judged", **made))
+    synth(SynthConfig(tmp_path / "clear", **made, land="clear", extras=("depth", "skin")))
+    fewer = 0
+    for path in sorted((tmp_path / "clear").iterdir()):
+        with h5py.File(path) as file, h5py.File(tmp_path / "judged" / path.name) as other:
+            assert set(file) - set(other) == {"depth", "skin"}
+            np.testing.assert_array_equal(file["bts"][...], other["bts"][...])
+            np.testing.assert_array_equal(file["depth"][...] > 0.3, file["truth"][...] > 0)
+            assert 240 < file["skin"][:, 2:-2].min() <= file["skin"][...].max() < 330
+            changed = file["bayes"][...] != other["bayes"][...]
+            assert not file["bayes"][...][changed].any()
+            fewer += int(changed.sum())
+    assert fewer > 0
 
 
 def test_a_fractal_field_is_normalised_and_has_the_spectrum_that_was_asked_for() -> None:

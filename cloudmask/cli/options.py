@@ -39,6 +39,10 @@ class SynthConfig:
     """columns of a scene"""
     seed: int = 0
     """the same seed gives the same scenes"""
+    land: Literal["judged", "clear"] = "judged"
+    """what the Bayesian mask says of land; clear: 0, as where the benchmark's has not judged"""
+    extras: tuple[Literal["depth", "skin"], ...] = ()
+    """also write the optical depth, or the skin temperature as a forecast knows it"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,8 @@ class PrepareConfig:
     split_by: SplitBy = "random"
     """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
     label: LabelChoice = "any"
-    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, ..."""
+    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, any bit
+    where the oblique view sees too, and nothing elsewhere (dual), ..."""
     seed: int = 42
     """seed of the split"""
     strict: bool = False
@@ -71,6 +76,9 @@ class PrepareConfig:
     """count a product's pixels with these flags as missing: cosmetic, duplicate"""
     oblique: bool = False
     """add the oblique view of products: the channels S5o, S8o and S9o"""
+    skin_temperature: bool = False
+    """add the surface's temperature by the weather model that a product brings along, in K: the
+    channel TS (of the benchmark's files their dataset skin)"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +183,30 @@ class PredictConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CalibrateConfig:
+    """Make a trained network better by a few scenes whose mask is known: a new model file."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """run folder, or a .keras model file; of two classes, and not calibrated yet"""
+    scenes: Annotated[Places, tyro.conf.Positional]
+    """the scenes, as files or in folders; never judge the new model on them"""
+    label: LabelChoice = "truth"
+    """which mask of a scene is taken for right"""
+    teacher: LabelChoice | None = None
+    """also weigh this mask, say any: the network then needs it of every scene it predicts"""
+    out: Path | None = None
+    """the new model (default: calibrated.keras beside the model)"""
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
+    """arithmetic of the network, as in predict"""
+    tile: int = 2048
+    """largest rows and columns computed at once; less takes less memory"""
+    verify: bool = True
+    """check the files of a .SEN3 product against the MD5s of its manifest"""
+    overwrite: bool = False
+    """replace the file at --out, unless it is the model itself"""
+
+
+@dataclasses.dataclass(frozen=True)
 class DescribeConfig:
     """Write model.json beside trained models: what each takes and gives, as a STAC Item."""
 
@@ -217,7 +249,8 @@ class TrainConfig:
     out: Path
     """run folder: checkpoints, model, logs, summary"""
     init: Path | None = None
-    """start from the weights of this run folder or .keras file: same channels, classes, widths"""
+    """start from the weights of this run folder or .keras file: same channels, classes, widths,
+    --missing-channel"""
     epochs: int = 30
     """passes over the training patches"""
     batch_size: int = 4
@@ -249,16 +282,26 @@ class TrainConfig:
     """channels of the network's levels, from the top"""
     dropout: tuple[float, ...] = ()
     """dropout of each level (default: none)"""
+    missing_channel: bool = False
+    """let the network see where a channel is missing, as one plane more; else it sees the mean"""
     fixed_mean: tuple[float, ...] = ()
     """subtracted from each channel (default: the mean of the training pixels)"""
     fixed_std: tuple[float, ...] = ()
     """divides each channel (default: the standard deviation of the training pixels)"""
+    decorrelate: bool = False
+    """show the network the channels a second time, taken apart where they go together: what differs
+    between neighbouring bands is then seen from the start"""
     augment: bool = True
     """flips, quarter turns, and changes of gain and offset per channel"""
     augment_gain: float = 0.2
     """largest change of gain, and of offset in standard deviations, of each channel by itself"""
     augment_shared: float = 0.3
     """the same for all channels of a patch together"""
+    augment_missing: float = 0.0
+    """share of the patches, drawn anew in each epoch, in which some channels are made missing: by
+    day too the network then learns to do without what night scenes lack"""
+    augment_missing_channels: tuple[str, ...] = ()
+    """which channels these are (default: those that some training scenes lack altogether)"""
     shuffle: Literal["shard", "global"] = "shard"
     """shard: each rank keeps its own part of the patches; global: the same batches at every N"""
     stage: Path | None = None

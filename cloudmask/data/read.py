@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cloudmask.data.formats.benchmark import read_hdf
+from cloudmask.data import dual
+from cloudmask.data.formats.benchmark import read_dual_columns, read_hdf
 from cloudmask.data.formats.npz import read_npz
 from cloudmask.data.formats.safe.product import read_safe
 from cloudmask.data.formats.scratch import ScratchError
@@ -27,6 +30,7 @@ def read_scene(
     need_label: bool = True,
     verify: bool = True,
     reading: Reading = Reading(),  # noqa: B008 (a frozen value)
+    strips: dual.Strips | None = None,
 ) -> Scene:
     """Read a scene: an HDF5 file of the benchmark, a .SEN3 product, or an .npz file.
 
@@ -39,13 +43,45 @@ def read_scene(
     `label` says which mask of the file becomes the label (an .npz file has one, `any`, and perhaps
     a `truth`); with `need_label=False` a missing or empty one is no error. `verify` compares a
     product with the checksums it comes with; `reading` says what of it counts, which for a model
-    is its `reading`. SceneError, a ValueError of one line that names the
-    file, for everything that is wrong with it. Content that makes no sense can end in any
-    exception, of a library or of ours: it is the SceneError's cause.
+    is its `reading`. `strips` are the columns that the oblique view sees, for the label
+    `dual` of the benchmark's files; without them they are those of the file's own bits.
+
+    SceneError, a ValueError of one line that names the file, for everything that is wrong with it.
+    Content that makes no sense can end in any exception, of a library or of ours: it is the
+    SceneError's cause.
     """
     place = spelled_out(place_of(path))
+    with _telling(place):
+        scene = _read(
+            place,
+            label=label,
+            need_label=need_label,
+            verify=verify,
+            reading=reading,
+            strips=strips,
+        )
+    if np.isnan(scene.image).all():
+        raise SceneError(place, "holds no measurement at all", "leave this scene out")
+    if need_label and (scene.label is None or (scene.label == UNKNOWN).all()):
+        raise SceneError(place, "no measured pixel has a label", "leave this scene out")
+    return replace(scene, name=scene_name(place))
+
+
+def read_strip(path: Path) -> tuple[int, dual.Columns | None]:
+    """Width of one of the benchmark's files, and the columns in which its bits tell of two views.
+
+    SceneError.
+    """
+    with _telling(path):
+        _looked_at(path, "hdf")
+        return read_dual_columns(path)
+
+
+@contextmanager
+def _telling(place: Place) -> Iterator[None]:
+    """Whatever is wrong with a place becomes a SceneError."""
     try:
-        scene = _read(place, label=label, need_label=need_label, verify=verify, reading=reading)
+        yield
     except (SceneError, ScratchError, ImportError):
         raise
     except MemoryError:
@@ -59,15 +95,16 @@ def read_scene(
         raise SceneError(
             place, f"cannot be read, it is damaged ({what})", "get it again"
         ) from error
-    if np.isnan(scene.image).all():
-        raise SceneError(place, "holds no measurement at all", "leave this scene out")
-    if need_label and (scene.label is None or (scene.label == UNKNOWN).all()):
-        raise SceneError(place, "no measured pixel has a label", "leave this scene out")
-    return replace(scene, name=scene_name(place))
 
 
 def _read(
-    place: Place, *, label: LabelChoice, need_label: bool, verify: bool, reading: Reading
+    place: Place,
+    *,
+    label: LabelChoice,
+    need_label: bool,
+    verify: bool,
+    reading: Reading,
+    strips: dual.Strips | None,
 ) -> Scene:
     form = form_of(place)
     if isinstance(place, Path):
@@ -80,7 +117,18 @@ def _read(
     if form == "hdf" and reading.oblique:
         problem = "holds no oblique view, which the benchmark's files never do"
         raise SceneError(place, problem, "give products, or leave --oblique out")
-    return (read_hdf if form == "hdf" else read_npz)(place, label=label, need_label=need_label)
+    if form == "hdf":
+        return read_hdf(
+            place,
+            label=label,
+            need_label=need_label,
+            strips=strips,
+            skin_temperature=reading.skin_temperature,
+        )
+    if label == "dual":
+        problem = "is no SLSTR scene, and --label dual is the strip that its oblique view sees"
+        raise SceneError(place, problem, "choose another --label or leave this scene out")
+    return read_npz(place, label=label, need_label=need_label)
 
 
 def _looked_at(path: Path, form: Form | None) -> Form | None:

@@ -10,9 +10,10 @@ import numpy as np
 
 from cloudmask.data.place import Place, printable
 
-LabelChoice = Literal["any", "single_moderate", "summary", "probability", "truth"]
-"""which mask becomes the label: of SLSTR any bit or one bit of the Bayesian mask, the threshold
-mask, the Bayesian probability; of a synthetic scene its truth"""
+LabelChoice = Literal["any", "single_moderate", "dual", "summary", "probability", "truth"]
+"""which mask becomes the label: of SLSTR any bit or one bit of the Bayesian mask, any bit where the
+oblique view sees too, the threshold mask, the Bayesian probability; of a synthetic scene its
+truth"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,11 @@ SOLAR, THERMAL = CHANNELS[:NUM_REFS], CHANNELS[NUM_REFS:]
 """reflectances, and brightness temperatures in K"""
 OBLIQUE = ("S5o", "S8o", "S9o")
 """channels of the oblique view, on the grid of the nadir view: see Reading.oblique"""
+SKIN = "TS"
+"""channel of the surface's temperature in K, by a weather model: see Reading.skin_temperature"""
 
-LARGEST_LOSS = dict.fromkeys((*SOLAR, "S5o"), 1e-4) | dict.fromkeys((*THERMAL, "S8o", "S9o"), 0.01)
+LARGEST_LOSS = dict.fromkeys((*SOLAR, "S5o"), 1e-4)
+LARGEST_LOSS |= dict.fromkeys((*THERMAL, "S8o", "S9o", SKIN), 0.01)
 """reflectance, and K, that a patch set may lose of a value (half a step)"""
 
 
@@ -38,6 +41,13 @@ NOT_COMPUTED = 255
 def bayes_cloud(bayes: np.ndarray, choice: str) -> np.ndarray:
     """Bits -> where it is cloud: by any of them, or by the one that `choice` names."""
     return (bayes & int(Bayes.SINGLE_MODERATE) if choice == "single_moderate" else bayes) > 0
+
+
+def surface_kelvin(values: np.ndarray) -> np.ndarray:
+    """K -> float32 K, NaN where it is no temperature of a surface, as fill values are none."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        kelvin = np.asarray(values).astype(np.float32)
+        return np.where((kelvin > 100) & (kelvin < 400), kelvin, np.float32(np.nan))
 
 
 class Confidence(enum.IntFlag):
@@ -77,6 +87,8 @@ class Reading:
     """pixels with one of these flags are missing"""
     oblique: bool = False
     """add the channels OBLIQUE"""
+    skin_temperature: bool = False
+    """add the channel SKIN"""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.max_solar_zenith) and 0 < self.max_solar_zenith <= 90):
@@ -96,7 +108,7 @@ class Reading:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        return CHANNELS + OBLIQUE * self.oblique
+        return CHANNELS + OBLIQUE * self.oblique + (SKIN,) * self.skin_temperature
 
     @property
     def dropped(self) -> int:
@@ -107,16 +119,24 @@ class Reading:
         flags = " and ".join(self.drop_flagged) or "none"
         view = "with" if self.oblique else "without"
         zenith = f"{self.max_solar_zenith:g} degrees"
-        return f"the sun down to {zenith}, flags dropped: {flags}, {view} oblique view"
+        skin = ", with skin temperature" if self.skin_temperature else ""
+        return f"the sun down to {zenith}, flags dropped: {flags}, {view} oblique view{skin}"
 
     def record(self) -> dict[str, Any]:
-        """As it stands in JSON."""
-        return asdict(self) | {"drop_flagged": list(self.drop_flagged)}
+        """As it stands in JSON. What came later is left out where it says nothing, so that whatever
+        is made without it keeps its bytes."""
+        known = asdict(self) | {"drop_flagged": list(self.drop_flagged)}
+        silent = {name for name, value in LATER.items() if known[name] == value}
+        return {name: value for name, value in known.items() if name not in silent}
 
 
 READING = tuple(field.name for field in fields(Reading))
+LATER = {"skin_temperature": False}
+"""what a record that lacks these means by that"""
 UNRECORDED = Reading(max_solar_zenith=90.0)
 """how products were read for patch sets, models and masks that record nothing of it"""
+BEFORE = UNRECORDED.record() | LATER
+"""the same as a record that lacks nothing"""
 
 
 def recorded(record: Mapping[str, Any]) -> Reading:
@@ -124,9 +144,10 @@ def recorded(record: Mapping[str, Any]) -> Reading:
 
     ValueError for what it never gives.
     """
-    values = UNRECORDED.record() | {name: record[name] for name in READING if name in record}
-    zenith, flags, oblique = (values[name] for name in READING)
+    values = BEFORE | {name: record[name] for name in READING if name in record}
+    zenith, flags, oblique, skin = (values[name] for name in READING)
     plain = isinstance(zenith, int | float) and isinstance(flags, list | tuple)
-    if not plain or not isinstance(oblique, bool) or not all(isinstance(f, str) for f in flags):
+    plain = plain and isinstance(oblique, bool) and isinstance(skin, bool)
+    if not plain or not all(isinstance(flag, str) for flag in flags):
         raise ValueError(f"{values} is no record of how products were read")
-    return Reading(float(zenith), tuple(flags), oblique)
+    return Reading(float(zenith), tuple(flags), oblique, skin)

@@ -9,20 +9,20 @@ from typing import Any
 
 from cloudmask.cli.errors import the_same_on_all_ranks
 from cloudmask.cli.options import EvaluateConfig, PredictConfig
-from cloudmask.data import parallel
+from cloudmask.data import dual, parallel, survey
 from cloudmask.data.archive import find_scenes
 from cloudmask.data.entry import Entry
 from cloudmask.data.patchset.model import MANIFEST
 from cloudmask.data.patchset.open import is_patchset
 from cloudmask.data.place import Place
-from cloudmask.evaluate import figures, listing, patches, scenes, tables
+from cloudmask.evaluate import figures, listing, patches, scenes, seen, tables
 from cloudmask.evaluate.scenes import Measured
 from cloudmask.files import write_json
 from cloudmask.model.keras_file import refuse_emulated
 from cloudmask.predict.command import predict_scenes
 from cloudmask.predict.masks import SUFFIXES
 from cloudmask.predict.recipe import Recipe, options_of
-from cloudmask.record import commit, now, versions
+from cloudmask.record import commit, now, versions, warn
 
 FORMAT, VERSION = "cloudmask-evaluation", 2
 MOST_SCENES = 200
@@ -74,6 +74,7 @@ def _on_patches(config: EvaluateConfig, world: parallel.World) -> int:
 def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     found = world.on_root(lambda: find_scenes(config.against))
     masks, of_run = world.on_root(lambda: masks_folder(config))
+    strips = survey.strips_of(found, world) if config.label == "dual" else None
     recipe: Recipe | None = None
     left_out: dict[Place, str] = {}
     if of_run:
@@ -82,6 +83,7 @@ def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
         masks,
         found,
         label=config.label,
+        strips=strips,
         threshold=config.threshold,
         verify=config.verify,
         recipe=recipe,
@@ -90,7 +92,7 @@ def _on_scenes(config: EvaluateConfig, world: parallel.World) -> int:
     )
     # No rank may leave with a failure while rank 0 is at work: it would be ended (cli/errors.py).
     out = config.out or masks / "evaluation.json"
-    world.on_root(lambda: write(out, record_of(config, masks, measured, world), measured))
+    world.on_root(lambda: write(out, record_of(config, masks, measured, world, strips), measured))
     return 1 if measured.failed else 0
 
 
@@ -119,7 +121,11 @@ def _predicted(
 
 
 def record_of(
-    config: EvaluateConfig, masks: Path, measured: Measured, world: parallel.World
+    config: EvaluateConfig,
+    masks: Path,
+    measured: Measured,
+    world: parallel.World,
+    strips: dual.Strips | None = None,
 ) -> dict[str, Any]:
     """The content of evaluation.json; without what only the listing has."""
     fingerprint = measured.counts[0].fingerprint
@@ -141,7 +147,9 @@ def record_of(
         "fingerprint": fingerprint,
         "training_patchset": attributes.get("training_patchset"),
         "options": options,
+        "calibrated_on": seen.calibrated_on(options, [one.name for one in measured.counts]),
         "label_source": config.label,
+        **({} if strips is None else {"strips": dual.as_json(strips)}),
         "num_failed": len(measured.failed),
         "failed": dict(itertools.islice(measured.failed.items(), MOST_SCENES)),
         **figures.derive(measured.counts, measured.tally),
@@ -164,6 +172,8 @@ def write(out: Path, record: dict[str, Any], measured: Measured) -> None:
     for line in tables.failures(measured.failed, listed):
         print(line, file=sys.stderr)
     print("\n".join(tables.of_scenes(record)))
+    if record["calibrated_on"]:
+        warn(seen.warning(record["calibrated_on"], record["num_scenes"]))
     print(f"figures: {out}; scenes: {listed}")
 
 

@@ -28,6 +28,7 @@ HOURS = ("day", "twilight", "night")
 TITLES = {
     "any": "Bayesian mask (any bit)",
     "single_moderate": "Bayesian mask (single moderate)",
+    "dual": "Bayesian mask (where both views see)",
     "probability": "Bayesian probability",
 }
 

@@ -131,10 +131,16 @@ def _verify(patchset: PatchSet, config: EvaluateConfig, world: parallel.World) -
 
 
 def check_fits(info: keras_file.ModelInfo, patchset: PatchSet, config: EvaluateConfig) -> None:
-    """Raise ValueError unless model and patch set speak of the same channels and classes.
+    """Raise ValueError unless model and patch set speak of the same channels and classes, and for
+    a calibrated model.
 
     Classes may be in another order: they are matched by name.
     """
+    if info.calibration is not None:
+        raise ValueError(
+            f"{config.what} is calibrated, which takes whole scenes: patches have nothing beyond "
+            "their edges; evaluate it on scenes, or the model that it was made from on patches"
+        )
     known = tuple(patchset.classes)
     for what, has, takes in (
         ("channels", tuple(patchset.channels), info.channels),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from cloudmask.cli.errors import AgreedError
-from cloudmask.data import parallel
+from cloudmask.data import dual, parallel
 from cloudmask.data.entry import Entry
 from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
@@ -49,6 +49,7 @@ def measure(
     scenes: Sequence[Entry],
     *,
     label: LabelChoice,
+    strips: dual.Strips | None,
     threshold: float | None,
     verify: bool,
     recipe: Recipe | None,
@@ -78,7 +79,12 @@ def measure(
         redated = _check_making(file, mask, recipe, entry)
         reading = recorded(options_of(mask.attributes or {}))
         scene = read_scene(
-            entry.path, label=label, need_label=False, verify=verify, reading=reading
+            entry.path,
+            label=label,
+            need_label=False,
+            verify=verify,
+            reading=reading,
+            strips=strips,
         )
         _check(scene, mask, classes, entry.path)
         return tally.add(

@@ -5,19 +5,20 @@ The file loads in plain Keras. `cloudmask.json` within it names channels and cla
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import json
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudmask.files import parse_json, sha256_of, write_json, write_whole
-from cloudmask.model import stac
+from cloudmask.model import calibration, stac
 
 if TYPE_CHECKING:
     import keras
@@ -41,6 +42,19 @@ class ModelInfo:
     """channels that no training scene was without; a scene without one is new to the network"""
     reading: dict[str, Any] = field(default_factory=dict, hash=False)
     """how the scenes were read that it was trained on, as the patch set records it"""
+    missing_channel: bool = False
+    """it sees one plane more, which says where a channel is missing"""
+    decorrelation: tuple[tuple[float, ...], ...] = ()
+    """(C, C) rows of the matrix that makes C planes more of normalised pixels; empty: no more"""
+    calibration: dict[str, Any] | None = field(default=None, hash=False)
+    """weights of cloudmask/model/calibration.py and where they come from; None of a plain model"""
+
+    def record(self) -> dict[str, Any]:
+        """What cloudmask.json holds. Plain models have no word of a calibration, as ever."""
+        found = asdict(self)
+        if self.calibration is None:
+            del found["calibration"]
+        return found
 
 
 def build(
@@ -56,6 +70,8 @@ def build(
         dropout=info.dropout,
         mean=info.mean,
         std=info.std,
+        decorrelation=info.decorrelation,
+        missing_channel=info.missing_channel,
         seed=seed,
         portable=portable,
         narrow_gradients=narrow_gradients,
@@ -73,9 +89,26 @@ def save(path: Path, weights: list, info: ModelInfo) -> None:
         saved = Path(folder, "model.keras")
         model.save(saved)
         with zipfile.ZipFile(saved, "a") as archive:
-            archive.writestr(INFO, json.dumps(asdict(info), indent=1))
+            archive.writestr(INFO, _text(info))
         content = saved.read_bytes()
     write_whole(path, content)
+
+
+def _text(info: ModelInfo) -> str:
+    return json.dumps(info.record(), indent=1)
+
+
+def write_calibrated(path: Path, model: Path, found: dict[str, Any]) -> None:
+    """Write the model of another file with a calibration; all else keeps its bytes.
+
+    ValueError for a file that is no model, OSError.
+    """
+    info = replace(read_info(model), calibration=found)
+    content = io.BytesIO()
+    with zipfile.ZipFile(model) as old, zipfile.ZipFile(content, "w") as new:
+        for part in old.infolist():
+            new.writestr(part, _text(info) if part.filename == INFO else old.read(part))
+    write_whole(path, content.getvalue())
 
 
 def write_description(path: Path, training: Mapping[str, Any]) -> Path:
@@ -145,6 +178,34 @@ def path_of(run_or_model: Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def _of_a_model(path: Path) -> Iterator[None]:
+    """What reading another file ends in becomes a ValueError."""
+    try:
+        yield
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, AttributeError),
+        *(ValueError, OSError),
+    ) as error:
+        problem = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a cloudmask model ({problem})") from None
+
+
+def read_info(path: Path) -> ModelInfo:
+    """What a .keras file takes and gives. Loads no Keras. ValueError for anything else."""
+    with _of_a_model(path):
+        with zipfile.ZipFile(path) as archive:
+            values = parse_json(archive.read(INFO))
+        # The calibration is a record of its own, with lists in it.
+        plain = {k: v if k == "calibration" else _frozen(v) for k, v in values.items()}
+        info = ModelInfo(**plain)
+        if info.calibration is not None:
+            calibration.of_record(info.calibration)
+            if len(info.classes) != 2:
+                raise ValueError(f"it is calibrated and has {len(info.classes)} classes, not two")
+    return info
+
+
 def read(path: Path) -> tuple[list, ModelInfo]:
     """A .keras file's trainable variables, in the model's order, and what they mean.
 
@@ -152,16 +213,15 @@ def read(path: Path) -> tuple[list, ModelInfo]:
     """
     import keras
 
-    try:
-        with zipfile.ZipFile(path) as archive:
-            values = parse_json(archive.read(INFO))
-        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        info = ModelInfo(**plain)  # type: ignore[arg-type]
+    info = read_info(path)
+    with _of_a_model(path):
         saved = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-        problem = " ".join(str(error).split())
-        raise ValueError(f"{path} is not a cloudmask model ({problem})") from None
     return saved.trainable_variables, info
+
+
+def _frozen(value: Any) -> Any:
+    """Lists of lists as tuples of tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def load(run_or_model: Path) -> tuple[keras.Model, ModelInfo]:

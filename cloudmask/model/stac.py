@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from cloudmask.model.calibration import sentence
+
 MLM = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
 FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 TRAINING = (
     *("epochs", "max_steps", "global_batch", "batch_size", "lr", "lr_decay", "loss", "precision"),
-    *("augment", "seed"),
+    *("augment", "augment_missing", "seed"),
 )
 """options of a training that are told, where they are known"""
 
@@ -41,7 +43,8 @@ def item(
     tasks = ["semantic-segmentation"]
     told = {key: training[key] for key in TRAINING if training.get(key) is not None}
     made = {key: info[key] for key in ("widths", "dropout", "mean", "std", "patchset")}
-    made |= {key: info[key] for key in ("reading",) if info.get(key)}
+    later = ("reading", "missing_channel", "decorrelation", "calibration")
+    made |= {key: info[key] for key in later if info.get(key)}
     origin = training.get("init")
     return {
         "stac_version": "1.1.0",
@@ -51,7 +54,8 @@ def item(
         "geometry": None,
         "properties": {
             "datetime": date,
-            "description": f"U-Net that tells {', '.join(classes)} apart in {', '.join(channels)}",
+            "description": f"U-Net that tells {', '.join(classes)} apart in {', '.join(channels)}"
+            + (f"; {sentence(info['calibration'])}" if info.get("calibration") else ""),
             "bands": [{"name": channel} for channel in channels],
             "mlm:name": f"cloudmask {_word(name)}",
             "mlm:architecture": "U-Net",
@@ -65,7 +69,8 @@ def item(
             "mlm:output": [
                 {
                     "name": "logits",
-                    "description": f"of {classes[1]}" if logits == 1 else "of each class",
+                    "description": (f"of {classes[1]}" if logits == 1 else "of each class")
+                    + (", before the calibration" if info.get("calibration") else ""),
                     "tasks": tasks,
                     "result": {
                         "shape": [-1, -1, -1, logits],

@@ -3,7 +3,8 @@
 Two 3x3 convolutions a level, ReLU, he_normal, max-pooling down, nearest up-sampling and
 concatenation up, a 1x1 convolution to logits; with nine channels, one logit and widths
 32-64-128-256 it has the reference's 1,948,609 parameters. It takes physical units: the first
-layer normalises, and turns missing values (NaN) into the training mean.
+layer normalises, and turns missing values (NaN) into the training mean. If asked for, one more
+plane says where a value is missing, which the mean alone does not tell.
 """
 
 from __future__ import annotations
@@ -75,13 +76,17 @@ def unet(
     dropout: Sequence[float] = (),
     mean: Sequence[float] | np.ndarray | None = None,
     std: Sequence[float] | np.ndarray | None = None,
+    decorrelation: Sequence[Sequence[float]] | np.ndarray = (),
+    missing_channel: bool = False,
     seed: int = 0,
     portable: bool = False,
     narrow_gradients: bool = False,
 ) -> keras.Model:
     """A U-Net (B, H, W, C) physical units, NaN = missing -> (B, H, W, num_logits) float32 logits.
 
-    H and W must be multiples of 2 ** (len(widths) - 1). `mean` and `std` are (C,). `portable`
+    H and W must be multiples of 2 ** (len(widths) - 1). `mean` and `std` are (C,).
+    `decorrelation` is a (C, C) matrix; normalised pixels multiplied by it are C planes more. With
+    `missing_channel` the first convolution sees C + 1 planes (see _missing). `portable`
     builds the decoder from stock Keras layers, so that the file loads without this project; its
     weights are the same, in the same order. `narrow_gradients`: see convolution.py. Raises
     ValueError for impossible widths or dropout.
@@ -117,6 +122,11 @@ def unet(
 
     inputs = keras.Input((None, None, num_channels), dtype="float32", name="physical")
     x = _normalise(inputs, num_channels, mean, std)
+    if len(decorrelation):
+        apart = _decorrelate(x, np.asarray(decorrelation, np.float32))
+        x = keras.layers.Concatenate(dtype="float32", name="with_apart")([x, apart])
+    if missing_channel:
+        x = keras.layers.Concatenate(dtype="float32", name="with_missing")([x, _missing(inputs)])
     skips = []
     for level, width in enumerate(widths):
         x = conv(x, width, f"down{level}_a")
@@ -158,6 +168,25 @@ def _normalise(
         (1 / std).tolist(), (-mean / std).tolist(), dtype="float32", name="normalise"
     )(inputs)
     return keras.ops.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _decorrelate(x: Tensor, matrix: np.ndarray) -> Tensor:
+    """(B, H, W, C) @ (C, C) in float32; the matrix is not trained."""
+    size = x.shape[-1]
+    if matrix.shape != (size, size) or not np.isfinite(matrix).all():
+        raise ValueError(f"a matrix of {matrix.shape} finite numbers does not fit {size} channels")
+    layer = keras.layers.Conv2D(
+        size, 1, use_bias=False, trainable=False, dtype="float32", name="decorrelate"
+    )
+    result = layer(x)
+    layer.kernel.assign(matrix[None, None])
+    return result
+
+
+def _missing(inputs: Tensor) -> Tensor:
+    """(B, H, W, C) -> (B, H, W, 1): 1 where a measurement is missing in any channel, else 0."""
+    there = keras.ops.all(keras.ops.isfinite(inputs), axis=-1, keepdims=True)
+    return keras.ops.cast(keras.ops.logical_not(there), "float32")
 
 
 def num_logits(num_classes: int) -> int:

@@ -11,11 +11,13 @@ from cloudmask.cli import errors
 from cloudmask.cli.options import PredictConfig
 from cloudmask.data import parallel
 from cloudmask.data.archive import find_scenes
+from cloudmask.data.classes import with_classes
 from cloudmask.data.entry import Entry
 from cloudmask.data.place import Place
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
 from cloudmask.files import remove_leftovers
+from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks.files import attributes_of, path_of, write_mask
 from cloudmask.predict.masks.values import SceneMask
 from cloudmask.predict.model import Model, load
@@ -98,9 +100,20 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
         if problem is None:
             return "there"
         warn(f"{out} {problem}, and is made again")
-    scene = read_scene(entry.path, need_label=False, verify=config.verify, reading=model.reading)
+    scene = read_scene(
+        entry.path,
+        label=model.teacher or "any",
+        need_label=False,
+        verify=config.verify,
+        reading=model.reading,
+    )
     check_channels(scene, entry.path, model, config.run)
-    found = model.predict(scene.image, channels=scene.channels, threshold=config.threshold)
+    found = model.predict(
+        scene.image,
+        channels=scene.channels,
+        threshold=config.threshold,
+        teacher=teacher_of(scene, entry.path, model),
+    )
     deep = (*found.mask.shape, -1)
     mask = SceneMask(
         name=scene.name,
@@ -124,6 +137,26 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
     )
     write_mask(out, mask)
     return "written"
+
+
+def teacher_of(scene: Scene, path: Place, model: Model) -> np.ndarray | None:
+    """The mask that the calibration of the model wants of a scene that was read with it.
+
+    SceneError if it is not there, or of other classes.
+    """
+    if model.teacher is None:
+        return None
+    if scene.label is None or (scene.label == UNKNOWN).all():
+        problem = f"holds no label '{model.teacher}', which the model was calibrated with"
+        raise SceneError(path, problem, "leave this scene out, or use a model without a teacher")
+    if sorted(scene.classes) != sorted(model.classes):
+        raise SceneError(
+            path,
+            f"its label tells {', '.join(scene.classes)} apart, the model "
+            f"{', '.join(model.classes)}",
+            "give the classes the same names",
+        )
+    return with_classes(scene, model.classes).label
 
 
 def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> None:

@@ -5,18 +5,21 @@ What `cloudmask.load` gives, and what `cloudmask predict` computes with.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 import numpy as np
 
 from cloudmask.cli import errors
-from cloudmask.data.scene import missing_pixels
+from cloudmask.data.scene import LabelChoice, missing_pixels
 from cloudmask.data.slstr import Reading, recorded
+from cloudmask.metrics import UNKNOWN
 from cloudmask.model import keras_file
+from cloudmask.model.calibration import Calibration, of_record
 from cloudmask.predict import xarrays
 from cloudmask.predict.channels import pick
 from cloudmask.predict.masks.values import Mask, classify
@@ -35,6 +38,8 @@ class Model:
     networks: tuple[Forward, ...]
     tile: int
     overlap: int | None
+    calibrations: tuple[Calibration | None, ...]
+    """of each network; None of those that were not calibrated"""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -51,8 +56,22 @@ class Model:
         """How products are to be read for it: `read_scene(path, reading=model.reading)`."""
         return recorded(self.info.reading)
 
+    @property
+    def teacher(self) -> LabelChoice | None:
+        """The label of each scene that `predict` needs, where a calibration takes one."""
+        wanted = (one.teacher for one in self.calibrations if one)
+        return cast(LabelChoice | None, next(filter(None, wanted), None))
+
+    @property
+    def calibrated_on(self) -> tuple[str, ...]:
+        """Names of the scenes that any of its networks was calibrated on."""
+        return tuple(sorted({name for one in self.calibrations if one for name in one.scenes}))
+
     def __repr__(self) -> str:
-        return f"Model(channels={self.channels}, classes={self.classes})"
+        told = f"channels={self.channels}, classes={self.classes}"
+        if any(self.calibrations):
+            told += f", calibrated_on={self.calibrated_on}"
+        return f"Model({told}, teacher={self.teacher!r})" if self.teacher else f"Model({told})"
 
     @overload
     def predict(
@@ -61,15 +80,26 @@ class Model:
         *,
         channels: Sequence[str] | None = None,
         threshold: float = 0.5,
+        teacher: Any = None,
     ) -> xarray.Dataset: ...
 
     @overload
     def predict(
-        self, image: np.ndarray, *, channels: Sequence[str] | None = None, threshold: float = 0.5
+        self,
+        image: np.ndarray,
+        *,
+        channels: Sequence[str] | None = None,
+        threshold: float = 0.5,
+        teacher: np.ndarray | None = None,
     ) -> Mask: ...
 
     def predict(
-        self, image: Any, *, channels: Sequence[str] | None = None, threshold: float = 0.5
+        self,
+        image: Any,
+        *,
+        channels: Sequence[str] | None = None,
+        threshold: float = 0.5,
+        teacher: Any = None,
     ) -> Any:
         """Probability and class of every pixel.
 
@@ -87,21 +117,32 @@ class Model:
         A pixel of a model of two classes is of the second one from the probability `threshold` on;
         of more classes the most probable counts. For this, probabilities are rounded to 1e-4, as
         mask files hold them. A pixel without any measurement has no class.
-        ValueError, in one line, for an image that does not fit the model.
+
+        A calibrated network's probability is calibrated when the whole image has been computed: an
+        image is to be a scene, not a piece of one. `teacher`, (H, W) or (N, H, W) uint8 of the
+        model's classes, 255 = unknown, is the mask that the model's `teacher` names, if it has one;
+        with xarray it may be a DataArray of the image's dimensions.
+        ValueError, in one line, for an image or a teacher that does not fit the model.
         """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold {threshold} is not a probability from 0 to 1")
         if xarrays.is_one(image):
             place = xarrays.take_apart(image, self.channels, channels)
-            found = self.predict(place.image, channels=place.channels, threshold=threshold)
+            if xarrays.is_one(teacher):
+                teacher = xarrays.in_order(teacher, place.dims)
+            found = self.predict(
+                place.image, channels=place.channels, threshold=threshold, teacher=teacher
+            )
             return xarrays.put_together(found, place, self.classes)
         image = pick(image, channels, self.channels)
+        votes = self._votes(teacher, image.shape[:-1])
         *_, width, depth = image.shape
         kinds = 1 if len(self.classes) == 2 else len(self.classes)
         probability = np.empty((*image.shape[:-1], kinds), np.float32)
         spread = np.empty_like(probability) if len(self.networks) > 1 else None
         for number in np.ndindex(*image.shape[:-3]):  # of a single image: once, with ()
-            parts = [self._stitched(network, image[number]) for network in self.networks]
+            vote = None if votes is None else votes[number]
+            parts = self._parts(image[number], vote)
             if spread is None:
                 probability[number] = parts[0]
             else:
@@ -116,10 +157,45 @@ class Model:
             probability, spread = probability[..., 0], None if spread is None else spread[..., 0]
         return Mask(probability, mask, nodata, spread)
 
-    def _stitched(self, network: Forward, image: np.ndarray) -> np.ndarray:
-        """(H, W, C) -> (H, W, K)"""
+    def _parts(self, image: np.ndarray, votes: np.ndarray | None) -> list[np.ndarray]:
+        """(H, W, C), (H, W) -> (H, W, K) of each network, calibrated where it was."""
         levels = len(self.info.widths)
-        return predict_image(network, image, levels=levels, tile=self.tile, margin=self.overlap)
+        parts = [
+            predict_image(network, image, levels=levels, tile=self.tile, margin=self.overlap)
+            for network in self.networks
+        ]
+        if not any(self.calibrations):
+            return parts
+        complete = np.ones(image.shape[:2], bool)
+        for channel in range(image.shape[2]):
+            complete &= ~np.isnan(image[..., channel])
+        missing = missing_pixels(image)
+        for part, calibration in zip(parts, self.calibrations, strict=True):
+            if calibration is not None:
+                part[missing] = np.nan
+                asked = votes if calibration.teacher else None
+                part[..., 0] = calibration(part[..., 0], complete, asked)
+        return parts
+
+    def _votes(self, teacher: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The teacher's mask, seen to be what the calibrations need. ValueError."""
+        if self.teacher is None and teacher is None:
+            return None
+        if self.teacher is None:
+            raise ValueError("this model takes no teacher's mask; leave teacher= out")
+        if teacher is None:
+            raise ValueError(
+                f"this model was calibrated with the teacher's mask: give that of the image with "
+                f"teacher= (label '{self.teacher}', classes {', '.join(self.classes)} as 0 and 1, "
+                "255 where it is unknown)"
+            )
+        votes = np.asarray(teacher)
+        if votes.shape != shape or not np.isin(votes, (0, 1, UNKNOWN)).all():
+            raise ValueError(
+                f"teacher= is {votes.shape} of {votes.dtype}; it must be {shape}, of 0, 1 and "
+                f"{UNKNOWN}"
+            )
+        return votes
 
 
 def load(
@@ -135,9 +211,9 @@ def load(
     the largest number of rows and columns computed at once: less takes less memory. `overlap` is
     how many pixels are dropped at each cut between tiles (default: as many as the network can see,
     so that no seam exists). Raises ValueError for what is neither a finished run nor a model, for
-    models that know other channels or classes, for a precision that the device has not, and for a
-    tile that cannot be;
-    ModuleNotFoundError where TensorFlow is not installed.
+    models that know other channels or classes or were calibrated with other teachers, for a
+    precision that the device has not, and for a tile that cannot be;
+    ModuleNotFoundError where TensorFlow is not installed, or scipy for a calibrated model.
     """
     if tile < 1 or (overlap is not None and overlap < 0):
         raise ValueError(f"a tile of {tile} pixels with an overlap of {overlap} cannot be")
@@ -163,7 +239,31 @@ def load(
                 f"{one} was trained on products read otherwise ({recorded(other.reading)}) than "
                 f"{paths[0]} ({recorded(info.reading)}); use models that read alike"
             )
-    return Model(info, tuple(_forward(network, resolved) for network, _ in loaded), tile, overlap)
+    networks = tuple(_forward(network, resolved) for network, _ in loaded)
+    return Model(info, networks, tile, overlap, _calibrations(paths, [one for _, one in loaded]))
+
+
+def _calibrations(
+    paths: Sequence[Path], infos: Sequence[keras_file.ModelInfo]
+) -> tuple[Calibration | None, ...]:
+    """Of each model. ValueError for teachers that are not known or differ; ModuleNotFoundError."""
+    found = [of_record(info.calibration) if info.calibration else None for info in infos]
+    teachers: dict[str, Path] = {}
+    for path, one in zip(paths, found, strict=True):
+        if one is None or one.teacher is None:
+            continue
+        teachers.setdefault(one.teacher, path)
+        if one.teacher not in get_args(LabelChoice):
+            raise ValueError(
+                f"{path} was calibrated with the label '{one.teacher}' as teacher, which this "
+                "version does not know; use the version that made it, or calibrate again"
+            )
+    if len(teachers) > 1:
+        told = ", ".join(f"{path} with '{name}'" for name, path in teachers.items())
+        raise ValueError(f"calibrated with other teachers: {told}; calibrate with the same one")
+    if any(found) and importlib.util.find_spec("scipy") is None:
+        raise ModuleNotFoundError(errors.missing("scipy", "fits"), name="scipy")
+    return tuple(found)
 
 
 def _forward(network: keras.Model, precision: str) -> Forward:

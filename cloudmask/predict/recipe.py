@@ -19,7 +19,8 @@ from cloudmask.data.entry import Entry
 from cloudmask.data.parallel import World
 from cloudmask.data.slstr import Reading
 from cloudmask.files import parse_json, sha256_of
-from cloudmask.model.keras_file import path_of
+from cloudmask.model.calibration import sentence
+from cloudmask.model.keras_file import path_of, read_info
 from cloudmask.predict.masks.files import attributes_of
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -52,10 +53,17 @@ class Recipe:
         """What the mask of a scene says of its making; `reading` is that of the models."""
         return {
             "model": ", ".join(self.models),
+            **self._calibrated(),
             "options": json.dumps({"models": self.models, **self.facts, **reading.record()}),
             "fingerprint": self.fingerprint,
             "scene_key": scene_key(entry),
         }
+
+    def _calibrated(self) -> dict[str, str]:
+        """A line for people; the options have it all."""
+        records = self.facts.get("calibrations") or []
+        told = dict.fromkeys(sentence(record) for record in records if record)
+        return {"calibration": "; ".join(told)} if told else {}
 
 
 def recipe_of(config: PredictConfig, world: World) -> Recipe:
@@ -65,9 +73,7 @@ def recipe_of(config: PredictConfig, world: World) -> Recipe:
     """
     paths = [config.run, *config.models]
     checksums = world.on_root(lambda: [sha256_of(path_of(path)) for path in paths])
-    with errors.the_same_on_all_ranks():
-        mine = _resolved(config.precision)
-    precision = agreed(set(world.broadcast(world.gather(mine)) or ()))
+    precision = arithmetic(config.precision, world)
     named = {field.name: getattr(config, field.name) for field in fields(config)}
     facts = {
         "version": VERSION,
@@ -77,7 +83,17 @@ def recipe_of(config: PredictConfig, world: World) -> Recipe:
     }
     if config.overlap is not None:  # there may be seams, and they lie where the tiles end
         facts["tile"] = config.tile
+    calibrations = world.on_root(lambda: [read_info(path_of(path)).calibration for path in paths])
+    if any(calibrations):
+        facts["calibrations"] = calibrations
     return Recipe(tuple(str(path) for path in paths), facts)
+
+
+def arithmetic(precision: str, world: World) -> Precision:
+    """The arithmetic of all ranks for a choice. Collective, and loads TensorFlow. ValueError."""
+    with errors.the_same_on_all_ranks():
+        mine = _resolved(precision)
+    return agreed(set(world.broadcast(world.gather(mine)) or ()))
 
 
 def _resolved(precision: str) -> str:
@@ -86,9 +102,9 @@ def _resolved(precision: str) -> str:
     return resolve(precision)
 
 
-def agreed(everyone: set[str]) -> str:
+def agreed(everyone: set[str]) -> Precision:
     """The arithmetic of all ranks, of what each of them would take."""
-    return everyone.pop() if len(everyone) == 1 else "float32"
+    return cast(Precision, everyone.pop() if len(everyone) == 1 else "float32")
 
 
 def scene_key(entry: Entry) -> str:

@@ -72,6 +72,13 @@ def take_apart(image: Any, wanted: Sequence[str], names: Sequence[str] | None) -
     )
 
 
+def in_order(mask: xarray.DataArray, dims: Sequence[Any]) -> np.ndarray:
+    """A mask's values in the order of these dimensions. ValueError if it has others."""
+    if not hasattr(mask, "dims") or set(mask.dims) != set(dims) or hasattr(mask, "data_vars"):
+        raise ValueError(f"teacher= must be a DataArray of {', '.join(map(str, dims))}")
+    return mask.transpose(*dims).values
+
+
 def _channel_dimension(image: xarray.DataArray, wanted: Sequence[str]) -> Any:
     for name in image.dims:
         if not set(wanted).isdisjoint(_names(image, name) or ()):

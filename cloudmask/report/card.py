@@ -87,7 +87,7 @@ def _learned(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     init = summary.get("init") or {}
     if isinstance(init, dict) and init:
         told.append(f"from the weights of {init.get('path') or init.get('sha256') or UNKNOWN}")
-    return f"{'; '.join(told)}."
+    return " ".join([f"{'; '.join(told)}.", *sentences.calibrated(found)])
 
 
 def _evaluated(part: Part) -> str:

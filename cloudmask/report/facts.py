@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cloudmask.model.calibration import sentence
 from cloudmask.report import charts
 from cloudmask.report.charts import Chart
 from cloudmask.report.sentences import title_of
@@ -100,6 +101,8 @@ def _told(key: str, value: Any) -> str:
     """An option's value for people: lists as words, checksums by their first digits."""
     if isinstance(value, list):
         return enumerated([_told(key, one) for one in value]) or "none"
+    if key == "calibrations":
+        return sentence(value) if isinstance(value, dict) else "not calibrated"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return fingerprint(value) if key == "sha256" else str(value)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from cloudmask.data import dual
 from cloudmask.data.classes import with_classes
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, missing_pixels
@@ -106,7 +107,11 @@ def _read_scene(
     try:
         label = choices.get(evaluation.get("label_source"), "any")
         reading = recorded(evaluation.get("options") or {})
-        return read_scene(path, label=label, need_label=False, verify=False, reading=reading), ""
+        strips = dual.from_json(evaluation.get("strips"))
+        scene = read_scene(
+            path, label=label, need_label=False, verify=False, reading=reading, strips=strips
+        )
+        return scene, ""
     except (ValueError, OSError) as error:
         return None, f"The scene cannot be read any more: {error}."
 

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cloudmask.model import calibration
 from cloudmask.report.sources import Part, Run
-from cloudmask.text import NONE, count, is_number, number, p_value, percent, plural, points
+from cloudmask.text import (
+    NONE,
+    count,
+    enumerated,
+    is_number,
+    number,
+    p_value,
+    percent,
+    plural,
+    points,
+)
 
 Figures = Mapping[str, Any]
 
@@ -36,9 +47,27 @@ def trained(part: Part) -> str:
         )
     if found and (teacher := title_of(found, "label")) != NO_TITLE:
         told.append(f"Its teacher was the {teacher}.")
+    told += calibrated(found)
     if found:
         told.append(f"It was tried on {plural(len(found['scenes']), 'whole scene')}.")
     return " ".join(told)
+
+
+def calibrated(evaluation: Figures) -> list[str]:
+    """What the probabilities were made better by, and whether it was tried on that; or nothing."""
+    records = (evaluation.get("options") or {}).get("calibrations") or []
+    told = dict.fromkeys(
+        f"It was {calibration.sentence(one)}: {enumerated(list(map(str, one['scenes'])))}."
+        for one in records
+        if one
+    )
+    lines = list(told)
+    if again := [str(name) for name in evaluation.get("calibrated_on") or []]:
+        lines.append(
+            f"It was tried on {len(again)} of these too ({enumerated(again)}), so the figures are "
+            "too good."
+        )
+    return lines
 
 
 def verdict(part: Part) -> list[str]:

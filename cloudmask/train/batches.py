@@ -24,6 +24,7 @@ from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
 from cloudmask.train import gpus
 from cloudmask.train.augmentation import Augmentation
+from cloudmask.train.hiding import Hiding
 from cloudmask.train.schedule import PAD
 
 ALIGNMENT = 64
@@ -64,11 +65,17 @@ class Source:
     """Patches of one split for one rank, from disk or, once read, from memory."""
 
     def __init__(
-        self, reader: PatchReader, *, cache: bool = False, augmentation: Augmentation | None = None
+        self,
+        reader: PatchReader,
+        *,
+        cache: bool = False,
+        augmentation: Augmentation | None = None,
+        hiding: Hiding | None = None,
     ) -> None:
         self._reader = reader
         self._cache: dict[int, Arrays] | None = {} if cache else None
         self._augmentation = augmentation
+        self._hiding = hiding
         self._memory = Memory()
 
     def batch(self, row: np.ndarray, *, epoch: int) -> Tensors:
@@ -84,6 +91,8 @@ class Source:
                 stored = self._augmentation.apply(patch, epoch, *stored)
             pixels, scale[place], offset[place], label[place] = stored
             _as_pixels(image[place])[...] = _as_pixels(pixels)
+            if self._hiding is not None and self._hiding.hides(patch, epoch):
+                self._hiding.apply(image[place], label[place])
         free = slice(len(patches), None)
         image[free], scale[free], offset[free], label[free] = FILL, 1, 0, UNKNOWN
         return image, scale, offset, label

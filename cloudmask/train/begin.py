@@ -10,7 +10,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -24,6 +24,7 @@ from cloudmask.data.patchset.open import verify_files
 from cloudmask.launcher import launched_at
 from cloudmask.model import keras_file, precision
 from cloudmask.train import checkpoint, device_cache, dropout, emulate, origin, staging
+from cloudmask.train.decorrelation import decorrelated
 from cloudmask.train.elastic import Elastic, HostsChangedError
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.origin import Origin
@@ -171,6 +172,8 @@ def begin(
     on_root = functools.partial(ranks.on_root, name="patchset")
     patchset = open_for_all(config.data, on_root)
     plan = ranks.on_all(lambda: make_plan(config, ranks, patchset), name="plan")
+    if config.decorrelate:
+        plan = replace(plan, info=on_root(lambda: decorrelated(plan)))
     real, ranks = ranks, emulate.named(ranks, config)
     going_on = elastic.meet(ranks)
     resume = config.resume or going_on

@@ -65,6 +65,9 @@ EFFECTS = (
         "without --target-accuracy",
     ),
     Effect(("augment_gain", "augment_shared"), lambda c, _: c.augment, "with --no-augment"),
+    Effect(
+        ("augment_missing_channels",), lambda c, _: c.augment_missing, "without --augment-missing"
+    ),
     Effect(("commit_steps",), lambda c, _: c.elastic, "without --elastic"),
     Effect(("verify",), lambda c, _: c.stage is None, "with --stage, which checks what it copies"),
 )
@@ -73,7 +76,8 @@ LEAST = {
     **dict.fromkeys(("epochs", "batch_size", "global_batch", "max_steps", "validate_every"), 1),
     **dict.fromkeys(("keep", "commit_steps", "threads", "timing_every"), 1),
     **dict.fromkeys(("warmup_epochs", "checkpoint_steps", "patience"), 0),
-    **dict.fromkeys(("augment_gain", "augment_shared", "pos_weight", "class_weights"), 0),
+    **dict.fromkeys(("augment_gain", "augment_shared", "augment_missing"), 0),
+    **dict.fromkeys(("pos_weight", "class_weights"), 0),
 }
 """the smallest value of an option, or of each of its values"""
 
@@ -113,6 +117,8 @@ def _check_numbers(config: TrainConfig) -> None:
         raise ValueError(f"--target-accuracy {config.target_accuracy:g} must be from 0 to 1")
     if config.emulate is not None and not 0 <= config.emulate < math.inf:
         raise ValueError(f"--emulate {config.emulate:g} must be zero or more, and finite")
+    if config.augment_missing > 1:
+        raise ValueError(f"--augment-missing {config.augment_missing:g} must be from 0 to 1")
     if not 0 <= config.emulate_spread < 1:
         raise ValueError(f"--emulate-spread {config.emulate_spread:g} must be from 0 to below 1")
 

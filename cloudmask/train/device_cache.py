@@ -1,8 +1,9 @@
 """A rank's patches in the memory of its device, from which batches are taken there.
 
 The patches lie there as on disk. What augmentation draws is drawn on the host, with the same random
-numbers as without a cache (Augmentation.change); gain and offset go into the decoding as ever, and
-turns and flips are done by the device as permutations of pixels: the same bits reach the network.
+numbers as without a cache (Augmentation.change, Hiding.hides); gain and offset go into the decoding
+as ever. Turns and flips are done by the device as permutations of pixels, and it hides channels by
+a choice between two values: the same bits reach the network.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from cloudmask.metrics import UNKNOWN
 from cloudmask.train import gpus, room
 from cloudmask.train.augmentation import Augmentation, augmentation
 from cloudmask.train.batches import Batches, Source, Tensors
+from cloudmask.train.hiding import Hiding
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
 from cloudmask.train.schedule import PAD
@@ -41,11 +43,13 @@ class DeviceSource:
         *,
         watch: Watch,
         augmentation: Augmentation | None = None,
+        hiding: Hiding | None = None,
     ) -> None:
         """`patches`: (n,) sorted indices. OSError and ValueError of the reader; ValueError if the
         device's memory does not suffice."""
         self._patches = patches
         self._augmentation = augmentation
+        self._hiding = hiding
         size, channels = reader.patchset.patch_size, len(reader.patchset.channels)
         self._size, self._channels = size, channels
         count = len(patches) + 1  # the last one stands where the plan has no patch
@@ -59,6 +63,8 @@ class DeviceSource:
         self._offset = np.zeros((count, channels), np.float32)
         self._fill(reader)
         self._symmetries = tf.constant(symmetries(size))
+        hidden = np.isin(np.arange(channels), hiding.channels if hiding else ())
+        self._hidden = tf.constant(hidden)
 
     def _fill(self, reader: PatchReader) -> None:
         count = len(self._patches)
@@ -77,18 +83,23 @@ class DeviceSource:
         """(B,) patch indices or PAD -> image, scale, offset, label of an Input."""
         slots = self._slots(row)
         scale, offset = self._scale[slots], self._offset[slots]
-        if self._augmentation is None:
-            image, label = self._take(tf.constant(slots))
-            return image, tf.constant(scale), tf.constant(offset), label
         symmetry = np.zeros(len(row), np.int64)
+        hides = np.zeros(len(row), bool)
         for place, patch in enumerate(row.tolist()):
-            if patch != PAD:
+            if patch != PAD and self._augmentation is not None:
                 change = self._augmentation.change(patch, epoch)
                 symmetry[place] = change.turns + 4 * change.flip
                 scale[place], offset[place] = self._augmentation.decoding(
                     change, scale[place], offset[place]
                 )
-        image, label = self._take_turned(tf.constant(slots), tf.constant(symmetry))
+            if patch != PAD and self._hiding is not None:
+                hides[place] = self._hiding.hides(patch, epoch)
+        if self._augmentation is None:
+            image, label = self._take(tf.constant(slots))
+        else:
+            image, label = self._take_turned(tf.constant(slots), tf.constant(symmetry))
+        if self._hiding is not None:
+            image, label = self._hide(image, label, tf.constant(hides))
         return image, tf.constant(scale), tf.constant(offset), label
 
     def _slots(self, row: np.ndarray) -> np.ndarray:
@@ -118,6 +129,21 @@ class DeviceSource:
 
         return turned(image, self._channels), turned(label, 1)
 
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _hide(
+        self, image: tf.Tensor, label: tf.Tensor, hides: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What Hiding.apply does, to the patches for which `hides`, (B,) bool, says so.
+
+        Here too small integers pass as floats, of which each is one exactly.
+        """
+        hides = hides[:, None, None]
+        values = tf.cast(image, tf.float32)
+        values = tf.where(hides[..., None] & self._hidden, float(FILL), values)
+        empty = hides & tf.reduce_all(tf.equal(values, float(FILL)), axis=-1)
+        known = tf.where(empty, float(UNKNOWN), tf.cast(label, tf.float32))
+        return tf.cast(values, image.dtype), tf.cast(known, label.dtype)
+
 
 def symmetries(size: int) -> np.ndarray:
     """(8, S * S) int64: for `turns + 4 * flip`, where each pixel of a square is taken from."""
@@ -133,10 +159,12 @@ def make_source(
     change = augmentation(plan)
     if plan.config.cache == "device":
         patches = patches_to_read(plan, ranks.rank, state)
-        source = DeviceSource(reader, patches, watch=watch, augmentation=change)
+        source = DeviceSource(reader, patches, watch=watch, augmentation=change, hiding=plan.hiding)
         watch.at("patches for the devices of other ranks")
         return source
-    return Source(reader, cache=plan.config.cache == "memory", augmentation=change)
+    return Source(
+        reader, cache=plan.config.cache == "memory", augmentation=change, hiding=plan.hiding
+    )
 
 
 def validation_source(plan: Plan, ranks: Ranks, reader: PatchReader, watch: Watch) -> Batches:

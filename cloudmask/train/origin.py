@@ -119,6 +119,10 @@ def _initialise(run_or_model: Path, plan: Plan, model: keras.Model) -> dict[str,
         for name in ("channels", "classes", "widths")
         if (there := getattr(info, name)) != (here := getattr(plan.info, name))
     ]
+    if info.missing_channel != plan.info.missing_channel:
+        different.append(f"--missing-channel {'there' if info.missing_channel else 'here'} alone")
+    if bool(info.decorrelation) != bool(plan.info.decorrelation):
+        different.append(f"--decorrelate {'there' if info.decorrelation else 'here'} alone")
     if different:
         raise ValueError(f"--init {path} does not fit this run: {'; '.join(different)}")
     keras_file.assign(model, weights)

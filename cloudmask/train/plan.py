@@ -17,6 +17,7 @@ from cloudmask.data.patchset.open import open_patchset
 from cloudmask.model import keras_file, precision
 from cloudmask.train import schedule
 from cloudmask.train.checks import Data, check_options
+from cloudmask.train.hiding import Hiding, make_hiding
 from cloudmask.train.ranks import Ranks
 
 GPU_TIMING_EVERY = 10
@@ -35,6 +36,8 @@ class Plan:
     batch_per_rank: int
     steps_per_epoch: int
     class_weights: tuple[float, ...]
+    hiding: Hiding | None
+    """what --augment-missing makes missing"""
     precision: str
     num_ranks: int
     timing_every: int
@@ -83,6 +86,8 @@ class Plan:
         return {
             "model": {
                 **{name: list(getattr(info, name)) for name in network},
+                "missing channel": info.missing_channel or None,  # as where it is not told
+                "decorrelate": config.decorrelate or None,
                 "patch set": info.patchset,
                 "emulated step seconds": config.emulate,
             },
@@ -95,6 +100,7 @@ class Plan:
                 "steps in all": self.total_steps,
                 "narrow gradients": config.narrow_gradients or None,  # as where it is not told
                 "augment": [config.augment, config.augment_gain, config.augment_shared],
+                "augment missing": self.hiding and [self.hiding.share, list(self.hiding.channels)],
             },
         }
 
@@ -180,21 +186,25 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
     global_batch = config.global_batch or config.batch_size * ranks.size
     schedule.check_batch(num_patches, ranks.size, global_batch=global_batch)
     mean, std = _normalisation(config, patchset)
+    channels = tuple(patchset.channels)
+    hiding = make_hiding(config, channels=channels, always_there=patchset.always_there)
+    hidden = {channels[number] for number in hiding.channels} if hiding else set()
     steps = schedule.patches_per_step(
         num_patches, ranks.size, global_batch=global_batch, shuffle=config.shuffle
     )
     return Plan(
         patchset=patchset,
         info=keras_file.ModelInfo(
-            channels=tuple(patchset.channels),
+            channels=channels,
             classes=tuple(patchset.classes),
             widths=tuple(config.widths),
             dropout=tuple(config.dropout),
             mean=mean,
             std=std,
             patchset=patchset.fingerprint,
-            always_there=patchset.always_there,
+            always_there=tuple(name for name in patchset.always_there if name not in hidden),
             reading=dict(patchset.reading),
+            missing_channel=config.missing_channel,
         ),
         num_patches=num_patches,
         num_valid=num_valid,
@@ -202,6 +212,7 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
         batch_per_rank=int(schedule.batch_sizes(global_batch, ranks.size).max()),
         steps_per_epoch=len(steps),
         class_weights=_class_weights(config, len(patchset.classes)),
+        hiding=hiding,
         precision=precision.resolve(config.precision),
         num_ranks=ranks.size,
         timing_every=config.timing_every or (1 if ranks.device == "CPU" else GPU_TIMING_EVERY),

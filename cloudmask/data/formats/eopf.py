@@ -56,7 +56,7 @@ _FILES = (
         for what in ("flags", "indices", "geodetic")
         for grid in ("an", "ao", "in", "io")
     ),
-    *("geometry_tn.nc", "geometry_to.nc", "geodetic_tx.nc", "viscal.nc"),
+    *("geometry_tn.nc", "geometry_to.nc", "geodetic_tx.nc", "met_tx.nc", "viscal.nc"),
 )
 """members that can be made from a store that has it all"""
 
@@ -95,9 +95,11 @@ class Store:
             array = self._group[path]
             if max(math.prod(array.shape), math.prod(array.chunks)) > LARGEST_ARRAY:
                 raise ValueError(f"its shape is {array.shape}, its chunks {array.chunks}")
-            if array.dtype.kind not in "iuf" or array.ndim not in (1, 2):
+            of_one_time = array.ndim == 3 and array.shape[0] == 1
+            if array.dtype.kind not in "iuf" or not (array.ndim in (1, 2) or of_one_time):
                 raise ValueError(f"it holds {array.dtype} of shape {array.shape}")
             values, attributes = np.asarray(array[...]), dict(array.attrs)
+            values = values[0] if of_one_time else values
             values = values.astype(values.dtype.newbyteorder("="), copy=False)
             whole = next((kind for part, kind in _WHOLE.items() if part in name), None)
             if whole is not None:
@@ -216,6 +218,7 @@ def _arrays(file: str) -> dict[str, str]:
         "flags": {f"confidence_{grid}": f"quality/{view}/confidence_{grid}"},
         "indices": {f"detector_{grid}": f"conditions/processing/{view}/detector"},
         "geometry": {f"solar_zenith_{grid}": f"conditions/geometry_{grid}/solar_zenith_{grid}"},
+        "met": {"skin_temperature_tx": "conditions/meteorology/skin_temperature_tp"},
         "geodetic": {f"{axis}_{grid}": f"{_coordinates(grid)}/{axis}" for axis in _AXES},
     }.get(what, {})  # nothing of viscal.nc, which satpy opens and nobody reads
 

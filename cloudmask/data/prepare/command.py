@@ -19,7 +19,8 @@ from typing import Any
 
 from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
 from cloudmask.cli.options import PrepareConfig, VerifyConfig
-from cloudmask.data import parallel, slstr
+from cloudmask.data import dual, parallel, slstr, survey
+from cloudmask.data.archive import search
 from cloudmask.data.patchset.files import write_patches
 from cloudmask.data.patchset.index import index_problems, write_index
 from cloudmask.data.patchset.manifest import (
@@ -62,6 +63,9 @@ def prepare(
         options |= slstr.Reading.of(config).record()
     if config.stride is None:
         options["stride"] = config.patch_size
+    if config.label == "dual":
+        found = world.on_root(lambda: search(config.scenes).scenes)
+        options["strips"] = dual.as_json(survey.strips_of(found, world))
     plan = world.on_root(lambda: make_plan(config.scenes, out, options))
     if plan.finished:
         if world.is_root:
@@ -115,7 +119,10 @@ def _prepare_scene(job: Job, *, out: Path, options: Mapping[str, Any], verify: b
     if len(os.fsencode(job.name)) > LONGEST_NAME:
         problem = "has a name that is too long for the files that are made of it"
         raise SceneError(job.source, problem, "give it a shorter one")
-    scene = read_scene(job.source, label=options["label"], verify=verify, reading=reading)
+    strips = dual.from_json(options.get("strips"))
+    scene = read_scene(
+        job.source, label=options["label"], verify=verify, reading=reading, strips=strips
+    )
     path = path_of(job.split, job.name)
     size, stride = options["patch_size"], options["stride"]
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudmask.data.archive import find_scenes
 from cloudmask.data.entry import Entry
-from cloudmask.data.kinds import form_of
+from cloudmask.data.kinds import Form, form_of
 from cloudmask.data.patchset.manifest import read_manifest
 from cloudmask.data.patchset.model import MANIFEST, WORK_FOLDER, FileEntry, PatchSet
 from cloudmask.data.place import Place
@@ -22,7 +22,13 @@ from cloudmask.data.prepare.receipts import (
     read_receipts,
 )
 from cloudmask.data.prepare.split import parse_split, split_scenes
-from cloudmask.data.slstr import READING, UNRECORDED
+from cloudmask.data.slstr import BEFORE, LATER, READING
+
+_OF_FORM: dict[Form | None, Sequence[str]] = {
+    "product": READING,  # the strip of which is its own, and not that of the archive
+    "hdf": ("skin_temperature", "strips"),
+}
+"""the options that say how a scene is read, as far as they matter to its form"""
 
 
 @dataclass(frozen=True)
@@ -67,19 +73,22 @@ def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) ->
     splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
     relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
     # What is read as it always was keeps its key, and so the files of patch sets made before.
-    before = UNRECORDED.record()
-    reading = {key: options[key] for key in READING if options.get(key, before[key]) != before[key]}
-    products = [form_of(source.path) == "product" for source in sources]
+    reading = {key: options[key] for key in READING if options.get(key, BEFORE[key]) != BEFORE[key]}
+    reading |= {key: options[key] for key in ("strips",) if key in options}
+    forms = [form_of(source.path) for source in sources]
     facts = [
-        relevant | {"split": split} | (reading if is_one else {})
-        for split, is_one in zip(splits, products, strict=True)
+        relevant
+        | {"split": split}
+        | {key: value for key, value in reading.items() if key in _OF_FORM.get(form, ())}
+        for split, form in zip(splits, forms, strict=True)
     ]
     jobs = tuple(
         Job(source, split, key_of(source, known))
         for source, split, known in zip(sources, splits, facts, strict=True)
     )
-    if not any(products):
-        options = {key: value for key, value in options.items() if key not in READING}
+    matter = {key for form in forms for key in _OF_FORM.get(form, ())}
+    options = LATER | dict(options)
+    options = {key: value for key, value in options.items() if key in matter or key not in READING}
     existing = _existing(out, options, names)
     (out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     receipts = read_receipts(out)
@@ -114,8 +123,15 @@ def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> Pa
             raise ValueError(f"{out} is not empty and no patch set; choose another --out")
         return None
     patchset = read_manifest(out)
+    if patchset.options.get("label") == options["label"] == "dual":
+        made, found = (known.get("strips") for known in (patchset.options, options))
+        if made != found:
+            raise ValueError(
+                f"the masks of the scenes have changed since {out} was made: the columns that the "
+                f"oblique view sees were {made} and are {found}; choose another --out or delete it"
+            )
     for key, asked in options.items():
-        found = patchset.options.get(key, UNRECORDED.record().get(key))
+        found = patchset.options.get(key, BEFORE.get(key))
         if found != asked:
             raise ValueError(
                 f"{out} holds a patch set made with other options ({key} {found}, asked {asked}); "

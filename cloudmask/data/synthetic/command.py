@@ -33,7 +33,8 @@ def synth(config: SynthConfig) -> int:
         if path.exists():
             _check_same_size(path, height, width)
         else:
-            write_scene(make_scene(index, height=height, width=width, seed=seed), out)
+            made = make_scene(index, height=height, width=width, seed=seed, land=config.land)
+            write_scene(made, out, extras=config.extras)
     print(f"{config.scenes} scenes of {height} x {width} in {out}")
     return 0
 

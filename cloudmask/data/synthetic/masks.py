@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloudmask.data.slstr import Bayes
-from cloudmask.data.synthetic.fractal import Field, fractal_field
+from cloudmask.data.synthetic.fractal import Field
 from cloudmask.data.synthetic.nature import Surface
 from cloudmask.data.synthetic.sensor import VAPOUR_ABSORPTION, VAPOUR_COLDER_KELVIN
 
@@ -17,6 +17,9 @@ FULL_WIDTH = 1500
 """columns of a whole scene"""
 DUAL_VIEW = (548, 1448)
 """of these columns the first and the last + 1 that the oblique view sees too"""
+WITH_A_WITNESS, AS_A_WITNESS = 0.7, 1.3
+"""limits of the nadir and of the oblique view where both must find a cloud, in usual limits: a high
+cloud stands elsewhere in the oblique view, which alone would raise false alarms beside it"""
 
 
 @dataclass(frozen=True)
@@ -39,26 +42,19 @@ def departures(bts: np.ndarray, refs: np.ndarray, surface: Surface) -> Departure
     return Departures(surface.expected - s8, s8 - s9, s8 - s7, np.maximum(*rough), bright)
 
 
-def bayesian_mask(
-    rng: np.random.Generator, seen: Departures, surface: Surface, depth: Field
-) -> np.ndarray:
+def bayesian_mask(seen: Departures, oblique: Departures, surface: Surface) -> np.ndarray:
     """(H, W) uint8 bits of a probabilistic mask that knows the climatology.
 
     Each test makes a probability of clear sky out of a departure, and their product is that of the
-    pixel: any test can raise the alarm. With the oblique view there is one test more. That view is
-    not simulated: its test is the true optical depth, two rows off, against a limit that varies.
+    pixel: any test can raise the alarm. Where the oblique view is there, a pixel is cloud as well
+    if both views find it, each by limits of its own: `oblique` are the departures in that view.
     """
-    land = surface.land
-    single = _probability_clear(seen.cold, np.where(land, 9, 7), 1.5)
-    single *= _probability_clear(seen.split, 2.4, 0.3)
-    single *= _probability_clear(seen.rough, np.where(land, 9, 8), 0.7)
-    if surface.reflectance:
-        single *= _probability_clear(seen.bright, np.where(land, 0.11, 0.06), 0.02)
-    else:
-        single *= _probability_clear(seen.low, np.where(land, 1.3, 0.85), 0.2)
-    error = fractal_field(rng, depth.shape, slope=3, coarsest=0.3 * max(depth.shape))
-    dual = single * _probability_clear(np.roll(depth, 2, axis=0), np.exp(0.5 * error), 0.2)
-    first, end = (round(column * depth.shape[1] / FULL_WIDTH) for column in DUAL_VIEW)
+    single = _clear_sky(seen, surface)
+    both = (1 - _clear_sky(seen, surface, limits=WITH_A_WITNESS)) * (
+        1 - _clear_sky(oblique, surface, limits=AS_A_WITNESS)
+    )
+    dual = single * (1 - both)
+    first, end = (round(column * single.shape[1] / FULL_WIDTH) for column in DUAL_VIEW)
     dual[:, :first] = 1
     dual[:, end:] = 1
     tests = {
@@ -68,6 +64,17 @@ def bayesian_mask(
         Bayes.DUAL_MODERATE: dual < 0.2,
     }
     return sum(np.uint8(bit) * found for bit, found in tests.items())
+
+
+def _clear_sky(seen: Departures, surface: Surface, *, limits: float = 1.0) -> Field:
+    """(H, W) probability of clear sky in one view, by so many times the usual limits."""
+    land = surface.land
+    clear = _probability_clear(seen.cold, limits * np.where(land, 9, 7), 1.5)
+    clear *= _probability_clear(seen.split, limits * 2.4, 0.3)
+    clear *= _probability_clear(seen.rough, limits * np.where(land, 9, 8), 0.7)
+    if surface.reflectance:
+        return clear * _probability_clear(seen.bright, limits * np.where(land, 0.11, 0.06), 0.02)
+    return clear * _probability_clear(seen.low, limits * np.where(land, 1.3, 0.85), 0.2)
 
 
 def _probability_clear(departure: Field, limit: np.ndarray | float, width: float) -> Field:

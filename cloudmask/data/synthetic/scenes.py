@@ -6,9 +6,11 @@ Bayesian and the summary mask are imperfect classifiers of what the sensor saw (
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -20,6 +22,7 @@ from cloudmask.data.synthetic.nature import (
     draw_clouds,
     draw_surface,
 )
+from cloudmask.data.synthetic.oblique import oblique_view
 from cloudmask.data.synthetic.sensor import observe
 from cloudmask.files import write_whole
 
@@ -48,16 +51,28 @@ class SyntheticScene:
     """(H, W, 1) threshold mask, 1 = cloud"""
     truth: np.ndarray
     """(H, W, 1) true mask, 1 = cloud"""
+    depth: np.ndarray
+    """(H, W, 1) optical depth of all layers: other truths are other limits on it"""
+    skin: np.ndarray
+    """(H, W, 1) skin temperature as a forecast knows it, K"""
 
 
 DATASETS = ("bts", "refs", "rads", "bayes", "summary", "truth")
+EXTRAS = ("depth", "skin")
+"""written on demand: the benchmark's files have nothing like them"""
 
 
 def make_scene(
-    index: int, *, height: int = 1200, width: int = 1500, seed: int = 0
+    index: int,
+    *,
+    height: int = 1200,
+    width: int = 1500,
+    seed: int = 0,
+    land: Literal["judged", "clear"] = "judged",
 ) -> SyntheticScene:
     """Scene `index` of archive `seed`: the same arguments give the same bits on the same machine.
 
+    With `land="clear"` the Bayesian mask is 0 on land, where the benchmark's own has not judged.
     ValueError if height or width is below 64, or index or seed below 0.
     """
     check_scene(index, height, width, seed)
@@ -69,13 +84,20 @@ def make_scene(
     depth = sum((layer.depth for layer in layers[1:]), layers[0].depth)
     bts, refs = observe(rng, surface, layers, mu0)
     seen = departures(bts, refs, surface)
+    aside = oblique_view(surface, layers)
+    oblique = departures(*observe(rng, *aside, mu0), aside[0])
+    bayes = bayesian_mask(seen, oblique, surface)
+    if land == "clear":
+        bayes[surface.land] = 0
     arrays = {
         "bts": bts,
         "refs": refs,
         "rads": refs * (mu0 / np.pi)[..., None] * np.array(SOLAR_IRRADIANCE, np.float32),
-        "bayes": bayesian_mask(rng, seen, surface, depth)[..., None],
+        "bayes": bayes[..., None],
         "summary": summary_mask(seen, surface)[..., None].astype(np.uint8),
         "truth": (depth > CLOUD_OPTICAL_DEPTH)[..., None].astype(np.uint8),
+        "depth": depth[..., None],
+        "skin": surface.expected[..., None].astype(np.float32),
     }
     left, right = (max(1, round(n * width / FULL_WIDTH)) for n in MISSING_COLUMNS)
     for array in arrays.values():
@@ -102,11 +124,14 @@ def scene_name(index: int, *, seed: int = 0) -> str:
     return _identity(np.random.default_rng([seed, index]), index)[0]
 
 
-def write_scene(scene: SyntheticScene, folder: Path) -> Path:
-    """Write `folder / scene.name` as HDF5, complete or not at all, over one that is there."""
+def write_scene(scene: SyntheticScene, folder: Path, *, extras: Sequence[str] = ()) -> Path:
+    """Write `folder / scene.name` as HDF5, complete or not at all, over one that is there.
+
+    `extras` are those of EXTRAS that are written too.
+    """
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
-        for name in DATASETS:
+        for name in (*DATASETS, *extras):
             file[name] = getattr(scene, name)
     path = folder / scene.name
     write_whole(path, stream.getbuffer())

@@ -117,7 +117,7 @@ def read_decoded(product: Path, file: str, name: str, shape: tuple[int, ...]) ->
     with _quiet(), _reading(product, file):
         import xarray
 
-        with xarray.open_dataset(product / file) as dataset:
+        with xarray.open_dataset(product / file, decode_times=False) as dataset:
             return _checked(product, name, dataset[name], shape).to_numpy()
 
 

@@ -54,7 +54,8 @@ MEMBERS = tuple(
         )
     )
 )
-"""all that any way of reading takes: what tells whether a product has changed"""
+"""what tells whether a product has changed: all that any way of reading takes, but for met_tx.nc,
+which came later, changes with no other file, and has its MD5 in the manifest"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,16 +79,21 @@ def read_safe(
     reading: Reading = Reading(),  # noqa: B008 (a frozen value)
 ) -> Scene:
     """A product as a scene of nine channels, S1..S6 as reflectance and S7..S9 in K, on the 1 km
-    grid, with coordinates and flags; with `reading.oblique` of twelve.
+    grid, with coordinates and flags; with `reading.oblique` of three more, and with
+    `reading.skin_temperature` of one more, in K.
 
     Reflectance is missing from `reading.max_solar_zenith` on. Coordinates are those of the pixels,
     or interpolated between the tie points where the product has these alone. The label is cloud
     where `bayes_in` has any bit (`any`) or bit 2 (`single_moderate`), where `confidence_in` has
-    summary_cloud (`summary`), or where the Bayesian probability is at least 0.5 (`probability`).
+    summary_cloud (`summary`), or where the Bayesian probability is at least 0.5 (`probability`);
+    `dual` is like `any` where the grid of the oblique view lies, and unknown elsewhere.
     SceneError for everything that is wrong with the product; `verify` compares the files that are
     read with the sizes and MD5s in its manifest.
     """
-    with open_product(path, lambda held: _needed(path, held, reading), verify=verify) as product:
+    more = ("indices_io.nc",) if label == "dual" else ()
+    with open_product(
+        path, lambda held: _needed(path, held, reading, more), verify=verify
+    ) as product:
         return _read(product, label, need_label, reading)
 
 
@@ -109,6 +115,11 @@ def _read(product: Product, label: LabelChoice, need_label: bool, reading: Readi
         image[..., index] = np.nan
         if channel in oblique:
             image[..., index] = views.oblique(path, channel, shape, collection, reading)
+    if reading.skin_temperature:
+        # Where nothing was measured it alone must not make a pixel of the scene.
+        nothing = missing_pixels(image[..., :-1])
+        image[..., -1] = views.skin_temperature(path, shape)
+        image[nothing, -1] = np.nan
     unknown = missing_pixels(image[..., :nadir]) | _has(thermal.confidence, Confidence.UNFILLED)
     unknown |= thermal.confidence & reading.dropped > 0
     latitude, longitude = views.places(path, shape)
@@ -156,13 +167,18 @@ def _thermal(product: Path, reading: Reading) -> Thermal:
     return Thermal(bt, confidence, zenith)
 
 
-def _needed(place: Place, held: Collection[str], reading: Reading) -> list[str]:
-    """All files that this scene is read from, of those that the product holds."""
+def _needed(
+    place: Place, held: Collection[str], reading: Reading, more: Sequence[str]
+) -> list[str]:
+    """All files that this scene is read from, of those that the product holds, and `more`."""
     oblique = _oblique_of(held, reading)
     _tell_of_missing(place, held, reading, oblique)
-    files = [*_FILES, *(file for channel in oblique for file in _OBLIQUE_FILES[channel])]
+    files = [*_FILES, *more]
+    files += (file for channel in oblique for file in _OBLIQUE_FILES[channel])
     if "geodetic_in.nc" not in held and "geodetic_tx.nc" in held:
         files[files.index("geodetic_in.nc")] = "geodetic_tx.nc"
+    if reading.skin_temperature:
+        files.append("met_tx.nc")
     if reading.dropped:
         grids = {file[-5:-3] for file in files if "_radiance_" in file or "_BT_" in file}
         files += sorted(f"flags_{grid}.nc" for grid in grids)
@@ -204,6 +220,8 @@ def _label(product: Path, choice: LabelChoice, thermal: Thermal, unknown: np.nda
     if not unknown.all() and not known[~unknown].any():
         problem = f"{name} was not computed: it is the fill value wherever something was measured"
         raise SceneError(product, problem, instead)
+    if choice == "dual":
+        known &= views.seen_twice(product, unknown.shape)
     return _mask(cloud, unknown | ~known)
 
 

@@ -35,7 +35,7 @@ from cloudmask.data.formats.safe.arrays import (
 )
 from cloudmask.data.formats.safe.grid import interpolate_places, interpolate_ties, placed
 from cloudmask.data.scene import SceneError
-from cloudmask.data.slstr import THERMAL, Reading
+from cloudmask.data.slstr import THERMAL, Reading, surface_kelvin
 
 View = Literal["n", "o"]
 """nadir or oblique, as file names have it"""
@@ -98,15 +98,31 @@ def oblique(
     product: Path, channel: str, shape: tuple[int, int], collection: int, reading: Reading
 ) -> np.ndarray:
     """`shape` float32: a channel of the oblique view on the nadir grid, NaN outside its strip."""
-    own = read_raw(product, "indices_io.nc", "detector_io").shape
-    if len(own) != 2:
-        raise SceneError(product, f"detector_io has shape {own}, not rows and columns", AGAIN)
+    own = _oblique_shape(product)
     band = channel.removesuffix("o")
     if band in THERMAL:
         (values,) = temperatures(product, [band], "o", own, reading)
     else:
         gain = radiometry.oblique_gain(collection, band)
         (values,) = reflectances(product, [band], "o", own, [gain], reading)
+    return _on_nadir(product, values, shape)
+
+
+def seen_twice(product: Path, shape: tuple[int, int]) -> np.ndarray:
+    """`shape` bool: where the grid of the oblique view lies on that of the nadir view."""
+    return ~np.isnan(_on_nadir(product, np.zeros(_oblique_shape(product)), shape))
+
+
+def _oblique_shape(product: Path) -> tuple[int, int]:
+    """Rows and columns of 1 km."""
+    shape = read_raw(product, "indices_io.nc", "detector_io").shape
+    if len(shape) != 2:
+        raise SceneError(product, f"detector_io has shape {shape}, not rows and columns", AGAIN)
+    return shape
+
+
+def _on_nadir(product: Path, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Values on the oblique grid of 1 km -> `shape` float32, NaN outside it."""
     row, column = (
         sign
         * (
@@ -139,6 +155,24 @@ def solar_zenith(
         track_offset=read_attribute(product, file, "track_offset"),
         tie_offset=read_attribute(product, f"geometry_t{view}.nc", "track_offset"),
     )
+
+
+def skin_temperature(product: Path, shape: tuple[int, int]) -> np.ndarray:
+    """`shape` float32 K: the surface's temperature by the weather model, which the product brings
+    along at its tie points, for one time. NaN where it has none."""
+    file, name = "met_tx.nc", "skin_temperature_tx"
+    own = read_raw(product, file, name).shape
+    if own[-2:-1] != shape[:1] or own[:-2] not in ((), (1,)):
+        problem = f"{name} has shape {own}, the flags {shape[0]} rows"
+        raise SceneError(product, problem, AGAIN)
+    kelvin = interpolate_ties(
+        surface_kelvin(read_decoded(product, file, name, own).reshape(own[-2:])),
+        shape[1],
+        resolution=1000,
+        track_offset=read_attribute(product, "flags_in.nc", "track_offset"),
+        tie_offset=read_attribute(product, file, "track_offset"),
+    )
+    return kelvin.astype(np.float32)
 
 
 def places(product: Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

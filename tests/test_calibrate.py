@@ -1,0 +1,526 @@
+"""A network made better by a few scenes whose mask is known: the fit, and all that tells of it."""
+
+import io
+import json
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import scipy.optimize
+import tiny
+
+import cloudmask
+from cloudmask.cli import errors
+from cloudmask.evaluate import seen
+from cloudmask.labels import logistic
+from cloudmask.labels.logistic import Pixels
+from cloudmask.model import calibration, keras_file
+from cloudmask.model.calibration import features, identity
+from cloudmask.predict.masks import attributes_of, read_mask
+
+CLASSES = ("clear", "cloud")
+SIZE = 48
+
+
+def odds_of(p):
+    return np.log(p) - np.log1p(-p)
+
+
+def sigmoid(odds):
+    return 1 / (1 + np.exp(-odds))
+
+
+# The fit
+
+
+def drawn(weights, *, pixels=4000, seed=0, start=None):
+    """Features, and labels drawn by these weights."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(0, 2, (len(weights) - 1, pixels))
+    label = rng.random(pixels) < sigmoid(weights[:-1] @ rows + weights[-1])
+    return Pixels(rows.astype(np.float32), label)
+
+
+def objective(weights, pixels, start):
+    """As the head of logistic.py has it, written down another way."""
+    p = sigmoid(weights[:-1] @ pixels.features.astype(np.float64) + weights[-1])
+    loss = -np.mean(np.log(np.where(pixels.label, p, 1 - p)))
+    return loss + 0.1 / 1000 * np.sum((weights - start)[:-1] ** 2) / 2
+
+
+@pytest.mark.parametrize("wanted", [(1.0, 0.0, 0.0), (0.3, 0.9, -1.5), (-2.0, 0.0, 0.5)])
+def test_the_weights_are_those_of_a_general_optimiser(wanted):
+    pixels, start = drawn(np.array(wanted)), identity(2)
+    found = logistic.newton(lambda at: logistic.sums(pixels, at), len(pixels.label), start)
+    expected = scipy.optimize.minimize(
+        objective, start, args=(pixels, start), method="BFGS", options={"gtol": 1e-8}
+    )
+    np.testing.assert_allclose(found, expected.x, atol=1e-5)
+    np.testing.assert_allclose(found, wanted, atol=0.3)
+    right = np.mean((wanted[:-1] @ pixels.features + wanted[-1] >= 0) == pixels.label)
+    assert logistic.right(pixels, np.array(wanted)) == round(right * len(pixels.label))
+
+
+def test_steps_that_overshoot_are_halved():
+    """Sure and wrong everywhere: there the Hessian is all but zero, and a full step far too long."""
+    odds = np.repeat([-8.0, 8.0], 500)
+    pixels = Pixels(odds[None].astype(np.float32), odds < 0)
+    pixels.label[::10] ^= True
+    found = logistic.newton(lambda at: logistic.sums(pixels, at), 1000, identity(1))
+    best = scipy.optimize.minimize(objective, [0.0, 0.0], args=(pixels, identity(1)))
+    assert objective(found, pixels, identity(1)) == pytest.approx(best.fun, abs=1e-6)
+
+
+def test_where_nothing_can_be_gained_nothing_changes():
+    """Of pixels with odds of 3 to 1 just three quarters are cloudy, whatever is around them."""
+    odds = np.log(3.0) * np.repeat([1, 1, -1, -1], 4)
+    around = np.repeat([2.0, -1.0, 0.5, -3.0], 4)
+    label = np.array([1, 1, 1, 0] * 2 + [1, 0, 0, 0] * 2, bool)
+    pixels = Pixels(np.stack([odds, around]), label)
+    found = logistic.newton(lambda at: logistic.sums(pixels, at), 16, identity(2))
+    np.testing.assert_allclose(found, identity(2), atol=1e-12)
+
+
+def test_the_ridge_weighs_the_same_for_any_number_of_pixels():
+    few = drawn(np.array([0.5, 1.0, 0.2]), pixels=300)
+    many = Pixels(np.tile(few.features, 50), np.tile(few.label, 50))
+    one, other = (
+        logistic.newton(lambda at, p=p: logistic.sums(p, at), len(p.label), identity(2))
+        for p in (few, many)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_sums_do_not_depend_on_how_pixels_are_shared():
+    pixels = drawn(np.array([1.0, 0.5, 0.0]), pixels=logistic._CHUNK + 777)
+    parts = [Pixels(pixels.features[:, s], pixels.label[s]) for s in (slice(99), slice(99, None))]
+    at = np.array([0.7, 0.1, -0.2])
+    whole = logistic.sums(pixels, at)
+    np.testing.assert_allclose(whole, sum(logistic.sums(part, at) for part in parts), rtol=1e-11)
+
+
+# The features
+
+
+def blurred_by_hand(field, measured, sigma):
+    """Each pixel's mean over what is measured within 4 sigma, by the definition."""
+    reach, found = int(4 * sigma + 0.5), np.full(field.shape, np.nan)
+    places = np.argwhere(measured)
+    for row, col in places:
+        away = places - (row, col)
+        near = (np.abs(away) <= reach).all(axis=1)
+        weight = np.exp(-(away[near] ** 2).sum(axis=1) / (2 * sigma**2))
+        found[row, col] = weight @ field[tuple(places[near].T)] / weight.sum()
+    return found
+
+
+def test_a_blur_is_the_mean_of_the_measured_pixels_alone():
+    rng = np.random.default_rng(3)
+    p = rng.random((20, 24)).astype(np.float32)
+    p[3:9, :7] = p[:, 12] = p[0, 0] = np.nan
+    measured = ~np.isnan(p)
+    teacher = rng.choice([0, 1, 255], p.shape).astype(np.uint8)
+    rows = features(p, teacher)
+    odds = odds_of(p.astype(np.float64))
+    vote = np.select([teacher == 1, teacher == 0], [1.0, -1.0])
+    expected = [
+        odds,
+        *(blurred_by_hand(odds, measured, sigma) for sigma in (1.5, 6)),
+        vote,
+        blurred_by_hand(vote, measured, 1.5),
+    ]
+    assert len(rows) == 5
+    for row, field in zip(rows, expected, strict=True):
+        np.testing.assert_allclose(row, field[measured], rtol=1e-6, atol=1e-9)
+
+
+def test_a_scene_without_contrast_keeps_it_at_every_edge():
+    p = np.full((30, 30), 0.8, np.float32)
+    p[5:20, 5:9] = np.nan
+    for row in features(p):
+        np.testing.assert_allclose(row, odds_of(np.float64(np.float32(0.8))), rtol=1e-9)
+
+
+def test_no_pixel_is_surer_than_twelve():
+    rows = features(np.array([[0, 1, 0.5]], np.float32))
+    np.testing.assert_allclose(rows[0], [-12, 12, 0], atol=1e-9)
+
+
+# The command
+
+
+def write_scene(path, *, seed, night=False, clear=False, truth=True):
+    """Cloud in blots; a label that is wrong at some of their edges, a truth that is right."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(size=(SIZE // 8, SIZE // 8 + 2))
+    cloud = np.kron(coarse, np.ones((8, 8))) > (9 if clear else 0)
+    label = cloud ^ (rng.random(cloud.shape) < 0.1)
+    image = np.stack([0.1 + 0.5 * cloud, 290 - 20.0 * cloud, 280 - 30.0 * cloud], axis=-1)
+    image += rng.normal(size=image.shape) * (0.3, 12, 12)
+    if night:
+        image[..., 0] = np.nan
+    image[:3] = image[20:30, 10:14] = np.nan
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {"truth": cloud.astype(np.uint8)} if truth else {}
+    np.savez(
+        path,
+        image=image.astype(np.float32),
+        label=label.astype(np.uint8),
+        channels=np.array(tiny.CHANNELS),
+        classes=np.array(CLASSES),
+        **arrays,
+    )
+    return path
+
+
+def write_model(path, *, seed=0, classes=CLASSES):
+    """Random weights: its probability says something of the scene, but on a scale of its own."""
+    info = keras_file.ModelInfo(
+        channels=tiny.CHANNELS,
+        classes=classes,
+        widths=(4, 8),
+        dropout=(),
+        mean=(0.35, 280.0, 265.0),
+        std=(0.4, 15.0, 20.0),
+        patchset="none",
+    )
+    weights = keras_file.build(info, seed=seed).trainable_variables
+    keras_file.save(path, [3 * v.numpy() for v in weights], info)
+    return path
+
+
+def cli(*words):
+    """Exit code of a command line, run in this process."""
+    return errors.run(tiny.cli.main, [*map(str, words)], program="cloudmask")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Two models, scenes to calibrate on and others, and the first model calibrated: plainly, and
+    with the label as a teacher."""
+    top = tmp_path_factory.mktemp("calibrate")
+    for seed, name in enumerate(("run", "other")):
+        write_model(top / name / "model.keras", seed=seed)
+    write_model(top / "three" / "model.keras", classes=("a", "b", "c"))
+    for number in range(4):
+        write_scene(top / "known" / f"k{number}.npz", seed=number, night=number % 2 == 1)
+        write_scene(top / "fresh" / f"f{number}.npz", seed=10 + number, night=number % 2 == 1)
+    write_scene(top / "bare" / "b.npz", seed=20, truth=False)
+    options = ("--label", "truth", "--precision", "float32")
+    assert cli("calibrate", top / "run", top / "known", *options) == 0
+    words = (*options, "--teacher", "any", "--out", top / "taught.keras")
+    assert cli("calibrate", top / "run", top / "known", *words) == 0
+    return top
+
+
+def record_of(path):
+    return keras_file.read_info(path).calibration
+
+
+def image_of(path):
+    with np.load(path) as arrays:
+        return arrays["image"], arrays["label"], arrays["truth"]
+
+
+def test_the_file_says_what_was_fitted_on_what(work):
+    found = record_of(work / "run" / "calibrated.keras")
+    assert found["scenes"] == ["k0", "k1", "k2", "k3"]
+    assert (found["label"], found["teacher"], found["ridge"]) == ("truth", None, 0.1)
+    assert (found["blurs"], found["steps"]) == ([1.5, 6.0], 15)
+    scene = image_of(work / "known" / "k0.npz")[0]
+    measured = int((~np.isnan(scene).all(axis=-1)).sum())
+    assert found["pixels"] == {"all": 2 * measured, "some": 2 * measured}
+    assert {len(weights) for weights in found["weights"].values()} == {4}
+    for kind in ("all", "some"):
+        assert found["accuracy_before"][kind] < found["accuracy_after"][kind] - 0.05
+    assert found["model_sha256"] == keras_file.sha256_of(work / "run" / "model.keras")
+    assert {len(w) for w in record_of(work / "taught.keras")["weights"].values()} == {6}
+
+
+def test_plain_keras_loads_it_and_all_else_keeps_its_bytes(work):
+    old, new = (zipfile.ZipFile(work / "run" / f"{n}.keras") for n in ("model", "calibrated"))
+    with old, new:
+        assert old.namelist() == new.namelist()
+        other = [name for name in old.namelist() if old.read(name) != new.read(name)]
+        assert other == [keras_file.INFO]
+        assert "calibration" not in json.loads(old.read(keras_file.INFO)), "as it ever was"
+    one, two = (
+        keras.saving.load_model(work / "run" / f"{n}.keras") for n in ("model", "calibrated")
+    )
+    for here, there in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_array_equal(here.numpy(), there.numpy())
+
+
+@pytest.mark.parametrize("scene", ["f0", "f1"], ids=["day", "night"])
+@pytest.mark.parametrize("taught", [False, True], ids=["plain", "teacher"])
+def test_the_probability_is_that_of_the_formula(work, scene, taught):
+    path = work / "taught.keras" if taught else work / "run" / "calibrated.keras"
+    image, label, truth = image_of(work / "fresh" / f"{scene}.npz")
+    plain = cloudmask.load(work / "run", precision="float32").predict(image)
+    model = cloudmask.load(path, precision="float32")
+    found = model.predict(image, teacher=label if taught else None)
+    weights = np.array(record_of(path)["weights"]["some" if scene == "f1" else "all"])
+    rows = features(plain.probability, label if taught else None)
+    expected = np.full(image.shape[:2], np.nan)
+    expected[~plain.nodata] = sigmoid(weights[:-1] @ np.stack(rows) + weights[-1])
+    np.testing.assert_allclose(found.probability, expected, atol=1e-6)
+    np.testing.assert_array_equal(found.nodata, plain.nodata)
+    np.testing.assert_array_equal(found.mask[~plain.nodata], expected[~plain.nodata] >= 0.49995)
+    right = [np.mean((one.mask == truth)[~plain.nodata]) for one in (plain, found)]
+    assert right[1] > right[0] + 0.05, "scenes that it never saw"
+
+
+def test_tiles_leave_no_trace(work):
+    image = image_of(work / "fresh" / "f0.npz")[0]
+    path = work / "run" / "calibrated.keras"
+    whole, cut = (
+        cloudmask.load(path, precision="float32", tile=tile).predict(image) for tile in (2048, 24)
+    )
+    np.testing.assert_allclose(cut.probability, whole.probability, atol=1e-5)
+    assert np.mean(cut.mask != whole.mask) < 1e-3
+
+
+def test_each_network_of_an_ensemble_is_calibrated_by_itself(work):
+    image, label, _ = image_of(work / "fresh" / "f1.npz")
+    paths = [work / "taught.keras", work / "other", work / "run" / "calibrated.keras"]
+    alone = [cloudmask.load(path, precision="float32") for path in paths]
+    parts = [m.predict(image, teacher=label if m.teacher else None).probability for m in alone]
+    together = cloudmask.load(*paths, precision="float32")
+    found = together.predict(image, teacher=label)
+    np.testing.assert_allclose(found.probability, np.mean(parts, axis=0), atol=1e-6)
+    np.testing.assert_allclose(found.spread, np.std(parts, axis=0), atol=1e-6)
+    assert together.calibrated_on == ("k0", "k1", "k2", "k3")
+    assert "calibrated_on=('k0', 'k1', 'k2', 'k3'), teacher='any')" in repr(together)
+    assert "calibrated" not in repr(alone[1])
+
+
+def test_a_batch_and_xarray_are_calibrated_image_by_image(work):
+    xarray = pytest.importorskip("xarray")
+    scenes = [image_of(work / "fresh" / f"f{number}.npz") for number in range(2)]
+    images, labels = (np.stack([scene[at] for scene in scenes]) for at in (0, 1))
+    model = cloudmask.load(work / "taught.keras", precision="float32")
+    alone = [model.predict(image, teacher=label) for image, label, _ in scenes]
+    batch = model.predict(images, teacher=labels)
+    np.testing.assert_array_equal(batch.mask, np.stack([one.mask for one in alone]))
+    dims = ("y", "x", "channel")
+    field = xarray.DataArray(images[0], dims=dims).transpose("channel", "x", "y")
+    mask = xarray.DataArray(labels[0], dims=("y", "x"))
+    found = model.predict(field, teacher=mask)
+    np.testing.assert_array_equal(found["mask"].transpose("y", "x").values, alone[0].mask)
+    with pytest.raises(ValueError, match=r"must be a DataArray of x, y"):
+        model.predict(field, teacher=mask.rename(y="time"))
+
+
+def test_a_teacher_is_asked_for_in_one_line(work):
+    image, label, _ = image_of(work / "fresh" / "f0.npz")
+    taught = cloudmask.load(work / "taught.keras", precision="float32")
+    plain = cloudmask.load(work / "run" / "calibrated.keras", precision="float32")
+    assert (taught.teacher, plain.teacher) == ("any", None)
+    with pytest.raises(ValueError, match=r"give that of the image with teacher= \(label 'any'"):
+        taught.predict(image)
+    with pytest.raises(ValueError, match="takes no teacher's mask"):
+        plain.predict(image, teacher=label)
+    with pytest.raises(ValueError, match=r"it must be \(48, 64\), of 0, 1 and 255"):
+        taught.predict(image, teacher=label[1:])
+    with pytest.raises(ValueError, match="of 0, 1 and 255"):
+        taught.predict(image, teacher=label + 1)
+
+
+def test_masks_evaluations_and_pages_tell_of_it(work, tmp_path, capsys):
+    masks, model = tmp_path / "masks", work / "taught.keras"
+    assert cli("predict", work / "run", work / "fresh", "--out", masks) == 0
+    assert cli("predict", model, work / "fresh", "--out", masks) == 1
+    assert "was made by another model" in capsys.readouterr().err
+    words = ("--out", masks, "--overwrite", "--precision", "float32")
+    assert cli("predict", model, work / "fresh", *words) == 0
+    assert cli("predict", model, work / "fresh", *words[:2], *words[3:]) == 0
+    assert "0 masks written" in capsys.readouterr().out, "the masks know their model"
+    made = attributes_of(masks / "f0.nc")
+    told = "calibrated on the label 'truth' of 4 scenes, and takes the label 'any' of each scene"
+    assert made["calibration"].startswith(told)
+    assert json.loads(made["options"])["calibrations"] == [record_of(model)]
+    scene, label, _ = image_of(work / "fresh" / "f0.npz")
+    expected = cloudmask.load(model, precision="float32").predict(scene, teacher=label)
+    np.testing.assert_array_equal(read_mask(masks / "f0.nc", classes=CLASSES).mask, expected.mask)
+
+    assert cli("evaluate", masks, work / "fresh", "--label", "truth") == 0
+    assert "calibrated" not in capsys.readouterr().err
+    words = ("--masks", masks, "--overwrite", "--label", "truth")
+    assert cli("evaluate", model, work / "fresh", work / "known" / "k2.npz", *words) == 0
+    assert "was calibrated on 1 of the 5 scenes (k2), so the figures are" in capsys.readouterr().err
+    found = json.loads((masks / "evaluation.json").read_text())
+    assert found["calibrated_on"] == ["k2"]
+    assert found["options"]["calibrations"] == [record_of(model)]
+    assert cli("report", masks, "--out", tmp_path / "page.html", "--show", 0) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("It was calibrated on the label &#39;truth&#39; of 4 scenes, and takes") == 2
+    assert "tried on 1 of these too (k2), so the figures are too good." in page
+
+    assert cli("describe", model) == 0
+    item = json.loads(model.with_suffix(".json").read_text())["properties"]
+    assert "calibrated on the label 'truth' of 4 scenes" in item["description"]
+    assert item["mlm:hyperparameters"]["calibration"] == record_of(model)
+    assert "before the calibration" in item["mlm:output"][0]["description"]
+
+
+def test_scenes_of_one_kind_leave_the_other_as_it_is(work, tmp_path, capsys):
+    out = tmp_path / "new.keras"
+    scenes = [work / "known" / f"k{number}.npz" for number in (0, 2)]
+    assert cli("calibrate", work / "run", *scenes, "--out", out, "--precision", "float32") == 0
+    told = capsys.readouterr().out
+    assert "pixels with channels missing: 0: their probability stays as it is" in told
+    assert record_of(out)["weights"]["some"] == [1, 0, 0, 0]
+    image = image_of(work / "fresh" / "f1.npz")[0]
+    plain, found = (
+        cloudmask.load(m, precision="float32").predict(image)
+        for m in (
+            work / "run",
+            out,
+        )
+    )
+    np.testing.assert_array_equal(found.probability, plain.probability)
+
+    write_scene(tmp_path / "clear.npz", seed=1, clear=True)
+    assert (
+        cli("calibrate", work / "run", tmp_path / "clear.npz", "--out", tmp_path / "o.keras") == 1
+    )
+    assert "no kind of pixels has both classes" in capsys.readouterr().err
+    assert not (tmp_path / "o.keras").exists()
+
+
+REFUSED = {
+    "again": ("{run}/calibrated.keras {known}", "calibrated already, on k0, k1, k2, k3; give the"),
+    "three classes": ("{top}/three {known}", "tells 3 classes apart (a, b, c); only models of two"),
+    "there": ("{run} {known}", "calibrated.keras is there already; give another --out, or"),
+    "itself": (
+        "{run} {known} --out {run}/model.keras --overwrite",
+        "is the model itself, which is",
+    ),
+    "no model": ("{known} {known}", "is not a finished run"),
+    "name": ("{run} {known} --out {top}/x.json", "must be the name of a model file"),
+    "teacher": ("{run} {known} --teacher truth", "choose two masks, or leave --teacher out"),
+    "no scenes": ("{run} {top}/nothing --overwrite", "nothing does not exist"),
+    "no truth": (
+        "{run} {known} {top}/bare --overwrite",
+        "1 of 5 scenes cannot be used (see above)",
+    ),
+    "no teacher": ("{run} {known} --teacher summary --overwrite", "4 of 4 scenes cannot be used"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_refused_in_a_line_and_changes_nothing(work, case, capsys):
+    words, told = REFUSED[case]
+    places = {"run": work / "run", "known": work / "known", "top": work}
+    before = (work / "run" / "calibrated.keras").read_bytes()
+    assert cli("calibrate", *words.format(**places).split()) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("cloudmask: error: ")
+    assert told in last
+    assert (work / "run" / "calibrated.keras").read_bytes() == before
+
+
+def test_scenes_without_the_teacher_are_left_out_by_name(work, tmp_path, capsys):
+    with np.load(work / "bare" / "b.npz") as found:
+        arrays = {name: found[name] for name in found.files if name != "label"}
+    np.savez(tmp_path / "mute.npz", **arrays)
+    words = ("--out", tmp_path / "masks", "--precision", "float32")
+    scenes = (tmp_path / "mute.npz", work / "fresh" / "f0.npz")
+    assert cli("predict", work / "taught.keras", *scenes, *words) == 1
+    told = capsys.readouterr()
+    assert "mute.npz: holds no label 'any', which the model was calibrated with" in told.err
+    assert "1 mask written" in told.out
+
+
+def test_patches_are_no_scenes(work, tmp_path, capsys):
+    words = ("--out", tmp_path / "set", "--patch-size", 16, "--split", "train=0.5,valid=0.5")
+    assert cli("prepare", work / "known", *words) == 0
+    assert cli("evaluate", work / "run" / "calibrated.keras", tmp_path / "set") == 1
+    assert "is calibrated, which takes whole scenes" in capsys.readouterr().err
+
+
+def test_without_scipy_a_line_says_what_to_install(work, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    for words in (
+        ("calibrate", work / "run", work / "known", "--out", tmp_path / "x.keras"),
+        ("predict", work / "run" / "calibrated.keras", work / "fresh", "--out", tmp_path / "m"),
+    ):
+        assert cli(*words) == 1
+        assert "scipy is not installed: pip install '.[fits]'" in capsys.readouterr().err
+    assert cli("predict", work / "run", work / "fresh", "--out", tmp_path / "m") == 0
+
+
+def changed(record, **changes):
+    return {name: value for name, value in (record | changes).items() if value is not ...}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": ...},
+        {"weights": {"all": [1, 0, 0, 0]}},
+        {"weights": {"all": [1, 0, 0, 0], "some": [1, 0, 0]}},
+        {"weights": {"all": [1, 0, 0, 0], "some": [1, 0, 0, float("nan")]}},
+        {"weights": {"all": [1, 0, 0, 0], "some": [1, 0, 0, "x"]}},
+        {"blurs": [1.5, -1]},
+        {"blurs": 3},
+        {"teacher_blur": float("inf")},
+        {"teacher": 1},
+        {"scenes": None},
+        {"teacher": "any"},
+    ],
+    ids=str,
+)
+def test_a_record_that_makes_no_sense_is_no_model(work, tmp_path, changes):
+    good = work / "run" / "calibrated.keras"
+    bad = tmp_path / "bad.keras"
+    content = io.BytesIO()
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(content, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if name == keras_file.INFO:
+                info = json.loads(text)
+                info["calibration"] = changed(info["calibration"], **changes)
+                text = json.dumps(info)
+            new.writestr(name, text)
+    bad.write_bytes(content.getvalue())
+    with pytest.raises(ValueError, match=r"bad\.keras is not a cloudmask model \(its calibration"):
+        cloudmask.load(bad)
+
+
+def test_any_number_of_ranks_gives_the_same_weights(work, tmp_path):
+    ended = []
+    for ranks in (2, 3):
+        out = tmp_path / f"{ranks}.keras"
+        words = ["calibrate", work / "run", work / "known", "--label", "truth", "--out", out]
+        words = ["-m", "cloudmask", *words, "--precision", "float32"]
+        ended.append(tiny.finish(tiny.start(*words, ranks=ranks)))
+        assert ended[-1].code == 0, ended[-1].err
+        assert f"calibrated model: {out}" in ended[-1].out
+        alone, found = record_of(work / "run" / "calibrated.keras"), record_of(out)
+        for kind in ("all", "some"):
+            np.testing.assert_allclose(
+                found["weights"][kind], alone["weights"][kind], rtol=1e-6, atol=1e-6
+            )
+        assert found["pixels"] == alone["pixels"]
+        assert found["accuracy_after"] == pytest.approx(alone["accuracy_after"], abs=1e-3)
+
+
+def test_a_scene_that_was_processed_again_is_the_same_scene():
+    name = "S3A_SL_1_RBT____20191001T{0}_20191001T{1}_{2}T161935_0179_050_081_1440_LN2_O_NT_003"
+    one, again = (name.format("002542", "002842", day) for day in ("20191002", "20200101"))
+    later = name.format("002842", "003142", "20191002")
+    options = {"calibrations": [None, {"scenes": [one, "k1"]}]}
+    assert seen.calibrated_on(options, [again, later, "k1", "k2"]) == [again, "k1"]
+    assert seen.calibrated_on({}, [one]) == []
+    assert seen.calibrated_on({"calibrations": [None]}, [one]) == []
+
+
+def test_the_weights_that_change_nothing_leave_every_bit():
+    record = {"teacher": None, "blurs": [1.5], "teacher_blur": 1.5, "scenes": []}
+    same = calibration.of_record(record | {"weights": {"all": [1, 0, 0], "some": [1, 0, 0]}})
+    p = np.random.default_rng(0).random((9, 9)).astype(np.float32)
+    p[2] = np.nan
+    np.testing.assert_array_equal(same(p, ~np.isnan(p), None), p)
