@@ -46,7 +46,9 @@ def unsupervised_log_odds(
     tests = tests_for(channels)
     fields = {role: image[..., index] for role, index in roles.items()}
     _check_units(fields)
-    key: Role = "tir11" if "tir11" in fields else "green" if "green" in fields else tests[0].needs[0]
+    key: Role = (
+        "tir11" if "tir11" in fields else "green" if "green" in fields else tests[0].needs[0]
+    )
     there = np.isfinite(fields[key])
     if clear is None or not (clear & there).any():
         clear, rounds = _first_guess(fields[key], warm=key == "tir11"), ROUNDS

@@ -38,7 +38,7 @@ class Test:
         """(H, W) int8: 1 cloud, -1 clear, 0 nothing."""
         value = self.value(fields, departure)
         votes = (value > self.cloud).astype(np.int8) - (value < self.clear)
-        if self.without in fields:
+        if self.without is not None and self.without in fields:
             votes[np.isfinite(fields[self.without])] = 0
         return votes
 
@@ -128,7 +128,9 @@ TESTS = (
     # High cloud at 1.38 um, where vapour hides what is lower. Gao et al. (1993).
     Test("cirrus", ("cirrus",), "cirrus", lambda f, d: f["cirrus"], cloud=0.012),
     # Dense vegetation. Tucker (1979); the limit is that of bright land in many masks.
-    Test("green land", ("red", "nir"), "nir", lambda f, d: -_ratio(f["nir"], f["red"]), clear=-0.45),
+    Test(
+        "green land", ("red", "nir"), "nir", lambda f, d: -_ratio(f["nir"], f["red"]), clear=-0.45
+    ),
     # Haze-optimised transform blue - red / 2. Zhang et al. (2002).
     Test("haze", ("blue", "red"), "blue", lambda f, d: d(f["blue"] - 0.5 * f["red"]), 0.03, 0.01),
     # What is not white is no cloud. Gomez-Chova et al. (2007); limit of Zhu and Woodcock (2012).
