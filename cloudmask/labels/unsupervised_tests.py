@@ -100,6 +100,12 @@ def _low_or_thin(fields: Fields, departure: Departure) -> np.ndarray:
     return np.maximum(difference, -0.6 * difference)
 
 
+def _flatness(fields: Fields, departure: Departure) -> np.ndarray:
+    """0 where both are alike, below it by the logarithm of their ratio."""
+    green, nir = (np.maximum(fields[role], 1e-3) for role in ("green", "nir"))
+    return -np.abs(np.log(nir / green))
+
+
 def _whiteness(fields: Fields, departure: Departure) -> np.ndarray:
     visible = np.stack([fields["blue"], fields["green"], fields["red"]])
     mean = np.maximum(visible.mean(axis=0), 1e-3)
@@ -110,7 +116,7 @@ TESTS = (
     # Colder than the surface. Saunders and Kriebel (1988), with the scene as its own climatology.
     Test("cold", ("tir11",), "tir11", lambda f, d: -d(f["tir11"]), cloud=5, clear=1.5),
     # Thin cirrus. Inoue (1985); Saunders and Kriebel (1988).
-    Test("split", ("tir11", "tir12"), "tir12", lambda f, d: d(f["tir11"] - f["tir12"]), cloud=0.6),
+    Test("split", ("tir11", "tir12"), "tir12", lambda f, d: d(f["tir11"] - f["tir12"]), cloud=1.0),
     # Broken cloud and edges. Saunders and Kriebel (1988).
     Test("rough", ("tir11",), "tir11", lambda f, d: deviation(f["tir11"]), cloud=1.2, clear=0.15),
     # Fog and low cloud, or thin cirrus, at night. Eyre et al. (1984); Saunders and Kriebel (1988).
@@ -124,9 +130,12 @@ TESTS = (
         without="green",
     ),
     # Brighter than the surface. Saunders and Kriebel (1988), with the scene as its climatology.
-    Test("bright", ("green",), "green", lambda f, d: d(f["green"]), cloud=0.05, clear=0.01),
-    # High cloud at 1.38 um, where vapour hides what is lower. Gao et al. (1993).
-    Test("cirrus", ("cirrus",), "cirrus", lambda f, d: f["cirrus"], cloud=0.012),
+    Test("bright", ("green",), "green", lambda f, d: d(f["green"]), 0.04, 0.015),
+    # High cloud at 1.38 um, where vapour hides what is lower. Ackerman et al. (1998).
+    Test("cirrus", ("cirrus",), "cirrus", lambda f, d: f["cirrus"], cloud=0.03),
+    # Clouds are as bright in the near infrared as in the visible; the sea is darker, land brighter.
+    # Saunders and Kriebel (1988).
+    Test("flat", ("green", "nir"), "nir", _flatness, cloud=-0.2, clear=-0.5),
     # Dense vegetation. Tucker (1979); the limit is that of bright land in many masks.
     Test(
         "green land", ("red", "nir"), "nir", lambda f, d: -_ratio(f["nir"], f["red"]), clear=-0.45
@@ -135,13 +144,14 @@ TESTS = (
     Test("haze", ("blue", "red"), "blue", lambda f, d: d(f["blue"] - 0.5 * f["red"]), 0.03, 0.01),
     # What is not white is no cloud. Gomez-Chova et al. (2007); limit of Zhu and Woodcock (2012).
     Test("colour", ("blue", "green", "red"), "red", lambda f, d: -_whiteness(f, d), clear=-0.7),
-    # Snow is dark at 1.6 um, and clouds are not. Zhu and Woodcock (2012).
+    # Snow, and water, are darker at 1.6 um than clouds are. Hall et al. (1995), and well above the
+    # 0.4 from where on that is called snow: ice clouds come near it.
     Test(
         "snow",
-        ("blue", "green", "swir16"),
+        ("green", "swir16"),
         "swir16",
         lambda f, d: -_ratio(f["green"], f["swir16"]),
-        clear=-0.8,
+        clear=-0.6,
     ),
     # Bright bare rock and sand: nir / swir16 below 0.75. Zhu and Woodcock (2012).
     Test(
@@ -151,6 +161,6 @@ TESTS = (
         lambda f, d: f["nir"] / np.maximum(f["swir16"], 1e-3),
         clear=0.75,
     ),
-    # Clouds are bright at 2.2 um, too. Zhu and Woodcock (2012).
-    Test("swir", ("blue", "swir22"), "swir22", lambda f, d: d(f["swir22"]), 0.05, 0.01),
+    # Dark at 2.2 um, where no cloud is. Zhu and Woodcock (2012).
+    Test("swir", ("blue", "swir22"), "swir22", lambda f, d: f["swir22"], clear=0.03),
 )
