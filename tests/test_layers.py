@@ -66,7 +66,10 @@ ROOMS = {
     ),
     "labels": (
         [f"{C}/labels/"],
-        ("ground", "values", "options", "ranks", "patchset", "archive", "read", "model", "predict"),
+        (
+            *("ground", "values", "options", "ranks", "patchset", "archive", "read", "prepare"),
+            *("model", "predict"),
+        ),
     ),
     "evaluate": (
         [f"{C}/evaluate/"],
@@ -140,6 +143,7 @@ HOMES = {
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
     "scipy": {
         f"{C}/model/calibration.py",
+        *(f"{C}/labels/{name}.py" for name in ("unsupervised", "unsupervised_tests")),
         *(f"scaling/laws/{name}.py" for name in ("fitting", "region", "scatter", "against")),
         *(
             f"scaling/laws/{name}.py"

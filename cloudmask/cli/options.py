@@ -46,8 +46,8 @@ class SynthConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PrepareConfig:
-    """Cut scenes into a patch set: HDF5 files with a manifest, split by scene."""
+class PatchSetConfig:
+    """What every command that makes a patch set of scenes is asked."""
 
     scenes: Annotated[Places, tyro.conf.Positional]
     """scene files, or folders that are searched for them, or URLs of products"""
@@ -61,9 +61,6 @@ class PrepareConfig:
     """names and shares of the splits; a scene goes whole into one of them"""
     split_by: SplitBy = "random"
     """random: any scene anywhere; blocks: neighbouring scenes of an orbit stay together"""
-    label: LabelChoice = "any"
-    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, any bit
-    where the oblique view sees too, and nothing elsewhere (dual), ..."""
     seed: int = 42
     """seed of the split"""
     strict: bool = False
@@ -79,6 +76,27 @@ class PrepareConfig:
     skin_temperature: bool = False
     """add the surface's temperature by the weather model that a product brings along, in K: the
     channel TS (of the benchmark's files their dataset skin)"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig(PatchSetConfig):
+    """Cut scenes into a patch set: HDF5 files with a manifest, split by scene."""
+
+    label: LabelChoice = "any"
+    """which mask of an SLSTR scene is the label: any bit or one bit of the Bayesian mask, any bit
+    where the oblique view sees too, and nothing elsewhere (dual), ..."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelConfig(PatchSetConfig):
+    """Label scenes from their images alone and cut them into a patch set, as prepare does."""
+
+    method: Literal["unsupervised"] = "unsupervised"
+    """how: tests against the scene's own clear pixels vote, and are believed as far as they agree;
+    pixels that this leaves in doubt have no label"""
+    model: Path | None = None
+    """a run folder or .keras file that was trained on such labels: what it finds clear is compared
+    with, instead of a first guess"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
-from cloudmask.cli.options import PrepareConfig, VerifyConfig
+from cloudmask.cli.options import PatchSetConfig, PrepareConfig, VerifyConfig
 from cloudmask.data import dual, parallel, slstr, survey
 from cloudmask.data.archive import search
 from cloudmask.data.patchset.files import write_patches
@@ -36,34 +36,45 @@ from cloudmask.data.prepare.plan import Job, Plan, make_plan
 from cloudmask.data.prepare.receipts import LONGEST_NAME, Receipt, forget, path_of, write_receipt
 from cloudmask.data.prepare.split import parse_split
 from cloudmask.data.read import read_scene
-from cloudmask.data.scene import SceneError
+from cloudmask.data.scene import Scene, SceneError
 from cloudmask.files import remove_leftovers
 from cloudmask.record import warn
 from cloudmask.text import plural
 
+MapItems = Callable[..., "list[parallel.Outcome[Receipt] | None]"]
+"""takes what `parallel.map_items` takes, with a function that can be pickled"""
+ReadLabelled = Callable[[Job, Mapping[str, Any], bool], Scene]
+"""a job, the options, and whether to verify -> its scene with a label; it can be pickled"""
 
-def prepare(
-    config: PrepareConfig,
-    *,
-    map_items: Callable[..., list[parallel.Outcome[Receipt] | None]] = parallel.map_items,
-) -> int:
+
+def prepare(config: PrepareConfig, *, map_items: MapItems = parallel.map_items) -> int:
     """Cut scenes into the patch set `out`, on all ranks. The exit code: 1 if a scene failed.
-
-    `map_items` takes what `parallel.map_items` takes, with a function that can be pickled.
 
     AgreedError on every rank for what the user has to mend and for a full disk.
     """
+    return make_patch_set(config, {"label": config.label}, _read, map_items=map_items)
+
+
+def make_patch_set(
+    config: PatchSetConfig,
+    labelling: Mapping[str, str],
+    read: ReadLabelled,
+    *,
+    map_items: MapItems = parallel.map_items,
+) -> int:
+    """Like `prepare`, of what `read` gives. `labelling` is all that the label depends on beside the
+    scene: its `label` names the label's source, and a `model` the network that helped."""
     world = parallel.world()
     if world.size == 1 and os.environ.get("HOROVOD_SIZE", "1") != "1":
-        raise AgreedError("horovodrun --gloo joins no MPI ranks; start prepare with mpirun instead")
+        raise AgreedError("horovodrun --gloo joins no MPI ranks; start it with mpirun instead")
     out = config.out
-    names = ("patch_size", "stride", "split", "split_by", "label", "seed")
-    options = {name: getattr(config, name) for name in names}
+    names = ("patch_size", "stride", "split", "split_by", "seed")
+    options = {name: getattr(config, name) for name in names} | dict(labelling)
     with the_same_on_all_ranks():
         options |= slstr.Reading.of(config).record()
     if config.stride is None:
         options["stride"] = config.patch_size
-    if config.label == "dual":
+    if options["label"] == "dual":
         found = world.on_root(lambda: search(config.scenes).scenes)
         options["strips"] = dual.as_json(survey.strips_of(found, world))
     plan = world.on_root(lambda: make_plan(config.scenes, out, options))
@@ -73,7 +84,9 @@ def prepare(
         return 0
     todo = [job for job in plan.jobs if job.name not in plan.done]
     outcomes = map_items(
-        functools.partial(_prepare_scene, out=out, options=options, verify=config.verify),
+        functools.partial(
+            _prepare_scene, read=read, out=out, options=options, verify=config.verify
+        ),
         todo,
         world=world,
         weights=[float(job.scene.bytes) for job in todo],
@@ -114,15 +127,23 @@ def _all_match(files: Sequence[PatchFile]) -> str:
     return f"{plural(len(files), 'file')}, {plural(patches, 'patch')}: all checksums match"
 
 
-def _prepare_scene(job: Job, *, out: Path, options: Mapping[str, Any], verify: bool) -> Receipt:
-    reading = slstr.recorded(options)
+def _read(job: Job, options: Mapping[str, Any], verify: bool) -> Scene:
+    return read_scene(
+        job.source,
+        label=options["label"],
+        verify=verify,
+        reading=slstr.recorded(options),
+        strips=dual.from_json(options.get("strips")),
+    )
+
+
+def _prepare_scene(
+    job: Job, *, read: ReadLabelled, out: Path, options: Mapping[str, Any], verify: bool
+) -> Receipt:
     if len(os.fsencode(job.name)) > LONGEST_NAME:
         problem = "has a name that is too long for the files that are made of it"
         raise SceneError(job.source, problem, "give it a shorter one")
-    strips = dual.from_json(options.get("strips"))
-    scene = read_scene(
-        job.source, label=options["label"], verify=verify, reading=reading, strips=strips
-    )
+    scene = read(job, options, verify)
     path = path_of(job.split, job.name)
     size, stride = options["patch_size"], options["stride"]
     try:

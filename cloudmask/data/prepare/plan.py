@@ -24,6 +24,8 @@ from cloudmask.data.prepare.receipts import (
 from cloudmask.data.prepare.split import parse_split, split_scenes
 from cloudmask.data.slstr import BEFORE, LATER, READING
 
+_OF_EVERY_SCENE = ("patch_size", "stride", "label", "label_version", "model")
+"""the options that every patch file depends on; the last two where the label was made by us"""
 _OF_FORM: dict[Form | None, Sequence[str]] = {
     "product": READING,  # the strip of which is its own, and not that of the archive
     "hdf": ("skin_temperature", "strips"),
@@ -71,7 +73,7 @@ def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) ->
     names = [source.name for source in sources]
     shares = parse_split(options["split"])
     splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
-    relevant = {key: options[key] for key in ("patch_size", "stride", "label")}
+    relevant = {key: options[key] for key in _OF_EVERY_SCENE if key in options}
     # What is read as it always was keeps its key, and so the files of patch sets made before.
     reading = {key: options[key] for key in READING if options.get(key, BEFORE[key]) != BEFORE[key]}
     reading |= {key: options[key] for key in ("strips",) if key in options}

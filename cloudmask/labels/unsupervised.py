@@ -1,0 +1,134 @@
+"""Cloud labels from an image alone: no mask, no climatology, no map was ever seen.
+
+A scene's clear pixels tell what its surface looks like; tests of the departure from that vote; how
+far each can be believed follows from how they agree; neighbours smooth the result. As clear pixels
+count at first the warmest part of the scene, or the darkest where nothing is thermal; then, once
+more, those that were found so. A mask from elsewhere can stand in for the first guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from cloudmask.labels.unsupervised_roles import Role, roles_of
+from cloudmask.labels.unsupervised_tests import TESTS, Departure, Test, background
+from cloudmask.labels.unsupervised_votes import log_odds
+from cloudmask.metrics import UNKNOWN
+
+VERSION = 1
+"""grows when the same image gives other labels"""
+CONFIDENT = 1.2
+"""log-odds beyond which a pixel is labelled: odds of 3.3 to 1"""
+FIRST_GUESS = 0.4
+"""share of a scene that is taken for clear at first: the warmest, or the darkest"""
+LEAST_CLEAR = 0.15
+"""share of a scene that tells of the surface at least, however cloudy it is"""
+CLEAR_LOG_ODDS = -1.0
+ROUNDS = 2
+SMOOTH_PIXELS = 1.0
+LARGEST_REFLECTANCE = 3.0
+
+
+def unsupervised_log_odds(
+    image: np.ndarray, channels: Sequence[str], *, clear: np.ndarray | None = None
+) -> np.ndarray:
+    """(H, W) float32 log-odds of cloud, NaN where too little was measured to tell.
+
+    `image` is (H, W, C) float32 with NaN where nothing was measured: reflectance from 0 to 1,
+    brightness temperature in K. `channels` says what is what (see roles_of). `clear` (H, W) bool is
+    a better guess at the clear pixels, such as a network's. ValueError, in one line, for channels
+    by which fewer than two tests can vote, and for reflectances that are none.
+    """
+    roles = roles_of(channels)
+    tests = tests_for(channels)
+    fields = {role: image[..., index] for role, index in roles.items()}
+    _check_units(fields)
+    key: Role = (
+        "tir11" if "tir11" in fields else "green" if "green" in fields else tests[0].needs[0]
+    )
+    there = np.isfinite(fields[key])
+    if clear is None or not (clear & there).any():
+        clear, rounds = _first_guess(fields[key], warm=key == "tir11"), ROUNDS
+    else:
+        rounds = 1
+    day = np.isfinite(fields["green"]) if "green" in fields else np.zeros_like(there)
+    found = np.full(there.shape, np.nan, np.float32)
+    for _ in range(rounds):
+        votes = _votes(tests, fields, clear)
+        found = np.full(there.shape, np.nan, np.float32)
+        for part in (there & day, there & ~day):
+            if part.any():
+                found[part] = log_odds(votes[:, part], [test.channel for test in tests])
+        found = _smooth(found)
+        clear = found <= _limit(found)
+    return found
+
+
+def confident_label(log_odds: np.ndarray) -> np.ndarray:
+    """(H, W) log-odds -> uint8: 1 cloud, 0 clear, 255 where they are not beyond `CONFIDENT`."""
+    label = np.full(log_odds.shape, UNKNOWN, np.uint8)
+    label[log_odds > CONFIDENT] = 1
+    label[log_odds < -CONFIDENT] = 0
+    return label
+
+
+def tests_for(channels: Sequence[str]) -> list[Test]:
+    """The tests that can be made of these channels. ValueError if there are fewer than two."""
+    roles = roles_of(channels)
+    tests = [test for test in TESTS if all(role in roles for role in test.needs)]
+    if len(tests) < 2 or not {"tir11", "green"} & set(roles):
+        raise ValueError(
+            f"no two tests for cloud can be made of the channels {', '.join(channels)}; name them "
+            "as SLSTR, Sentinel-2 or Landsat do, or blue, green, red, nir, swir16, swir22, lwir11"
+        )
+    return tests
+
+
+def _check_units(fields: dict[Role, np.ndarray]) -> None:
+    for role, field in fields.items():
+        measured = field[np.isfinite(field)]
+        if not measured.size:
+            continue
+        middle = float(np.median(measured))
+        if role in ("mir37", "tir11", "tir12"):
+            if not 150 < middle < 350:
+                raise ValueError(
+                    f"{role} is about {middle:.4g}, which is no brightness temperature in kelvin; "
+                    "convert it"
+                )
+        elif middle > LARGEST_REFLECTANCE:
+            raise ValueError(
+                f"{role} is about {middle:.4g}, which is no reflectance from 0 to 1; scale it"
+            )
+
+
+def _first_guess(field: np.ndarray, *, warm: bool) -> np.ndarray:
+    share = 1 - FIRST_GUESS if warm else FIRST_GUESS
+    limit = np.nanquantile(field, share)
+    return field >= limit if warm else field <= limit
+
+
+def _votes(tests: Sequence[Test], fields: dict[Role, np.ndarray], clear: np.ndarray) -> np.ndarray:
+    """(T, H, W) int8"""
+
+    def departure(field: np.ndarray) -> np.ndarray:
+        return field - background(field, clear)
+
+    of_clear: Departure = departure
+    return np.stack([test.votes(fields, of_clear) for test in tests])
+
+
+def _smooth(found: np.ndarray) -> np.ndarray:
+    """Neighbours are mostly alike: the mean of the log-odds around."""
+    there = np.isfinite(found)
+    weight = gaussian_filter(there.astype(np.float32), SMOOTH_PIXELS)
+    total = gaussian_filter(np.where(there, found, 0), SMOOTH_PIXELS)
+    return np.where(there, total / np.maximum(weight, 1e-6), np.nan).astype(np.float32)
+
+
+def _limit(found: np.ndarray) -> float:
+    """Log-odds below which pixels tell of the surface in the next round."""
+    return max(CLEAR_LOG_ODDS, float(np.nanquantile(found, LEAST_CLEAR)))
