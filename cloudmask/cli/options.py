@@ -89,11 +89,14 @@ class PrepareConfig(PatchSetConfig):
 
 @dataclasses.dataclass(frozen=True)
 class LabelConfig(PatchSetConfig):
-    """Label scenes from their images alone and cut them into a patch set, as prepare does."""
+    """Label scenes anew and cut them into a patch set, as prepare does."""
 
-    method: Literal["unsupervised"] = "unsupervised"
-    """how: tests against the scene's own clear pixels vote, and are believed as far as they agree;
-    pixels that this leaves in doubt have no label"""
+    method: Literal["unsupervised", "densities"] = "unsupervised"
+    """unsupervised: tests against the scene's own clear pixels vote, and are believed as far as
+    they agree; densities: what the classes of --teacher look like in all scenes together; pixels
+    that are left in doubt have no label"""
+    teacher: LabelChoice = "dual"
+    """of densities: the mask whose classes are looked at"""
     model: Path | None = None
     """a run folder or .keras file that was trained on such labels: what it finds clear is compared
     with, instead of a first guess"""

@@ -20,11 +20,14 @@ import numpy as np
 from cloudmask.labels.looks import Looks
 
 COMPONENTS = {"clear": 3, "cloud": 4}
+STARTS = 3
+"""fits from other pixels, whose log-odds are averaged: each ends at another of many optima"""
 STEPS = 40
 RIDGE = 1e-3
 """added to each variance, that of all pixels being 1, so that no component shrinks to a point"""
 FEWEST = 1000
 """pixels of a class from which on it can be fitted"""
+_CHUNK = 2**16
 FARTHEST = 8.0
 """log-odds beyond which none is sure: the tails of the mixtures are not measured"""
 
@@ -37,8 +40,8 @@ class Mixture:
     """(K,), their sum is 1"""
     means: np.ndarray
     """(K, F)"""
-    factors: np.ndarray
-    """(K, F, F) lower triangles L with L L' the covariance"""
+    whiteners: np.ndarray
+    """(K, F, F) W with W' W the inverse of the covariance"""
 
     def log_density(self, pixels: np.ndarray) -> np.ndarray:
         """(N, F) -> (N,)"""
@@ -47,16 +50,13 @@ class Mixture:
     def log_parts(self, pixels: np.ndarray) -> np.ndarray:
         """(N, F) -> (N, K): log of weight times density of each Gaussian."""
         found = np.empty((len(pixels), len(self.weights)))
-        for k, (weight, mean, factor) in enumerate(
-            zip(self.weights, self.means, self.factors, strict=True)
+        for k, (weight, mean, whitener) in enumerate(
+            zip(self.weights, self.means, self.whiteners, strict=True)
         ):
-            white = np.linalg.solve(factor, (pixels - mean).T)
-            found[:, k] = (
-                math.log(weight)
-                - 0.5 * (white**2).sum(axis=0)
-                - np.log(np.diag(factor)).sum()
-                - 0.5 * pixels.shape[1] * math.log(2 * math.pi)
-            )
+            white = (pixels - mean) @ whitener.T
+            size = math.log(weight) + np.log(np.diag(whitener)).sum()
+            size -= 0.5 * pixels.shape[1] * math.log(2 * math.pi)
+            found[:, k] = size - 0.5 * np.einsum("nf,nf->n", white, white)
         return found
 
 
@@ -72,19 +72,23 @@ def fit_mixture(pixels: np.ndarray, components: int, *, seed: int = 0) -> Mixtur
     mixture = Mixture(
         np.full(components, 1 / components),
         pixels[rng.choice(number, components, replace=False)],
-        np.stack([np.linalg.cholesky(spread + ridge)] * components),
+        np.stack([_whitener(spread + ridge)] * components),
     )
     for _ in range(STEPS):
         parts = mixture.log_parts(pixels)
         share = np.exp(parts - _log_sum(parts)[:, None])
         total = share.sum(axis=0) + 1e-6
         means = (share.T @ pixels) / total[:, None]
-        factors = np.empty_like(mixture.factors)
+        whiteners = np.empty_like(mixture.whiteners)
         for k in range(components):
             away = pixels - means[k]
-            factors[k] = np.linalg.cholesky((share[:, k, None] * away).T @ away / total[k] + ridge)
-        mixture = Mixture(total / total.sum(), means, factors)
+            whiteners[k] = _whitener((share[:, k, None] * away).T @ away / total[k] + ridge)
+        mixture = Mixture(total / total.sum(), means, whiteners)
     return mixture
+
+
+def _whitener(covariance: np.ndarray) -> np.ndarray:
+    return np.linalg.inv(np.linalg.cholesky(covariance))
 
 
 def _log_sum(parts: np.ndarray) -> np.ndarray:
@@ -100,16 +104,24 @@ class Densities:
     mean: np.ndarray
     std: np.ndarray
     """(F,) of the pixels it was fitted to, by which looks are scaled"""
-    clear: Mixture
-    cloud: Mixture
+    clear: tuple[Mixture, ...]
+    cloud: tuple[Mixture, ...]
+    """one of each start"""
     prior: float
     """log-odds of cloud before a pixel is looked at"""
 
     def log_odds(self, looks: np.ndarray) -> np.ndarray:
         """(N, F) -> (N,) float32 log-odds of cloud, at most FARTHEST from zero."""
-        scaled = (looks.astype(np.float64) - self.mean) / self.std
-        found = self.cloud.log_density(scaled) - self.clear.log_density(scaled) + self.prior
-        return found.clip(-FARTHEST, FARTHEST).astype(np.float32)
+        found = np.empty(len(looks), np.float32)
+        for first in range(0, len(looks), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            scaled = (looks[part].astype(np.float64) - self.mean) / self.std
+            odds = [
+                cloud.log_density(scaled) - clear.log_density(scaled)
+                for clear, cloud in zip(self.clear, self.cloud, strict=True)
+            ]
+            found[part] = (np.mean(odds, axis=0) + self.prior).clip(-FARTHEST, FARTHEST)
+        return found
 
 
 def fit(looks: np.ndarray, cloud: np.ndarray) -> Densities | None:
@@ -125,10 +137,14 @@ def fit(looks: np.ndarray, cloud: np.ndarray) -> Densities | None:
     return Densities(
         mean=mean,
         std=std,
-        clear=fit_mixture(scaled[~cloud], COMPONENTS["clear"]),
-        cloud=fit_mixture(scaled[cloud], COMPONENTS["cloud"]),
+        clear=_starts(scaled[~cloud], COMPONENTS["clear"]),
+        cloud=_starts(scaled[cloud], COMPONENTS["cloud"]),
         prior=math.log(cloud.sum() / (~cloud).sum()),
     )
+
+
+def _starts(pixels: np.ndarray, components: int) -> tuple[Mixture, ...]:
+    return tuple(fit_mixture(pixels, components, seed=seed) for seed in range(STARTS))
 
 
 Fitted = dict[tuple[str, ...], Densities]
