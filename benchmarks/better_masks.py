@@ -217,7 +217,7 @@ def call(words: Sequence[object], *, core: int | None = None) -> None:
 
 
 def each(jobs: Sequence[tuple]) -> None:
-    """Call jobs (function, *arguments) as function(core, *arguments), one on each core at a time."""
+    """Call jobs (function, *arguments) as function(core, *arguments), one on each core."""
     waiting: queue.SimpleQueue[tuple] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
