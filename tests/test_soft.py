@@ -232,7 +232,9 @@ def test_certain_targets_train_to_the_bits_of_labels_by_every_way(results):
     assert expected.codes == [0, 0]
     for name in ("disk", "device", "staged"):
         assert (found[name].codes, found[name].weights) == ([0, 0], expected.weights), name
-        assert summary(work, name)["best"] == summary(work, "labels")["best"]
+        one, other = (summary(work, run)["best"] for run in (name, "labels"))
+        assert one.pop("loss") == pytest.approx(other.pop("loss"), rel=1e-6)  # a division more
+        assert one == other
     assert [summary(work, name)["soft_targets"] for name in ("labels", "disk")] == [False, True]
 
 

@@ -78,6 +78,7 @@ def refurbish(config: RefurbishConfig) -> int:
     parallel.take_cores(world)
     work = world.on_root(lambda: _look(config))
     if work.finished:
+        world.on_root(lambda: shutil.rmtree(config.out / NOTES, ignore_errors=True))
         world.on_root(lambda: print(f"{config.out} is complete, nothing to do"))
         return 0
     with the_same_on_all_ranks():
