@@ -28,6 +28,7 @@ LEAST_CLEAR = 0.15
 """share of a scene that tells of the surface at least, however cloudy it is"""
 LEAST_PART = 0.02
 """of a scene, that water or the rest must make up to be looked at by itself"""
+FOG_KELVIN = 1.0
 CLEAR_LOG_ODDS = -1.0
 ROUNDS = 2
 SMOOTH_PIXELS = 1.0
@@ -110,7 +111,9 @@ def first_guess(fields: dict[Role, np.ndarray]) -> np.ndarray:
     is far warmer; where nothing is thermal the least hazy by blue - red / 2 (Zhang et al., 2002),
     or the darkest.
 
-    As water counts by day what is darker at 0.86 um than at 0.56.
+    As water counts by day what is darker at 0.86 um than at 0.56. By night what is colder at 3.7 um
+    than at 11 by more than 1 K is left out: fog, which may be warmer than the ground (Saunders and
+    Kriebel, 1988).
     """
     if "tir11" in fields:
         value = fields["tir11"]
@@ -118,6 +121,10 @@ def first_guess(fields: dict[Role, np.ndarray]) -> np.ndarray:
         value = 0.5 * fields["red"] - fields["blue"]
     else:
         value = -fields["green"]
+    if "tir11" in fields and "mir37" in fields:
+        fog = fields["tir11"] - fields["mir37"] > FOG_KELVIN
+        night = np.isnan(fields["green"]) if "green" in fields else True
+        value = np.where(fog & night, np.nan, value)
     there = np.isfinite(value)
     water = np.zeros_like(there)
     if "green" in fields and "nir" in fields:
