@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 UNKNOWN = 255
+"""as a label or a soft target: does not count"""
+SOFT_STEPS = 254
+"""a stored soft target v, from 0 to this, is the probability v / 254 of the second of two"""
 
 
 @dataclass(frozen=True)

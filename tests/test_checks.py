@@ -15,8 +15,9 @@ WEIGHTS = {"loss": "wbce", "class_weights": (1.0, 2.0, 3.0)}
 
 # (options, on which data, what the error says); without the first option all is well.
 IDLE = [
-    ({"pos_weight": 0.25}, TWO, "--pos-weight 0.25 has no effect under --loss bce"),
-    ({"class_weights": (1.0, 2.0)}, TWO, "--class-weights 1.0 2.0 has no effect under --loss bce"),
+    ({"pos_weight": 0.25}, TWO, "--pos-weight 0.25 has no effect but in --loss wbce; leave it out"),
+    ({"pos_weight": 0.25, "loss": "gce"}, TWO, "--pos-weight 0.25 has no effect but in --loss wb"),
+    ({"class_weights": (1.0, 2.0)}, TWO, "--class-weights 1.0 2.0 has no effect but in --loss wb"),
     ({"pos_weight": 0.25, **WEIGHTS}, THREE, "--pos-weight 0.25 has no effect with more than two"),
     ({"class_weights": (1.0, 9.0), "loss": "wbce"}, TWO, "has no effect with two classes (see"),
     ({"stop_at_target": True}, TWO, "--stop-at-target has no effect without --target-accuracy"),
@@ -52,6 +53,17 @@ def test_an_option_without_effect_is_refused_by_name(changes, data, message):
     name, *_ = changes
     check(data, **{other: value for other, value in changes.items() if other != name})
     check(data, **changes | {name: defaults()[name]})
+
+
+@pytest.mark.parametrize("loss", ["gce", "sce", "bootstrap"])
+def test_losses_for_labels_that_err_take_labels_of_two_classes(loss):
+    check(loss=loss)
+    with pytest.raises(ValueError, match=f"--loss {loss} is for labels .* set has 3 classes; use"):
+        check(THREE, loss=loss)
+    soft = dataclasses.replace(TWO, soft=True)
+    with pytest.raises(ValueError, match=f"--loss {loss} is for labels .* set has soft targets; u"):
+        check(soft, loss=loss)
+    check(soft, loss="wbce", pos_weight=0.25)
 
 
 def test_every_row_of_the_table_is_tried():

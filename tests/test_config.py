@@ -72,6 +72,7 @@ def _another_value(field):
         "float | None": 0.1,
         "bool": not field.default,
         "Path | None": Path("p"),
+        "str | None": "1/2",
         "tuple[int, ...]": (3, 5),
         "tuple[float, ...]": (0.1, 1e-9),
         "tuple[str, ...]": ("S1", "no"),

@@ -24,6 +24,7 @@ from cloudmask.data.read import read_scene
 from cloudmask.data.scene import SceneError
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks import write_netcdf
+from cloudmask.report import pictures
 
 # Columns with bits of both views: none, some at either side, all; together 18 to 61 of 80.
 PARTS = {0: None, 1: (18, 30), 2: (40, 61), 3: (25, 50), 4: (25, 50), 5: (25, 50)}
@@ -299,6 +300,10 @@ def test_masks_are_measured_in_the_strip_of_the_scenes_they_are_compared_with(tm
     record = json.loads((tmp_path / "masks/evaluation.json").read_text())
     assert record["label_source"] == "dual"
     assert record["strips"] == {"80": list(STRIP)}
+    (of_scene,) = (one for one in record["scenes"] if one["name"] == "S3A_1")
+    shown, problem = pictures._read_scene(of_scene, record, tmp_path / "masks")
+    assert problem == ""
+    np.testing.assert_array_equal(shown.label, expected(bits((18, 30), seed=1), STRIP))
     found, known = (np.concatenate(part) for part in zip(*pairs, strict=True))
     against = record["pooled"]["label"]
     assert against["accuracy"] == pytest.approx((found == known).mean())

@@ -67,7 +67,7 @@ ROOMS = {
     "labels": (
         [f"{C}/labels/"],
         (
-            *("ground", "values", "options", "ranks", "archive", "read", "prepare"),
+            *("ground", "values", "options", "ranks", "patchset", "archive", "read", "prepare"),
             *("model", "predict"),
         ),
     ),

@@ -500,3 +500,41 @@ def test_operations_of_the_reference_network():
     model = unet(9, 1, dropout=(0.1, 0, 0, 0.1))
     assert sum(flops.forward(model, 256).values()) == 17_456_693_248
     assert flops.training(model, 256) == 52_030_341_120
+
+
+@pytest.mark.parametrize("name", ["gce", "sce", "bootstrap"])
+def test_losses_for_labels_that_err_are_their_formulas_and_their_gradients(name, binary):
+    """In float64, where nothing is lost; beyond that, far out, they stay finite."""
+    logits, label = binary
+    z, y = logits[..., 0].astype(np.float64), (label == 1).astype(np.float64)
+    margin = (2 * y - 1) * z
+    p, right, wrong = (np.exp(log_sigmoid(x)) for x in (z, margin, -margin))
+    target = 0.95 * y + 0.05 * p
+    each = {
+        "gce": (1 - right**0.7) / 0.7,
+        "sce": -0.1 * log_sigmoid(margin) + 4 * wrong,
+        "bootstrap": -target * log_sigmoid(z) - (1 - target) * log_sigmoid(-z),
+    }[name]
+    slope = {
+        "gce": -(right**0.7) * wrong,
+        "sce": -0.1 * wrong - 4 * right * wrong,
+        "bootstrap": -0.95 * wrong,
+    }[name] * (2 * y - 1)
+    known = label != 255
+    values = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        loss, count = cross_entropy(values, tf.constant(label), loss=name)
+    assert float(loss) == pytest.approx(each[known].sum(), rel=1e-5)
+    assert float(count) == known.sum()
+    found = tape.gradient(loss, values).numpy()[..., 0]
+    np.testing.assert_allclose(found, np.where(known, slope, 0), rtol=1e-4, atol=1e-6)
+    far = tf.constant(np.array([-1e4, -200, 200, 1e4], np.float32).reshape(1, 1, 4, 1))
+    for number in (0, 1):
+        with tf.GradientTape() as tape:
+            tape.watch(far)
+            loss, _ = cross_entropy(
+                far, tf.fill((1, 1, 4), tf.constant(number, tf.uint8)), loss=name
+            )
+        assert np.isfinite(loss)
+        assert np.isfinite(tape.gradient(loss, far)).all()

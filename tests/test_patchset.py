@@ -308,7 +308,12 @@ def no_mean(values):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update(format_version=2), "format version 2, this program reads 1; prepare"),
+        (
+            lambda v: v.update(format_version=3),
+            "format version 3, this program reads 1 and 2; prep",
+        ),
+        (lambda v: v.update(format_version=2), "damaged .ValueError: the target label is not that"),
+        (lambda v: v.update(target="soft"), "damaged .ValueError: the target soft is not that"),
         (lambda v: v.update(format="photo album"), "'photo album', not a patch set"),
         (lambda v: v.clear(), "damaged or of another program"),
         (remove_files, "damaged"),

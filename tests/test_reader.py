@@ -111,10 +111,10 @@ def test_a_file_that_is_slow_to_open_holds_up_nobody_else(many, monkeypatch):
     reader.read([0])
     waiting, go_on = threading.Event(), threading.Event()
 
-    def slow(path, real=module.read_layout):
+    def slow(path, real=module.read_layout, **which):
         waiting.set()
         assert go_on.wait(60)
-        return real(path)
+        return real(path, **which)
 
     monkeypatch.setattr(module, "read_layout", slow)
     thread = threading.Thread(target=reader.read, args=([795],))

@@ -17,7 +17,7 @@ from cloudmask.data.read import read_scene
 from cloudmask.data.slstr import UNRECORDED, Reading, recorded
 from cloudmask.metrics import UNKNOWN
 
-TWELVE = (*slstr.CHANNELS, *slstr.OBLIQUE)
+THIRTEEN = (*slstr.CHANNELS, *slstr.OBLIQUE, slstr.SKIN)
 
 
 def test_the_options_of_prepare_are_the_fields_of_a_reading():
@@ -122,7 +122,7 @@ def run(*words):
 
 @pytest.mark.slow
 def test_a_model_is_used_as_it_was_trained(tmp_path, capsys):
-    """Twelve channels, a lower sun and dropped pixels, said once: to prepare."""
+    """Thirteen channels, a lower sun and dropped pixels, said once: to prepare."""
     from test_evaluate import make_run
 
     from cloudmask.predict.masks import read_netcdf
@@ -137,11 +137,13 @@ def test_a_model_is_used_as_it_was_trained(tmp_path, capsys):
         repeat=1,
         confidence=confidence,
         oblique=sen3.make_oblique(),
+        skin=np.full((24, 130), 290, np.float32),
     )
     options = {"max_solar_zenith": 70.0, "drop_flagged": ("cosmetic",), "oblique": True}
+    options["skin_temperature"] = True
     assert prepared(tmp_path / "set", product, label="summary", **options) == 0
     patchset = open_patchset(tmp_path / "set")
-    assert patchset.channels == TWELVE
+    assert patchset.channels == THIRTEEN
     config = tiny.cli.options.TrainConfig(
         tmp_path / "set", tmp_path / "x", widths=(4, 8), batch_size=1
     )

@@ -29,6 +29,8 @@ TINY = ("--preset", "tiny", "--threads", 1, "--no-tensorboard")
 # 20 steps of 12 patches of 30, so that every third global batch is half empty.
 SAME = (*TINY, "--precision", "float32", "--shuffle", "global", "--global-batch", 12)
 SAME += ("--epochs", 20, "--max-steps", 20)
+HIDING = ("--missing-channel", "--augment-missing", 0.5)
+HIDING += ("--augment-missing-channels", "reflectance")
 NEAR = ("--cache", "device", "--noise-scale", "--rank-times")
 KILLED = (*TINY, "--batch-size", 1, "--dropout", 0.1, 0.1, "--checkpoint-steps", 2)
 
@@ -160,6 +162,7 @@ def results(work, patchset, killed, bad):
         case("near", *SAME, *NEAR, "--stage", work / "local", data=patchset),
         case("compiled", *SAME, "--xla", data=patchset),
         case("tuned", *SAME, "--init", work / "same", data=patchset),
+        case("hiding", *SAME, *HIDING, data=patchset),
         case("unbroken", *KILLED),
         case("resumed", *KILLED, "--resume", copy_of=killed),
         case("damaged", *KILLED, "--resume"),
@@ -193,7 +196,7 @@ def losses(run):
 
 
 def test_weights_are_identical_on_all_ranks(results):
-    for name in ("same", "near", "compiled", "tuned", "unbroken", "resumed", "damaged"):
+    for name in ("same", "near", "compiled", "tuned", "hiding", "unbroken", "resumed", "damaged"):
         assert results[name].codes == [0, 0]
         assert len(set(results[name].weights)) == 1
         assert len(set(results[name].optimizer)) == 1
@@ -351,11 +354,12 @@ def alone(work, patchset, results, killed):
     fewer = ["--data", work / "killed-set", "--out", work / "fewer", *KILLED, "--resume"]
     cases = [
         Case("alone", ["--data", patchset, "--out", work / "alone", *SAME]),
+        Case("hiding", ["--data", patchset, "--out", work / "hiding-alone", *SAME, *HIDING]),
         evaluation("one", work, patchset),
         Case("fewer", fewer, folder=work / "fewer", copy_of=killed),
     ]
     found = tiny.run_cases(cases, work / "alone-cases", ranks=1)
-    assert [found[case.name].codes for case in cases] == [[0], [0], [0]]
+    assert [found[case.name].codes for case in cases] == [[0]] * 4
     assert "resuming with a change: num_ranks was 2, is 1" in found["fewer"].err[0]
     return losses(work / "alone")
 
@@ -364,6 +368,12 @@ def test_two_ranks_train_as_one(work, alone):
     assert len(alone) == 20
     assert alone[-1] < 0.8 * alone[0]
     assert losses(work / "same") == pytest.approx(alone, rel=1e-4)
+
+
+def test_two_ranks_hide_the_same_patches_as_one(work, alone):
+    one = losses(work / "hiding-alone")
+    assert losses(work / "hiding") == pytest.approx(one, rel=1e-4)
+    assert one != pytest.approx(alone, rel=1e-2)
 
 
 def test_two_ranks_measure_the_same_as_one(results, work, alone):

@@ -17,7 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from cloudmask import __main__ as cli
+from cloudmask.data.patchset.files import write_soft
+from cloudmask.data.patchset.index import write_index
+from cloudmask.data.patchset.manifest import build_manifest, read_manifest, write_manifest
 from cloudmask.data.patchset.open import open_patchset
+from cloudmask.files import open_hdf5
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -61,6 +65,29 @@ def make_patchset(
     train = open_patchset(folder).splits["train"]
     assert train.patches == scenes * 3 // 4 * patches
     return folder
+
+
+def soften(folder: Path, out: Path, soft_of: Callable[[np.ndarray], np.ndarray]) -> Path:
+    """The same patch set with soft targets: of each file's labels, `soft_of(labels)`."""
+    patchset = read_manifest(folder)
+    splits = {}
+    for name, split in patchset.splits.items():
+        splits[name] = []
+        for entry in split.files:
+            with open_hdf5(folder / entry.path) as file:
+                soft = soft_of(file["label"][()])
+            splits[name].append(write_soft(folder, out, entry, soft))
+    text = build_manifest(
+        splits,
+        **{name: getattr(patchset, name) for name in ("channels", "classes", "patch_size")},
+        **{name: getattr(patchset, name) for name in ("stride", "label_source", "options")},
+        skipped={},
+        failed={},
+        target="soft",
+    )
+    write_index(out, text.encode())
+    write_manifest(out, text)
+    return out
 
 
 def environment() -> dict[str, str]:

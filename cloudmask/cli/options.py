@@ -89,11 +89,14 @@ class PrepareConfig(PatchSetConfig):
 
 @dataclasses.dataclass(frozen=True)
 class LabelConfig(PatchSetConfig):
-    """Label scenes from their images alone and cut them into a patch set, as prepare does."""
+    """Label scenes anew and cut them into a patch set, as prepare does."""
 
-    method: Literal["unsupervised"] = "unsupervised"
-    """how: tests against the scene's own clear pixels vote, and are believed as far as they agree;
-    pixels that this leaves in doubt have no label"""
+    method: Literal["unsupervised", "densities"] = "unsupervised"
+    """unsupervised: tests against the scene's own clear pixels vote, and are believed as far as
+    they agree; densities: what the classes of --teacher look like in all scenes together; pixels
+    that are left in doubt have no label"""
+    teacher: LabelChoice = "dual"
+    """of densities: the mask whose classes are looked at"""
     model: Path | None = None
     """a run folder or .keras file that was trained on such labels: what it finds clear is compared
     with, instead of a first guess"""
@@ -225,6 +228,37 @@ class CalibrateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RefurbishConfig:
+    """Write a patch set again with soft targets: its labels, weighed against what networks say that
+    never saw them."""
+
+    sources: Annotated[Paths, tyro.conf.Positional, tyro.conf.arg(metavar="RUN ... PATCHES")]
+    """run folders, or .keras model files, that were trained with --fold, and that together have
+    left out every scene; then the patch set, of two classes"""
+    out: Path
+    """folder for the new patch set"""
+    strip: tuple[int, int] | None = None
+    """columns FIRST to END (not included) of a scene where the labels err otherwise, such as those
+    that both views see: counted apart"""
+    fill: bool = False
+    """let pixels without a label count too, as the networks see them"""
+    least_logit: float = 0.4
+    """targets whose logit is nearer to zero do not count"""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """arithmetic of the networks; tf32: float32 with 10 bits of mantissa, on GPUs that have it"""
+    verify: bool = True
+    """check the patch files against the checksums in their manifest first"""
+
+    @property
+    def runs(self) -> Paths:
+        return self.sources[:-1]
+
+    @property
+    def patches(self) -> Path:
+        return self.sources[-1]
+
+
+@dataclasses.dataclass(frozen=True)
 class DescribeConfig:
     """Write model.json beside trained models: what each takes and gives, as a STAC Item."""
 
@@ -267,8 +301,11 @@ class TrainConfig:
     out: Path
     """run folder: checkpoints, model, logs, summary"""
     init: Path | None = None
-    """start from the weights of this run folder or .keras file: same channels, classes, widths,
-    --missing-channel"""
+    """start from the weights of this run folder or .keras file: same channels, classes, widths, and
+    options that add planes"""
+    fold: str | None = None
+    """K/N, K from 0: learn from no scene of the K-th of N folds, which a scene's orbit or else its
+    name decides in any patch set; see cloudmask refurbish"""
     epochs: int = 30
     """passes over the training patches"""
     batch_size: int = 4
@@ -288,8 +325,9 @@ class TrainConfig:
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
     """arithmetic of the network; auto: bfloat16 where the device has it, else float32; tf32:
     float32 with 10 bits of mantissa, on GPUs that have it"""
-    loss: Literal["bce", "wbce"] = "bce"
-    """cross-entropy, plain or with --pos-weight (two classes) or class weights"""
+    loss: Literal["bce", "wbce", "gce", "sce", "bootstrap"] = "bce"
+    """cross-entropy, plain or with --pos-weight (two classes) or class weights; or, for labels of
+    two classes that err at random, generalised, symmetric or bootstrapped cross-entropy"""
     pos_weight: float = 0.5
     """weight of the second class in wbce with two classes"""
     class_weights: tuple[float, ...] = ()

@@ -7,6 +7,7 @@ cycle, relative orbit, frame, centre, and a class of platform, timeliness and ba
 from __future__ import annotations
 
 import bisect
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -109,6 +110,17 @@ def orbit_of(name: str) -> str | None:
         return None
     cycle = 1 + round(since / _CYCLE - (orbit - 1) / _ORBITS)
     return f"{satellite}_{cycle:03d}_{orbit:03d}"
+
+
+def fold_of(name: str, folds: int) -> int:
+    """In which of so many folds, counted from 0, a scene is, by its name alone.
+
+    That of its orbit, so that neighbours stay together, or of the name where it tells none: in any
+    patch set, made in any way, a scene is in the same fold.
+    """
+    key = orbit_of(name) or name
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest) % folds
 
 
 def same(acquisitions: Sequence[Acquisition]) -> list[int]:

@@ -7,6 +7,7 @@ other numbers of threads per rank the network itself differs in its last bits.)
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ def measure(config: EvaluateConfig, world: parallel.World) -> dict[str, Any]:
     folder = Path(str(config.against[0]))
     threshold = 0.5 if config.threshold is None else config.threshold
     patchset = open_for_all(folder, world.on_root)
+    # Soft targets are made by networks: the labels beside them stay what a network is held against.
+    patchset = dataclasses.replace(patchset, target="label")
     with errors.the_same_on_all_ranks():
         if config.split not in patchset.splits:
             raise ValueError(

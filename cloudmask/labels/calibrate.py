@@ -60,7 +60,6 @@ def calibrate(config: CalibrateConfig) -> int:
         "blurs": list(calibration.BLURS),
         "teacher_blur": calibration.TEACHER_BLUR,
         "ridge": logistic.RIDGE,
-        "ridge_pixels": logistic.PIXELS,
         "steps": logistic.STEPS,
         "label": config.label,
         "teacher": config.teacher,

@@ -1,10 +1,10 @@
 """Logistic regression by Newton's method, over pixels that lie on many ranks.
 
-The objective is the mean log loss of the pixels, and RIDGE / (2 * PIXELS) times the squared
-distance of the weights from those that change nothing; the constant is free. So the ridge weighs
-as much as one of .1 on a sum over a thousand pixels, however many there are: neighbours say nearly
-the same, and a million of them are no million witnesses. Where nothing can be gained the network's
-probability stays what it is.
+The objective is the mean log loss of the pixels, and RIDGE / 2 times the squared distance of the
+weights, the constant's too, from those that change nothing. So the ridge weighs as much for any
+number of pixels: neighbours say nearly the same, and a million of one scene are no million
+witnesses. And where nothing can be gained the network's probability stays what it is. A constant
+that is free learns how cloudy the few scenes are, and harms all others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RIDGE, PIXELS = 0.1, 1000
+RIDGE = 0.03
 STEPS = 15
 _CHUNK = 2**16
 """pixels of which features are widened to float64 at once"""
@@ -46,27 +46,28 @@ def sums(pixels: Pixels, weights: np.ndarray) -> np.ndarray:
     return total
 
 
-def newton(total: Callable[[np.ndarray], np.ndarray], count: int, start: np.ndarray) -> np.ndarray:
-    """The best weights of STEPS steps from `start`, which is also what the ridge draws to.
+def newton(
+    total: Callable[[np.ndarray], np.ndarray], count: int, towards: np.ndarray
+) -> np.ndarray:
+    """The best weights of STEPS steps from zero; `towards` is what the ridge draws to.
 
+    From zero, where every pixel counts alike, and not from `towards`: where a network is sure and
+    wrong the first step would be far too long. A step that makes it worse is halved.
     `total` gives `sums` over all `count` pixels, and is called as often whatever comes of it: it
-    may be collective. A step that makes it worse is halved instead.
+    may be collective.
     """
-    size = len(start)
-    ridge = np.full(size, RIDGE / PIXELS)
-    ridge[-1] = 0
-    best, least, step = start, np.inf, np.zeros(size)
-    weights = start
+    size = len(towards)
+    weights = best = step = np.zeros(size)
+    least = np.inf
     for _ in range(STEPS + 1):
         found = total(weights) / count
-        away = weights - start
-        loss = found[0] + ridge @ away**2 / 2
+        away = weights - towards
+        loss = found[0] + RIDGE * away @ away / 2
         if loss <= least:
             best, least = weights, loss
-            gradient = found[1 : 1 + size] + ridge * away
-            hessian = found[1 + size :].reshape(size, size) + np.diag(ridge)
-            # Where all pixels are as sure the constant's own entry is all but zero.
-            step = -np.linalg.lstsq(hessian, gradient, rcond=None)[0]
+            gradient = found[1 : 1 + size] + RIDGE * away
+            hessian = found[1 + size :].reshape(size, size) + RIDGE * np.eye(size)
+            step = -np.linalg.solve(hessian, gradient)
         else:
             step = step / 2
         weights = best + step

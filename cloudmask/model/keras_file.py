@@ -46,6 +46,8 @@ class ModelInfo:
     """it sees one plane more, which says where a channel is missing"""
     decorrelation: tuple[tuple[float, ...], ...] = ()
     """(C, C) rows of the matrix that makes C planes more of normalised pixels; empty: no more"""
+    fold: str = ""
+    """K/N, see data/patchset/folds.py: it has learned from no scene of this fold; empty: of none"""
     calibration: dict[str, Any] | None = field(default=None, hash=False)
     """weights of cloudmask/model/calibration.py and where they come from; None of a plain model"""
 

@@ -48,7 +48,7 @@ class Input:
     offset: tf.Tensor
     """(B, C) float32"""
     label: tf.Tensor
-    """(B, S, S) uint8, 255 = unknown, everywhere so where the plan has no patch"""
+    """(B, S, S) uint8, or soft targets; 255 = unknown, everywhere so where the plan has no patch"""
     num_patches: int
     wait_seconds: float
     """how long the network stood still for it"""

@@ -24,6 +24,8 @@ class Data:
 
     classes: int
     valid_patches: int
+    soft: bool = False
+    """whether a network learns from probabilities beside the labels"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Effect:
 
 
 EFFECTS = (
-    Effect(("pos_weight", "class_weights"), lambda c, _: c.loss != "bce", "under --loss bce"),
+    Effect(("pos_weight", "class_weights"), lambda c, _: c.loss == "wbce", "but in --loss wbce"),
     Effect(("pos_weight",), lambda _, d: d.classes == 2, "with more than two classes"),
     Effect(("class_weights",), lambda _, d: d.classes > 2, "with two classes (see --pos-weight)"),
     Effect(
@@ -95,6 +97,12 @@ def check_options(config: TrainConfig, data: Data) -> None:
                 )
     if config.loss == "wbce" and data.classes not in (2, len(config.class_weights)):
         raise ValueError(f"--loss wbce with {data.classes} classes needs as many --class-weights")
+    if config.loss not in ("bce", "wbce") and (data.soft or data.classes != 2):
+        has = "soft targets" if data.soft else f"{data.classes} classes"
+        raise ValueError(
+            f"--loss {config.loss} is for labels of two classes, and the patch set has {has}; "
+            "use --loss bce or wbce"
+        )
 
 
 def defaults() -> dict[str, Any]:

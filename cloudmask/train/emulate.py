@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from cloudmask.cli.options import TrainConfig
 from cloudmask.metrics import UNKNOWN
+from cloudmask.model.losses import hard_label
 from cloudmask.train.batches import Input
 from cloudmask.train.plan import Plan
 from cloudmask.train.ranks import Ranks
@@ -153,7 +154,7 @@ def make_validate(plan: Plan, ranks: Ranks, emulated: Device, watch: Watch) -> V
     def step(image, scale, offset, label):
         _wait(emulated.validation(next(numbers)))
         counts = np.zeros((classes, classes), np.int64)
-        known = label.numpy()
+        known = (hard_label(label) if plan.soft else label).numpy()
         counts[:, 0] = np.bincount(known[known != UNKNOWN], minlength=classes)
         return tf.zeros(2, tf.float64), tf.constant(counts)
 

@@ -53,6 +53,8 @@ def make_programs(run: Run) -> tuple[Step, Validate]:
         pixels=plan.global_batch * plan.patchset.patch_size**2,
         xla=config.xla,
         noise_scale=config.noise_scale,
+        soft=plan.soft,
+        loss=config.loss,
     )
     return step, make_validation(plan, run.ranks, run.model, run.watch)
 

@@ -125,6 +125,12 @@ def _initialise(run_or_model: Path, plan: Plan, model: keras.Model) -> dict[str,
         different.append(f"--decorrelate {'there' if info.decorrelation else 'here'} alone")
     if different:
         raise ValueError(f"--init {path} does not fit this run: {'; '.join(different)}")
+    if info.fold != plan.info.fold and plan.info.fold:
+        seen = f"all but fold {info.fold}" if info.fold else "all scenes"
+        raise ValueError(
+            f"--init {path} has learned from {seen}, so this run would not leave out fold "
+            f"{plan.info.fold}; start from a model with the same --fold, or from none"
+        )
     keras_file.assign(model, weights)
     checksum = sha256_of(path)
     say(f"starting from the weights of {path} (sha256 {checksum[:16]})")

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from cloudmask.cli.options import TrainConfig
+from cloudmask.data.patchset.folds import Fold, without
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import open_patchset
-from cloudmask.model import keras_file, precision
+from cloudmask.model import keras_file, losses, precision
 from cloudmask.train import schedule
 from cloudmask.train.checks import Data, check_options
 from cloudmask.train.hiding import Hiding, make_hiding
@@ -29,6 +30,7 @@ class Plan:
     """What follows from the configuration, the patch set and the number of ranks."""
 
     patchset: PatchSet
+    """without the training patches of the fold that is left out"""
     info: keras_file.ModelInfo
     num_patches: int
     num_valid: int
@@ -54,6 +56,11 @@ class Plan:
             decay=self.config.lr_decay,
             total_steps=self.total_steps,
         )
+
+    @property
+    def soft(self) -> bool:
+        """Whether the patches' labels are soft targets."""
+        return self.patchset.target == "soft"
 
     @property
     def total_steps(self) -> int:
@@ -89,6 +96,7 @@ class Plan:
                 "missing channel": info.missing_channel or None,  # as where it is not told
                 "decorrelate": config.decorrelate or None,
                 "patch set": info.patchset,
+                "fold": info.fold or None,  # as where it is not told
                 "emulated step seconds": config.emulate,
             },
             "order": self.order,
@@ -97,6 +105,7 @@ class Plan:
                 "precision": self.precision,
                 "threads": threads,
                 "class weights": list(self.class_weights),
+                "loss": config.loss if config.loss in losses.ROBUST else None,  # as before
                 "steps in all": self.total_steps,
                 "narrow gradients": config.narrow_gradients or None,  # as where it is not told
                 "augment": [config.augment, config.augment_gain, config.augment_shared],
@@ -179,10 +188,14 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
             f"--clip-offset {config.clip_offset} leaves nothing of patches of "
             f"{patchset.patch_size} pixels"
         )
+    fold = Fold.of(config.fold) if config.fold is not None else None
+    if fold:
+        patchset = without(fold, patchset)
     num_patches = patchset.splits["train"].patches
     valid = patchset.splits.get("valid")
     num_valid = valid.patches if valid else 0
-    check_options(config, Data(classes=len(patchset.classes), valid_patches=num_valid))
+    soft = patchset.target == "soft"
+    check_options(config, Data(len(patchset.classes), valid_patches=num_valid, soft=soft))
     global_batch = config.global_batch or config.batch_size * ranks.size
     schedule.check_batch(num_patches, ranks.size, global_batch=global_batch)
     mean, std = _normalisation(config, patchset)
@@ -205,6 +218,7 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
             always_there=tuple(name for name in patchset.always_there if name not in hidden),
             reading=dict(patchset.reading),
             missing_channel=config.missing_channel,
+            fold=str(fold or ""),
         ),
         num_patches=num_patches,
         num_valid=num_valid,
@@ -238,6 +252,6 @@ def _normalisation(
 
 def _class_weights(config: TrainConfig, num_classes: int) -> tuple[float, ...]:
     """One for each class; none for plain cross-entropy, where all are one."""
-    if config.loss == "bce":
+    if config.loss != "wbce":
         return ()
     return (1.0, config.pos_weight) if num_classes == 2 else tuple(config.class_weights)

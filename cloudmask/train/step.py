@@ -92,8 +92,12 @@ def make_train_step(
     pixels: int,
     xla: bool = False,
     noise_scale: bool = False,
+    soft: bool = False,
+    loss: str = "bce",
 ) -> Step:
     """The step of a network. `pixels`, of a full global batch, keeps sums of float16 small.
+
+    `soft` and `loss`: see losses.pixel_losses.
 
     With `noise_scale` the result has the squared lengths of gradients (noise.py). What a rank adds
     to them goes with its loss, which therefore waits for its gradients.
@@ -109,8 +113,10 @@ def make_train_step(
 
     def forward(image, scale, offset, label):
         logits = model(decode(image, scale, offset, fill=FILL), training=True)
-        loss, count = cross_entropy(logits, label, weights=class_weights, clip_offset=clip_offset)
-        return loss, count, optimizer.scale_loss(loss / pixels)
+        total, count = cross_entropy(
+            logits, label, weights=class_weights, clip_offset=clip_offset, soft=soft, loss=loss
+        )
+        return total, count, optimizer.scale_loss(total / pixels)
 
     def overlapping(image, scale, offset, label, clocked):
         """Loss, count, summed gradients, when this rank had its own, and these."""

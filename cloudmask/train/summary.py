@@ -35,6 +35,8 @@ def opening_lines(plan: Plan, ranks: Ranks) -> str:
         f"{plan.steps_per_epoch} steps an epoch; learning rate {plan.full_learning_rate:g} "
         f"({plan.config.lr_scaling} scaling, {plan.config.lr_decay} decay)",
     ]
+    if plan.info.fold:
+        lines.append(f"fold {plan.info.fold} is left out of training")
     if plan.config.cache != "none":
         size = plan.cache_bytes() / 1e9
         lines.append(f"cache ({plan.config.cache}): up to {size:.2f} GB per rank")
@@ -124,6 +126,8 @@ def _derived(plan: Plan) -> dict[str, Any]:
         "training_patches": plan.num_patches,
         "validation_patches": plan.num_valid,
         "patchset": plan.info.patchset,
+        "soft_targets": plan.soft,
+        "fold": plan.info.fold or None,
     }
 
 

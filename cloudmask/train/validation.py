@@ -13,7 +13,7 @@ from cloudmask import metrics
 from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.model.decode import decode
-from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
+from cloudmask.model.losses import confusion_counts, cross_entropy, hard_label, predicted_class
 from cloudmask.train.batches import Batches, num_workers, read_ahead
 from cloudmask.train.device_cache import validation_source
 from cloudmask.train.plan import Plan
@@ -25,14 +25,25 @@ Validate = Callable[[], dict[str, Any]]
 
 
 def make_validation(plan: Plan, ranks: Ranks, model: keras.Model, watch: Watch) -> Validate:
-    """The measurement of a network. The loss leaves out the clipped frame, the counts do not."""
+    """The measurement of a network. The loss leaves out the clipped frame, the counts do not.
+
+    Soft targets count as the class that they make the more probable.
+    """
     weights, clip = plan.class_weights, plan.config.clip_offset
 
     @tf.function(reduce_retracing=True, autograph=False)
     def step(image, scale, offset, label):
         logits = model(decode(image, scale, offset, fill=FILL), training=False)
-        loss, count = cross_entropy(logits, label, weights=weights, clip_offset=clip)
-        counts = confusion_counts(label, predicted_class(logits), len(plan.info.classes))
+        loss, count = cross_entropy(
+            logits,
+            label,
+            weights=weights,
+            clip_offset=clip,
+            soft=plan.soft,
+            loss=plan.config.loss,
+        )
+        known = hard_label(label) if plan.soft else label
+        counts = confusion_counts(known, predicted_class(logits), len(plan.info.classes))
         return tf.stack([tf.cast(loss, tf.float64), tf.cast(count, tf.float64)]), counts
 
     return validation_by(step, plan, ranks, watch)

@@ -1,14 +1,16 @@
 """One file of a patch set: the patches of one scene.
 
 HDF5 with `image` (n, S, S, C) int16, fill -32768, `label` (n, S, S) uint8, 255 = unknown, `row` and
-`col` (n,) int32, the patch's corner in its scene; attributes `scene`, `channels`, `scale_factor`
-and `add_offset` (both (C,)), `format_version`. The large datasets are contiguous and uncompressed,
-so that a patch is one run of bytes: a plain read at its offset is twice as fast as one through
-HDF5 and holds no lock that other threads wait for.
+`col` (n,) int32, the patch's corner in its scene; where there are soft targets, `soft` (n, S, S)
+uint8, v / 254 the probability of the second class, 255 = does not count; attributes `scene`,
+`channels`, `scale_factor` and `add_offset` (both (C,)), `format_version`. The large datasets are
+contiguous and uncompressed, so that a patch is one run of bytes: a plain read at its offset is
+twice as fast as one through HDF5 and holds no lock that other threads wait for.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import io
@@ -22,8 +24,8 @@ import numpy as np
 
 from cloudmask.data import tiles
 from cloudmask.data.patchset import encoding
-from cloudmask.data.patchset.model import FORMAT_VERSION, FileEntry
-from cloudmask.data.scene import Scene, missing_pixels
+from cloudmask.data.patchset.model import FORMAT_VERSION, VERSIONS, FileEntry, Target
+from cloudmask.data.scene import Scene, missing_pixels, reason
 from cloudmask.files import open_hdf5, write_whole
 from cloudmask.metrics import UNKNOWN
 
@@ -41,9 +43,7 @@ def write_patches(
     folder of the file is a link: what that leads to is not ours.
     """
     assert scene.label is not None
-    split = (folder / path).parent
-    if split.is_symlink():
-        raise OSError(errno.ELOOP, "is a link; remove it, or choose another --out", str(split))
+    _refuse_link((folder / path).parent)
     measured = ~missing_pixels(scene.image)
     label = np.where(measured, scene.label, UNKNOWN)
     windows, no_measurement, no_label = _windows(label, measured, size=patch_size, stride=stride)
@@ -80,6 +80,12 @@ def write_patches(
         left_out_no_measurement=no_measurement,
         left_out_no_label=no_label,
     )
+
+
+def _refuse_link(split: Path) -> None:
+    """OSError where a split's folder is a link."""
+    if split.is_symlink():
+        raise OSError(errno.ELOOP, "is a link; remove it, or choose another --out", str(split))
 
 
 def _windows(
@@ -130,6 +136,63 @@ def _datasets(
     )
 
 
+def write_soft(source: Path, folder: Path, entry: FileEntry, soft: np.ndarray) -> FileEntry:
+    """The file of a scene again, from one patch set to the folder of another, with soft targets.
+
+    (n, S, S) uint8. All but those stays as it is: images, labels and what is counted of them. The
+    same file and targets give the same bytes, which appear complete or not at all. OSError;
+    KeyError or ValueError for a file that is not what `write_patches` writes.
+    """
+    _refuse_link((folder / entry.path).parent)
+    stream = io.BytesIO()
+    with open_hdf5(source / entry.path) as old, _hdf5(stream) as new:
+        if old["label"].shape != soft.shape or soft.dtype != np.uint8:
+            raise ValueError(f"soft targets of shape {soft.shape} for {old['label'].shape} labels")
+        new.attrs["format_version"] = VERSIONS["soft"]
+        new.attrs["scene"] = old.attrs["scene"]
+        new.attrs["channels"] = list(old.attrs["channels"])
+        for name in ("scale_factor", "add_offset"):
+            new.attrs[name] = old.attrs[name]
+        for name in ("row", "col", "image", "label"):
+            fill = old[name].fillvalue
+            new.create_dataset(name, data=old[name][()], fillvalue=fill, track_times=False)
+        new.create_dataset("soft", data=soft, fillvalue=UNKNOWN, track_times=False)
+    content = stream.getbuffer()
+    write_whole(folder / entry.path, content)
+    checksum = hashlib.sha256(content).hexdigest()
+    return dataclasses.replace(entry, bytes=len(content), sha256=checksum)
+
+
+@dataclass(frozen=True, eq=False)
+class FilePatches:
+    """All patches of a scene, with their labels, as they are stored."""
+
+    image: np.ndarray
+    """(n, S, S, C) int16"""
+    scale: np.ndarray
+    offset: np.ndarray
+    """(C,) float32"""
+    label: np.ndarray
+    """(n, S, S) uint8"""
+    row: np.ndarray
+    col: np.ndarray
+    """(n,) int32, of a patch's corner in the scene"""
+
+
+def read_patches(path: Path) -> FilePatches:
+    """A file at once; `PatchReader` reads patches one by one. OSError, ValueError."""
+    try:
+        with open_hdf5(path) as file:
+            names = ("image", "label", "row", "col")
+            image, label, row, col = (file[name][()] for name in names)
+            scale, offset = (
+                np.asarray(file.attrs[name], np.float32) for name in ("scale_factor", "add_offset")
+            )
+    except (LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} is no patch file ({reason(error)}); prepare again") from None
+    return FilePatches(image, scale, offset, label, row, col)
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Where the bytes of a file lie and what they mean."""
@@ -137,22 +200,23 @@ class Layout:
     shape: tuple[int, ...]
     """(n, S, S, C) of the image"""
     image_at: int
-    label_at: int
+    target_at: int
     """offset of the first patch in the file, bytes"""
     scale: np.ndarray
     offset: np.ndarray
     """(C,) float32"""
 
 
-def read_layout(path: Path) -> Layout:
-    """OSError, KeyError or ValueError if the file is not what `write_patches` writes."""
+def read_layout(path: Path, *, target: Target = "label") -> Layout:
+    """OSError, KeyError or ValueError if the file is not what `write_patches` writes, or
+    `write_soft` where its soft targets are asked for."""
     with open_hdf5(path) as file:
-        image, label = file["image"], file["label"]
+        image, label = file["image"], file[target]
         image_at, label_at = (dataset.id.get_offset() for dataset in (image, label))
         if image_at is None or label_at is None or (image.dtype, label.dtype) != ("<i2", "|u1"):
-            raise ValueError("'image' and 'label' are not plain int16 and uint8")
+            raise ValueError(f"'image' and '{target}' are not plain int16 and uint8")
         if label.shape != image.shape[:3]:
-            raise ValueError(f"'image' has shape {image.shape} but 'label' {label.shape}")
+            raise ValueError(f"'image' has shape {image.shape} but '{target}' {label.shape}")
         scale = np.asarray(file.attrs["scale_factor"], np.float32)
         offset = np.asarray(file.attrs["add_offset"], np.float32)
         if not scale.shape == offset.shape == image.shape[3:]:

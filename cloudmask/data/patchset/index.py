@@ -13,17 +13,24 @@ from pathlib import Path
 
 from cloudmask.data.patchset.manifest import check_paths, parse_manifest
 from cloudmask.data.patchset.message import pack, unpack
-from cloudmask.data.patchset.model import MANIFEST
+from cloudmask.data.patchset.model import MANIFEST, VERSIONS, PatchSet
 from cloudmask.files import sha256_of, write_whole
 
 INDEX = "manifest.index"
-_HEAD = b"cloudmask patch set index 1\n"
+_HEAD_BYTES = len(b"cloudmask patch set index 1\n") + 32
 
 
 def write_index(folder: Path, manifest: bytes) -> None:
     """Write the index of this manifest, which is to stand in the folder. PatchSetError, OSError."""
-    message = pack(parse_manifest(folder, manifest))
-    write_whole(folder / INDEX, _HEAD + hashlib.sha256(message).digest() + message)
+    patchset = parse_manifest(folder, manifest)
+    message = pack(patchset)
+    write_whole(folder / INDEX, _head(patchset, message) + message)
+
+
+def _head(patchset: PatchSet, message: bytes) -> bytes:
+    """Programs that do not read this version of patch sets take it for none, as they must."""
+    name = f"cloudmask patch set index {VERSIONS[patchset.target]}\n".encode()
+    return name + hashlib.sha256(message).digest()
 
 
 def read_index(folder: Path) -> bytes | None:
@@ -36,15 +43,14 @@ def read_index(folder: Path) -> bytes | None:
         fingerprint = sha256_of(folder / MANIFEST)
     except OSError:
         return None
-    start = len(_HEAD) + 32
-    head, message = content[:start], content[start:]
-    if head != _HEAD + hashlib.sha256(message).digest():
+    head, message = content[:_HEAD_BYTES], content[_HEAD_BYTES:]
+    if head[-32:] != hashlib.sha256(message).digest():
         return None
     try:
         patchset = unpack(message, folder)
     except (ValueError, LookupError, TypeError):
         return None
-    if patchset.fingerprint != fingerprint:
+    if patchset.fingerprint != fingerprint or head != _head(patchset, message):
         return None
     check_paths(folder / INDEX, patchset)
     return message

@@ -18,12 +18,13 @@ import numpy as np
 from cloudmask.data.patchset.encoding import combine
 from cloudmask.data.patchset.model import (
     FORMAT,
-    FORMAT_VERSION,
     MANIFEST,
+    VERSIONS,
     FileEntry,
     PatchSet,
     PatchSetError,
     Split,
+    Target,
 )
 from cloudmask.data.slstr import READING
 from cloudmask.files import parse_json, sync_folder, write_whole
@@ -40,6 +41,7 @@ def build_manifest(
     options: Mapping[str, Any],
     skipped: Mapping[str, str],
     failed: Mapping[str, str],
+    target: Target = "label",
 ) -> str:
     """The manifest's text. Skipped and failed scenes come with their reasons.
 
@@ -49,7 +51,7 @@ def build_manifest(
     total = combine(entry.moments for entry in splits.get("train", entries))
     values = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": VERSIONS[target],
         "channels": list(channels),
         "classes": list(classes),
         "patch_size": patch_size,
@@ -63,6 +65,7 @@ def build_manifest(
         "splits": {name: _split_values(files, len(classes)) for name, files in splits.items()},
         "scenes": {"prepared": len(entries), "skipped": dict(skipped), "failed": dict(failed)},
         "options": dict(options),
+        **({} if target == "label" else {"target": target}),
     }
     return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -118,10 +121,10 @@ def parse_manifest(folder: Path, content: bytes) -> PatchSet:
         raise PatchSetError(f"{path} is damaged or of another program; prepare again") from None
     if found != FORMAT:
         raise PatchSetError(f"{path} describes '{found}', not a patch set; choose another folder")
-    if version != FORMAT_VERSION:
+    if version not in VERSIONS.values():
         raise PatchSetError(
-            f"{path} has format version {version}, this program reads {FORMAT_VERSION}; "
-            "prepare again"
+            f"{path} has format version {version}, this program reads "
+            f"{' and '.join(map(str, VERSIONS.values()))}; prepare again"
         )
     try:
         patchset = _from_manifest(folder, values, hashlib.sha256(content).hexdigest())
@@ -143,7 +146,8 @@ def _from_manifest(folder: Path, values: dict[str, Any], fingerprint: str) -> Pa
     if not mean.shape == std.shape == (len(channels),) or not np.isfinite([mean, std]).all():
         raise ValueError("mean and std are not those of the channels")
     splits = {name: _split(name, split, classes) for name, split in values["splits"].items()}
-    patch_bytes = size * size * (2 * len(channels) + 1)
+    target = _target(values, classes)
+    patch_bytes = size * size * (2 * len(channels) + (1 if target == "label" else 2))
     for split in splits.values():
         for entry in split.files:
             entry.check(channels=channels, classes=classes)
@@ -170,7 +174,17 @@ def _from_manifest(folder: Path, values: dict[str, Any], fingerprint: str) -> Pa
         fingerprint=fingerprint,
         options=dict(values["options"]),
         reading={key: values["options"][key] for key in READING if key in values["options"]},
+        target=target,
     )
+
+
+def _target(values: dict[str, Any], classes: Sequence[str]) -> Target:
+    target: Any = values.get("target", "label")
+    if VERSIONS.get(target) != values["format_version"]:
+        raise ValueError(f"the target {target} is not that of its format version")
+    if target == "soft" and len(classes) != 2:
+        raise ValueError("soft targets are of two classes")
+    return target
 
 
 def _names(values: Any) -> tuple[str, ...]:

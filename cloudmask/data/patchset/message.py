@@ -32,6 +32,8 @@ def pack(patchset: PatchSet) -> bytes:
     )
     facts: dict[str, Any] = {name: getattr(patchset, name) for name in (*plain, "fingerprint")}
     facts |= {"mean": patchset.mean.tolist(), "std": patchset.std.tolist()}
+    if patchset.target != "label":  # told where it is another, so that all other indices stay
+        facts["target"] = patchset.target
     columns = [_columns(split) for split in patchset.splits.values()]
     facts["splits"] = [
         {
@@ -67,6 +69,7 @@ def unpack(message: bytes, folder: Path) -> PatchSet:
         fingerprint=facts["fingerprint"],
         options={},
         reading=dict(facts["reading"]),
+        target=facts.get("target", "label"),
     )
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from cloudmask.data.patchset import encoding
 
 FORMAT = "cloudmask patch set"
 FORMAT_VERSION = 1
+Target = Literal["label", "soft"]
+VERSIONS: dict[Target, int] = {"label": FORMAT_VERSION, "soft": 2}
+"""of the manifest, its index and its files, by what a network learns from them: programs that know
+no soft targets refuse a set that has them"""
 MANIFEST = "manifest.json"
 WORK_FOLDER = ".prepare"
 """files while they are written, and notes of what is done"""
@@ -33,6 +37,11 @@ class PatchFile:
     patches: int
     bytes: int
     sha256: str
+
+    @property
+    def scene_name(self) -> str:
+        """Of the scene that it was cut from, which it is named after."""
+        return self.path.rpartition("/")[2].removesuffix(".h5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,11 @@ class Split(Generic[File]):
     class_fractions: tuple[float, ...]
     """the same as shares of all labelled pixels"""
 
+    def part(self, keep: Callable[[File], bool]) -> Split[File]:
+        """The files that are kept, in their order; what its classes count is not known."""
+        files = tuple(filter(keep, self.files))
+        return Split(self.name, files, sum(entry.patches for entry in files), (), ())
+
 
 @dataclass(frozen=True, eq=False)
 class PatchSet:
@@ -151,6 +165,8 @@ class PatchSet:
     reading: dict[str, Any] = field(default_factory=dict)
     """those of them that say how scenes were read: a model is to be used so too; empty if it was
     made before they were recorded"""
+    target: Target = "label"
+    """what a network learns from: the labels, or probabilities beside them (two classes only)"""
 
     @property
     def files(self) -> tuple[PatchFile, ...]:

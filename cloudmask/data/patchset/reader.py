@@ -40,7 +40,7 @@ class Batch:
     offset: np.ndarray
     """(n, C) float32: every scene has its own"""
     label: np.ndarray
-    """(n, S, S) uint8, 255 = unknown"""
+    """(n, S, S) uint8, 255 = unknown; of a set with soft targets these, in steps of 1/254"""
 
 
 class _OpenFile:
@@ -137,7 +137,7 @@ class PatchReader:
             number, position = places[row]
             file, layout = self._file(number)
             image_at = layout.image_at + position * self._image_bytes
-            label_at = layout.label_at + position * self._label_bytes
+            label_at = layout.target_at + position * self._label_bytes
             self._fill(number, file.descriptor, image[row], image_at)
             self._fill(number, file.descriptor, label[row], label_at)
             scale[row], offset[row] = layout.scale, layout.offset
@@ -172,7 +172,7 @@ class PatchReader:
     def _checked_layout(self, number: int) -> Layout:
         path, entry = self._path(number), self.files[number]
         try:
-            layout = read_layout(path)
+            layout = read_layout(path, target=self.patchset.target)
         except (LookupError, ValueError, RuntimeError, TypeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
@@ -183,7 +183,7 @@ class PatchReader:
                 f"{path} holds patches of shape {layout.shape}, the manifest says {expected}; "
                 "prepare again"
             )
-        parts = (layout.image_at, self._image_bytes), (layout.label_at, self._label_bytes)
+        parts = (layout.image_at, self._image_bytes), (layout.target_at, self._label_bytes)
         if any(start + entry.patches * size > entry.bytes for start, size in parts):
             raise ValueError(f"{path} is cut short; prepare again")
         return layout

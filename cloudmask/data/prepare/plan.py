@@ -125,15 +125,17 @@ def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> Pa
             raise ValueError(f"{out} is not empty and no patch set; choose another --out")
         return None
     patchset = read_manifest(out)
-    if patchset.options.get("label") == options["label"] == "dual":
-        made, found = (known.get("strips") for known in (patchset.options, options))
-        if made != found:
-            raise ValueError(
-                f"the masks of the scenes have changed since {out} was made: the columns that the "
-                f"oblique view sees were {made} and are {found}; choose another --out or delete it"
-            )
+    if patchset.target != "label":
+        raise ValueError(
+            f"{out} holds soft targets, which prepare does not make; choose another --out"
+        )
     for key, asked in options.items():
         found = patchset.options.get(key, BEFORE.get(key))
+        if found != asked and key == "strips":  # the last, so all that was asked for is the same
+            raise ValueError(
+                f"the masks of the scenes have changed since {out} was made: the columns that the "
+                f"oblique view sees were {found} and are {asked}; choose another --out or delete it"
+            )
         if found != asked:
             raise ValueError(
                 f"{out} holds a patch set made with other options ({key} {found}, asked {asked}); "

@@ -1,0 +1,128 @@
+"""Scenes with labels by what cloud and clear sky look like: two passes over them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
+from cloudmask.cli.options import LabelConfig
+from cloudmask.data import dual, parallel, slstr, survey
+from cloudmask.data.archive import find_scenes
+from cloudmask.data.entry import Entry
+from cloudmask.data.prepare.command import MapItems, make_patch_set
+from cloudmask.data.prepare.plan import Job
+from cloudmask.data.read import read_scene
+from cloudmask.data.scene import LabelChoice, Scene, SceneError
+from cloudmask.labels import densities
+from cloudmask.labels.densities import Fitted
+from cloudmask.labels.looks import looks_of
+from cloudmask.metrics import UNKNOWN
+
+VERSION = 1
+"""grows when the same scenes give other labels"""
+MOST_PIXELS, MOST_OF_A_SCENE = 200_000, 3000
+"""that the mixtures are fitted to, of each kind of looks"""
+LEAST_LOG_ODDS = 0.4
+"""nearer to zero a pixel has no label"""
+
+Samples = dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]
+
+
+def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> int:
+    """Fit the looks of both classes to the teacher's labels, then label and cut all scenes into the
+    patch set `out`, on all ranks. The exit code: 1 if a scene failed.
+
+    AgreedError on every rank, ValueError.
+    """
+    world = parallel.world()
+    teacher = config.teacher
+    scenes = world.on_root(lambda: find_scenes(config.scenes))
+    with the_same_on_all_ranks():
+        reading = slstr.Reading.of(config)
+    strips = survey.strips_of(scenes, world) if teacher == "dual" else None
+    work = functools.partial(
+        sample_of,
+        teacher=teacher,
+        reading=reading,
+        verify=config.verify,
+        strips=strips,
+        pixels=min(MOST_OF_A_SCENE, 1 + MOST_PIXELS // len(scenes)),
+    )
+    outcomes = parallel.map_items(work, scenes, world=world, progress="looks", tell=False)
+    samples = [outcome.value for outcome in outcomes if outcome and outcome.value]
+    fitted = world.broadcast(densities.fit_all(samples) if world.is_root else None)
+    if not fitted:
+        raise AgreedError(
+            f"fewer than {densities.FEWEST} pixels of {len(scenes)} scenes are labelled cloud, or "
+            f"clear, by '{teacher}', which is too few to tell what they look like; give more scenes"
+        )
+    labelling = {
+        "label": "densities",
+        "teacher": teacher,
+        "label_version": str(VERSION),
+        "densities": _fingerprint(fitted),
+    }
+    read = functools.partial(_read, fitted=fitted)
+    return make_patch_set(config, labelling, read, map_items=map_items)
+
+
+def _fingerprint(fitted: Fitted) -> str:
+    """Of the names of the looks and of all numbers that were fitted to them."""
+    found = hashlib.sha256()
+    for names in sorted(fitted):
+        one = fitted[names]
+        found.update(repr((names, one.prior)).encode())
+        for mixture in (*one.clear, *one.cloud):
+            for array in (mixture.weights, mixture.means, mixture.whiteners):
+                found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def sample_of(
+    scene: Entry,
+    *,
+    teacher: LabelChoice,
+    reading: slstr.Reading,
+    verify: bool,
+    strips: dual.Strips | None,
+    pixels: int,
+) -> Samples:
+    """Looks of some labelled pixels of a scene; which ones follows from its name."""
+    whole = read_scene(scene.path, label=_everywhere(teacher), verify=verify, reading=reading)
+    assert whole.label is not None
+    known = whole.label
+    if teacher == "dual":
+        strip = read_scene(
+            scene.path, label="dual", verify=False, reading=reading, strips=strips
+        ).label
+        assert strip is not None
+        known = strip
+    seed = int.from_bytes(hashlib.sha256(scene.name.encode()).digest()[:4], "big")
+    looks = looks_of(whole, whole.label == 0)
+    return densities.sample(looks, known, pixels=pixels, seed=seed)
+
+
+def _everywhere(teacher: LabelChoice) -> LabelChoice:
+    """The label that says of the whole scene where it is clear."""
+    return "any" if teacher == "dual" else teacher
+
+
+def _read(job: Job, options: Mapping[str, Any], verify: bool, *, fitted: Fitted) -> Scene:
+    teacher: LabelChoice = options["teacher"]
+    reading = slstr.recorded(options)
+    scene = read_scene(job.source, label=_everywhere(teacher), verify=verify, reading=reading)
+    assert scene.label is not None
+    if len(scene.classes) != 2:
+        problem = f"has {len(scene.classes)} classes, and mixtures tell two apart"
+        raise SceneError(job.source, problem, "give scenes of two classes")
+    odds = densities.log_odds(looks_of(scene, scene.label == 0), fitted)
+    found = np.full(odds.shape, UNKNOWN, np.uint8)
+    found[odds > LEAST_LOG_ODDS] = 1
+    found[odds < -LEAST_LOG_ODDS] = 0
+    return replace(scene, label=found, label_source="densities")
