@@ -2,13 +2,13 @@
 
 A scene's clear pixels tell what its surface looks like; tests of the departure from that vote; how
 far each can be believed follows from how they agree; neighbours smooth the result. As clear pixels
-count at first the warmest part of the scene, or the darkest where nothing is thermal; then, once
+count at first the warmest part of the scene, or the least hazy where nothing is thermal; then, once
 more, those that were found so. A mask from elsewhere can stand in for the first guess.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -23,13 +23,18 @@ VERSION = 1
 CONFIDENT = 1.2
 """log-odds beyond which a pixel is labelled: odds of 3.3 to 1"""
 FIRST_GUESS = 0.4
-"""share of a scene that is taken for clear at first: the warmest, or the darkest"""
+"""share of a scene that is taken for clear at first: the warmest, or the least hazy"""
 LEAST_CLEAR = 0.15
 """share of a scene that tells of the surface at least, however cloudy it is"""
+LEAST_PART = 0.02
+"""of a scene, that water or the rest must make up to be looked at by itself"""
+FOG_KELVIN = 1.0
 CLEAR_LOG_ODDS = -1.0
 ROUNDS = 2
 SMOOTH_PIXELS = 1.0
 LARGEST_REFLECTANCE = 3.0
+COLDEST, WARMEST = 150.0, 350.0
+"""kelvin; what lies outside is in another unit"""
 
 
 def unsupervised_log_odds(
@@ -42,18 +47,17 @@ def unsupervised_log_odds(
     a better guess at the clear pixels, such as a network's. ValueError, in one line, for channels
     by which fewer than two tests can vote, and for reflectances that are none.
     """
-    roles = roles_of(channels)
-    tests = tests_for(channels)
-    fields = {role: image[..., index] for role, index in roles.items()}
+    fields = {
+        role: image[..., index]
+        for role, index in roles_of(channels).items()
+        if np.isfinite(image[..., index]).any()
+    }
+    tests = tests_for(fields, channels)
     _check_units(fields)
-    key: Role = (
-        "tir11" if "tir11" in fields else "green" if "green" in fields else tests[0].needs[0]
-    )
-    there = np.isfinite(fields[key])
+    there = np.isfinite(fields["tir11" if "tir11" in fields else "green"])
+    rounds = 1
     if clear is None or not (clear & there).any():
-        clear, rounds = _first_guess(fields[key], warm=key == "tir11"), ROUNDS
-    else:
-        rounds = 1
+        clear, rounds = first_guess(fields), ROUNDS
     day = np.isfinite(fields["green"]) if "green" in fields else np.zeros_like(there)
     found = np.full(there.shape, np.nan, np.float32)
     for _ in range(rounds):
@@ -75,26 +79,23 @@ def confident_label(log_odds: np.ndarray) -> np.ndarray:
     return label
 
 
-def tests_for(channels: Sequence[str]) -> list[Test]:
-    """The tests that can be made of these channels. ValueError if there are fewer than two."""
-    roles = roles_of(channels)
-    tests = [test for test in TESTS if all(role in roles for role in test.needs)]
+def tests_for(roles: Collection[Role], channels: Sequence[str]) -> list[Test]:
+    """The tests that can be made of what was measured. ValueError if there are fewer than two."""
+    tests = [test for test in TESTS if set(test.needs) <= set(roles)]
     if len(tests) < 2 or not {"tir11", "green"} & set(roles):
         raise ValueError(
-            f"no two tests for cloud can be made of the channels {', '.join(channels)}; name them "
-            "as SLSTR, Sentinel-2 or Landsat do, or blue, green, red, nir, swir16, swir22, lwir11"
+            f"no two tests for cloud can be made of what was measured in the channels "
+            f"{', '.join(channels)}; name them as SLSTR, Sentinel-2 or Landsat do, or blue, green, "
+            "red, nir, swir16, swir22, lwir11"
         )
     return tests
 
 
 def _check_units(fields: dict[Role, np.ndarray]) -> None:
     for role, field in fields.items():
-        measured = field[np.isfinite(field)]
-        if not measured.size:
-            continue
-        middle = float(np.median(measured))
+        middle = float(np.nanmedian(field))
         if role in ("mir37", "tir11", "tir12"):
-            if not 150 < middle < 350:
+            if not COLDEST <= middle <= WARMEST:
                 raise ValueError(
                     f"{role} is about {middle:.4g}, which is no brightness temperature in kelvin; "
                     "convert it"
@@ -105,10 +106,34 @@ def _check_units(fields: dict[Role, np.ndarray]) -> None:
             )
 
 
-def _first_guess(field: np.ndarray, *, warm: bool) -> np.ndarray:
-    share = 1 - FIRST_GUESS if warm else FIRST_GUESS
-    limit = np.nanquantile(field, share)
-    return field >= limit if warm else field <= limit
+def first_guess(fields: dict[Role, np.ndarray]) -> np.ndarray:
+    """(H, W) bool: the warmest of the water and the warmest of the rest, as a desert beside a sea
+    is far warmer; where nothing is thermal the least hazy by blue - red / 2 (Zhang et al., 2002),
+    or the darkest.
+
+    As water counts by day what is darker at 0.86 um than at 0.56. By night what is colder at 3.7 um
+    than at 11 by more than 1 K is left out: fog, which may be warmer than the ground (Saunders and
+    Kriebel, 1988).
+    """
+    if "tir11" in fields:
+        value = fields["tir11"]
+    elif "blue" in fields and "red" in fields:
+        value = 0.5 * fields["red"] - fields["blue"]
+    else:
+        value = -fields["green"]
+    if "tir11" in fields and "mir37" in fields:
+        fog = fields["tir11"] - fields["mir37"] > FOG_KELVIN
+        night = np.isnan(fields["green"]) if "green" in fields else True
+        value = np.where(fog & night, np.nan, value)
+    there = np.isfinite(value)
+    water = np.zeros_like(there)
+    if "green" in fields and "nir" in fields:
+        water = fields["nir"] < fields["green"]
+    guess = np.zeros_like(there)
+    for part in (there & water, there & ~water):
+        if part.mean() >= LEAST_PART:
+            guess[part] = value[part] >= np.quantile(value[part], 1 - FIRST_GUESS)
+    return guess
 
 
 def _votes(tests: Sequence[Test], fields: dict[Role, np.ndarray], clear: np.ndarray) -> np.ndarray:

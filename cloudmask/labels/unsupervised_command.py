@@ -13,6 +13,7 @@ import numpy as np
 from cloudmask.cli.errors import the_same_on_all_ranks
 from cloudmask.cli.options import LabelConfig
 from cloudmask.data import parallel, slstr
+from cloudmask.data.kinds import form_of
 from cloudmask.data.prepare.command import MapItems, make_patch_set
 from cloudmask.data.prepare.plan import Job
 from cloudmask.data.read import read_scene
@@ -43,12 +44,12 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
         with the_same_on_all_ranks():
             # In float32, as what is found must not depend on the device.
             model = load(path, precision="float32")
-            _check(model, path, slstr.Reading.of(config))
+            _check(model, path)
     read = functools.partial(_read, model=model, source=config.model)
     return make_patch_set(config, labelling, read, map_items=map_items)
 
 
-def _check(model: Model, path: Path, reading: slstr.Reading) -> None:
+def _check(model: Model, path: Path) -> None:
     if model.classes != CLASSES:
         known = ", ".join(model.classes)
         raise ValueError(f"{path} tells apart {known}; choose one of {' and '.join(CLASSES)}")
@@ -56,11 +57,6 @@ def _check(model: Model, path: Path, reading: slstr.Reading) -> None:
         raise ValueError(
             f"{path} was calibrated with the mask '{model.teacher}' and needs it of each scene; "
             "choose a model that needs none"
-        )
-    if model.reading != reading:
-        raise ValueError(
-            f"{path} was trained on products read otherwise ({model.reading}) than asked "
-            f"({reading}); give the same options"
         )
 
 
@@ -71,6 +67,9 @@ def _read(
     scene = read_scene(job.source, need_label=False, verify=verify, reading=reading)
     clear = None
     if model is not None and source is not None:
+        if form_of(job.source) == "product" and model.reading != reading:
+            problem = f"is read otherwise ({reading}) than {source} was trained ({model.reading})"
+            raise SceneError(job.source, problem, "give the options that it was trained with")
         check_channels(scene, job.source, model, source)
         clear = _clear_pixels(scene, model)
     try:

@@ -33,13 +33,17 @@ class Test:
     clear: float = -np.inf
     without: Role | None = None
     """only where this was not measured, as at night"""
+    on_snow: bool = True
+    """whether it says anything of what looks like snow, which is as bright and flat as cloud"""
 
     def votes(self, fields: Fields, departure: Departure) -> np.ndarray:
         """(H, W) int8: 1 cloud, -1 clear, 0 nothing."""
         value = self.value(fields, departure)
-        votes = (value > self.cloud).astype(np.int8) - (value < self.clear)
+        votes: np.ndarray = (value > self.cloud).astype(np.int8) - (value < self.clear)
         if self.without is not None and self.without in fields:
             votes[np.isfinite(fields[self.without])] = 0
+        if not self.on_snow and {"green", "swir16"} <= set(fields):
+            votes[-_snowless(fields, departure) > SNOW] = 0
         return votes
 
 
@@ -100,6 +104,11 @@ def _low_or_thin(fields: Fields, departure: Departure) -> np.ndarray:
     return np.maximum(difference, -0.6 * difference)
 
 
+def _snowless(fields: Fields, departure: Departure) -> np.ndarray:
+    """What falls with the normalised difference snow index. Hall et al. (1995)."""
+    return -_ratio(fields["green"], fields["swir16"])
+
+
 def _flatness(fields: Fields, departure: Departure) -> np.ndarray:
     """0 where both are alike, below it by the logarithm of their ratio."""
     green, nir = (np.maximum(fields[role], 1e-3) for role in ("green", "nir"))
@@ -112,6 +121,8 @@ def _whiteness(fields: Fields, departure: Departure) -> np.ndarray:
     return np.abs(visible - mean).sum(axis=0) / mean
 
 
+SNOW = 0.6
+"""snow index from where on it is no cloud: snow begins at 0.4, but ice clouds come near that"""
 TESTS = (
     # Colder than the surface. Saunders and Kriebel (1988), with the scene as its own climatology.
     Test("cold", ("tir11",), "tir11", lambda f, d: -d(f["tir11"]), cloud=5, clear=1.5),
@@ -130,12 +141,12 @@ TESTS = (
         without="green",
     ),
     # Brighter than the surface. Saunders and Kriebel (1988), with the scene as its climatology.
-    Test("bright", ("green",), "green", lambda f, d: d(f["green"]), 0.04, 0.015),
+    Test("bright", ("green",), "green", lambda f, d: d(f["green"]), 0.04, 0.015, on_snow=False),
     # High cloud at 1.38 um, where vapour hides what is lower. Ackerman et al. (1998).
     Test("cirrus", ("cirrus",), "cirrus", lambda f, d: f["cirrus"], cloud=0.03),
     # Clouds are as bright in the near infrared as in the visible; the sea is darker, land brighter.
     # Saunders and Kriebel (1988).
-    Test("flat", ("green", "nir"), "nir", _flatness, cloud=-0.2, clear=-0.5),
+    Test("flat", ("green", "nir"), "nir", _flatness, cloud=-0.2, clear=-0.5, on_snow=False),
     # Dense vegetation. Tucker (1979); the limit is that of bright land in many masks.
     Test(
         "green land", ("red", "nir"), "nir", lambda f, d: -_ratio(f["nir"], f["red"]), clear=-0.45
@@ -144,15 +155,8 @@ TESTS = (
     Test("haze", ("blue", "red"), "blue", lambda f, d: d(f["blue"] - 0.5 * f["red"]), 0.03, 0.01),
     # What is not white is no cloud. Gomez-Chova et al. (2007); limit of Zhu and Woodcock (2012).
     Test("colour", ("blue", "green", "red"), "red", lambda f, d: -_whiteness(f, d), clear=-0.7),
-    # Snow, and water, are darker at 1.6 um than clouds are. Hall et al. (1995), and well above the
-    # 0.4 from where on that is called snow: ice clouds come near it.
-    Test(
-        "snow",
-        ("green", "swir16"),
-        "swir16",
-        lambda f, d: -_ratio(f["green"], f["swir16"]),
-        clear=-0.6,
-    ),
+    # Snow, and water, are darker at 1.6 um than clouds are. Hall et al. (1995).
+    Test("snow", ("green", "swir16"), "swir16", _snowless, clear=-SNOW),
     # Bright bare rock and sand: nir / swir16 below 0.75. Zhu and Woodcock (2012).
     Test(
         "rock",

@@ -16,8 +16,9 @@ import numpy as np
 PRIOR = 0.6
 """probability of cloud; about the cloud cover of the Earth, for every scene"""
 STEPS = 10
-BOUNDS = (0.55, 0.97)
-"""of sensitivity and specificity: better than a coin, worse than certain"""
+BOUNDS = (0.7, 0.97)
+"""of sensitivity and specificity: of use, and not certain. Where nearly all is clear, a lower bound
+would leave all tests of no use, as the prior then counts a good part of it as missed cloud."""
 
 
 def log_odds(votes: np.ndarray, channels: Sequence[str]) -> np.ndarray:
