@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from cloudmask.labels import densities
 from cloudmask.labels.densities import Fitted
 from cloudmask.labels.looks import looks_of
 from cloudmask.metrics import UNKNOWN
+from cloudmask.text import plural
 
 VERSION = 1
 """grows when the same scenes give other labels"""
@@ -56,31 +57,28 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
     )
     outcomes = parallel.map_items(work, scenes, world=world, progress="looks", tell=False)
     samples = [outcome.value for outcome in outcomes if outcome and outcome.value]
-    fitted = world.broadcast(densities.fit_all(samples) if world.is_root else None)
+    told, fitted = world.on_root(lambda: (_fingerprint(samples), densities.fit_all(samples)))
     if not fitted:
         raise AgreedError(
-            f"fewer than {densities.FEWEST} pixels of {len(scenes)} scenes are labelled cloud, or "
-            f"clear, by '{teacher}', which is too few to tell what they look like; give more scenes"
+            f"fewer than {densities.FEWEST} pixels of {plural(len(scenes), 'scene')} are labelled "
+            f"cloud, or clear, by '{teacher}', too few to tell what they look like; give more"
         )
     labelling = {
         "label": "densities",
         "teacher": teacher,
         "label_version": str(VERSION),
-        "densities": _fingerprint(fitted),
+        "densities": told,
     }
     read = functools.partial(_read, fitted=fitted)
     return make_patch_set(config, labelling, read, map_items=map_items)
 
 
-def _fingerprint(fitted: Fitted) -> str:
-    """Of the names of the looks and of all numbers that were fitted to them."""
+def _fingerprint(samples: Sequence[Samples]) -> str:
+    """Of all that the mixtures are fitted to. Their own last bits depend on the number of cores."""
     found = hashlib.sha256()
-    for names in sorted(fitted):
-        one = fitted[names]
-        found.update(repr((names, one.prior)).encode())
-        for mixture in (*one.clear, *one.cloud):
-            for array in (mixture.weights, mixture.means, mixture.whiteners):
-                found.update(array.tobytes())
+    for sample in samples:
+        for names, (looks, cloud) in sample.items():
+            found.update(repr(names).encode() + looks.tobytes() + cloud.tobytes())
     return found.hexdigest()
 
 
