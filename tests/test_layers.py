@@ -67,8 +67,8 @@ ROOMS = {
     "labels": (
         [f"{C}/labels/"],
         (
-            *("ground", "values", "options", "ranks", "patchset", "archive", "read", "prepare"),
-            *("model", "predict"),
+            *("ground", "values", "options", "ranks", "patchset", "archive", "read", "survey"),
+            *("prepare", "model", "predict"),
         ),
     ),
     "evaluate": (
