@@ -15,9 +15,9 @@ WEIGHTS = {"loss": "wbce", "class_weights": (1.0, 2.0, 3.0)}
 
 # (options, on which data, what the error says); without the first option all is well.
 IDLE = [
-    ({"pos_weight": 0.25}, TWO, "--pos-weight 0.25 has no effect but in --loss wbce; leave it out"),
-    ({"pos_weight": 0.25, "loss": "gce"}, TWO, "--pos-weight 0.25 has no effect but in --loss wb"),
-    ({"class_weights": (1.0, 2.0)}, TWO, "--class-weights 1.0 2.0 has no effect but in --loss wb"),
+    ({"pos_weight": 0.25}, TWO, "--pos-weight 0.25 has no effect without --loss wbce; leave"),
+    ({"pos_weight": 0.25, "loss": "gce"}, TWO, "--pos-weight 0.25 has no effect without --loss w"),
+    ({"class_weights": (1.0, 2.0)}, TWO, "--class-weights 1.0 2.0 has no effect without --loss w"),
     ({"pos_weight": 0.25, **WEIGHTS}, THREE, "--pos-weight 0.25 has no effect with more than two"),
     ({"class_weights": (1.0, 9.0), "loss": "wbce"}, TWO, "has no effect with two classes (see"),
     ({"stop_at_target": True}, TWO, "--stop-at-target has no effect without --target-accuracy"),

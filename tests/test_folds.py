@@ -99,6 +99,7 @@ def results(patchset, tmp_path_factory):
     """Runs in one process: what they leave, and what they refuse."""
     work = tmp_path_factory.mktemp("fold runs")
     short = ("--widths", 4, 8, "--epochs", 1, "--batch-size", 5, "--threads", 1)
+    short += ("--no-tensorboard",)
 
     def case(name, *words):
         words = ("--data", patchset, *short, *words)

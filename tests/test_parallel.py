@@ -156,3 +156,29 @@ def test_a_rank_that_dies_takes_the_others_with_it(start):
     _, err = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "RuntimeError: a defect" in err
+
+
+BESIDE_TENSORFLOW = """
+import ctypes, importlib.util, os
+from pathlib import Path
+from cloudmask.data import parallel
+os.environ["OMPI_COMM_WORLD_SIZE"] = "2"
+try:
+    parallel.world()
+except ValueError as error:
+    assert "mpi4py sees 1" in str(error)
+found = importlib.util.find_spec("tensorflow").submodule_search_locations[0]
+library = next(Path(found).glob("libtensorflow_framework.so*"))
+ctypes.CDLL(str(library), mode=os.RTLD_GLOBAL)
+"""
+
+
+def test_open_mpi_ends_with_its_own_functions_beside_tensorflow(start):
+    """Both hold hwloc. A rank whose work was done died of TensorFlow's, now and then."""
+    process = start(BESIDE_TENSORFLOW, LD_DEBUG="bindings")
+    _, err = process.communicate(timeout=60)
+    calls = [line for line in err.splitlines() if "`hwloc_topology_destroy'" in line]
+    ours = [line for line in calls if "libopen-pal" in line.partition(" to ")[0]]
+    assert ours
+    assert [line for line in ours if "tensorflow" in line] == []
+    assert process.returncode == 0, err[-2000:]

@@ -129,6 +129,7 @@ def work(tmp_path_factory):
     work = tmp_path_factory.mktemp("refurbish")
     data = tiny.make_patchset(work / "set", scenes=8, patches=3)
     short = ("--widths", 4, 8, "--epochs", 3, "--batch-size", 3, "--threads", 1, "--lr", 0.01)
+    short += ("--no-tensorboard",)
 
     def run(name, *words):
         return Case(name, ("--data", data, "--out", work / name, *short, *words))

@@ -105,6 +105,7 @@ def world() -> World:
         return World()
     # An idle rank waits inside MPI and would otherwise keep a core busy doing so.
     os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    _bind_open_mpi_at_once()
     try:
         from mpi4py import MPI
     except ImportError as error:
@@ -128,6 +129,19 @@ def world() -> World:
     sys.excepthook = abort
     _leave_together()
     return World(comm.rank, comm.size, comm)
+
+
+def _bind_open_mpi_at_once() -> None:
+    """Have all functions of the MPI library looked up when it is loaded, not at their first call.
+
+    Open MPI and TensorFlow both hold hwloc. The call that frees what Open MPI knows of the host is
+    its last one, and then went to TensorFlow's, which knows another layout: ranks that had done
+    their work ended with a segmentation fault. An mpi4py without this file loads it so anyhow.
+    """
+    with contextlib.suppress(ImportError):
+        from mpi4py import _mpiabi
+
+        _mpiabi.LIBMPI_MODE = os.RTLD_NOW | os.RTLD_LOCAL
 
 
 @functools.cache

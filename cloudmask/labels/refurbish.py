@@ -4,10 +4,10 @@ A label is taken for one observer of the true class y, whose errors depend on a 
 and the network's p = P(y = 1 | x) for what is known without it. Then, by Bayes' rule,
 logit q = logit p + log(eta[1, label] / eta[0, label]), with eta[a, b] = P(label = b | y = a, g).
 This is Raykar et al., "Learning from crowds", JMLR 11:1297, 2010, for one observer: its two
-equations for eta and q, once each, with p out of fold. Repeated without new networks they drift.
+equations for eta and q, once each, with p out of fold.
 
-None of the constants was fitted. p beyond a logit of 6 (0.9975) is what networks claim and seldom
-hold; a label wrong in fewer than 2 or right in fewer than 2 of 100 cases would outweigh any p.
+None of the constants was fitted. No p is believed beyond a logit of 6 (0.9975), and no label to be
+wrong, or right, in fewer than 2 of 100 cases.
 """
 
 from __future__ import annotations

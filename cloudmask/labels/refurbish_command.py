@@ -62,6 +62,8 @@ class Work:
     """What is to be done, the same on every rank."""
 
     patchset: PatchSet
+    runs: tuple[Path, ...]
+    """by the checksums of their models: however they are named, sums are the same"""
     made_from: dict[str, Any]
     """what the probabilities depend on"""
     finished: bool
@@ -76,15 +78,17 @@ def refurbish(config: RefurbishConfig) -> int:
     parallel.take_cores(world)
     work = world.on_root(lambda: _look(config))
     if work.finished:
+        world.on_root(lambda: shutil.rmtree(config.out / NOTES, ignore_errors=True))
         world.on_root(lambda: print(f"{config.out} is complete, nothing to do"))
         return 0
-    checksums = work.made_from["runs"]
     with the_same_on_all_ranks():
         judges = [
             _judge(path, sha256, work.patchset, config.precision)
-            for path, sha256 in zip(_in_order(config.runs, checksums), checksums, strict=True)
+            for path, sha256 in zip(work.runs, work.made_from["runs"], strict=True)
         ]
         _check_folds(work.patchset, judges)
+    if world.is_root:
+        _warn_of_other_reading(work.patchset, judges)
     world.on_root(lambda: _begin(config.out, work.made_from))
 
     sums = _on_all(
@@ -116,16 +120,17 @@ def _look(config: RefurbishConfig) -> Work:
         raise ValueError(
             f"--least-logit {config.least_logit:g} must be from 0 to below {labels.MOST_LOGIT:g}"
         )
-    checksums = [sha256_of(path_of(path)) for path in config.runs]
-    if len(set(checksums)) < len(checksums):
+    by_sum = {sha256_of(path_of(path)): path for path in config.runs}
+    if len(by_sum) < len(config.runs):
         raise ValueError("two of the runs have the same model; name each once")
     made_from = {
         "version": VERSION,
         "patchset": patchset.fingerprint,
-        "runs": sorted(checksums),
+        "runs": sorted(by_sum),
         "precision": config.precision,
     }
-    return Work(patchset, made_from, _is_finished(out, made_from | _options(config)))
+    runs = tuple(by_sum[sha256] for sha256 in sorted(by_sum))
+    return Work(patchset, runs, made_from, _is_finished(out, made_from | _options(config)))
 
 
 def _options(config: RefurbishConfig) -> dict[str, Any]:
@@ -157,12 +162,6 @@ def _is_finished(out: Path, facts: dict[str, Any]) -> bool:
     return True
 
 
-def _in_order(runs: Sequence[Path], checksums: Sequence[str]) -> list[Path]:
-    """The runs by their models' checksums: in whatever order they are named, sums are the same."""
-    by_sum = {sha256_of(path_of(path)): path for path in runs}
-    return [by_sum[sha256] for sha256 in checksums]
-
-
 def _judge(path: Path, sha256: str, patchset: PatchSet, precision: Any) -> Judge:
     """ValueError for a run that cannot judge these patches."""
     model = load(path, precision=precision)
@@ -178,12 +177,17 @@ def _judge(path: Path, sha256: str, patchset: PatchSet, precision: Any) -> Judge
             f"{path} was trained without --fold: it has seen the scenes that it should judge; "
             "train runs with --fold 0/2 and --fold 1/2"
         )
-    if recorded(model.info.reading) != recorded(patchset.reading):
-        warn(
-            f"{path} learned from products read otherwise ({recorded(model.info.reading)}) than "
-            f"{patchset.folder} ({recorded(patchset.reading)})"
-        )
     return Judge(path, sha256, Fold.of(model.info.fold), model)
+
+
+def _warn_of_other_reading(patchset: PatchSet, judges: Sequence[Judge]) -> None:
+    for judge in judges:
+        trained, cut = recorded(judge.model.info.reading), recorded(patchset.reading)
+        if trained != cut:
+            warn(
+                f"{judge.path} learned from products read otherwise ({trained}) than "
+                f"{patchset.folder} ({cut})"
+            )
 
 
 def _check_folds(patchset: PatchSet, judges: Sequence[Judge]) -> None:

@@ -208,6 +208,14 @@ def read_info(path: Path) -> ModelInfo:
     return info
 
 
+def calibration_of(path: Path) -> dict[str, Any] | None:
+    """The record of a calibrated model; None of others, and of what is no model, as read tells."""
+    try:
+        return read_info(path).calibration
+    except ValueError:
+        return None
+
+
 def read(path: Path) -> tuple[list, ModelInfo]:
     """A .keras file's trainable variables, in the model's order, and what they mean.
 

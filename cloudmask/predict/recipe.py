@@ -20,7 +20,7 @@ from cloudmask.data.parallel import World
 from cloudmask.data.slstr import Reading
 from cloudmask.files import parse_json, sha256_of
 from cloudmask.model.calibration import sentence
-from cloudmask.model.keras_file import path_of, read_info
+from cloudmask.model.keras_file import calibration_of, path_of
 from cloudmask.predict.masks.files import attributes_of
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -83,7 +83,7 @@ def recipe_of(config: PredictConfig, world: World) -> Recipe:
     }
     if config.overlap is not None:  # there may be seams, and they lie where the tiles end
         facts["tile"] = config.tile
-    calibrations = world.on_root(lambda: [read_info(path_of(path)).calibration for path in paths])
+    calibrations = world.on_root(lambda: [calibration_of(path_of(path)) for path in paths])
     if any(calibrations):
         facts["calibrations"] = calibrations
     return Recipe(tuple(str(path) for path in paths), facts)

@@ -39,7 +39,7 @@ class Effect:
 
 
 EFFECTS = (
-    Effect(("pos_weight", "class_weights"), lambda c, _: c.loss == "wbce", "but in --loss wbce"),
+    Effect(("pos_weight", "class_weights"), lambda c, _: c.loss == "wbce", "without --loss wbce"),
     Effect(("pos_weight",), lambda _, d: d.classes == 2, "with more than two classes"),
     Effect(("class_weights",), lambda _, d: d.classes > 2, "with two classes (see --pos-weight)"),
     Effect(
