@@ -68,8 +68,7 @@ ROOMS = {
         [f"{C}/labels/"],
         (
             *("ground", "values", "options", "ranks", "patchset", "archive", "read", "survey"),
-            "prepare",
-            *("model", "predict"),
+            *("prepare", "model", "predict"),
         ),
     ),
     "evaluate": (

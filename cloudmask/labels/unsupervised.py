@@ -18,7 +18,7 @@ from cloudmask.labels.unsupervised_tests import TESTS, Departure, Test, backgrou
 from cloudmask.labels.unsupervised_votes import log_odds
 from cloudmask.metrics import UNKNOWN
 
-VERSION = 1
+VERSION = 2
 """grows when the same image gives other labels"""
 CONFIDENT = 1.2
 """log-odds beyond which a pixel is labelled: odds of 3.3 to 1"""
