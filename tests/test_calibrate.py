@@ -13,12 +13,16 @@ import tiny
 
 import cloudmask
 from cloudmask.cli import errors
+from cloudmask.cli.options import TrainConfig
 from cloudmask.evaluate import seen
 from cloudmask.labels import logistic
 from cloudmask.labels.logistic import Pixels
 from cloudmask.model import calibration, keras_file
 from cloudmask.model.calibration import features, identity
 from cloudmask.predict.masks import attributes_of, read_mask
+from cloudmask.train import origin
+from cloudmask.train.folder import RunFolder
+from cloudmask.train.plan import make_plan
 
 CLASSES = ("clear", "cloud")
 SIZE = 48
@@ -438,6 +442,20 @@ def test_patches_are_no_scenes(work, tmp_path, capsys):
     assert cli("prepare", work / "known", *words) == 0
     assert cli("evaluate", work / "run" / "calibrated.keras", tmp_path / "set") == 1
     assert "is calibrated, which takes whole scenes" in capsys.readouterr().err
+
+
+def test_training_goes_on_from_the_weights_and_not_from_the_calibration(work, tmp_path, capsys):
+    words = ("--out", tmp_path / "set", "--patch-size", 16, "--split", "train=0.5,valid=0.5")
+    assert cli("prepare", work / "known", *words) == 0
+    path, ranks = work / "run" / "calibrated.keras", tiny.pretended_ranks()
+    config = TrainConfig(data=tmp_path / "set", out=tmp_path / "run", widths=(4, 8), init=path)
+    plan = make_plan(config, ranks)
+    network = keras_file.build(plan.info)
+    origin.find(plan, ranks, RunFolder(config.out), network, keras.optimizers.SGD())
+    assert "its calibration is left behind" in capsys.readouterr().out
+    assert plan.info.calibration is None
+    for here, there in zip(network.trainable_variables, keras_file.read(path)[0], strict=True):
+        np.testing.assert_array_equal(here.numpy(), there.numpy())
 
 
 def test_without_scipy_a_line_says_what_to_install(work, tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import tiny
 from tiny import Case
 
 from cloudmask import __main__ as cli
+from cloudmask.cli.errors import AgreedError
 from cloudmask.data.acquisition import fold_of
 from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.files import read_patches
@@ -21,6 +22,7 @@ from cloudmask.labels.refurbish import (
     refurbish,
     sums_of,
 )
+from cloudmask.model import calibration, keras_file
 
 # --- Values ---------------------------------------------------------------------------------------
 
@@ -244,6 +246,18 @@ def test_runs_that_cannot_judge_are_refused_in_one_line(work):
         (line,) = found[name].error_lines
         assert message in line
         assert found[name].tree == {}
+
+
+def test_a_calibrated_model_is_no_judge_of_patches(work, tmp_path):
+    folder, _ = work
+    weights = {kind: [1, 0, 0, 0] for kind in calibration.KINDS}
+    record = {"teacher": None, "blurs": [1.5, 6], "teacher_blur": 1.5, "scenes": []}
+    model = tmp_path / "calibrated.keras"
+    keras_file.write_calibrated(model, folder / "zero/model.keras", record | {"weights": weights})
+    words = ["refurbish", model, folder / "one", folder / "set", "--out", tmp_path / "out"]
+    with pytest.raises(AgreedError, match=r"is calibrated, .*; name the model that it was made fr"):
+        cli.main([str(word) for word in words])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_second_round_takes_the_runs_and_the_patches_of_the_first(work):

@@ -9,6 +9,7 @@ import tiny
 
 from cloudmask.cli import errors
 from cloudmask.cli.options import LabelConfig, PrepareConfig
+from cloudmask.data import slstr
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.prepare.command import prepare
 from cloudmask.labels.unsupervised import confident_label, first_guess, unsupervised_log_odds
@@ -325,6 +326,18 @@ def test_a_network_of_something_else_is_refused(tmp_path, model):
     with pytest.raises(errors.AgreedError, match="tells apart open water, sea ice"):
         run(scenes, tmp_path / "out", model=other)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_with_skin_temperature_looks_at_scenes_with_it_alone(
+    tmp_path, model, write_hdf, capsys
+):
+    write_hdf(tmp_path / "scenes/S3A_0.hdf")
+    ten = {"channels": (*SLSTR, "TS"), "mean": (0.2,) * 6 + (285.0,) * 4, "std": (10.0,) * 10}
+    other = model("skin.keras", reading=slstr.Reading(skin_temperature=True).record(), **ten)
+    assert run(tmp_path / "scenes", tmp_path / "out", split="train=1", model=other) == 1
+    err = capsys.readouterr().err
+    assert "with skin temperature); give the options that it was trained with" in err
+    assert "S3A_0.hdf: is read otherwise (the sun down to 88 degrees" in err
 
 
 @pytest.mark.real

@@ -32,7 +32,7 @@ from cloudmask.data.patchset.open import open_patchset, verify_files
 from cloudmask.data.slstr import recorded
 from cloudmask.files import parse_json, remove_leftovers, sha256_of, write_json, write_whole
 from cloudmask.labels import refurbish as labels
-from cloudmask.model.keras_file import path_of
+from cloudmask.model.keras_file import path_of, read_info
 from cloudmask.predict.model import Model, load
 from cloudmask.record import warn
 from cloudmask.text import plural
@@ -164,20 +164,25 @@ def _is_finished(out: Path, facts: dict[str, Any]) -> bool:
 
 def _judge(path: Path, sha256: str, patchset: PatchSet, precision: Any) -> Judge:
     """ValueError for a run that cannot judge these patches."""
-    model = load(path, precision=precision)
+    info = read_info(path_of(path))
+    if info.calibration is not None:
+        raise ValueError(
+            f"{path} is calibrated, which takes whole scenes: patches have nothing beyond their "
+            "edges; name the model that it was made from, the run's own model.keras"
+        )
     for what in ("channels", "classes"):
-        takes, has = getattr(model, what), getattr(patchset, what)
+        takes, has = getattr(info, what), getattr(patchset, what)
         if takes != has:
             raise ValueError(
                 f"{path} knows the {what} {', '.join(takes)}; {patchset.folder} holds "
                 f"{', '.join(has)}"
             )
-    if not model.info.fold:
+    if not info.fold:
         raise ValueError(
             f"{path} was trained without --fold: it has seen the scenes that it should judge; "
             "train runs with --fold 0/2 and --fold 1/2"
         )
-    return Judge(path, sha256, Fold.of(model.info.fold), model)
+    return Judge(path, sha256, Fold.of(info.fold), load(path, precision=precision))
 
 
 def _warn_of_other_reading(patchset: PatchSet, judges: Sequence[Judge]) -> None:

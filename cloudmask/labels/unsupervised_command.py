@@ -14,10 +14,12 @@ from cloudmask.cli.errors import the_same_on_all_ranks
 from cloudmask.cli.options import LabelConfig
 from cloudmask.data import parallel, slstr
 from cloudmask.data.kinds import form_of
+from cloudmask.data.place import Place
 from cloudmask.data.prepare.command import MapItems, make_patch_set
 from cloudmask.data.prepare.plan import Job
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
+from cloudmask.data.slstr import Reading
 from cloudmask.files import sha256_of
 from cloudmask.labels.unsupervised import VERSION, confident_label, unsupervised_log_odds
 from cloudmask.model.keras_file import path_of
@@ -64,12 +66,11 @@ def _read(
     job: Job, options: Mapping[str, Any], verify: bool, *, model: Model | None, source: Path | None
 ) -> Scene:
     reading = slstr.recorded(options)
+    if model is not None:
+        _check_reading(job.source, reading, model.reading, source)
     scene = read_scene(job.source, need_label=False, verify=verify, reading=reading)
     clear = None
     if model is not None and source is not None:
-        if form_of(job.source) == "product" and model.reading != reading:
-            problem = f"is read otherwise ({reading}) than {source} was trained ({model.reading})"
-            raise SceneError(job.source, problem, "give the options that it was trained with")
         check_channels(scene, job.source, model, source)
         clear = _clear_pixels(scene, model)
     try:
@@ -80,6 +81,19 @@ def _read(
     return replace(
         scene, label=confident_label(found), classes=CLASSES, label_source=options["label"]
     )
+
+
+def _check_reading(place: Place, asked: Reading, trained: Reading, source: Path | None) -> None:
+    """SceneError if a scene is read otherwise than those that the model learned from.
+
+    Of a benchmark's file only the skin temperature is a question, of an .npz nothing.
+    """
+    form = form_of(place)
+    if form == "hdf":
+        trained = replace(asked, skin_temperature=trained.skin_temperature)
+    if form != "npz" and asked != trained:
+        problem = f"is read otherwise ({asked}) than {source} was trained ({trained})"
+        raise SceneError(place, problem, "give the options that it was trained with")
 
 
 def _clear_pixels(scene: Scene, model: Model) -> np.ndarray:

@@ -168,7 +168,7 @@ def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> Non
             path,
             f"has channels {', '.join(scene.channels)}, {source} takes {', '.join(model.channels)} "
             f"(lacks {', '.join(lacks) or 'none'}; unknown {', '.join(extra) or 'none'})",
-            "choose a model of the same sensor",
+            "choose a model that takes these channels",
         )
     absent = [
         name
