@@ -12,10 +12,10 @@ from cloudmask.cli.options import LabelConfig, PrepareConfig
 from cloudmask.data import slstr
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.prepare.command import prepare
+from cloudmask.labels.surroundings import background
 from cloudmask.labels.unsupervised import confident_label, first_guess, unsupervised_log_odds
 from cloudmask.labels.unsupervised_command import label
 from cloudmask.labels.unsupervised_roles import roles_of
-from cloudmask.labels.unsupervised_tests import background
 from cloudmask.labels.unsupervised_votes import PRIOR, log_odds
 
 SLSTR = tuple(f"S{number}" for number in range(1, 10))

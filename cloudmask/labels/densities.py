@@ -147,11 +147,13 @@ def _starts(pixels: np.ndarray, components: int) -> tuple[Mixture, ...]:
     return tuple(fit_mixture(pixels, components, seed=seed) for seed in range(STARTS))
 
 
+Samples = dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]
+"""names of the looks that are measured -> (N, F) looks of pixels, (N,) bool whether cloud"""
 Fitted = dict[tuple[str, ...], Densities]
 """names of the looks that are measured, as by day or by night -> their densities"""
 
 
-def fit_all(samples: Sequence[dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]]) -> Fitted:
+def fit_all(samples: Sequence[Samples]) -> Fitted:
     """Samples of scenes, as `sample` gives them -> densities of each kind of looks they hold."""
     found = {}
     for names in sorted({names for one in samples for names in one}):
@@ -163,9 +165,7 @@ def fit_all(samples: Sequence[dict[tuple[str, ...], tuple[np.ndarray, np.ndarray
     return found
 
 
-def sample(
-    looks: Looks, label: np.ndarray, *, pixels: int, seed: int
-) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
+def sample(looks: Looks, label: np.ndarray, *, pixels: int, seed: int) -> Samples:
     """Up to `pixels` labelled pixels of each kind of looks: their looks, and whether cloud."""
     rng = np.random.default_rng(seed)
     found = {}

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
 from cloudmask.cli.options import LabelConfig
 from cloudmask.data import dual, parallel, slstr, survey
@@ -20,9 +18,9 @@ from cloudmask.data.prepare.plan import Job
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, SceneError
 from cloudmask.labels import densities
-from cloudmask.labels.densities import Fitted
+from cloudmask.labels.densities import Fitted, Samples
 from cloudmask.labels.looks import looks_of
-from cloudmask.metrics import UNKNOWN
+from cloudmask.labels.unsupervised import confident_label
 from cloudmask.text import plural
 
 VERSION = 1
@@ -31,8 +29,6 @@ MOST_PIXELS, MOST_OF_A_SCENE = 200_000, 3000
 """that the mixtures are fitted to, of each kind of looks"""
 LEAST_LOG_ODDS = 0.4
 """nearer to zero a pixel has no label"""
-
-Samples = dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]
 
 
 def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> int:
@@ -119,8 +115,6 @@ def _read(job: Job, options: Mapping[str, Any], verify: bool, *, fitted: Fitted)
     if len(scene.classes) != 2:
         problem = f"has {len(scene.classes)} classes, and mixtures tell two apart"
         raise SceneError(job.source, problem, "give scenes of two classes")
-    odds = densities.log_odds(looks_of(scene, scene.label == 0), fitted)
-    found = np.full(odds.shape, UNKNOWN, np.uint8)
-    found[odds > LEAST_LOG_ODDS] = 1
-    found[odds < -LEAST_LOG_ODDS] = 0
-    return replace(scene, label=found, label_source="densities")
+    found = densities.log_odds(looks_of(scene, scene.label == 0), fitted)
+    label = confident_label(found, beyond=LEAST_LOG_ODDS)
+    return replace(scene, label=label, label_source="densities")

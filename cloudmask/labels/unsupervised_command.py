@@ -19,14 +19,12 @@ from cloudmask.data.prepare.command import MapItems, make_patch_set
 from cloudmask.data.prepare.plan import Job
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
-from cloudmask.data.slstr import Reading
+from cloudmask.data.slstr import CLASSES, Reading
 from cloudmask.files import sha256_of
 from cloudmask.labels.unsupervised import VERSION, confident_label, unsupervised_log_odds
 from cloudmask.model.keras_file import path_of
 from cloudmask.predict.command import check_channels
 from cloudmask.predict.model import Model, load
-
-CLASSES = ("clear", "cloud")
 
 
 def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> int:
