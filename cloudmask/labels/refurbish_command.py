@@ -22,19 +22,16 @@ import numpy as np
 from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
 from cloudmask.cli.options import RefurbishConfig
 from cloudmask.data import parallel
-from cloudmask.data.patchset.encoding import FILL, decode
+from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.files import FilePatches, read_patches, write_soft
-from cloudmask.data.patchset.folds import Fold
 from cloudmask.data.patchset.index import write_index
 from cloudmask.data.patchset.manifest import build_manifest, read_manifest, write_manifest
 from cloudmask.data.patchset.model import MANIFEST, FileEntry, PatchSet
 from cloudmask.data.patchset.open import open_patchset, verify_files
-from cloudmask.data.slstr import recorded
 from cloudmask.files import parse_json, remove_leftovers, sha256_of, write_json, write_whole
 from cloudmask.labels import refurbish as labels
-from cloudmask.model.keras_file import path_of, read_info
-from cloudmask.predict.model import Model, load
-from cloudmask.record import warn
+from cloudmask.labels.judges import Judge, judges_of, probability_of, warn_of_other_reading
+from cloudmask.model.keras_file import path_of
 from cloudmask.text import plural
 
 NOTES = ".refurbish"
@@ -43,18 +40,6 @@ RECORD = "refurbished"
 """among the manifest's options: what the targets were made from"""
 VERSION = 1
 """it grows when the same runs and options give other targets"""
-FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
-"""steps along rows and columns: a patch as it is, and mirrored each way and both"""
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A run, and the scenes that it never saw."""
-
-    path: Path
-    sha256: str
-    fold: Fold
-    model: Model
 
 
 @dataclass(frozen=True)
@@ -82,13 +67,10 @@ def refurbish(config: RefurbishConfig) -> int:
         world.on_root(lambda: print(f"{config.out} is complete, nothing to do"))
         return 0
     with the_same_on_all_ranks():
-        judges = [
-            _judge(path, sha256, work.patchset, config.precision)
-            for path, sha256 in zip(work.runs, work.made_from["runs"], strict=True)
-        ]
-        _check_folds(work.patchset, judges)
+        runs = list(zip(work.runs, work.made_from["runs"], strict=True))
+        judges = judges_of(runs, work.patchset, config.precision)
     if world.is_root:
-        _warn_of_other_reading(work.patchset, judges)
+        warn_of_other_reading(work.patchset, judges)
     world.on_root(lambda: _begin(config.out, work.made_from))
 
     sums = _on_all(
@@ -162,51 +144,6 @@ def _is_finished(out: Path, facts: dict[str, Any]) -> bool:
     return True
 
 
-def _judge(path: Path, sha256: str, patchset: PatchSet, precision: Any) -> Judge:
-    """ValueError for a run that cannot judge these patches."""
-    info = read_info(path_of(path))
-    if info.calibration is not None:
-        raise ValueError(
-            f"{path} is calibrated, which takes whole scenes: patches have nothing beyond their "
-            "edges; name the model that it was made from, the run's own model.keras"
-        )
-    for what in ("channels", "classes"):
-        takes, has = getattr(info, what), getattr(patchset, what)
-        if takes != has:
-            raise ValueError(
-                f"{path} knows the {what} {', '.join(takes)}; {patchset.folder} holds "
-                f"{', '.join(has)}"
-            )
-    if not info.fold:
-        raise ValueError(
-            f"{path} was trained without --fold: it has seen the scenes that it should judge; "
-            "train runs with --fold 0/2 and --fold 1/2"
-        )
-    return Judge(path, sha256, Fold.of(info.fold), load(path, precision=precision))
-
-
-def _warn_of_other_reading(patchset: PatchSet, judges: Sequence[Judge]) -> None:
-    for judge in judges:
-        trained, cut = recorded(judge.model.info.reading), recorded(patchset.reading)
-        if trained != cut:
-            warn(
-                f"{judge.path} learned from products read otherwise ({trained}) than "
-                f"{patchset.folder} ({cut})"
-            )
-
-
-def _check_folds(patchset: PatchSet, judges: Sequence[Judge]) -> None:
-    """ValueError unless every scene is in a fold that some run has left out."""
-    names = [entry.scene_name for entry in patchset.files]
-    seen = [name for name in names if not any(judge.fold.holds(name) for judge in judges)]
-    if seen:
-        folds = ", ".join(sorted({str(judge.fold) for judge in judges}))
-        raise ValueError(
-            f"{plural(len(seen), 'scene')} of {len(names)}, such as {seen[0]}, are in no fold that "
-            f"a run has left out ({folds}); train the other folds too"
-        )
-
-
 def _begin(out: Path, made_from: dict[str, Any]) -> None:
     """The folder, and a note of what is predicted there. ValueError if that is something else."""
     note = out / NOTES / "made_from.json"
@@ -278,20 +215,6 @@ def _predict(
 
 def _shape(patchset: PatchSet, entry: FileEntry) -> tuple[int, ...]:
     return entry.patches, patchset.patch_size, patchset.patch_size
-
-
-def probability_of(patches: FilePatches, models: Sequence[Model]) -> np.ndarray:
-    """(n, S, S) float32: the mean over the models and FLIPS, NaN where nothing was measured."""
-    found = np.empty(patches.label.shape, np.float32)
-    for number, stored in enumerate(patches.image):
-        image = decode(stored, patches.scale, patches.offset)
-        parts = [
-            model.predict(image[::rows, ::columns]).probability[::rows, ::columns]
-            for model in models
-            for rows, columns in FLIPS
-        ]
-        found[number] = np.mean(parts, axis=0, dtype=np.float64)
-    return found
 
 
 def _groups(patches: FilePatches, strip: labels.Strip | None) -> np.ndarray:
