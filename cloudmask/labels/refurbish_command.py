@@ -290,22 +290,6 @@ def _finish(
     write_manifest(out, text)
     shutil.rmtree(out / NOTES)
     for group in groups:
-        print(line_of(group, patchset.classes))
+        print(labels.line_of(group, patchset.classes))
     print(f"{plural(len(entries), 'scene')} with soft targets in {out}")
     return 0
-
-
-def line_of(group: dict[str, Any], classes: Sequence[str]) -> str:
-    """What became of a group of pixels, for people."""
-    if not group["labelled"]:
-        return f"{group['name']}: no labelled pixel"
-    rows = [
-        f"{name} labelled {' '.join(f'{share:.3f}' for share in row)}"
-        for name, row in zip(classes, group["eta"] or (), strict=False)
-    ]
-    shares = [f"{group[what] / group['labelled']:.1%}" for what in ("changed", "left_out")]
-    filled = f", {group['filled']} without a label filled" if group["filled"] else ""
-    return (
-        f"{group['name']}: eta {', '.join(rows) or 'unknown'}; of {group['labelled']} labelled "
-        f"pixels {shares[0]} changed, {shares[1]} left out{filled}"
-    )
