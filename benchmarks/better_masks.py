@@ -24,6 +24,7 @@ from pathlib import Path
 from benchmarks import bench
 from benchmarks import better_masks_figures as figures
 from benchmarks import better_masks_parts as parts
+from cloudmask.data.synthetic.masks import DUAL_VIEW, FULL_WIDTH
 
 WORK = bench.WORK / "better-masks"
 HEIGHT, WIDTH = 384, 512
@@ -118,25 +119,32 @@ def make_patches() -> None:
 
 
 def networks() -> None:
-    """All rows and seeds. Rows that others need come first; two trainings at a time."""
+    """All rows and seeds. Rows that others need come first; a training on each core at a time."""
     first = [name for name in ROWS if name not in PER_SEED]
-    each([(train, name, seed) for name in first for seed in SEEDS])
     folds = itertools.product(("any", "dual"), SEEDS, (0, 1))
+    each([(train, name, seed) for name in first for seed in SEEDS])
     each([(train_fold, *fold) for fold in folds])
-    for seed in SEEDS:
-        strip = [round(column * WIDTH / 1500) for column in (548, 1448)]
-        for name, of in (("refurbished", "any"), ("both", "dual")):
-            runs = [run_of(f"fold-{of}-{fold}", seed) for fold in (0, 1)]
-            out = patches(name, seed)
-            cloudmask("refurbish", *runs, patches("any"), "--out", out, "--strip", *strip)
-        model = ("--model", run_of("unsupervised", seed))
-        out = patches("second", seed)
-        cloudmask("label", WORK / "train", "--out", out, *model, *CUT)
-        corrected = WORK / f"scenes-corrected-{seed}"
-        parts.correct(run_of("early", seed), WORK / "train", corrected)
-        cloudmask("prepare", corrected, "--out", patches("corrected", seed), *CUT[:-1])
+    each([(make_patches_of, name, seed) for name in PER_SEED for seed in SEEDS])
     each([(train, name, seed) for name in PER_SEED for seed in SEEDS])
     each([(predict, run_of(name, seed)) for name in ROWS for seed in SEEDS])
+
+
+def make_patches_of(core: int, name: str, seed: int) -> None:
+    """The patch set of a row that networks of this seed help to make."""
+    out, scenes = patches(name, seed), WORK / "train"
+    if name == "second":
+        model = ("--model", run_of("unsupervised", seed))
+        cloudmask("label", scenes, "--out", out, *model, *CUT, core=core)
+    elif name == "corrected":
+        corrected = WORK / f"scenes-corrected-{seed}"
+        words = (run_of("early", seed), scenes, corrected)
+        call([sys.executable, "-m", "benchmarks.better_masks_parts", "correct", *words], core=core)
+        cloudmask("prepare", corrected, "--out", out, *CUT[:-1], core=core)
+    else:
+        of = {"refurbished": "any", "both": "dual"}[name]
+        runs = [run_of(f"fold-{of}-{fold}", seed) for fold in (0, 1)]
+        strip = ("--strip", *(round(column * WIDTH / FULL_WIDTH) for column in DUAL_VIEW))
+        cloudmask("refurbish", *runs, patches("any"), "--out", out, *strip, core=core)
 
 
 def calibrations() -> None:
@@ -156,7 +164,7 @@ def calibrate(
     if not out.exists():
         asked = ("--teacher", teacher) if teacher else ()
         words = ("calibrate", run_of(row, seed), *scenes, "--label", "truth", "--out", out, *asked)
-        call([*bench.CLOUDMASK, *words], core=core)
+        cloudmask(*words, core=core)
     predict(core, out)
 
 
@@ -185,8 +193,8 @@ def predict(core: int, model: Path) -> None:
     """Probabilities of the test scenes, kept beside the model."""
     out = parts.probabilities_of(model)
     if not out.exists():
-        words = [sys.executable, "-m", "benchmarks.better_masks_parts", model, WORK / "test"]
-        call(words, core=core)
+        words = ("predict", model, WORK / "test")
+        call([sys.executable, "-m", "benchmarks.better_masks_parts", *words], core=core)
 
 
 def patches(name: str, seed: int | None = None) -> Path:
@@ -202,8 +210,8 @@ def calibrated(title: str, seed: int) -> Path:
     return WORK / "runs" / f"{name}-{seed}.keras"
 
 
-def cloudmask(*words: object) -> None:
-    call([*bench.CLOUDMASK, *words])
+def cloudmask(*words: object, core: int | None = None) -> None:
+    call([*bench.CLOUDMASK, *words], core=core)
 
 
 def call(words: Sequence[object], *, core: int | None = None) -> None:
