@@ -74,4 +74,7 @@ def correct(run: Path, scenes: Path, out: Path) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     step, *paths = sys.argv[1:]
-    {"predict": keep_probabilities, "correct": correct}[step](*map(Path, paths))
+    if step == "predict":
+        keep_probabilities(*map(Path, paths))
+    else:
+        correct(*map(Path, paths))
