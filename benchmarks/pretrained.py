@@ -30,7 +30,7 @@ def main() -> None:
     card = {
         "model": MODEL.name,
         "sha256": sha256_of(MODEL),
-        "learned_from": f"the looks of the classes of the Bayesian mask, where both views see them, "
+        "learned_from": "the looks of the classes of the Bayesian mask where both views see them, "
         f"in {count} synthetic scenes of {size} (cloudmask synth --seed {seed} --extras skin; "
         "cloudmask label --method densities)",
         "use": "a start for training on synthetic scenes (--init); it has never seen a real one",
