@@ -24,6 +24,7 @@ from pathlib import Path
 from benchmarks import bench
 from benchmarks import better_masks_figures as figures
 from benchmarks import better_masks_parts as parts
+from cloudmask.data.synthetic.masks import DUAL_VIEW, FULL_WIDTH
 
 WORK = bench.WORK / "better-masks"
 HEIGHT, WIDTH = 384, 512
@@ -62,8 +63,9 @@ ROWS = {
     "refurbished": Row("B: the teacher's mask, refurbished", "refurbished"),
     "both": Row("A + B: refurbished by networks of A", "both"),
     "unsupervised": Row("D: no mask at all, first round", "unsupervised"),
-    "second": Row("D: second round", "second"),
+    "blind": Row("D + looks: what the classes of the first round look like", "blind"),
     "truth": Row("the truth of all training scenes", "truth"),
+    "second": Row("D: second round, by the network of the first", "second"),
     "gce": Row("generalised cross-entropy", "any", (*EYES, "--loss", "gce")),
     "sce": Row("symmetric cross-entropy", "any", (*EYES, "--loss", "sce")),
     "bootstrap": Row("soft bootstrapping", "any", (*EYES, "--loss", "bootstrap")),
@@ -72,8 +74,13 @@ ROWS = {
 }
 PER_SEED = ("refurbished", "both", "second", "corrected")
 """patch sets that are made anew for each seed, by networks of that seed"""
+FOLDS = {"refurbished": "any", "both": "dual"}
+"""what the networks learn from that refurbish the labels of a row"""
+DROPPED = ("second", "gce", "sce", "bootstrap", "early", "corrected")
+"""that did not help: trained last"""
 CALIBRATED = {
     "C: the teacher's mask, three true scenes": ("any", "any"),
+    "D + looks + C: three true scenes": ("blind", None),
     "A + looks + C: three true scenes": ("looks", None),
     "A + looks + C, the teacher asked too": ("looks", "any"),
 }
@@ -81,24 +88,31 @@ CALIBRATED = {
 
 
 def main() -> None:
+    """The rows that are meant to help first, then those that are known not to."""
     make_scenes()
     make_patches()
-    networks()
+    networks([name for name in ROWS if name not in DROPPED])
     calibrations()
-    models = {
-        row.title: [run_of(name, seed) for seed in SEEDS]
-        for name, row in ROWS.items()
-        if name != "early"
-    } | {title: [calibrated(title, seed) for seed in SEEDS] for title in CALIBRATED}
+    networks(DROPPED)
     figures.report(
         WORK / "test",
-        models,
+        models(),
         scenes={name: count for name, (count, _) in ARCHIVES.items()},
         size=[HEIGHT, WIDTH],
         seeds=list(SEEDS),
         epochs=EPOCHS,
         options=[str(word) for word in (*NETWORK, *EYES)],
     )
+
+
+def models() -> dict[str, list[Path]]:
+    """Title of each row that is told -> its models, one of each seed."""
+    networks = {
+        row.title: [run_of(name, seed) for seed in SEEDS]
+        for name, row in ROWS.items()
+        if name != "early"
+    }
+    return networks | {title: [calibrated(title, seed) for seed in SEEDS] for title in CALIBRATED}
 
 
 def make_scenes() -> None:
@@ -113,30 +127,42 @@ def make_patches() -> None:
     for label in ("any", "dual", "truth"):
         cloudmask("prepare", scenes, "--out", patches(label), "--label", label, *CUT)
     cloudmask("prepare", scenes, "--out", patches("nine"), *CUT[:-1])
-    for name, method in (("looks", "densities"), ("unsupervised", "unsupervised")):
-        cloudmask("label", scenes, "--out", patches(name), "--method", method, *CUT)
+    looks = ("--method", "densities")
+    for name, method in (
+        ("looks", looks),
+        ("blind", (*looks, "--teacher", "unsupervised")),
+        ("unsupervised", ("--method", "unsupervised")),
+    ):
+        cloudmask("label", scenes, "--out", patches(name), *method, *CUT)
 
 
-def networks() -> None:
-    """All rows and seeds. Rows that others need come first; two trainings at a time."""
-    first = [name for name in ROWS if name not in PER_SEED]
+def networks(names: Sequence[str]) -> None:
+    """These rows with all seeds, a training on each core at a time."""
+    first = [name for name in names if name not in PER_SEED]
     each([(train, name, seed) for name in first for seed in SEEDS])
-    folds = itertools.product(("any", "dual"), SEEDS, (0, 1))
-    each([(train_fold, *fold) for fold in folds])
-    for seed in SEEDS:
-        strip = [round(column * WIDTH / 1500) for column in (548, 1448)]
-        for name, of in (("refurbished", "any"), ("both", "dual")):
-            runs = [run_of(f"fold-{of}-{fold}", seed) for fold in (0, 1)]
-            out = patches(name, seed)
-            cloudmask("refurbish", *runs, patches("any"), "--out", out, "--strip", *strip)
+    helped = [name for name in names if name in PER_SEED]
+    folds = itertools.product({FOLDS[name] for name in helped if name in FOLDS}, SEEDS, (0, 1))
+    each([(train_fold, *fold) for fold in sorted(folds)])
+    each([(make_patches_of, name, seed) for name in helped for seed in SEEDS])
+    each([(train, name, seed) for name in helped for seed in SEEDS])
+    each([(predict, run_of(name, seed)) for name in names for seed in SEEDS])
+
+
+def make_patches_of(core: int, name: str, seed: int) -> None:
+    """The patch set of a row that networks of this seed help to make."""
+    out, scenes = patches(name, seed), WORK / "train"
+    if name == "second":
         model = ("--model", run_of("unsupervised", seed))
-        out = patches("second", seed)
-        cloudmask("label", WORK / "train", "--out", out, *model, *CUT)
+        cloudmask("label", scenes, "--out", out, *model, *CUT, core=core)
+    elif name == "corrected":
         corrected = WORK / f"scenes-corrected-{seed}"
-        parts.correct(run_of("early", seed), WORK / "train", corrected)
-        cloudmask("prepare", corrected, "--out", patches("corrected", seed), *CUT[:-1])
-    each([(train, name, seed) for name in PER_SEED for seed in SEEDS])
-    each([(predict, run_of(name, seed)) for name in ROWS for seed in SEEDS])
+        words = (run_of("early", seed), scenes, corrected)
+        call([sys.executable, "-m", "benchmarks.better_masks_parts", "correct", *words], core=core)
+        cloudmask("prepare", corrected, "--out", out, *CUT[:-1], core=core)
+    else:
+        runs = [run_of(f"fold-{FOLDS[name]}-{fold}", seed) for fold in (0, 1)]
+        strip = ("--strip", *(round(column * WIDTH / FULL_WIDTH) for column in DUAL_VIEW))
+        cloudmask("refurbish", *runs, patches("any"), "--out", out, *strip, core=core)
 
 
 def calibrations() -> None:
@@ -156,7 +182,7 @@ def calibrate(
     if not out.exists():
         asked = ("--teacher", teacher) if teacher else ()
         words = ("calibrate", run_of(row, seed), *scenes, "--label", "truth", "--out", out, *asked)
-        call([*bench.CLOUDMASK, *words], core=core)
+        cloudmask(*words, core=core)
     predict(core, out)
 
 
@@ -185,8 +211,8 @@ def predict(core: int, model: Path) -> None:
     """Probabilities of the test scenes, kept beside the model."""
     out = parts.probabilities_of(model)
     if not out.exists():
-        words = [sys.executable, "-m", "benchmarks.better_masks_parts", model, WORK / "test"]
-        call(words, core=core)
+        words = ("predict", model, WORK / "test")
+        call([sys.executable, "-m", "benchmarks.better_masks_parts", *words], core=core)
 
 
 def patches(name: str, seed: int | None = None) -> Path:
@@ -202,8 +228,8 @@ def calibrated(title: str, seed: int) -> Path:
     return WORK / "runs" / f"{name}-{seed}.keras"
 
 
-def cloudmask(*words: object) -> None:
-    call([*bench.CLOUDMASK, *words])
+def cloudmask(*words: object, core: int | None = None) -> None:
+    call([*bench.CLOUDMASK, *words], core=core)
 
 
 def call(words: Sequence[object], *, core: int | None = None) -> None:

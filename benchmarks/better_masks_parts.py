@@ -1,7 +1,8 @@
 """Two steps of better_masks that no command makes: probabilities kept for counting, and labels
 corrected where a young network is sure.
 
-    python -m benchmarks.better_masks_parts MODEL SCENES
+    python -m benchmarks.better_masks_parts predict MODEL SCENES
+    python -m benchmarks.better_masks_parts correct RUN SCENES OUT
 
 The correction is that of ADELE (Liu et al., CVPR 2022, arXiv 2110.03740), with two things simpler:
 it is made after a fixed epoch, not where the learning curve bends, and the network is asked at one
@@ -72,4 +73,8 @@ def correct(run: Path, scenes: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    keep_probabilities(Path(sys.argv[1]), Path(sys.argv[2]))
+    step, *paths = sys.argv[1:]
+    if step == "predict":
+        keep_probabilities(*map(Path, paths))
+    else:
+        correct(*map(Path, paths))

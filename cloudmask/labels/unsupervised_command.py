@@ -71,14 +71,17 @@ def _read(
     if model is not None and source is not None:
         check_channels(scene, job.source, model, source)
         clear = _clear_pixels(scene, model)
+    label = confident_label(log_odds_of(scene, job.source, clear=clear))
+    return replace(scene, label=label, classes=CLASSES, label_source=options["label"])
+
+
+def log_odds_of(scene: Scene, path: Place, *, clear: np.ndarray | None = None) -> np.ndarray:
+    """(H, W) log-odds of cloud by its image alone. SceneError where that does not tell."""
     try:
-        found = unsupervised_log_odds(scene.image, scene.channels, clear=clear)
+        return unsupervised_log_odds(scene.image, scene.channels, clear=clear)
     except ValueError as error:
         problem, _, advice = str(error).partition("; ")
-        raise SceneError(job.source, problem, advice) from error
-    return replace(
-        scene, label=confident_label(found), classes=CLASSES, label_source=options["label"]
-    )
+        raise SceneError(path, problem, advice) from error
 
 
 def _check_reading(place: Place, asked: Reading, trained: Reading, source: Path | None) -> None:
