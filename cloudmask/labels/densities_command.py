@@ -15,20 +15,22 @@ from cloudmask.cli.options import LabelConfig
 from cloudmask.data import dual, parallel, slstr, survey
 from cloudmask.data.archive import find_scenes
 from cloudmask.data.entry import Entry
+from cloudmask.data.place import Place
 from cloudmask.data.prepare.command import MapItems, make_patch_set
 from cloudmask.data.prepare.plan import Job
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, SceneError
 from cloudmask.labels import densities
 from cloudmask.labels.densities import Fitted
-from cloudmask.labels.looks import looks_of
+from cloudmask.labels.looks import Looks, looks_of
 from cloudmask.metrics import UNKNOWN
 from cloudmask.text import plural
 
 VERSION = 1
 """grows when the same scenes give other labels"""
-MOST_PIXELS, MOST_OF_A_SCENE = 200_000, 3000
-"""that the mixtures are fitted to, of each kind of looks"""
+LEAST_PIXELS, MOST_PIXELS, MOST_OF_A_SCENE = 30_000, 200_000, 3000
+"""that the mixtures are fitted to, of each kind of looks; of few scenes each gives more, so that the
+rarer class has enough"""
 LEAST_LOG_ODDS = 0.4
 """nearer to zero a pixel has no label"""
 
@@ -53,7 +55,7 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
         reading=reading,
         verify=config.verify,
         strips=strips,
-        pixels=min(MOST_OF_A_SCENE, 1 + MOST_PIXELS // len(scenes)),
+        pixels=_pixels_of_a_scene(len(scenes)),
     )
     outcomes = parallel.map_items(work, scenes, world=world, progress="looks", tell=False)
     samples = [outcome.value for outcome in outcomes if outcome and outcome.value]
@@ -71,6 +73,11 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
     }
     read = functools.partial(_read, fitted=fitted)
     return make_patch_set(config, labelling, read, map_items=map_items)
+
+
+def _pixels_of_a_scene(scenes: int) -> int:
+    """How many pixels each of so many scenes gives, of each kind of looks."""
+    return min(max(MOST_OF_A_SCENE, LEAST_PIXELS // scenes), 1 + MOST_PIXELS // scenes)
 
 
 def _fingerprint(samples: Sequence[Samples]) -> str:
@@ -102,8 +109,17 @@ def sample_of(
         assert strip is not None
         known = strip
     seed = int.from_bytes(hashlib.sha256(scene.name.encode()).digest()[:4], "big")
-    looks = looks_of(whole, whole.label == 0)
+    looks = _looks(whole, scene.path)
     return densities.sample(looks, known, pixels=pixels, seed=seed)
+
+
+def _looks(scene: Scene, place: Place) -> Looks:
+    """Beside what the scene's label calls clear. SceneError."""
+    try:
+        return looks_of(scene, scene.label == 0)
+    except ValueError as error:
+        problem, _, advice = str(error).partition("; ")
+        raise SceneError(place, problem, advice) from error
 
 
 def _everywhere(teacher: LabelChoice) -> LabelChoice:
@@ -119,7 +135,7 @@ def _read(job: Job, options: Mapping[str, Any], verify: bool, *, fitted: Fitted)
     if len(scene.classes) != 2:
         problem = f"has {len(scene.classes)} classes, and mixtures tell two apart"
         raise SceneError(job.source, problem, "give scenes of two classes")
-    odds = densities.log_odds(looks_of(scene, scene.label == 0), fitted)
+    odds = densities.log_odds(_looks(scene, job.source), fitted)
     found = np.full(odds.shape, UNKNOWN, np.uint8)
     found[odds > LEAST_LOG_ODDS] = 1
     found[odds < -LEAST_LOG_ODDS] = 0
