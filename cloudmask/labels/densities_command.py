@@ -55,7 +55,7 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
         reading=reading,
         verify=config.verify,
         strips=strips,
-        pixels=_pixels_of_a_scene(len(scenes)),
+        pixels=pixels_of_a_scene(len(scenes)),
     )
     outcomes = parallel.map_items(work, scenes, world=world, progress="looks", tell=False)
     samples = [outcome.value for outcome in outcomes if outcome and outcome.value]
@@ -75,7 +75,7 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
     return make_patch_set(config, labelling, read, map_items=map_items)
 
 
-def _pixels_of_a_scene(scenes: int) -> int:
+def pixels_of_a_scene(scenes: int) -> int:
     """How many pixels each of so many scenes gives, of each kind of looks."""
     return min(max(MOST_OF_A_SCENE, LEAST_PIXELS // scenes), 1 + MOST_PIXELS // scenes)
 
