@@ -67,7 +67,7 @@ def main() -> None:
         "calibrated": calibrations(landsat, truth),
         "slstr": real_masks_slstr.figures(Path(folder) / "slstr" / "slstr_20170313_24x30.npz"),
     }
-    print("\n".join(figures.table(found)))
+    print("\n".join([*figures.table(found), *real_masks_slstr.table(found["slstr"])]))
     conditions = {"limits": list(LIMITS), "seeds": list(SEEDS), "epochs": EPOCHS}
     bench.keep("real_masks", **conditions, options=[str(word) for word in NETWORK], **found)
 

@@ -78,7 +78,7 @@ def by_looks(scenes: Path) -> dict[str, np.ndarray]:
 
 
 def of_none(truth: Masks) -> dict[str, Any]:
-    """Of each scene: the sign of the log-odds, the confident part, networks of one and two rounds."""
+    """Of each scene: the sign of the log-odds, the confident part, networks of two rounds."""
     from cloudmask.labels.unsupervised import unsupervised_log_odds
 
     bare = WORK / "bare"
@@ -156,7 +156,7 @@ def table(figures: dict[str, Any]) -> list[str]:
         for row in scenes[NAMES[0]]:
             cells = [_cell(scenes[name][row]) for name in NAMES]
             lines.append(f"| {group}: {row} | {' | '.join(cells)} |")
-    return lines + real_masks_slstr.table(figures["slstr"])
+    return lines
 
 
 def _cell(found: dict[str, Any]) -> str:

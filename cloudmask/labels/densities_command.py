@@ -29,8 +29,8 @@ from cloudmask.text import plural
 VERSION = 1
 """grows when the same scenes give other labels"""
 LEAST_PIXELS, MOST_PIXELS, MOST_OF_A_SCENE = 30_000, 200_000, 3000
-"""that the mixtures are fitted to, of each kind of looks; of few scenes each gives more, so that the
-rarer class has enough"""
+"""that the mixtures are fitted to, of each kind of looks; of few scenes each gives more, so that
+the rarer class has enough"""
 LEAST_LOG_ODDS = 0.4
 """nearer to zero a pixel has no label"""
 
