@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -17,14 +18,16 @@ CHANNELS = tuple(f"S{number}" for number in range(1, 10))
 
 def figures(path: Path) -> dict[str, Any]:
     """Signs of the log-odds and the confident part against the summary mask: with all channels, as
-    by day, and with the thermal ones alone, as by night."""
-    from cloudmask.labels.unsupervised import confident_label, unsupervised_log_odds
+    by day, with the thermal ones alone, as by night, and without the test of texture."""
+    from cloudmask.labels import unsupervised
 
     with np.load(path) as file:
         image = image_of(file["radiance"], file["bt"], file["sza"])
         summary = file["confidence_in"] & SUMMARY > 0
         zenith = file["sza"]
+    parts: dict[str, dict[str, float]] = {}
     found: dict[str, Any] = {
+        "parts": parts,
         "pixels": int(summary.size),
         "pixels_by_day": int((zenith < LARGEST_ZENITH).sum()),
         "summary_cloud_fraction": float(summary.mean()),
@@ -32,11 +35,18 @@ def figures(path: Path) -> dict[str, Any]:
     }
     night = image.copy()
     night[..., :6] = np.nan
-    for part, seen in (("day", image), ("as by night", night)):
-        odds = unsupervised_log_odds(seen, CHANNELS)
-        label = confident_label(odds)
+    smooth = tuple(test for test in unsupervised.TESTS if test.name != "rough")
+    for part, seen, tests in (
+        ("day", image, unsupervised.TESTS),
+        ("as by night", night, unsupervised.TESTS),
+        ("day, without texture", image, smooth),
+        ("as by night, without texture", night, smooth),
+    ):
+        with mock.patch.object(unsupervised, "TESTS", tests):
+            odds = unsupervised.unsupervised_log_odds(seen, CHANNELS)
+        label = unsupervised.confident_label(odds)
         known, sure = np.isfinite(odds), label <= 1
-        found[part] = {
+        parts[part] = {
             "measured": float(known.mean()),
             "agreement": float(((odds > 0) == summary)[known].mean()),
             "majority": float(max(summary[known].mean(), 1 - summary[known].mean())),
@@ -70,8 +80,7 @@ def table(found: dict[str, Any]) -> list[str]:
         "| confident | agrees |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for part in ("day", "as by night"):
-        one = found[part]
+    for part, one in found["parts"].items():
         keys = ("measured", "agreement", "majority", "cloud_fraction")
         cells = [f"{one[key]:.3f}" for key in keys]
         cells.append(f"{found['summary_cloud_fraction']:.3f}")

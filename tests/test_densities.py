@@ -166,15 +166,17 @@ def test_a_single_scene_with_few_clouds_has_enough_of_them(tmp_path):
     assert cli.main(line) == 0
 
 
-def test_digital_numbers_are_refused_by_the_name_of_the_file(tmp_path, capsys):
+def test_digital_numbers_are_refused_by_the_name_of_the_file(tmp_path):
     image = np.random.default_rng(0).integers(0, 10_000, (64, 64, 2)).astype(np.uint16)
     names = {"channels": np.array(["a", "b"]), "classes": np.array(["clear", "cloud"])}
     label = (image[..., 0] > 5000).astype(np.uint8)
     np.savez(tmp_path / "scene.npz", image=image, label=label, **names)
     line = words(tmp_path / "scene.npz", tmp_path / "out", "--teacher", "any", "--split", "train=1")
-    with pytest.raises(AgreedError):
+    with pytest.raises(AgreedError, match=r"scene.npz: a is about \d+ and up to \d+, which is no"):
         cli.main(line)
-    assert "scene.npz: a is about" in capsys.readouterr().err
+    with pytest.raises(AgreedError, match="choose another --teacher, such as any"):
+        cli.main(words(tmp_path / "scene.npz", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

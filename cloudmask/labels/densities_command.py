@@ -48,7 +48,9 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
     scenes = world.on_root(lambda: find_scenes(config.scenes))
     with the_same_on_all_ranks():
         reading = slstr.Reading.of(config)
-    strips = survey.strips_of(scenes, world) if teacher == "dual" else None
+    strips = None
+    if teacher == "dual":
+        strips = survey.strips_of(scenes, world, option="--teacher")
     work = functools.partial(
         sample_of,
         teacher=teacher,
@@ -61,6 +63,9 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
     samples = [outcome.value for outcome in outcomes if outcome and outcome.value]
     told, fitted = world.on_root(lambda: (_fingerprint(samples), densities.fit_all(samples)))
     if not fitted:
+        failed = [outcome.error for outcome in outcomes if outcome and outcome.error]
+        if len(failed) == len(scenes):
+            raise AgreedError(f"no scene can be used, the first because {failed[0]}")
         raise AgreedError(
             f"fewer than {densities.FEWEST} pixels of {plural(len(scenes), 'scene')} are labelled "
             f"cloud, or clear, by '{teacher}', too few to tell what they look like; give more"
