@@ -80,7 +80,7 @@ def check(field: np.ndarray, name: str, *, kelvin: bool) -> None:
     if not kelvin and high > LARGEST_REFLECTANCE:
         raise ValueError(
             f"{name} is about {middle:.4g} and up to {high:.4g}, which is no reflectance from 0 to "
-            "1; scale it (many files hold 10000 or 100 times it), or leave out a channel that is none"
+            "1; scale it (often it is held 10000 times), or leave out a channel that is none"
         )
     if not kelvin and most > IMPOSSIBLE[1]:
         raise ValueError(
