@@ -73,6 +73,9 @@ ROWS = {
 }
 PER_SEED = ("refurbished", "both", "second", "corrected")
 """patch sets that are made anew for each seed, by networks of that seed"""
+FOLDS = {"refurbished": "any", "both": "dual"}
+"""what the networks learn from that refurbish the labels of a row"""
+DROPPED = ("gce", "sce", "bootstrap", "early", "corrected")
 CALIBRATED = {
     "C: the teacher's mask, three true scenes": ("any", "any"),
     "A + looks + C: three true scenes": ("looks", None),
@@ -82,24 +85,31 @@ CALIBRATED = {
 
 
 def main() -> None:
+    """The rows that are meant to help first, then those that are known not to."""
     make_scenes()
     make_patches()
-    networks()
+    networks([name for name in ROWS if name not in DROPPED])
     calibrations()
-    models = {
-        row.title: [run_of(name, seed) for seed in SEEDS]
-        for name, row in ROWS.items()
-        if name != "early"
-    } | {title: [calibrated(title, seed) for seed in SEEDS] for title in CALIBRATED}
+    networks(DROPPED)
     figures.report(
         WORK / "test",
-        models,
+        models(),
         scenes={name: count for name, (count, _) in ARCHIVES.items()},
         size=[HEIGHT, WIDTH],
         seeds=list(SEEDS),
         epochs=EPOCHS,
         options=[str(word) for word in (*NETWORK, *EYES)],
     )
+
+
+def models() -> dict[str, list[Path]]:
+    """Title of each row that is told -> its models, one of each seed."""
+    networks = {
+        row.title: [run_of(name, seed) for seed in SEEDS]
+        for name, row in ROWS.items()
+        if name != "early"
+    }
+    return networks | {title: [calibrated(title, seed) for seed in SEEDS] for title in CALIBRATED}
 
 
 def make_scenes() -> None:
@@ -118,15 +128,16 @@ def make_patches() -> None:
         cloudmask("label", scenes, "--out", patches(name), "--method", method, *CUT)
 
 
-def networks() -> None:
-    """All rows and seeds. Rows that others need come first; a training on each core at a time."""
-    first = [name for name in ROWS if name not in PER_SEED]
-    folds = itertools.product(("any", "dual"), SEEDS, (0, 1))
+def networks(names: Sequence[str]) -> None:
+    """These rows with all seeds, a training on each core at a time."""
+    first = [name for name in names if name not in PER_SEED]
     each([(train, name, seed) for name in first for seed in SEEDS])
-    each([(train_fold, *fold) for fold in folds])
-    each([(make_patches_of, name, seed) for name in PER_SEED for seed in SEEDS])
-    each([(train, name, seed) for name in PER_SEED for seed in SEEDS])
-    each([(predict, run_of(name, seed)) for name in ROWS for seed in SEEDS])
+    helped = [name for name in names if name in PER_SEED]
+    folds = itertools.product({FOLDS[name] for name in helped if name in FOLDS}, SEEDS, (0, 1))
+    each([(train_fold, *fold) for fold in sorted(folds)])
+    each([(make_patches_of, name, seed) for name in helped for seed in SEEDS])
+    each([(train, name, seed) for name in helped for seed in SEEDS])
+    each([(predict, run_of(name, seed)) for name in names for seed in SEEDS])
 
 
 def make_patches_of(core: int, name: str, seed: int) -> None:
@@ -141,8 +152,7 @@ def make_patches_of(core: int, name: str, seed: int) -> None:
         call([sys.executable, "-m", "benchmarks.better_masks_parts", "correct", *words], core=core)
         cloudmask("prepare", corrected, "--out", out, *CUT[:-1], core=core)
     else:
-        of = {"refurbished": "any", "both": "dual"}[name]
-        runs = [run_of(f"fold-{of}-{fold}", seed) for fold in (0, 1)]
+        runs = [run_of(f"fold-{FOLDS[name]}-{fold}", seed) for fold in (0, 1)]
         strip = ("--strip", *(round(column * WIDTH / FULL_WIDTH) for column in DUAL_VIEW))
         cloudmask("refurbish", *runs, patches("any"), "--out", out, *strip, core=core)
 

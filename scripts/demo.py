@@ -27,8 +27,19 @@ def stages() -> list[Stage]:
     label = ("--method", "densities", "--out", PATCHES, *cut)
     start = ("--init", START, "--epochs", EPOCHS, "--lr", "3e-4")
     network = ("--no-augment", "--widths", "16", "32", "64", "128")
-    network += ("--decorrelate", "--missing-channel")
-    train = [*ON_RANKS, *TRAIN, "--data", PATCHES, "--out", RUN, "--resume", *start, *network]
+    eyes = ("--decorrelate", "--missing-channel")
+    train = [
+        *ON_RANKS,
+        *TRAIN,
+        "--data",
+        PATCHES,
+        "--out",
+        RUN,
+        "--resume",
+        *start,
+        *network,
+        *eyes,
+    ]
     return [
         ("scenes", [*CLOUDMASK, "synth", "--out", SCENES, "--scenes", NUM_SCENES, *size]),
         ("patches", [*ON_RANKS, *CLOUDMASK, "label", SCENES, *label]),

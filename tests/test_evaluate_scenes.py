@@ -13,7 +13,8 @@ import tiny
 from cloudmask import metrics
 from cloudmask.cli import errors
 from cloudmask.data.read import read_scene
-from cloudmask.data.slstr import Confidence
+from cloudmask.data.scene import Scene
+from cloudmask.data.slstr import CHANNELS, Confidence
 from cloudmask.evaluate import command, tables
 from cloudmask.evaluate.regions import regions
 from cloudmask.predict.masks import (
@@ -442,6 +443,16 @@ def test_flags_of_a_product_tell_day_and_land(work):
         "sea": list(range(10)),
         "land": list(range(10, 30)),
     }
+
+
+def test_day_and_night_are_told_of_scenes_with_more_channels_too():
+    random = np.random.default_rng(0)
+    image = random.random((4, 5, 10)).astype(np.float32)
+    image[:2, :, :6] = np.nan
+    image[0, 0, 6:9] = np.nan
+    found = regions(Scene("s", image, (*CHANNELS, "TS"), None, ("clear", "cloud")))
+    assert found["day"].sum() == 10
+    assert found["night"].sum() == 9, "a pixel that only a forecast tells of is no night"
 
 
 @pytest.mark.mpi

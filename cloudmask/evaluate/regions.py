@@ -20,9 +20,9 @@ def regions(scene: Scene) -> dict[str, np.ndarray]:
     found = {}
     if scene.confidence is not None:
         found = _flagged(scene.confidence)
-    elif scene.channels == CHANNELS:
+    elif scene.channels[: len(CHANNELS)] == CHANNELS:  # others may stand behind them
         lit = ~np.isnan(scene.image[..., :NUM_REFS]).all(axis=-1)
-        warm = ~np.isnan(scene.image[..., NUM_REFS:]).all(axis=-1)
+        warm = ~np.isnan(scene.image[..., NUM_REFS : len(CHANNELS)]).all(axis=-1)
         found = {"day": lit, "night": warm & ~lit}
     return {name: part for name, part in found.items() if part.any()}
 
