@@ -255,3 +255,18 @@ def test_on_real_scenes_looks_are_better_than_the_rule_they_learned_from(name, l
     fitted = fit_all([densities.sample(looks, rule, pixels=60_000, seed=0)])
     found = log_odds(looks, fitted) > 0
     assert (found == scene.label).mean() > (rule == scene.label).mean() + 0.002
+
+
+@pytest.mark.slow
+def test_without_any_mask_the_looks_of_unsupervised_labels_are_learned(tmp_path):
+    """The scenes' own masks are all clear, which must not matter."""
+    for index in range(8):
+        scene = make_scene(index, height=160, width=208, seed=500)
+        path = write_scene(scene, tmp_path)
+        with h5py.File(path, "r+") as file:
+            file["bayes"][...] = 0
+    out = tmp_path / "set"
+    assert cli.main(words(tmp_path, out, "--teacher", "unsupervised")) == 0
+    mine, clear = right(out, tmp_path)
+    assert mine > 0.85 > clear + 0.1
+    assert open_patchset(out).options["teacher"] == "unsupervised"

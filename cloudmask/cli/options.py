@@ -95,8 +95,8 @@ class LabelConfig(PatchSetConfig):
     """unsupervised: tests against the scene's own clear pixels vote, and are believed as far as
     they agree; densities: what the classes of --teacher look like in all scenes together; pixels
     that are left in doubt have no label"""
-    teacher: LabelChoice = "dual"
-    """of densities: the mask whose classes are looked at"""
+    teacher: LabelChoice | Literal["unsupervised"] = "dual"
+    """of densities: the mask whose classes are looked at; unsupervised: that of the other method"""
     model: Path | None = None
     """a run folder or .keras file that was trained on such labels: what it finds clear is compared
     with, instead of a first guess"""

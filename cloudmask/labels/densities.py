@@ -124,10 +124,11 @@ class Densities:
         return found
 
 
-def fit(looks: np.ndarray, cloud: np.ndarray) -> Densities | None:
+def fit(looks: np.ndarray, cloud: np.ndarray, *, prior: float | None = None) -> Densities | None:
     """(N, F) looks and (N,) bool, what the teacher says -> the densities.
 
-    None if either class has fewer than FEWEST pixels.
+    `prior` are the log-odds of cloud before a pixel is looked at (default: the teacher's). None
+    if either class has fewer than FEWEST pixels.
     """
     if min(cloud.sum(), (~cloud).sum()) < FEWEST:
         return None
@@ -139,7 +140,7 @@ def fit(looks: np.ndarray, cloud: np.ndarray) -> Densities | None:
         std=std,
         clear=_starts(scaled[~cloud], COMPONENTS["clear"]),
         cloud=_starts(scaled[cloud], COMPONENTS["cloud"]),
-        prior=math.log(cloud.sum() / (~cloud).sum()),
+        prior=math.log(cloud.sum() / (~cloud).sum()) if prior is None else prior,
     )
 
 
@@ -151,21 +152,23 @@ Fitted = dict[tuple[str, ...], Densities]
 """names of the looks that are measured, as by day or by night -> their densities"""
 
 
-def fit_all(samples: Sequence[dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]]) -> Fitted:
+Samples = dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]
+"""of each kind of looks: (N, F) values of pixels, and (N,) bool whether they are labelled cloud"""
+
+
+def fit_all(samples: Sequence[Samples], *, prior: float | None = None) -> Fitted:
     """Samples of scenes, as `sample` gives them -> densities of each kind of looks they hold."""
     found = {}
     for names in sorted({names for one in samples for names in one}):
         parts = [one[names] for one in samples if names in one]
         looks, cloud = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-        fitted = fit(looks, cloud)
+        fitted = fit(looks, cloud, prior=prior)
         if fitted is not None:
             found[names] = fitted
     return found
 
 
-def sample(
-    looks: Looks, label: np.ndarray, *, pixels: int, seed: int
-) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
+def sample(looks: Looks, label: np.ndarray, *, pixels: int, seed: int) -> Samples:
     """Up to `pixels` labelled pixels of each kind of looks: their looks, and whether cloud."""
     rng = np.random.default_rng(seed)
     found = {}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,24 +16,29 @@ from cloudmask.cli.options import LabelConfig
 from cloudmask.data import dual, parallel, slstr, survey
 from cloudmask.data.archive import find_scenes
 from cloudmask.data.entry import Entry
+from cloudmask.data.place import Place
 from cloudmask.data.prepare.command import MapItems, make_patch_set
 from cloudmask.data.prepare.plan import Job
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, SceneError
 from cloudmask.labels import densities
-from cloudmask.labels.densities import Fitted
+from cloudmask.labels import unsupervised_votes as votes
+from cloudmask.labels.densities import Fitted, Samples
 from cloudmask.labels.looks import looks_of
+from cloudmask.labels.unsupervised import confident_label, unsupervised_log_odds
+from cloudmask.labels.unsupervised_command import CLASSES
 from cloudmask.metrics import UNKNOWN
 from cloudmask.text import plural
 
 VERSION = 1
 """grows when the same scenes give other labels"""
+Teacher = LabelChoice | Literal["unsupervised"]
 MOST_PIXELS, MOST_OF_A_SCENE = 200_000, 3000
 """that the mixtures are fitted to, of each kind of looks"""
+PRIOR = math.log(votes.PRIOR / (1 - votes.PRIOR))
+"""log-odds of cloud where the teacher is unsupervised: those of its own votes"""
 LEAST_LOG_ODDS = 0.4
 """nearer to zero a pixel has no label"""
-
-Samples = dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]
 
 
 def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> int:
@@ -57,7 +63,10 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
     )
     outcomes = parallel.map_items(work, scenes, world=world, progress="looks", tell=False)
     samples = [outcome.value for outcome in outcomes if outcome and outcome.value]
-    told, fitted = world.on_root(lambda: (_fingerprint(samples), densities.fit_all(samples)))
+    prior = PRIOR if teacher == "unsupervised" else None
+    told, fitted = world.on_root(
+        lambda: (_fingerprint(samples), densities.fit_all(samples, prior=prior))
+    )
     if not fitted:
         raise AgreedError(
             f"fewer than {densities.FEWEST} pixels of {plural(len(scenes), 'scene')} are labelled "
@@ -85,16 +94,15 @@ def _fingerprint(samples: Sequence[Samples]) -> str:
 def sample_of(
     scene: Entry,
     *,
-    teacher: LabelChoice,
+    teacher: Teacher,
     reading: slstr.Reading,
     verify: bool,
     strips: dual.Strips | None,
     pixels: int,
 ) -> Samples:
     """Looks of some labelled pixels of a scene; which ones follows from its name."""
-    whole = read_scene(scene.path, label=_everywhere(teacher), verify=verify, reading=reading)
-    assert whole.label is not None
-    known = whole.label
+    whole, known = taught(scene.path, teacher, reading=reading, verify=verify)
+    clear = known == 0
     if teacher == "dual":
         strip = read_scene(
             scene.path, label="dual", verify=False, reading=reading, strips=strips
@@ -102,24 +110,35 @@ def sample_of(
         assert strip is not None
         known = strip
     seed = int.from_bytes(hashlib.sha256(scene.name.encode()).digest()[:4], "big")
-    looks = looks_of(whole, whole.label == 0)
-    return densities.sample(looks, known, pixels=pixels, seed=seed)
+    return densities.sample(looks_of(whole, clear), known, pixels=pixels, seed=seed)
 
 
-def _everywhere(teacher: LabelChoice) -> LabelChoice:
-    """The label that says of the whole scene where it is clear."""
-    return "any" if teacher == "dual" else teacher
-
-
-def _read(job: Job, options: Mapping[str, Any], verify: bool, *, fitted: Fitted) -> Scene:
-    teacher: LabelChoice = options["teacher"]
-    reading = slstr.recorded(options)
-    scene = read_scene(job.source, label=_everywhere(teacher), verify=verify, reading=reading)
+def taught(
+    path: Place, teacher: Teacher, *, reading: slstr.Reading, verify: bool
+) -> tuple[Scene, np.ndarray]:
+    """A scene, and (H, W) uint8 what the teacher says of all of it. SceneError."""
+    if teacher == "unsupervised":
+        scene = read_scene(path, need_label=False, verify=verify, reading=reading)
+        try:
+            found = unsupervised_log_odds(scene.image, scene.channels)
+        except ValueError as error:
+            problem, _, advice = str(error).partition("; ")
+            raise SceneError(path, problem, advice) from error
+        return replace(scene, classes=CLASSES), confident_label(found)
+    label: LabelChoice = "any" if teacher == "dual" else teacher
+    scene = read_scene(path, label=label, verify=verify, reading=reading)
     assert scene.label is not None
     if len(scene.classes) != 2:
         problem = f"has {len(scene.classes)} classes, and mixtures tell two apart"
-        raise SceneError(job.source, problem, "give scenes of two classes")
-    odds = densities.log_odds(looks_of(scene, scene.label == 0), fitted)
+        raise SceneError(path, problem, "give scenes of two classes")
+    return scene, scene.label
+
+
+def _read(job: Job, options: Mapping[str, Any], verify: bool, *, fitted: Fitted) -> Scene:
+    teacher: Teacher = options["teacher"]
+    reading = slstr.recorded(options)
+    scene, known = taught(job.source, teacher, reading=reading, verify=verify)
+    odds = densities.log_odds(looks_of(scene, known == 0), fitted)
     found = np.full(odds.shape, UNKNOWN, np.uint8)
     found[odds > LEAST_LOG_ODDS] = 1
     found[odds < -LEAST_LOG_ODDS] = 0
