@@ -197,6 +197,7 @@ def test_what_is_no_model_is_one_clear_line(files, tmp_path):
         ((tmp_path,), {}, "is not a finished run"),
         ((tmp_path / "none.keras",), {}, "is not there"),
         ((files / "two", files / "three"), {}, "knows green, red, warm and clear, cloud, thin"),
+        ((files / "two", files / "three"), {}, "; average models of the same channels and classes"),
         ((files / "two",), {"tile": 0}, "a tile of 0 pixels"),
     ]
     for paths, options, complaint in cases:

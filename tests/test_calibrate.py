@@ -1,4 +1,4 @@
-"""A network made better by a few scenes whose mask is known: the fit, and all that tells of it."""
+"""A network made better by a few scenes whose mask is known: the command, and what tells of it."""
 
 import io
 import json
@@ -8,147 +8,25 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-import scipy.optimize
 import tiny
 
 import cloudmask
 from cloudmask.cli import errors
+from cloudmask.cli.options import TrainConfig
 from cloudmask.evaluate import seen
-from cloudmask.labels import logistic
-from cloudmask.labels.logistic import Pixels
-from cloudmask.model import calibration, keras_file
-from cloudmask.model.calibration import features, identity
+from cloudmask.model import keras_file
+from cloudmask.model.calibration import features
 from cloudmask.predict.masks import attributes_of, read_mask
+from cloudmask.train import origin
+from cloudmask.train.folder import RunFolder
+from cloudmask.train.plan import make_plan
 
 CLASSES = ("clear", "cloud")
 SIZE = 48
 
 
-def odds_of(p):
-    return np.log(p) - np.log1p(-p)
-
-
 def sigmoid(odds):
     return 1 / (1 + np.exp(-odds))
-
-
-# The fit
-
-
-def drawn(weights, *, pixels=4000, seed=0, start=None):
-    """Features, and labels drawn by these weights."""
-    rng = np.random.default_rng(seed)
-    rows = rng.normal(0, 2, (len(weights) - 1, pixels))
-    label = rng.random(pixels) < sigmoid(weights[:-1] @ rows + weights[-1])
-    return Pixels(rows.astype(np.float32), label)
-
-
-def objective(weights, pixels, start):
-    """As the head of logistic.py has it, written down another way."""
-    p = sigmoid(weights[:-1] @ pixels.features.astype(np.float64) + weights[-1])
-    loss = -np.mean(np.log(np.where(pixels.label, p, 1 - p)))
-    return loss + 0.03 * np.sum((weights - start) ** 2) / 2
-
-
-@pytest.mark.parametrize("wanted", [(1.0, 0.0, 0.0), (0.3, 0.9, -1.5), (-2.0, 0.0, 0.5)])
-def test_the_weights_are_those_of_a_general_optimiser(wanted):
-    pixels, start = drawn(np.array(wanted)), identity(2)
-    found = logistic.newton(lambda at: logistic.sums(pixels, at), len(pixels.label), start)
-    expected = scipy.optimize.minimize(
-        objective, start, args=(pixels, start), method="BFGS", options={"gtol": 1e-8}
-    )
-    np.testing.assert_allclose(found, expected.x, atol=1e-5)
-    right = np.mean((wanted[:-1] @ pixels.features + wanted[-1] >= 0) == pixels.label)
-    assert logistic.right(pixels, np.array(wanted)) == round(right * len(pixels.label))
-
-
-def test_a_network_that_is_sure_and_wrong_is_turned_around():
-    """Where it is sure the Hessian is all but zero, and a full step from there far too long."""
-    odds = np.repeat([-8.0, 8.0], 500)
-    pixels = Pixels(odds[None].astype(np.float32), odds < 0)
-    pixels.label[::10] ^= True
-    found = logistic.newton(lambda at: logistic.sums(pixels, at), 1000, identity(1))
-    best = scipy.optimize.minimize(objective, [0.0, 0.0], args=(pixels, identity(1)))
-    assert objective(found, pixels, identity(1)) == pytest.approx(best.fun, abs=1e-6)
-    assert found[0] < -0.2
-
-
-def test_where_nothing_can_be_gained_nothing_changes():
-    """Of pixels with odds of 3 to 1 just three quarters are cloudy, whatever is around them."""
-    odds = np.log(3.0) * np.repeat([1, 1, -1, -1], 4)
-    around = np.repeat([2.0, -1.0, 0.5, -3.0], 4)
-    label = np.array([1, 1, 1, 0] * 2 + [1, 0, 0, 0] * 2, bool)
-    pixels = Pixels(np.stack([odds, around]), label)
-    found = logistic.newton(lambda at: logistic.sums(pixels, at), 16, identity(2))
-    np.testing.assert_allclose(found, identity(2), atol=1e-12)
-
-
-def test_the_ridge_weighs_the_same_for_any_number_of_pixels():
-    few = drawn(np.array([0.5, 1.0, 0.2]), pixels=300)
-    many = Pixels(np.tile(few.features, 50), np.tile(few.label, 50))
-    one, other = (
-        logistic.newton(lambda at, p=p: logistic.sums(p, at), len(p.label), identity(2))
-        for p in (few, many)
-    )
-    np.testing.assert_allclose(one, other, rtol=1e-6)
-
-
-def test_sums_do_not_depend_on_how_pixels_are_shared():
-    pixels = drawn(np.array([1.0, 0.5, 0.0]), pixels=logistic._CHUNK + 777)
-    parts = [Pixels(pixels.features[:, s], pixels.label[s]) for s in (slice(99), slice(99, None))]
-    at = np.array([0.7, 0.1, -0.2])
-    whole = logistic.sums(pixels, at)
-    np.testing.assert_allclose(whole, sum(logistic.sums(part, at) for part in parts), rtol=1e-11)
-
-
-# The features
-
-
-def blurred_by_hand(field, measured, sigma):
-    """Each pixel's mean over what is measured within 4 sigma, by the definition."""
-    reach, found = int(4 * sigma + 0.5), np.full(field.shape, np.nan)
-    places = np.argwhere(measured)
-    for row, col in places:
-        away = places - (row, col)
-        near = (np.abs(away) <= reach).all(axis=1)
-        weight = np.exp(-(away[near] ** 2).sum(axis=1) / (2 * sigma**2))
-        found[row, col] = weight @ field[tuple(places[near].T)] / weight.sum()
-    return found
-
-
-def test_a_blur_is_the_mean_of_the_measured_pixels_alone():
-    rng = np.random.default_rng(3)
-    p = rng.random((20, 24)).astype(np.float32)
-    p[3:9, :7] = p[:, 12] = p[0, 0] = np.nan
-    measured = ~np.isnan(p)
-    teacher = rng.choice([0, 1, 255], p.shape).astype(np.uint8)
-    rows = features(p, teacher)
-    odds = odds_of(p.astype(np.float64))
-    vote = np.select([teacher == 1, teacher == 0], [1.0, -1.0])
-    expected = [
-        odds,
-        *(blurred_by_hand(odds, measured, sigma) for sigma in (1.5, 6)),
-        vote,
-        blurred_by_hand(vote, measured, 1.5),
-    ]
-    assert len(rows) == 5
-    for row, field in zip(rows, expected, strict=True):
-        np.testing.assert_allclose(row, field[measured], rtol=1e-6, atol=1e-9)
-
-
-def test_a_scene_without_contrast_keeps_it_at_every_edge():
-    p = np.full((30, 30), 0.8, np.float32)
-    p[5:20, 5:9] = np.nan
-    for row in features(p):
-        np.testing.assert_allclose(row, odds_of(np.float64(np.float32(0.8))), rtol=1e-9)
-
-
-def test_no_pixel_is_surer_than_twelve():
-    rows = features(np.array([[0, 1, 0.5]], np.float32))
-    np.testing.assert_allclose(rows[0], [-12, 12, 0], atol=1e-9)
-
-
-# The command
 
 
 def write_scene(path, *, seed, night=False, clear=False, truth=True):
@@ -440,6 +318,20 @@ def test_patches_are_no_scenes(work, tmp_path, capsys):
     assert "is calibrated, which takes whole scenes" in capsys.readouterr().err
 
 
+def test_training_goes_on_from_the_weights_and_not_from_the_calibration(work, tmp_path, capsys):
+    words = ("--out", tmp_path / "set", "--patch-size", 16, "--split", "train=0.5,valid=0.5")
+    assert cli("prepare", work / "known", *words) == 0
+    path, ranks = work / "run" / "calibrated.keras", tiny.pretended_ranks()
+    config = TrainConfig(data=tmp_path / "set", out=tmp_path / "run", widths=(4, 8), init=path)
+    plan = make_plan(config, ranks)
+    network = keras_file.build(plan.info)
+    origin.find(plan, ranks, RunFolder(config.out), network, keras.optimizers.SGD())
+    assert "its calibration is left behind" in capsys.readouterr().out
+    assert plan.info.calibration is None
+    for here, there in zip(network.trainable_variables, keras_file.read(path)[0], strict=True):
+        np.testing.assert_array_equal(here.numpy(), there.numpy())
+
+
 def test_without_scipy_a_line_says_what_to_install(work, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "scipy", None)
     for words in (
@@ -511,11 +403,3 @@ def test_a_scene_that_was_processed_again_is_the_same_scene():
     assert seen.calibrated_on(options, [again, later, "k1", "k2"]) == [again, "k1"]
     assert seen.calibrated_on({}, [one]) == []
     assert seen.calibrated_on({"calibrations": [None]}, [one]) == []
-
-
-def test_the_weights_that_change_nothing_leave_every_bit():
-    record = {"teacher": None, "blurs": [1.5], "teacher_blur": 1.5, "scenes": []}
-    same = calibration.of_record(record | {"weights": {"all": [1, 0, 0], "some": [1, 0, 0]}})
-    p = np.random.default_rng(0).random((9, 9)).astype(np.float32)
-    p[2] = np.nan
-    np.testing.assert_array_equal(same(p, ~np.isnan(p), None), p)

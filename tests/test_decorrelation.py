@@ -8,15 +8,11 @@ import pytest
 import tiny
 
 from cloudmask import __main__ as cli
-from cloudmask.cli.options import TrainConfig
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.model import keras_file
 from cloudmask.model.flops import forward, training
 from cloudmask.model.unet import unet
-from cloudmask.train.decorrelation import decorrelated, of_patches, whitening
-from cloudmask.train.plan import make_plan
-
-TRAIN = ("--epochs", 1, "--batch-size", 2, "--widths", "4", "8", "--no-tensorboard")
+from cloudmask.train.decorrelation import of_patches, whitening
 
 
 def bands(random, *, pixels=20_000):
@@ -64,29 +60,44 @@ def test_the_network_multiplies_normalised_pixels_and_missing_ones_count_as_the_
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("decorrelation")
-    for seed in range(4):
-        tiny.write_scene(folder / f"scene_{seed}.npz", size=32, patches=4, seed=seed)
-    words = ["prepare", folder, "--out", folder / "set", "--patch-size", 32]
-    assert cli.main([str(word) for word in words]) == 0
-    return folder
+def results(tmp_path_factory):
+    """Runs of two ranks: with a matrix and without, and what goes on from them on other scenes."""
+    work = tmp_path_factory.mktemp("decorrelation")
+    for name, seed in (("set", 0), ("others", 9)):
+        for number in (seed, seed + 1):
+            tiny.write_scene(work / f"{name}-in/s{number}.npz", size=32, patches=4, seed=number)
+        words = ["prepare", work / f"{name}-in", "--out", work / name, "--patch-size", 32]
+        assert cli.main([str(word) for word in words]) == 0
+    short = ("--batch-size", 2, "--widths", 4, 8, "--threads", 1, "--no-tensorboard")
 
+    def case(name, data, *words, out=None):
+        out = work / (out or name)
+        words = ("--data", work / data, "--out", out, "--epochs", 1, *short, *words)
+        return tiny.Case(name, words)
 
-@pytest.fixture(scope="module")
-def run(work):
-    """Two ranks, decorrelated."""
-    ended = tiny.train(
-        "--data", work / "set", "--out", work / "run", *TRAIN, "--decorrelate", ranks=2
+    from_run = ("--init", work / "run")
+    found = tiny.run_cases(
+        [
+            case("run", "set", "--decorrelate"),
+            case("plain", "set"),
+            case("next", "others", "--decorrelate", *from_run),
+            case("without", "others", *from_run),
+            case("from plain", "set", "--decorrelate", "--init", work / "plain"),
+            case("forgot", "set", "--resume", "--epochs", 2, out="run"),
+            case("lost", "others", "--decorrelate", "--resume", "--epochs", 2, out="next"),
+        ],
+        work / "results",
+        ranks=2,
     )
-    assert ended.code == 0, ended.err
-    return work / "run"
+    return work, found
 
 
 @pytest.mark.slow
 @pytest.mark.mpi
-def test_a_model_holds_the_matrix_of_its_patch_set_and_plain_keras_loads_it(work, run):
-    patchset = open_patchset(work / "set")
+def test_a_model_holds_the_matrix_of_its_patch_set_and_plain_keras_loads_it(results):
+    work, found = results
+    assert found["run"].codes == [0, 0], found["run"].err
+    run, patchset = work / "run", open_patchset(work / "set")
     info = keras_file.read_info(run / "model.keras")
     assert info.decorrelation == of_patches(patchset, np.array(info.mean), np.array(info.std))
     image = np.random.default_rng(0).normal(200, 20, (1, 32, 32, 3)).astype(np.float32)
@@ -96,36 +107,34 @@ def test_a_model_holds_the_matrix_of_its_patch_set_and_plain_keras_loads_it(work
     np.testing.assert_array_equal(
         plain.get_layer("decorrelate").get_weights()[0][0, 0], np.float32(info.decorrelation)
     )
-    described = json.loads((keras_file.write_description(run / "model.keras", {})).read_text())
+    described = json.loads((run / "model.json").read_text())
     told = described["properties"]["mlm:hyperparameters"]["decorrelation"]
     assert told == [list(row) for row in info.decorrelation]
 
 
 @pytest.mark.slow
 @pytest.mark.mpi
-def test_a_run_that_goes_on_from_a_model_keeps_its_matrix(work, run):
-    other = work / "others"
-    tiny.write_scene(work / "other.npz", size=32, patches=4, seed=9)
-    words = [
-        "prepare",
-        work / "other.npz",
-        "--out",
-        other,
-        "--patch-size",
-        32,
-        "--split",
-        "train=1",
-    ]
-    assert cli.main([str(word) for word in words]) == 0
-    config = TrainConfig(
-        data=other, out=work / "next", widths=(4, 8), init=run, decorrelate=True, epochs=1
-    )
-    plan = make_plan(config, tiny.pretended_ranks(size=1, local_size=1))
-    matrix = keras_file.read_info(run / "model.keras").decorrelation
-    assert decorrelated(plan).decorrelation == matrix
-    ended = tiny.train("--data", other, "--out", work / "next", "--init", run, *TRAIN)
-    assert ended.code != 0
-    assert "does not fit this run: --decorrelate there alone" in ended.err
-    ended = tiny.train("--data", work / "set", "--out", run, *TRAIN, "--resume", "--epochs", 2)
-    assert ended.code != 0
-    assert "decorrelate was True, is None" in ended.err
+def test_a_run_that_goes_on_from_a_model_keeps_its_matrix(results):
+    work, found = results
+    assert found["next"].codes == [0, 0], found["next"].err
+    infos = [keras_file.read_info(work / name / "model.keras") for name in ("run", "next")]
+    assert infos[0].decorrelation == infos[1].decorrelation
+    assert infos[0].mean != infos[1].mean
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("without", "does not fit this run: --decorrelate there and not here; give it what the"),
+        ("from plain", "does not fit this run: --decorrelate here and not there; give it what"),
+        ("forgot", "is of another model or patch set: decorrelate was True, is None"),
+        ("lost", "was trained with another matrix of --decorrelate, that of its --init; resume"),
+    ],
+)
+def test_a_matrix_is_neither_lost_nor_mixed_up(results, name, message):
+    _, found = results
+    assert 0 not in found[name].codes
+    (line,) = found[name].error_lines
+    assert message in line

@@ -1,17 +1,13 @@
-"""Folds of scenes: the same in any patch set, and what a run learns without one of them."""
-
-import json
+"""Folds of scenes: the same in any patch set. What runs make of them: test_refurbish_command."""
 
 import pytest
 import tiny
-from tiny import Case
 
 from cloudmask.cli.options import TrainConfig
 from cloudmask.data.acquisition import fold_of
 from cloudmask.data.patchset.folds import Fold
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
-from cloudmask.model import keras_file
 from cloudmask.train.plan import make_plan
 
 FRAME = (
@@ -92,62 +88,3 @@ def test_a_fold_that_leaves_no_training_patch_is_one_line(tmp_path):
     with pytest.raises(ValueError, match=rf"--fold {number}/2 leaves no training patch: all"):
         plan(folder, fold=f"{number}/2")
     assert plan(folder, fold=f"{1 - number}/2", batch_size=1).num_patches == 1
-
-
-@pytest.fixture(scope="module")
-def results(patchset, tmp_path_factory):
-    """Runs in one process: what they leave, and what they refuse."""
-    work = tmp_path_factory.mktemp("fold runs")
-    short = ("--widths", 4, 8, "--epochs", 1, "--batch-size", 5, "--threads", 1)
-    short += ("--no-tensorboard",)
-
-    def case(name, *words):
-        words = ("--data", patchset, *short, *words)
-        return Case(name, ("--out", work / name, *words))
-
-    def again(name, *words):
-        return Case(name, ("--out", work / "fold", "--data", patchset, *short, "--resume", *words))
-
-    found = tiny.run_cases(
-        [
-            case("whole", "--loss", "gce"),
-            case("fold", "--fold", "0/2"),
-            again("same", "--fold", "0/2", "--epochs", 2),
-            again("other", "--fold", "1/2", "--epochs", 3),
-            again("none", "--epochs", 3),
-            case("from-whole", "--fold", "0/2", "--init", work / "whole"),
-            case("from-fold", "--fold", "0/2", "--init", work / "fold"),
-        ],
-        work / "results",
-        ranks=1,
-    )
-    return work, found
-
-
-def test_a_run_records_its_fold_and_goes_on_with_no_other(results):
-    work, found = results
-    assert found["fold"].codes == found["same"].codes == [0]
-    assert "fold 0/2 is left out of training" in found["fold"].out[0]
-    _, info = keras_file.read(work / "fold/model.keras")
-    assert info.fold == "0/2"
-    summary = json.loads((work / "fold/summary.json").read_text())
-    assert (summary["fold"], summary["config"]["fold"]) == ("0/2", "0/2")
-    assert "fold: 0/2" in (work / "fold/config.yaml").read_text()
-    for name, now in (("other", "1/2"), ("none", "None")):
-        (line,) = found[name].error_lines
-        assert line.endswith(f"is of another model or patch set: fold was 0/2, is {now}")
-
-
-def test_a_run_takes_a_loss_for_labels_that_err(results):
-    work, found = results
-    assert found["whole"].codes == [0]
-    final = json.loads((work / "whole/summary.json").read_text())["final"]
-    assert 0 < final["loss"] < 1 / 0.7  # no pixel of generalised cross-entropy costs more
-    assert 0 < final["valid"]["loss"] < 1 / 0.7
-
-
-def test_a_run_that_leaves_out_a_fold_starts_from_no_model_that_has_seen_it(results):
-    _, found = results
-    (line,) = found["from-whole"].error_lines
-    assert "has learned from all scenes, so this run would not leave out fold 0/2" in line
-    assert found["from-fold"].codes == [0]

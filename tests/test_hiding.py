@@ -238,9 +238,9 @@ def test_a_change_on_resuming_is_told_or_refused(results):
 @pytest.mark.slow
 def test_weights_are_taken_over_from_models_of_the_same_kind_alone(results):
     assert results["tuned"].codes == [0]
-    for name, where in (("unfit", "there"), ("unfit-too", "here")):
+    for name, where in (("unfit", "there and not here"), ("unfit-too", "here and not there")):
         (line,) = results[name].error_lines
-        assert f"model.keras does not fit this run: --missing-channel {where} alone" in line
+        assert f"model.keras does not fit this run: --missing-channel {where}; give it" in line
 
 
 @pytest.mark.slow

@@ -143,7 +143,7 @@ HOMES = {
     "mlperf_logging": {f"{C}/mlcommons/command.py"},
     "scipy": {
         f"{C}/model/calibration.py",
-        *(f"{C}/labels/{name}.py" for name in ("looks", "unsupervised", "unsupervised_tests")),
+        *(f"{C}/labels/{name}.py" for name in ("surroundings", "unsupervised")),
         *(f"scaling/laws/{name}.py" for name in ("fitting", "region", "scatter", "against")),
         *(
             f"scaling/laws/{name}.py"

@@ -394,21 +394,20 @@ def test_a_file_that_is_no_model_is_refused(saved, tmp_path):
         keras_file.load(other)
 
 
-def test_a_model_of_before_the_missing_channel_has_none(saved, tmp_path, random):
-    path, model = saved
-    other = tmp_path / "old.keras"
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, "w") as target:
-        for name in source.namelist():
-            content = source.read(name)
-            if name == keras_file.INFO:
-                values = json.loads(content)
-                del values["missing_channel"]
-                content = json.dumps(values)
-            target.writestr(name, content)
-    found, info = keras_file.load(other)
-    assert info == INFO
-    image = physical(random)
-    np.testing.assert_array_equal(found(image), model(image))
+def test_a_plain_model_holds_no_word_that_older_programs_do_not_know():
+    """And one of them is what a file without these words means."""
+    known = {field.name for field in dataclasses.fields(ModelInfo)} - set(keras_file.LATER)
+    assert (
+        set(INFO.record())
+        == known
+        == {
+            *("channels", "classes", "widths", "dropout", "mean", "std", "patchset"),
+            *("always_there", "reading"),
+        }
+    )
+    assert ModelInfo(**INFO.record()) == INFO
+    said = {"missing_channel": True, "fold": "0/2", "decorrelation": ((1.0,),), "calibration": {}}
+    assert dataclasses.replace(INFO, **said).record() == INFO.record() | said
 
 
 @pytest.mark.parametrize("text", ['{"channels": ["a"]}', "[1, 2]", "{", '{"strange": 1}'])

@@ -19,17 +19,16 @@ from cloudmask.cli.errors import AgreedError
 from cloudmask.cli.options import CalibrateConfig
 from cloudmask.data import parallel
 from cloudmask.data.archive import find_scenes
-from cloudmask.data.classes import with_classes
 from cloudmask.data.entry import Entry
 from cloudmask.data.read import read_scene
-from cloudmask.data.scene import LabelChoice, Scene, SceneError
+from cloudmask.data.scene import LabelChoice, Scene
 from cloudmask.files import sha256_of
 from cloudmask.labels import logistic
 from cloudmask.labels.logistic import Pixels
 from cloudmask.metrics import UNKNOWN
 from cloudmask.model import calibration, keras_file
 from cloudmask.model.calibration import KINDS, features, identity
-from cloudmask.predict.command import check_channels
+from cloudmask.predict.command import check_channels, with_classes_of
 from cloudmask.predict.model import Model, load
 from cloudmask.predict.recipe import arithmetic
 from cloudmask.record import now
@@ -166,14 +165,7 @@ def _pixels(entry: Entry, config: CalibrateConfig, model: Model) -> dict[str, Pi
 
 def _read(entry: Entry, label: LabelChoice, config: CalibrateConfig, model: Model) -> Scene:
     scene = read_scene(entry.path, label=label, verify=config.verify, reading=model.reading)
-    if sorted(scene.classes) != sorted(model.classes):
-        raise SceneError(
-            entry.path,
-            f"its label tells {', '.join(scene.classes)} apart, the model "
-            f"{', '.join(model.classes)}",
-            "give the classes the same names, or leave it out",
-        )
-    return with_classes(scene, model.classes)
+    return with_classes_of(model, scene, entry.path)
 
 
 def _fit(

@@ -148,12 +148,10 @@ def _starts(pixels: np.ndarray, components: int) -> tuple[Mixture, ...]:
     return tuple(fit_mixture(pixels, components, seed=seed) for seed in range(STARTS))
 
 
+Samples = dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]
+"""names of the looks that are measured -> (N, F) looks of pixels, (N,) bool whether cloud"""
 Fitted = dict[tuple[str, ...], Densities]
 """names of the looks that are measured, as by day or by night -> their densities"""
-
-
-Samples = dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]
-"""of each kind of looks: (N, F) values of pixels, and (N,) bool whether they are labelled cloud"""
 
 
 def fit_all(samples: Sequence[Samples], *, prior: float | None = None) -> Fitted:

@@ -21,13 +21,13 @@ from cloudmask.data.prepare.command import MapItems, make_patch_set
 from cloudmask.data.prepare.plan import Job
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import LabelChoice, Scene, SceneError
+from cloudmask.data.slstr import CLASSES
 from cloudmask.labels import densities
 from cloudmask.labels import unsupervised_votes as votes
 from cloudmask.labels.densities import Fitted, Samples
 from cloudmask.labels.looks import looks_of
-from cloudmask.labels.unsupervised import confident_label, unsupervised_log_odds
-from cloudmask.labels.unsupervised_command import CLASSES
-from cloudmask.metrics import UNKNOWN
+from cloudmask.labels.unsupervised import confident_label
+from cloudmask.labels.unsupervised_command import log_odds_of
 from cloudmask.text import plural
 
 VERSION = 1
@@ -119,12 +119,7 @@ def taught(
     """A scene, and (H, W) uint8 what the teacher says of all of it. SceneError."""
     if teacher == "unsupervised":
         scene = read_scene(path, need_label=False, verify=verify, reading=reading)
-        try:
-            found = unsupervised_log_odds(scene.image, scene.channels)
-        except ValueError as error:
-            problem, _, advice = str(error).partition("; ")
-            raise SceneError(path, problem, advice) from error
-        return replace(scene, classes=CLASSES), confident_label(found)
+        return replace(scene, classes=CLASSES), confident_label(log_odds_of(scene, path))
     label: LabelChoice = "any" if teacher == "dual" else teacher
     scene = read_scene(path, label=label, verify=verify, reading=reading)
     assert scene.label is not None
@@ -138,8 +133,6 @@ def _read(job: Job, options: Mapping[str, Any], verify: bool, *, fitted: Fitted)
     teacher: Teacher = options["teacher"]
     reading = slstr.recorded(options)
     scene, known = taught(job.source, teacher, reading=reading, verify=verify)
-    odds = densities.log_odds(looks_of(scene, known == 0), fitted)
-    found = np.full(odds.shape, UNKNOWN, np.uint8)
-    found[odds > LEAST_LOG_ODDS] = 1
-    found[odds < -LEAST_LOG_ODDS] = 0
-    return replace(scene, label=found, label_source="densities")
+    found = densities.log_odds(looks_of(scene, known == 0), fitted)
+    label = confident_label(found, beyond=LEAST_LOG_ODDS)
+    return replace(scene, label=label, label_source="densities")

@@ -14,12 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloudmask.data.scene import Scene
+from cloudmask.data.slstr import SKIN
+from cloudmask.labels.surroundings import deviation, smooth_background
 
-WIDE = 20.0
-"""pixels, standard deviation of the blur that makes a background"""
-FEW_CLEAR = 50
-EXPECTED = "TS"
-"""the channel of the skin temperature that a forecast expects, which nothing has measured"""
 KELVIN = 100.0
 """a channel whose values are above this is a temperature, no reflectance"""
 
@@ -53,18 +50,19 @@ def looks_of(scene: Scene, clear: np.ndarray) -> Looks:
     names: list[str] = []
     values: list[np.ndarray] = []
     channels = {name: scene.image[..., i] for i, name in enumerate(scene.channels)}
-    warm = [name for i, name in enumerate(scene.channels) if kelvin[i] and name != EXPECTED]
+    # Nothing has measured the skin temperature, which a forecast expects.
+    warm = [name for i, name in enumerate(scene.channels) if kelvin[i] and name != SKIN]
     if warm:
         main = warm[len(warm) // 2]
         names += [f"background-{main}", f"roughness of {main}"]
-        background = background_of(channels[main], clear, coldest=False)
+        background = smooth_background(channels[main], clear)
         values += [background - channels[main], roughness(channels[main])]
         for one, other in itertools.pairwise(warm):
             names.append(f"{one}-{other}")
             values.append(channels[one] - channels[other])
-        if EXPECTED in channels:
-            names.append(f"{EXPECTED}-{main}")
-            values.append(channels[EXPECTED] - channels[main])
+        if SKIN in channels:
+            names.append(f"{SKIN}-{main}")
+            values.append(channels[SKIN] - channels[main])
     for i, name in enumerate(scene.channels):
         if not kelvin[i]:
             names.append(f"root of {name}")
@@ -82,37 +80,6 @@ def thermal(image: np.ndarray) -> list[bool]:
     ]
 
 
-def background_of(values: np.ndarray, clear: np.ndarray, *, coldest: bool) -> np.ndarray:
-    """(H, W) float32: what the clear ground around a pixel has; smooth, and everywhere.
-
-    The clear pixels blurred; far from any it tends to their mean. With fewer than FEW_CLEAR the
-    tenth of the scene that is most like ground: the warmest, or the darkest with `coldest`.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    there = np.isfinite(values)
-    known = clear & there
-    if known.sum() < FEW_CLEAR and there.any():
-        edge = np.quantile(values[there], 0.1 if coldest else 0.9)
-        known = there & ((values <= edge) if coldest else (values >= edge))
-    if not known.any():
-        return np.full(values.shape, np.nan, np.float32)
-    mean = values[known].mean(dtype=np.float64)
-    weight = gaussian_filter(known.astype(np.float32), WIDE)
-    excess = gaussian_filter(np.where(known, values - mean, 0).astype(np.float32), WIDE)
-    return (mean + excess / (weight + 0.01)).astype(np.float32)
-
-
 def roughness(values: np.ndarray, *, least: float = 0.05) -> np.ndarray:
     """(H, W) log of the standard deviation in 3 x 3 pixels; NaN where the pixel has no value."""
-    from scipy.ndimage import uniform_filter
-
-    there = np.isfinite(values)
-    if not there.any():
-        return np.full(values.shape, np.nan, np.float32)
-    centred = np.where(there, values - values[there].mean(), 0).astype(np.float32)
-    share = np.maximum(uniform_filter(there.astype(np.float32), 3), 1e-6)
-    mean = uniform_filter(centred, 3) / share
-    square = uniform_filter(centred**2, 3) / share
-    deviation = np.sqrt(np.maximum(square - mean**2, 0))
-    return np.where(there, np.log(deviation + least), np.nan).astype(np.float32)
+    return np.log(deviation(values) + least).astype(np.float32)

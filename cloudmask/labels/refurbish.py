@@ -12,7 +12,9 @@ wrong, or right, in fewer than 2 of 100 cases.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -118,4 +120,20 @@ def refurbish(
         changed=per_group(known & counts & ((logit >= 0) != (vote == 1))),
         left_out=per_group(known & ~counts),
         filled=per_group(counts & ~known),
+    )
+
+
+def line_of(group: dict[str, Any], classes: Sequence[str]) -> str:
+    """What became of a group of pixels, for people."""
+    if not group["labelled"]:
+        return f"{group['name']}: no labelled pixel"
+    rows = [
+        f"{name} labelled {' '.join(f'{share:.3f}' for share in row)}"
+        for name, row in zip(classes, group["eta"] or (), strict=False)
+    ]
+    shares = [f"{group[what] / group['labelled']:.1%}" for what in ("changed", "left_out")]
+    filled = f", {group['filled']} without a label filled" if group["filled"] else ""
+    return (
+        f"{group['name']}: eta {', '.join(rows) or 'unknown'}; of {group['labelled']} labelled "
+        f"pixels {shares[0]} changed, {shares[1]} left out{filled}"
     )

@@ -22,19 +22,16 @@ import numpy as np
 from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
 from cloudmask.cli.options import RefurbishConfig
 from cloudmask.data import parallel
-from cloudmask.data.patchset.encoding import FILL, decode
+from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.files import FilePatches, read_patches, write_soft
-from cloudmask.data.patchset.folds import Fold
 from cloudmask.data.patchset.index import write_index
 from cloudmask.data.patchset.manifest import build_manifest, read_manifest, write_manifest
 from cloudmask.data.patchset.model import MANIFEST, FileEntry, PatchSet
 from cloudmask.data.patchset.open import open_patchset, verify_files
-from cloudmask.data.slstr import recorded
 from cloudmask.files import parse_json, remove_leftovers, sha256_of, write_json, write_whole
 from cloudmask.labels import refurbish as labels
+from cloudmask.labels.judges import Judge, judges_of, probability_of, warn_of_other_reading
 from cloudmask.model.keras_file import path_of
-from cloudmask.predict.model import Model, load
-from cloudmask.record import warn
 from cloudmask.text import plural
 
 NOTES = ".refurbish"
@@ -43,18 +40,6 @@ RECORD = "refurbished"
 """among the manifest's options: what the targets were made from"""
 VERSION = 1
 """it grows when the same runs and options give other targets"""
-FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
-"""steps along rows and columns: a patch as it is, and mirrored each way and both"""
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A run, and the scenes that it never saw."""
-
-    path: Path
-    sha256: str
-    fold: Fold
-    model: Model
 
 
 @dataclass(frozen=True)
@@ -82,13 +67,10 @@ def refurbish(config: RefurbishConfig) -> int:
         world.on_root(lambda: print(f"{config.out} is complete, nothing to do"))
         return 0
     with the_same_on_all_ranks():
-        judges = [
-            _judge(path, sha256, work.patchset, config.precision)
-            for path, sha256 in zip(work.runs, work.made_from["runs"], strict=True)
-        ]
-        _check_folds(work.patchset, judges)
+        runs = list(zip(work.runs, work.made_from["runs"], strict=True))
+        judges = judges_of(runs, work.patchset, config.precision)
     if world.is_root:
-        _warn_of_other_reading(work.patchset, judges)
+        warn_of_other_reading(work.patchset, judges)
     world.on_root(lambda: _begin(config.out, work.made_from))
 
     sums = _on_all(
@@ -160,46 +142,6 @@ def _is_finished(out: Path, facts: dict[str, Any]) -> bool:
             "choose another --out or delete it"
         )
     return True
-
-
-def _judge(path: Path, sha256: str, patchset: PatchSet, precision: Any) -> Judge:
-    """ValueError for a run that cannot judge these patches."""
-    model = load(path, precision=precision)
-    for what in ("channels", "classes"):
-        takes, has = getattr(model, what), getattr(patchset, what)
-        if takes != has:
-            raise ValueError(
-                f"{path} knows the {what} {', '.join(takes)}; {patchset.folder} holds "
-                f"{', '.join(has)}"
-            )
-    if not model.info.fold:
-        raise ValueError(
-            f"{path} was trained without --fold: it has seen the scenes that it should judge; "
-            "train runs with --fold 0/2 and --fold 1/2"
-        )
-    return Judge(path, sha256, Fold.of(model.info.fold), model)
-
-
-def _warn_of_other_reading(patchset: PatchSet, judges: Sequence[Judge]) -> None:
-    for judge in judges:
-        trained, cut = recorded(judge.model.info.reading), recorded(patchset.reading)
-        if trained != cut:
-            warn(
-                f"{judge.path} learned from products read otherwise ({trained}) than "
-                f"{patchset.folder} ({cut})"
-            )
-
-
-def _check_folds(patchset: PatchSet, judges: Sequence[Judge]) -> None:
-    """ValueError unless every scene is in a fold that some run has left out."""
-    names = [entry.scene_name for entry in patchset.files]
-    seen = [name for name in names if not any(judge.fold.holds(name) for judge in judges)]
-    if seen:
-        folds = ", ".join(sorted({str(judge.fold) for judge in judges}))
-        raise ValueError(
-            f"{plural(len(seen), 'scene')} of {len(names)}, such as {seen[0]}, are in no fold that "
-            f"a run has left out ({folds}); train the other folds too"
-        )
 
 
 def _begin(out: Path, made_from: dict[str, Any]) -> None:
@@ -275,20 +217,6 @@ def _shape(patchset: PatchSet, entry: FileEntry) -> tuple[int, ...]:
     return entry.patches, patchset.patch_size, patchset.patch_size
 
 
-def probability_of(patches: FilePatches, models: Sequence[Model]) -> np.ndarray:
-    """(n, S, S) float32: the mean over the models and FLIPS, NaN where nothing was measured."""
-    found = np.empty(patches.label.shape, np.float32)
-    for number, stored in enumerate(patches.image):
-        image = decode(stored, patches.scale, patches.offset)
-        parts = [
-            model.predict(image[::rows, ::columns]).probability[::rows, ::columns]
-            for model in models
-            for rows, columns in FLIPS
-        ]
-        found[number] = np.mean(parts, axis=0, dtype=np.float64)
-    return found
-
-
 def _groups(patches: FilePatches, strip: labels.Strip | None) -> np.ndarray:
     complete = (patches.image != FILL).all(axis=-1)
     column = patches.col[:, None] + np.arange(complete.shape[2])
@@ -362,22 +290,6 @@ def _finish(
     write_manifest(out, text)
     shutil.rmtree(out / NOTES)
     for group in groups:
-        print(line_of(group, patchset.classes))
+        print(labels.line_of(group, patchset.classes))
     print(f"{plural(len(entries), 'scene')} with soft targets in {out}")
     return 0
-
-
-def line_of(group: dict[str, Any], classes: Sequence[str]) -> str:
-    """What became of a group of pixels, for people."""
-    if not group["labelled"]:
-        return f"{group['name']}: no labelled pixel"
-    rows = [
-        f"{name} labelled {' '.join(f'{share:.3f}' for share in row)}"
-        for name, row in zip(classes, group["eta"] or (), strict=False)
-    ]
-    shares = [f"{group[what] / group['labelled']:.1%}" for what in ("changed", "left_out")]
-    filled = f", {group['filled']} without a label filled" if group["filled"] else ""
-    return (
-        f"{group['name']}: eta {', '.join(rows) or 'unknown'}; of {group['labelled']} labelled "
-        f"pixels {shares[0]} changed, {shares[1]} left out{filled}"
-    )

@@ -13,8 +13,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from cloudmask.labels.surroundings import background
 from cloudmask.labels.unsupervised_roles import Role, roles_of
-from cloudmask.labels.unsupervised_tests import TESTS, Departure, Test, background
+from cloudmask.labels.unsupervised_tests import TESTS, Departure, Test
 from cloudmask.labels.unsupervised_votes import log_odds
 from cloudmask.metrics import UNKNOWN
 
@@ -71,11 +72,11 @@ def unsupervised_log_odds(
     return found
 
 
-def confident_label(log_odds: np.ndarray) -> np.ndarray:
-    """(H, W) log-odds -> uint8: 1 cloud, 0 clear, 255 where they are not beyond `CONFIDENT`."""
+def confident_label(log_odds: np.ndarray, *, beyond: float = CONFIDENT) -> np.ndarray:
+    """(H, W) log-odds -> uint8: 1 cloud, 0 clear, 255 where they are not `beyond`, or NaN."""
     label = np.full(log_odds.shape, UNKNOWN, np.uint8)
-    label[log_odds > CONFIDENT] = 1
-    label[log_odds < -CONFIDENT] = 0
+    label[log_odds > beyond] = 1
+    label[log_odds < -beyond] = 0
     return label
 
 

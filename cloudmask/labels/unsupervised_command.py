@@ -14,17 +14,17 @@ from cloudmask.cli.errors import the_same_on_all_ranks
 from cloudmask.cli.options import LabelConfig
 from cloudmask.data import parallel, slstr
 from cloudmask.data.kinds import form_of
+from cloudmask.data.place import Place
 from cloudmask.data.prepare.command import MapItems, make_patch_set
 from cloudmask.data.prepare.plan import Job
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene, SceneError
+from cloudmask.data.slstr import CLASSES, Reading
 from cloudmask.files import sha256_of
 from cloudmask.labels.unsupervised import VERSION, confident_label, unsupervised_log_odds
 from cloudmask.model.keras_file import path_of
 from cloudmask.predict.command import check_channels
 from cloudmask.predict.model import Model, load
-
-CLASSES = ("clear", "cloud")
 
 
 def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> int:
@@ -64,22 +64,37 @@ def _read(
     job: Job, options: Mapping[str, Any], verify: bool, *, model: Model | None, source: Path | None
 ) -> Scene:
     reading = slstr.recorded(options)
+    if model is not None:
+        _check_reading(job.source, reading, model.reading, source)
     scene = read_scene(job.source, need_label=False, verify=verify, reading=reading)
     clear = None
     if model is not None and source is not None:
-        if form_of(job.source) == "product" and model.reading != reading:
-            problem = f"is read otherwise ({reading}) than {source} was trained ({model.reading})"
-            raise SceneError(job.source, problem, "give the options that it was trained with")
         check_channels(scene, job.source, model, source)
         clear = _clear_pixels(scene, model)
+    label = confident_label(log_odds_of(scene, job.source, clear=clear))
+    return replace(scene, label=label, classes=CLASSES, label_source=options["label"])
+
+
+def log_odds_of(scene: Scene, path: Place, *, clear: np.ndarray | None = None) -> np.ndarray:
+    """(H, W) log-odds of cloud by its image alone. SceneError where that does not tell."""
     try:
-        found = unsupervised_log_odds(scene.image, scene.channels, clear=clear)
+        return unsupervised_log_odds(scene.image, scene.channels, clear=clear)
     except ValueError as error:
         problem, _, advice = str(error).partition("; ")
-        raise SceneError(job.source, problem, advice) from error
-    return replace(
-        scene, label=confident_label(found), classes=CLASSES, label_source=options["label"]
-    )
+        raise SceneError(path, problem, advice) from error
+
+
+def _check_reading(place: Place, asked: Reading, trained: Reading, source: Path | None) -> None:
+    """SceneError if a scene is read otherwise than those that the model learned from.
+
+    Of a benchmark's file only the skin temperature is a question, of an .npz nothing.
+    """
+    form = form_of(place)
+    if form == "hdf":
+        trained = replace(asked, skin_temperature=trained.skin_temperature)
+    if form != "npz" and asked != trained:
+        problem = f"is read otherwise ({asked}) than {source} was trained ({trained})"
+        raise SceneError(place, problem, "give the options that it was trained with")
 
 
 def _clear_pixels(scene: Scene, model: Model) -> np.ndarray:

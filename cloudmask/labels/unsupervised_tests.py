@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
+from cloudmask.labels.surroundings import deviation
 from cloudmask.labels.unsupervised_roles import Role
 
 Fields = Mapping[Role, np.ndarray]
 """(H, W) float32 each, NaN = not measured"""
-BACKGROUND_PIXELS = 20
-"""scale over which clear pixels tell what lies between them"""
 
 
 @dataclass(frozen=True)
@@ -49,46 +47,6 @@ class Test:
 
 Departure = Callable[[np.ndarray], np.ndarray]
 """(H, W) field -> (H, W) how far it is above that of the clear pixels around"""
-
-
-def background(field: np.ndarray, clear: np.ndarray) -> np.ndarray:
-    """(H, W) float32: mean of a field over the clear pixels around, `clear` being (H, W) bool.
-
-    Near means within `BACKGROUND_PIXELS`; where there are none, the distance is doubled until
-    there are. NaN everywhere if no clear pixel was measured.
-    """
-    weight = (clear & np.isfinite(field)).astype(np.float32)
-    found = np.full(field.shape, np.nan, np.float32)
-    if not weight.any():
-        return found
-    level = field[weight > 0].mean(dtype=np.float64)
-    # Counted from the mean, as box filters keep running sums in which large values lose digits.
-    values = np.where(weight > 0, field - level, 0).astype(np.float32)
-    scale = BACKGROUND_PIXELS
-    while np.isnan(found).any() and scale < 2 * max(field.shape):
-        total, sum_ = _blur(weight, scale), _blur(values, scale)
-        new = np.isnan(found) & (total > 0.02)
-        found[new] = sum_[new] / total[new]
-        scale *= 2
-    return np.nan_to_num(found) + np.float32(level)
-
-
-def _blur(values: np.ndarray, scale: int) -> np.ndarray:
-    """Three box filters: nearly a Gaussian of `scale` pixels, at a cost that does not grow."""
-    for _ in range(3):
-        values = uniform_filter(values, 2 * scale + 1, mode="constant")
-    return values
-
-
-def deviation(field: np.ndarray) -> np.ndarray:
-    """(H, W) standard deviation of each pixel and its neighbours, as far as measured."""
-    there = np.isfinite(field)
-    weight = there.astype(np.float32)
-    values = np.where(there, field - np.nanmean(field) if there.any() else 0, 0).astype(np.float32)
-    number = np.maximum(uniform_filter(weight, 3), 1e-6)
-    mean = uniform_filter(values, 3) / number
-    square = uniform_filter(values**2, 3) / number - mean**2
-    return np.where(there, np.sqrt(np.maximum(square, 0)), np.nan)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -52,11 +52,15 @@ class ModelInfo:
     """weights of cloudmask/model/calibration.py and where they come from; None of a plain model"""
 
     def record(self) -> dict[str, Any]:
-        """What cloudmask.json holds. Plain models have no word of a calibration, as ever."""
+        """What cloudmask.json holds. What came later is left out where it says nothing: so plain
+        models keep their bytes, and older programs read them, which know no such word."""
         found = asdict(self)
-        if self.calibration is None:
-            del found["calibration"]
-        return found
+        silent = {name for name, value in LATER.items() if found[name] == value}
+        return {name: value for name, value in found.items() if name not in silent}
+
+
+LATER = {"missing_channel": False, "decorrelation": (), "fold": "", "calibration": None}
+"""what a record that lacks these means by that"""
 
 
 def build(

@@ -149,14 +149,20 @@ def teacher_of(scene: Scene, path: Place, model: Model) -> np.ndarray | None:
     if scene.label is None or (scene.label == UNKNOWN).all():
         problem = f"holds no label '{model.teacher}', which the model was calibrated with"
         raise SceneError(path, problem, "leave this scene out, or use a model without a teacher")
-    if sorted(scene.classes) != sorted(model.classes):
+    return with_classes_of(model, scene, path).label
+
+
+def with_classes_of(model: Model, scene: Scene, path: Place) -> Scene:
+    """The same scene with its classes in the model's order. SceneError where they are others."""
+    try:
+        return with_classes(scene, model.classes)
+    except ValueError:
         raise SceneError(
             path,
             f"its label tells {', '.join(scene.classes)} apart, the model "
             f"{', '.join(model.classes)}",
-            "give the classes the same names",
-        )
-    return with_classes(scene, model.classes).label
+            "give the classes the same names, or leave it out",
+        ) from None
 
 
 def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> None:
@@ -168,7 +174,7 @@ def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> Non
             path,
             f"has channels {', '.join(scene.channels)}, {source} takes {', '.join(model.channels)} "
             f"(lacks {', '.join(lacks) or 'none'}; unknown {', '.join(extra) or 'none'})",
-            "choose a model of the same sensor",
+            "choose a model that takes these channels",
         )
     absent = [
         name

@@ -232,7 +232,8 @@ def load(
         if (other.channels, other.classes) != (info.channels, info.classes):
             raise ValueError(
                 f"{one} knows {', '.join(other.channels)} and {', '.join(other.classes)}; "
-                f"{paths[0]} knows {', '.join(info.channels)} and {', '.join(info.classes)}"
+                f"{paths[0]} knows {', '.join(info.channels)} and {', '.join(info.classes)}; "
+                "average models of the same channels and classes"
             )
         if recorded(other.reading) != recorded(info.reading):
             raise ValueError(

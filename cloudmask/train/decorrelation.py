@@ -57,9 +57,15 @@ def of_patches(patchset: PatchSet, mean: np.ndarray, std: np.ndarray) -> Matrix:
 
 def decorrelated(plan: Plan) -> keras_file.ModelInfo:
     """What --decorrelate makes of the model: with the matrix of the --init model, if it goes on
-    from one, as its weights know no other. ValueError, OSError."""
+    from one, as its weights know no other. ValueError, OSError.
+
+    A model that has none, or of other channels, cannot be gone on from: see origin.py.
+    """
+    matrix: Matrix = ()
     if plan.config.init is not None:
-        matrix = keras_file.read_info(keras_file.path_of(plan.config.init)).decorrelation
-    else:
+        before = keras_file.read_info(keras_file.path_of(plan.config.init))
+        if before.channels == plan.info.channels:
+            matrix = before.decorrelation
+    if not matrix:
         matrix = of_patches(plan.patchset, np.array(plan.info.mean), np.array(plan.info.std))
     return replace(plan.info, decorrelation=matrix)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from cloudmask.files import sha256_of
 from cloudmask.model import keras_file
@@ -75,6 +76,12 @@ def _restore(
         other = ["its variables are others (another optimiser or precision)"]
     if other:
         raise ValueError(f"{found.path} is of another model or patch set: {'; '.join(other)}")
+    for variable, value in zip(variables, found.variables, strict=True):
+        if "decorrelate/" in variable.path and not np.allclose(variable, value, rtol=1e-3):
+            raise ValueError(
+                f"{found.path} was trained with another matrix of --decorrelate, that of its "
+                "--init; resume with the same --init"
+            )
     state = State.from_dict(found.state)
     reorder = differences(past["order"], present["order"])
     if reorder:
@@ -119,12 +126,18 @@ def _initialise(run_or_model: Path, plan: Plan, model: keras.Model) -> dict[str,
         for name in ("channels", "classes", "widths")
         if (there := getattr(info, name)) != (here := getattr(plan.info, name))
     ]
-    if info.missing_channel != plan.info.missing_channel:
-        different.append(f"--missing-channel {'there' if info.missing_channel else 'here'} alone")
-    if bool(info.decorrelation) != bool(plan.info.decorrelation):
-        different.append(f"--decorrelate {'there' if info.decorrelation else 'here'} alone")
+    for name, option in (
+        ("missing_channel", "--missing-channel"),
+        ("decorrelation", "--decorrelate"),
+    ):
+        there, here = (bool(getattr(one, name)) for one in (info, plan.info))
+        if there != here:
+            different.append(f"{option} {'there and not here' if there else 'here and not there'}")
     if different:
-        raise ValueError(f"--init {path} does not fit this run: {'; '.join(different)}")
+        raise ValueError(
+            f"--init {path} does not fit this run: {'; '.join(different)}; give it what the model "
+            "was trained with, or another model"
+        )
     if info.fold != plan.info.fold and plan.info.fold:
         seen = f"all but fold {info.fold}" if info.fold else "all scenes"
         raise ValueError(
@@ -134,4 +147,8 @@ def _initialise(run_or_model: Path, plan: Plan, model: keras.Model) -> dict[str,
     keras_file.assign(model, weights)
     checksum = sha256_of(path)
     say(f"starting from the weights of {path} (sha256 {checksum[:16]})")
+    if info.calibration is not None:
+        say(
+            "its calibration is left behind: it belongs to those weights, and training changes them"
+        )
     return {"path": str(path), "sha256": checksum}
