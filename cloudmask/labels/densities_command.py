@@ -120,6 +120,7 @@ def sample_of(
 
 def _looks(scene: Scene, place: Place) -> Looks:
     """Beside what the scene's label calls clear. SceneError."""
+    assert scene.label is not None
     try:
         return looks_of(scene, scene.label == 0)
     except ValueError as error:

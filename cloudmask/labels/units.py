@@ -25,7 +25,7 @@ IMPOSSIBLE = (-5.0, 100.0)
 
 def without_fill(image: np.ndarray) -> np.ndarray:
     """(H, W, C), the same, NaN where a pixel is zero in all channels, as borders are."""
-    empty = ~image.any(axis=-1)  # NaN is not zero
+    empty = ~np.asarray(image.any(axis=-1))  # NaN is not zero
     return np.where(empty[..., None], np.float32(np.nan), image) if empty.any() else image
 
 
