@@ -20,6 +20,7 @@ from cloudmask.labels import densities
 from cloudmask.labels.densities import FARTHEST, Mixture, fit, fit_all, fit_mixture, log_odds
 from cloudmask.labels.looks import Looks, looks_of, roughness
 from cloudmask.labels.surroundings import smooth_background
+from cloudmask.labels.units import thermal
 from cloudmask.metrics import UNKNOWN
 
 
@@ -132,6 +133,49 @@ def test_a_pixel_whose_looks_nothing_was_fitted_to_has_no_log_odds():
     found = log_odds(looks, fitted)
     assert np.isnan(found[:20]).all()
     assert ((found[20:] > 0) == (label[20:] == 1)).mean() > 0.97
+
+
+def test_a_channel_is_thermal_by_its_name_or_its_values_and_never_by_its_unit():
+    random = np.random.default_rng(6)
+    kelvin, dark = random.normal(290, 5, (30, 30)), random.uniform(0, 0.4, (30, 30))
+    both = np.stack([kelvin, dark], axis=-1)
+    assert thermal(both, ("x", "y")) == [True, False]
+    assert thermal(both, ("S8", "S1")) == [True, False]
+    everywhere = np.ones((30, 30), bool)
+    for names in (("x", "y"), ("S8", "S1"), ("x", "blue")):
+        with pytest.raises(ValueError, match="no reflectance from 0 to 1; scale it") as found:
+            looks_of(scene_of(both * [1, 10_000], names), everywhere)
+        assert "\n" not in str(found.value)
+    filled = both.copy()
+    filled[:5] = -9999
+    with pytest.raises(ValueError, match="holds -9999, which is no reflectance; store NaN"):
+        looks_of(scene_of(filled, ("x", "blue")), everywhere)
+    filled[:5] = 0
+    assert np.isnan(looks_of(scene_of(filled, ("x", "y")), everywhere).values[:5]).all()
+
+
+def test_a_single_scene_with_few_clouds_has_enough_of_them(tmp_path):
+    random = np.random.default_rng(7)
+    label = (random.random((256, 256)) < 0.1).astype(np.uint8)
+    image = random.normal(np.where(label, 0.5, 0.1)[..., None], 0.05, (256, 256, 2))
+    names = {"channels": np.array(["a", "b"]), "classes": np.array(["clear", "cloud"])}
+    scene = tmp_path / "scene.npz"
+    np.savez(scene, image=image.astype(np.float32), label=label, **names)
+    line = words(scene, tmp_path / "out", "--teacher", "any", "--split", "train=1")
+    assert cli.main(line) == 0
+
+
+def test_digital_numbers_are_refused_by_the_name_of_the_file(tmp_path):
+    image = np.random.default_rng(0).integers(0, 10_000, (64, 64, 2)).astype(np.uint16)
+    names = {"channels": np.array(["a", "b"]), "classes": np.array(["clear", "cloud"])}
+    label = (image[..., 0] > 5000).astype(np.uint8)
+    np.savez(tmp_path / "scene.npz", image=image, label=label, **names)
+    line = words(tmp_path / "scene.npz", tmp_path / "out", "--teacher", "any", "--split", "train=1")
+    with pytest.raises(AgreedError, match=r"scene.npz: a is about \d+ and up to \d+, which is no"):
+        cli.main(line)
+    with pytest.raises(AgreedError, match="choose another --teacher, such as any"):
+        cli.main(words(tmp_path / "scene.npz", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

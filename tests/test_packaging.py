@@ -39,6 +39,8 @@ BUILT = {"horovod"}
 # Takes and makes xarray's arrays where the caller has them.
 XARRAYS = "cloudmask/predict/xarrays.py"
 TRAIN = ("cloudmask/train", "cloudmask/model", "cloudmask/predict", "cloudmask/evaluate")
+# Of the networks' house, what alone wants the extra fits: a calibration blurs.
+CALIBRATION = "cloudmask/model/calibration.py"
 # Which modules each extra is for; what is in none of them needs the core alone.
 SEAICE = sorted(path for path in modules("seaice") if path != "seaice/spark.py")
 GEOTIFF = "cloudmask/predict/masks/geotiff.py"
@@ -50,10 +52,10 @@ MODULES = {
     "products": ["cloudmask/data/formats/safe", *MASKS, XARRAYS],
     "zarr": ["cloudmask/data/formats/eopf.py", "cloudmask/data/formats/remote.py"],
     "train": [
-        *(path for path in modules(*TRAIN) if path not in (XARRAYS, GEOTIFF)),
+        *(path for path in modules(*TRAIN) if path not in (XARRAYS, GEOTIFF, CALIBRATION)),
         *("cloudmask/data/parallel.py", "scaling/measure"),
     ],
-    "fits": ["scaling/laws"],
+    "fits": ["scaling/laws", "cloudmask/labels", CALIBRATION],
     "mllog": ["cloudmask/mlcommons"],
     "report": ["cloudmask/report", *MASKS, "scaling/report"],
     "seaice": [*SEAICE, *MASKS],

@@ -30,6 +30,12 @@ def scene(cloud, *, clear=SEA, night=False, seed=0):
     return image, covered
 
 
+def bordered(image, fill):
+    """Most of the image is nothing but `fill`."""
+    image[:70] = fill
+    return image
+
+
 @pytest.mark.parametrize("night", [False, True], ids=["day", "night"])
 @pytest.mark.parametrize("cloud", [CLOUD, FOG, CIRRUS], ids=["cold", "fog", "cirrus"])
 def test_obvious_clouds_are_found_by_day_and_by_night(cloud, night):
@@ -122,13 +128,37 @@ def test_better_clear_pixels_replace_the_first_guess():
         (("Red", "green", "BLUE", "nir08"), {"red": 0, "green": 1, "blue": 2, "nir": 3}),
         ((*SLSTR, "S5o", "S8o", "S9o"), {"tir11": 7, "swir16": 4}),
         (("x", "y"), {}),
+        (("B01", *(f"B0{n}" for n in range(2, 9)), "B8A", "B11", "B12"), {"nir": 7, "swir22": 10}),
+        (("B2", "B3", "B4", "B5", "B6", "B7", "B9", "B10", "B11"), {"nir": 3, "tir12": 8}),
+        (("M3", "M4", "M5", "M7", "M10", "M15", "M16"), {"blue": 0, "nir": 3, "tir12": 6}),
+        (("1", "2", "3", "4", "6", "7", "31", "32"), {"red": 0, "blue": 2, "tir11": 6}),
+        (("1", "2", "3", "4"), {}),
+        (("R", "G", "B"), {"red": 0, "green": 1, "blue": 2}),
+        (("coastal", "Blue", "green", "swir_1", "TIRS1"), {"blue": 1, "swir16": 3, "tir11": 4}),
     ],
-    ids=["slstr", "sentinel 2", "short", "landsat 8", "landsat 7", "common", "oblique", "none"],
 )
 def test_channels_are_known_by_their_names(names, expected):
     found = roles_of(names)
     assert {role: found.get(role) for role in expected} == expected
     assert bool(found) == bool(expected)
+
+
+def test_values_tell_landsat_8_from_landsat_7_where_names_do_not():
+    """B1 to B7: the sixth is thermal in one, the seventh band the same in both."""
+    names = tuple(f"B{number}" for number in range(1, 8))
+    eight, seven = roles_of(names, [False] * 7), roles_of(names, [False] * 5 + [True, False])
+    assert (eight["blue"], eight["nir"], eight.get("tir11")) == (1, 4, None)
+    assert (seven["blue"], seven["nir"], seven["tir11"]) == (0, 3, 5)
+
+
+def test_a_border_of_zeros_has_no_label_and_moves_nothing_far_off():
+    image, covered = scene(CLOUD)
+    image[:, :50] = 0
+    found = unsupervised_log_odds(image, SLSTR)
+    assert np.isnan(found[:, :50]).all()
+    assert ((found > 0) == covered)[:, 50:].mean() > 0.97
+    image[:, :50] = np.nan
+    assert np.array_equal(unsupervised_log_odds(image, SLSTR), found, equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +169,16 @@ def test_channels_are_known_by_their_names(names, expected):
         (lambda image: image - 273.15, SLSTR, "no brightness temperature in kelvin"),
         (lambda image: image[..., :6] * 10000, SLSTR[:6], "no reflectance from 0 to 1"),
         (lambda image: image[..., :1], ("green",), "no two tests"),
+        (lambda image: image[..., :6] * 100, SLSTR[:6], "no reflectance from 0 to 1"),
+        (lambda image: bordered(image * 1e4, 0)[..., :6], SLSTR[:6], "no reflectance from 0 to 1"),
+        (lambda image: bordered(image, -9999)[..., :6], SLSTR[:6], "store NaN where nothing"),
+        (lambda image: bordered(image, -1)[..., :6], SLSTR[:6], "store NaN where nothing"),
+        (lambda image: image * np.float32([1] * 6 + [1, 100, 1]), SLSTR, "in kelvin; convert it"),
     ],
-    ids=["unknown", "one", "celsius", "counts", "one known"],
+    ids=[
+        *("unknown", "one", "celsius", "counts", "one known", "percent", "counts in a border"),
+        *("-9999", "-1", "scaled kelvin"),
+    ],
 )
 def test_what_cannot_be_judged_is_refused_in_a_line(change, names, told):
     image, _ = scene(CLOUD)

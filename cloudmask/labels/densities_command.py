@@ -25,7 +25,7 @@ from cloudmask.data.slstr import CLASSES
 from cloudmask.labels import densities
 from cloudmask.labels import unsupervised_votes as votes
 from cloudmask.labels.densities import Fitted, Samples
-from cloudmask.labels.looks import looks_of
+from cloudmask.labels.looks import Looks, looks_of
 from cloudmask.labels.unsupervised import confident_label
 from cloudmask.labels.unsupervised_command import log_odds_of
 from cloudmask.text import plural
@@ -33,10 +33,11 @@ from cloudmask.text import plural
 VERSION = 1
 """grows when the same scenes give other labels"""
 Teacher = LabelChoice | Literal["unsupervised"]
-MOST_PIXELS, MOST_OF_A_SCENE = 200_000, 3000
-"""that the mixtures are fitted to, of each kind of looks"""
 PRIOR = math.log(votes.PRIOR / (1 - votes.PRIOR))
 """log-odds of cloud where the teacher is unsupervised: those of its own votes"""
+LEAST_PIXELS, MOST_PIXELS, MOST_OF_A_SCENE = 30_000, 200_000, 3000
+"""that the mixtures are fitted to, of each kind of looks; of few scenes each gives more, so that
+the rarer class has enough"""
 LEAST_LOG_ODDS = 0.4
 """nearer to zero a pixel has no label"""
 
@@ -52,14 +53,16 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
     scenes = world.on_root(lambda: find_scenes(config.scenes))
     with the_same_on_all_ranks():
         reading = slstr.Reading.of(config)
-    strips = survey.strips_of(scenes, world) if teacher == "dual" else None
+    strips = None
+    if teacher == "dual":
+        strips = survey.strips_of(scenes, world, option="--teacher")
     work = functools.partial(
         sample_of,
         teacher=teacher,
         reading=reading,
         verify=config.verify,
         strips=strips,
-        pixels=min(MOST_OF_A_SCENE, 1 + MOST_PIXELS // len(scenes)),
+        pixels=pixels_of_a_scene(len(scenes)),
     )
     outcomes = parallel.map_items(work, scenes, world=world, progress="looks", tell=False)
     samples = [outcome.value for outcome in outcomes if outcome and outcome.value]
@@ -68,6 +71,9 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
         lambda: (_fingerprint(samples), densities.fit_all(samples, prior=prior))
     )
     if not fitted:
+        failed = [outcome.error for outcome in outcomes if outcome and outcome.error]
+        if len(failed) == len(scenes):
+            raise AgreedError(f"no scene can be used, the first because {failed[0]}")
         raise AgreedError(
             f"fewer than {densities.FEWEST} pixels of {plural(len(scenes), 'scene')} are labelled "
             f"cloud, or clear, by '{teacher}', too few to tell what they look like; give more"
@@ -80,6 +86,11 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
     }
     read = functools.partial(_read, fitted=fitted)
     return make_patch_set(config, labelling, read, map_items=map_items)
+
+
+def pixels_of_a_scene(scenes: int) -> int:
+    """How many pixels each of so many scenes gives, of each kind of looks."""
+    return min(max(MOST_OF_A_SCENE, LEAST_PIXELS // scenes), 1 + MOST_PIXELS // scenes)
 
 
 def _fingerprint(samples: Sequence[Samples]) -> str:
@@ -110,7 +121,16 @@ def sample_of(
         assert strip is not None
         known = strip
     seed = int.from_bytes(hashlib.sha256(scene.name.encode()).digest()[:4], "big")
-    return densities.sample(looks_of(whole, clear), known, pixels=pixels, seed=seed)
+    return densities.sample(_looks(whole, clear, scene.path), known, pixels=pixels, seed=seed)
+
+
+def _looks(scene: Scene, clear: np.ndarray, place: Place) -> Looks:
+    """Beside what is thought to be clear. SceneError."""
+    try:
+        return looks_of(scene, clear)
+    except ValueError as error:
+        problem, _, advice = str(error).partition("; ")
+        raise SceneError(place, problem, advice) from error
 
 
 def taught(
@@ -133,6 +153,6 @@ def _read(job: Job, options: Mapping[str, Any], verify: bool, *, fitted: Fitted)
     teacher: Teacher = options["teacher"]
     reading = slstr.recorded(options)
     scene, known = taught(job.source, teacher, reading=reading, verify=verify)
-    found = densities.log_odds(looks_of(scene, known == 0), fitted)
+    found = densities.log_odds(_looks(scene, known == 0, job.source), fitted)
     label = confident_label(found, beyond=LEAST_LOG_ODDS)
     return replace(scene, label=label, label_source="densities")

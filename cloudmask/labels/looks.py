@@ -16,9 +16,7 @@ import numpy as np
 from cloudmask.data.scene import Scene
 from cloudmask.data.slstr import SKIN
 from cloudmask.labels.surroundings import deviation, smooth_background
-
-KELVIN = 100.0
-"""a channel whose values are above this is a temperature, no reflectance"""
+from cloudmask.labels.units import thermal, without_fill
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +43,15 @@ class Looks:
 
 
 def looks_of(scene: Scene, clear: np.ndarray) -> Looks:
-    """The looks of a scene, given (H, W) bool where it is thought to be clear."""
-    kelvin = thermal(scene.image)
+    """The looks of a scene, given (H, W) bool where it is thought to be clear.
+
+    ValueError, in one line, for a channel that is neither reflectance nor kelvin.
+    """
+    image = without_fill(scene.image)
+    kelvin = thermal(image, scene.channels)
     names: list[str] = []
     values: list[np.ndarray] = []
-    channels = {name: scene.image[..., i] for i, name in enumerate(scene.channels)}
+    channels = {name: image[..., i] for i, name in enumerate(scene.channels)}
     # Nothing has measured the skin temperature, which a forecast expects.
     warm = [name for i, name in enumerate(scene.channels) if kelvin[i] and name != SKIN]
     if warm:
@@ -69,15 +71,8 @@ def looks_of(scene: Scene, clear: np.ndarray) -> Looks:
             values.append(np.sqrt(np.maximum(channels[name], 0)))
     if not warm:
         names.append(f"roughness of {scene.channels[0]}")
-        values.append(roughness(np.sqrt(np.maximum(scene.image[..., 0], 0)), least=0.002))
+        values.append(roughness(np.sqrt(np.maximum(image[..., 0], 0)), least=0.002))
     return Looks(tuple(names), np.stack(values, axis=-1).astype(np.float32))
-
-
-def thermal(image: np.ndarray) -> list[bool]:
-    """(H, W, C) -> of each channel whether it is a temperature."""
-    return [
-        bool((np.nan_to_num(image[..., c], nan=0.0) > KELVIN).any()) for c in range(image.shape[2])
-    ]
 
 
 def roughness(values: np.ndarray, *, least: float = 0.05) -> np.ndarray:

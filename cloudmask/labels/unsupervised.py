@@ -14,7 +14,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from cloudmask.labels.surroundings import background
-from cloudmask.labels.unsupervised_roles import Role, roles_of
+from cloudmask.labels.units import check, roles_in, without_fill
+from cloudmask.labels.unsupervised_roles import KELVIN, Role
 from cloudmask.labels.unsupervised_tests import TESTS, Departure, Test
 from cloudmask.labels.unsupervised_votes import log_odds
 from cloudmask.metrics import UNKNOWN
@@ -33,9 +34,6 @@ FOG_KELVIN = 1.0
 CLEAR_LOG_ODDS = -1.0
 ROUNDS = 2
 SMOOTH_PIXELS = 1.0
-LARGEST_REFLECTANCE = 3.0
-COLDEST, WARMEST = 150.0, 350.0
-"""kelvin; what lies outside is in another unit"""
 
 
 def unsupervised_log_odds(
@@ -48,13 +46,15 @@ def unsupervised_log_odds(
     a better guess at the clear pixels, such as a network's. ValueError, in one line, for channels
     by which fewer than two tests can vote, and for reflectances that are none.
     """
+    image = without_fill(image)
     fields = {
         role: image[..., index]
-        for role, index in roles_of(channels).items()
+        for role, index in roles_in(image, channels).items()
         if np.isfinite(image[..., index]).any()
     }
     tests = tests_for(fields, channels)
-    _check_units(fields)
+    for role in sorted(fields, key=lambda role: role not in KELVIN):
+        check(fields[role], role, kelvin=role in KELVIN)
     there = np.isfinite(fields["tir11" if "tir11" in fields else "green"])
     rounds = 1
     if clear is None or not (clear & there).any():
@@ -90,21 +90,6 @@ def tests_for(roles: Collection[Role], channels: Sequence[str]) -> list[Test]:
             "red, nir, swir16, swir22, lwir11"
         )
     return tests
-
-
-def _check_units(fields: dict[Role, np.ndarray]) -> None:
-    for role, field in fields.items():
-        middle = float(np.nanmedian(field))
-        if role in ("mir37", "tir11", "tir12"):
-            if not COLDEST <= middle <= WARMEST:
-                raise ValueError(
-                    f"{role} is about {middle:.4g}, which is no brightness temperature in kelvin; "
-                    "convert it"
-                )
-        elif middle > LARGEST_REFLECTANCE:
-            raise ValueError(
-                f"{role} is about {middle:.4g}, which is no reflectance from 0 to 1; scale it"
-            )
 
 
 def first_guess(fields: dict[Role, np.ndarray]) -> np.ndarray:
