@@ -1,5 +1,6 @@
 """A network made better by a few scenes whose mask is known: the command, and what tells of it."""
 
+import functools
 import io
 import json
 import sys
@@ -93,6 +94,12 @@ def work(tmp_path_factory):
     return top
 
 
+@functools.cache
+def load(*paths, tile=2048):
+    """Tracing a network takes longer than all that it is asked here."""
+    return cloudmask.load(*paths, precision="float32", tile=tile)
+
+
 def record_of(path):
     return keras_file.read_info(path).calibration
 
@@ -136,8 +143,8 @@ def test_plain_keras_loads_it_and_all_else_keeps_its_bytes(work):
 def test_the_probability_is_that_of_the_formula(work, scene, taught):
     path = work / "taught.keras" if taught else work / "run" / "calibrated.keras"
     image, label, truth = image_of(work / "fresh" / f"{scene}.npz")
-    plain = cloudmask.load(work / "run", precision="float32").predict(image)
-    model = cloudmask.load(path, precision="float32")
+    plain = load(work / "run").predict(image)
+    model = load(path)
     found = model.predict(image, teacher=label if taught else None)
     weights = np.array(record_of(path)["weights"]["some" if scene == "f1" else "all"])
     rows = features(plain.probability, label if taught else None)
@@ -153,9 +160,7 @@ def test_the_probability_is_that_of_the_formula(work, scene, taught):
 def test_tiles_leave_no_trace(work):
     image = image_of(work / "fresh" / "f0.npz")[0]
     path = work / "run" / "calibrated.keras"
-    whole, cut = (
-        cloudmask.load(path, precision="float32", tile=tile).predict(image) for tile in (2048, 24)
-    )
+    whole, cut = (load(path, tile=tile).predict(image) for tile in (2048, 24))
     np.testing.assert_allclose(cut.probability, whole.probability, atol=1e-5)
     assert np.mean(cut.mask != whole.mask) < 1e-3
 
@@ -163,9 +168,9 @@ def test_tiles_leave_no_trace(work):
 def test_each_network_of_an_ensemble_is_calibrated_by_itself(work):
     image, label, _ = image_of(work / "fresh" / "f1.npz")
     paths = [work / "taught.keras", work / "other", work / "run" / "calibrated.keras"]
-    alone = [cloudmask.load(path, precision="float32") for path in paths]
+    alone = [load(path) for path in paths]
     parts = [m.predict(image, teacher=label if m.teacher else None).probability for m in alone]
-    together = cloudmask.load(*paths, precision="float32")
+    together = load(*paths)
     found = together.predict(image, teacher=label)
     np.testing.assert_allclose(found.probability, np.mean(parts, axis=0), atol=1e-6)
     np.testing.assert_allclose(found.spread, np.std(parts, axis=0), atol=1e-6)
@@ -178,7 +183,7 @@ def test_a_batch_and_xarray_are_calibrated_image_by_image(work):
     xarray = pytest.importorskip("xarray")
     scenes = [image_of(work / "fresh" / f"f{number}.npz") for number in range(2)]
     images, labels = (np.stack([scene[at] for scene in scenes]) for at in (0, 1))
-    model = cloudmask.load(work / "taught.keras", precision="float32")
+    model = load(work / "taught.keras")
     alone = [model.predict(image, teacher=label) for image, label, _ in scenes]
     batch = model.predict(images, teacher=labels)
     np.testing.assert_array_equal(batch.mask, np.stack([one.mask for one in alone]))
@@ -192,8 +197,8 @@ def test_a_batch_and_xarray_are_calibrated_image_by_image(work):
 
 def test_a_teacher_is_asked_for_in_one_line(work):
     image, label, _ = image_of(work / "fresh" / "f0.npz")
-    taught = cloudmask.load(work / "taught.keras", precision="float32")
-    plain = cloudmask.load(work / "run" / "calibrated.keras", precision="float32")
+    taught = load(work / "taught.keras")
+    plain = load(work / "run" / "calibrated.keras")
     assert (taught.teacher, plain.teacher) == ("any", None)
     with pytest.raises(ValueError, match=r"give that of the image with teacher= \(label 'any'"):
         taught.predict(image)
@@ -219,7 +224,7 @@ def test_masks_evaluations_and_pages_tell_of_it(work, tmp_path, capsys):
     assert made["calibration"].startswith(told)
     assert json.loads(made["options"])["calibrations"] == [record_of(model)]
     scene, label, _ = image_of(work / "fresh" / "f0.npz")
-    expected = cloudmask.load(model, precision="float32").predict(scene, teacher=label)
+    expected = load(model).predict(scene, teacher=label)
     np.testing.assert_array_equal(read_mask(masks / "f0.nc", classes=CLASSES).mask, expected.mask)
 
     assert cli("evaluate", masks, work / "fresh", "--label", "truth") == 0
@@ -251,7 +256,7 @@ def test_scenes_of_one_kind_leave_the_other_as_it_is(work, tmp_path, capsys):
     assert record_of(out)["weights"]["some"] == [1, 0, 0, 0]
     image = image_of(work / "fresh" / "f1.npz")[0]
     plain, found = (
-        cloudmask.load(m, precision="float32").predict(image)
+        load(m).predict(image)
         for m in (
             work / "run",
             out,
