@@ -67,18 +67,17 @@ ROWS = {
     "unsupervised": Row("D: no mask at all, first round", "unsupervised"),
     "blind": Row("D + looks: what the classes of the first round look like", "blind"),
     "truth": Row("the truth of all training scenes", "truth"),
-    "second": Row("D: second round, by the network of the first", "second"),
     "gce": Row("generalised cross-entropy", "any", (*EYES, "--loss", "gce")),
     "sce": Row("symmetric cross-entropy", "any", (*EYES, "--loss", "sce")),
     "bootstrap": Row("soft bootstrapping", "any", (*EYES, "--loss", "bootstrap")),
     "early": Row("as ADELE: the first epochs", "any", epochs=2),
     "corrected": Row("as ADELE: labels corrected where sure", "corrected", after="early", epochs=4),
 }
-PER_SEED = ("refurbished", "both", "second", "corrected")
+PER_SEED = ("refurbished", "both", "corrected")
 """patch sets that are made anew for each seed, by networks of that seed"""
 FOLDS = {"refurbished": "any", "both": "dual"}
 """what the networks learn from that refurbish the labels of a row"""
-DROPPED = ("second", "gce", "sce", "bootstrap", "early", "corrected")
+DROPPED = ("gce", "sce", "bootstrap", "early", "corrected")
 """that did not help: trained last"""
 CALIBRATED = {
     "C: the teacher's mask and three true scenes": ("any", None),
@@ -159,10 +158,7 @@ def networks(names: Sequence[str]) -> None:
 def make_patches_of(core: int, name: str, seed: int) -> None:
     """The patch set of a row that networks of this seed help to make."""
     out, scenes = patches(name, seed), WORK / "train"
-    if name == "second":
-        model = ("--model", run_of("unsupervised", seed))
-        cloudmask("label", scenes, "--out", out, *model, *CUT, core=core)
-    elif name == "corrected":
+    if name == "corrected":
         corrected = WORK / f"scenes-corrected-{seed}"
         words = (run_of("early", seed), scenes, corrected)
         call([sys.executable, "-m", "benchmarks.better_masks_parts", "correct", *words], core=core)
