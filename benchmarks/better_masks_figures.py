@@ -152,29 +152,49 @@ def report(test: Path, models: dict[str, list[Path]], **conditions: Any) -> None
 
 
 def table(teacher: dict[str, Any], rows: dict[str, Any]) -> list[str]:
-    """Markdown, in per cent and points."""
-    lines = [
-        "| learned from | part | accuracy | beside the teacher | at its cloud fraction "
-        "| best threshold | IoU | AUC | three seeds together |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    """Two tables in Markdown, in per cent and points: what was gained, and what was measured."""
+    gained = [
+        "| learned from | day | beside the teacher | night | beside the teacher "
+        "| three seeds together, day and night |",
+        "| --- | --- | --- | --- | --- | --- |",
+        f"| the teacher itself | {_cent(teacher['day']['accuracy'])} | "
+        f"| {_cent(teacher['night']['accuracy'])} | | |",
     ]
-    for part in PARTS:
-        one = teacher[part]
-        lines.append(
-            f"| the teacher itself | {part} | {_cent(one['accuracy'])} | | | | "
-            f"{one['iou']:.3f} | | |"
-        )
+    measured = [
+        "| learned from | part | at the teacher's fraction | best threshold | IoU | AUC "
+        "| cloud fraction | optical depth > 0.1, > 1 | McNemar's p |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(_measured("the teacher itself", part, teacher[part], None) for part in PARTS),
+    ]
     for title, found in rows.items():
+        cells = [title]
         for part in PARTS:
             mean, spread = found[part]["mean"], found[part]["spread"]
-            beside, together = found[part]["against_teacher"], found[part]["ensemble"]
-            lines.append(
-                f"| {title} | {part} | {_cent(mean['accuracy'])} ± {_cent(spread['accuracy'])} | "
-                f"{_gain(beside)} | {_cent(mean['accuracy_at_teachers_fraction'])} | "
-                f"{_cent(mean['best_accuracy'])} | {mean['iou']:.3f} | {mean['auc']:.3f} | "
-                f"{_cent(together['accuracy'])}, {_gain(together['against_teacher'])} |"
-            )
-    return lines
+            cells.append(f"{_cent(mean['accuracy'])} ± {_cent(spread['accuracy'])}")
+            cells.append(_gain(found[part]["against_teacher"]))
+            p = found[part]["against_teacher"]["clustered_mcnemar_p"]
+            measured.append(_measured(title, part, mean, p))
+        together = [found[part]["ensemble"]["against_teacher"] for part in PARTS]
+        cells.append(", ".join(_gain(one) for one in together))
+        gained.append(f"| {' | '.join(cells)} |")
+    return [*gained, "", *measured]
+
+
+def _measured(title: str, part: str, found: dict[str, float], p: float | None) -> str:
+    """A line of the second table; of a mask without probabilities some cells stay empty."""
+
+    def cell(name: str, text: str) -> str:
+        return text.format(found[name]) if name in found else ""
+
+    cells = [
+        title,
+        part,
+        *(cell(name, "{:.2%}") for name in ("accuracy_at_teachers_fraction", "best_accuracy")),
+        *(cell(name, "{:.3f}") for name in ("iou", "auc", "cloud_fraction")),
+        ", ".join(f"{found[f'accuracy_depth_{depth:g}']:.3f}" for depth in (DEPTHS[0], DEPTHS[2])),
+        "" if p is None else f"{p:.3f}",
+    ]
+    return f"| {' | '.join(cells).replace('%', '')} |"
 
 
 def _cent(share: float) -> str:
