@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from PIL import Image
 
 from benchmarks import bench, better_masks
 from benchmarks import better_masks_parts as parts
@@ -60,7 +61,9 @@ def main() -> None:
     figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=9)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=90)
-    write_whole(PICTURE, stream.getvalue())
+    small = io.BytesIO()
+    Image.open(stream).convert("RGB").quantize(128).save(small, "PNG", optimize=True)
+    write_whole(PICTURE, small.getvalue())
     print(PICTURE.relative_to(bench.ROOT))
 
 
