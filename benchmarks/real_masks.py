@@ -31,7 +31,7 @@ from benchmarks.real_masks_figures import (
     run_of,
 )
 
-EPOCHS = 4
+EPOCHS = 12
 CUT = ("--patch-size", 64, "--stride", 32, "--split", "train=1")
 NETWORK = (
     *("--no-horovod", "--threads", 1, "--widths", 8, 16, 32, 64, "--decorrelate"),
