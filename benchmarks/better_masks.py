@@ -109,6 +109,9 @@ def report() -> None:
         seeds=list(SEEDS),
         epochs={row.title: row.epochs for row in ROWS.values()},
         options=[str(word) for word in (*NETWORK, *EYES)],
+        trained_at=sorted(
+            {bench.summary(run_of(name, s))["commit"] for name in ROWS for s in SEEDS}
+        ),
     )
 
 
