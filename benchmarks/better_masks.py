@@ -101,6 +101,7 @@ def main() -> None:
 
 def report() -> None:
     """The table, and the record, of all that is there."""
+    runs = [run_of(name, seed) for name in ROWS for seed in SEEDS]
     figures.report(
         WORK / "test",
         models(),
@@ -109,9 +110,7 @@ def report() -> None:
         seeds=list(SEEDS),
         epochs={row.title: row.epochs for row in ROWS.values()},
         options=[str(word) for word in (*NETWORK, *EYES)],
-        trained_at=sorted(
-            {bench.summary(run_of(name, s))["commit"] for name in ROWS for s in SEEDS}
-        ),
+        trained_at=sorted({bench.summary(run)["commit"] for run in runs}),
     )
 
 
