@@ -83,7 +83,7 @@ PER_SEED = ("refurbished", "both", "corrected")
 FOLDS = {"refurbished": "any", "both": "dual"}
 """what the networks learn from that refurbish the labels of a row"""
 DROPPED = ("short", "gce", "sce", "bootstrap", "early", "corrected")
-"""what is known not to help, and what it is to be compared with: half as many epochs, trained last"""
+"""what is known not to help, and what that is to be compared with: trained last, for 3 epochs"""
 CALIBRATED = {
     "C: the teacher's mask and three true scenes": ("any", None),
     "C, and the teacher asked too": ("any", "any"),
