@@ -88,7 +88,7 @@ def test_a_few_pixels_of_a_class_do_not_govern_all_of_their_kind(second, fitted)
     found = calibrate._fit({0: pixels}, 1, config, parallel.World())
     assert found["fitted"] == fitted
     assert (found["weights"] == identity(3).tolist()) == (not fitted)
-    both = {name: {kind: found[name] for kind in calibration.KINDS} for name in found}
+    both = {name: dict.fromkeys(calibration.KINDS, found[name]) for name in found}
     told = calibrate._told({"scenes": ["a"], "label": "truth", **both})[1]
     assert ("4,000, fewer than 1,000 of a class: their probability stays" in told) == (not fitted)
 

@@ -74,7 +74,7 @@ def test_targets_are_the_formula_pixel_by_pixel(fill):
 
 
 def test_where_the_network_is_sure_of_a_whole_group_its_class_stays():
-    """A sigmoid of float32 is 1.0 itself from a logit of 17 on: no P(y = 0) is left to divide by."""
+    """A sigmoid of float32 is 1.0 itself from a logit of 17 on: P(y = 0) is nothing then."""
     probability, label = np.ones((1, 4, 4), np.float32), np.ones((1, 4, 4), np.uint8)
     group = np.zeros(label.shape, np.uint8)
     probability[0, 0], label[0, 1] = (np.inf, -np.inf, np.nan, 1), (1, 255, 1, 1)
