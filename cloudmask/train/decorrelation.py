@@ -64,4 +64,4 @@ def give(model: keras.Model, matrix: Matrix) -> None:
 
 def of_network(model: keras.Model) -> Matrix:
     """That of a run stands in its network alone, wherever that has its variables from."""
-    return _told(np.asarray(model.get_layer("decorrelate").kernel)[0, 0])
+    return _told(np.asarray(model.get_layer("decorrelate").kernel.value)[0, 0])
