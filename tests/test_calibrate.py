@@ -268,7 +268,7 @@ def test_scenes_of_one_kind_leave_the_other_as_it_is(work, tmp_path, capsys):
     assert (
         cli("calibrate", work / "run", tmp_path / "clear.npz", "--out", tmp_path / "o.keras") == 1
     )
-    assert "no kind of pixels has both classes" in capsys.readouterr().err
+    assert "no kind of pixels has 1,000 of each class in" in capsys.readouterr().err
     assert not (tmp_path / "o.keras").exists()
 
 

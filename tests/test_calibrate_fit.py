@@ -1,10 +1,14 @@
 """The weights of a calibration, and the features that they weigh."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.optimize
 
-from cloudmask.labels import logistic
+from cloudmask.cli.options import CalibrateConfig
+from cloudmask.data import parallel
+from cloudmask.labels import calibrate, logistic
 from cloudmask.labels.logistic import Pixels
 from cloudmask.model import calibration
 from cloudmask.model.calibration import features, identity
@@ -74,6 +78,19 @@ def test_the_ridge_weighs_the_same_for_any_number_of_pixels():
         for p in (few, many)
     )
     np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("second", "fitted"), [(1000, True), (999, False), (0, False)])
+def test_a_few_pixels_of_a_class_do_not_govern_all_of_their_kind(second, fitted):
+    rows = np.full((3, 4000), -2, np.float32)  # wrong wherever the label is the second class
+    pixels = Pixels(rows, np.arange(4000) < second)
+    config = CalibrateConfig(run=Path("run"), scenes=(), label="truth")
+    found = calibrate._fit({0: pixels}, 1, config, parallel.World())
+    assert found["fitted"] == fitted
+    assert (found["weights"] == identity(3).tolist()) == (not fitted)
+    both = {name: dict.fromkeys(calibration.KINDS, found[name]) for name in found}
+    told = calibrate._told({"scenes": ["a"], "label": "truth", **both})[1]
+    assert ("4,000, fewer than 1,000 of a class: their probability stays" in told) == (not fitted)
 
 
 def test_sums_do_not_depend_on_how_pixels_are_shared():

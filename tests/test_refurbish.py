@@ -27,6 +27,7 @@ def test_sums_and_eta_are_their_formulas():
     for g in range(4):
         for b in range(2):
             p = probability[(group == g) & (label == b) & ~np.isnan(probability)].astype(float)
+            p = np.clip(p, 1 / (1 + np.exp(6)), 1 / (1 + np.exp(-6)))
             assert sums[g, 1, b] == pytest.approx(p.sum(), rel=1e-12)
             assert sums[g, 0, b] == pytest.approx((1 - p).sum(), rel=1e-12)
         for a in range(2):
@@ -70,6 +71,23 @@ def test_targets_are_the_formula_pixel_by_pixel(fill):
     found = np.stack([made.labelled, made.changed, made.left_out, made.filled], axis=1)
     assert found.tolist() == expected.tolist()
     assert expected[:, :3].min() > 0
+
+
+def test_where_the_network_is_sure_of_a_whole_group_its_class_stays():
+    """A sigmoid of float32 is 1.0 itself from a logit of 17 on: P(y = 0) is nothing then."""
+    probability, label = np.ones((1, 4, 4), np.float32), np.ones((1, 4, 4), np.uint8)
+    group = np.zeros(label.shape, np.uint8)
+    probability[0, 0], label[0, 1] = (np.inf, -np.inf, np.nan, 1), (1, 255, 1, 1)
+    sums = sums_of(probability, label, group, 1)
+    made = refurbish(probability, label, group, eta_of(sums), least_logit=0.4, fill=False)
+    assert made.soft[0, 0, :3].tolist() == [255] * 3
+    assert made.soft[0, 1, 1] == 255
+    counted = made.soft[made.soft != 255]
+    assert len(counted) == 12
+    assert counted.min() >= 252
+    unknown = np.full((1, 2, 2), np.nan)
+    made = refurbish(probability, label, group, unknown, least_logit=0.4, fill=True)
+    assert np.argwhere(made.soft != 255).tolist() == [[0, 1, 1]]  # filled; no label weighs anything
 
 
 def test_groups_are_told_by_what_is_measured_and_by_the_column_in_the_scene():

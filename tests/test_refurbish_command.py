@@ -255,6 +255,17 @@ def test_a_finished_set_is_left_alone_and_never_changed(work, tmp_path, tree, ca
     assert tree(out) == before
 
 
+def test_a_finished_set_that_has_lost_a_file_is_made_again(work, tmp_path, tree, capsys):
+    folder, _ = work
+    out = tmp_path / "out"
+    shutil.copytree(folder / "alone", out)
+    lost = out / open_patchset(out).files[2].path
+    lost.unlink()
+    assert again(folder, out) == 0
+    assert f"{lost} is missing: the set is made again" in capsys.readouterr().err
+    assert tree(out) == tree(folder / "alone")
+
+
 def test_what_cannot_be_is_refused_before_a_model_is_loaded(work, tmp_path):
     folder, _ = work
     for words, message in (
@@ -263,6 +274,9 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(work, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             again(folder, tmp_path / "out", *words)
+    wrong = ["refurbish", folder / "set", folder / "one", "--out", tmp_path / "out"]
+    with pytest.raises(ValueError, match=r"/set is a patch set, which comes last: RUN \.\.\. /"):
+        cli.main([str(word) for word in wrong])
     three = tiny.make_patchset(tmp_path / "three", scenes=4, patches=1, classes=3)
     with pytest.raises(ValueError, match="has 3 classes; soft targets are of two"):
         cli.main(["refurbish", str(folder / "one"), str(three), "--out", str(tmp_path / "out")])

@@ -381,11 +381,13 @@ def test_synth_makes_only_what_is_missing(tmp_path: Path) -> None:
             np.testing.assert_array_equal(file[name][...], getattr(scene, name))
 
 
-def test_synth_refuses_scenes_of_another_size_and_files_that_are_none(tmp_path: Path) -> None:
+def test_synth_refuses_scenes_of_another_kind_and_files_that_are_none(tmp_path: Path) -> None:
     synth(SynthConfig(tmp_path, scenes=1, height=64, width=72))
     (path,) = tmp_path.iterdir()
     with pytest.raises(ValueError, match=r"S3A.*hdf is 64 x 72, not 64 x 80; delete it or write"):
         synth(SynthConfig(tmp_path, scenes=1, height=64, width=80))
+    with pytest.raises(ValueError, match=r"S3A.*hdf has no depth and no skin; delete it or write"):
+        synth(SynthConfig(tmp_path, scenes=1, height=64, width=72, extras=("depth", "skin")))
     path.write_bytes(b"not HDF5")
     with pytest.raises(ValueError, match=r"S3A.*hdf is not a scene that can be read; delete it"):
         synth(SynthConfig(tmp_path, scenes=1, height=64, width=72))

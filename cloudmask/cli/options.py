@@ -40,7 +40,8 @@ class SynthConfig:
     seed: int = 0
     """the same seed gives the same scenes"""
     land: Literal["judged", "clear"] = "judged"
-    """what the Bayesian mask says of land; clear: 0, as where the benchmark's has not judged"""
+    """what the Bayesian mask says of land; clear: 0, as where the benchmark's has not judged;
+    scenes that are there already stay as they are, for they do not tell what they were made with"""
     extras: tuple[Literal["depth", "skin"], ...] = ()
     """also write the optical depth, or the skin temperature as a forecast knows it"""
 

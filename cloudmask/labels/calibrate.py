@@ -38,6 +38,9 @@ from cloudmask.version import __version__
 OUT = "calibrated.keras"
 MOST_SCENES = 200
 """whose names every mask bears; who knows the masks of more scenes should train on them"""
+LEAST_PIXELS = 1000
+"""of each class, for a kind of pixels to be fitted: some two places, as the wider blur makes one of
+450 pixels (4 pi sigma^2), and the ridge weighs no more on few pixels than on many"""
 _NAMES = {"all": "with all channels", "some": "with channels missing"}
 
 Share = dict[str, dict[int, Pixels]]
@@ -71,8 +74,9 @@ def calibrate(config: CalibrateConfig) -> int:
     }
     if not any(record["fitted"].values()):
         raise AgreedError(
-            f"no kind of pixels has both classes in the label '{config.label}' of the "
-            f"{plural(len(scenes), 'scene')}, so there is nothing to learn; give other scenes"
+            f"no kind of pixels has {count(LEAST_PIXELS)} of each class in the label "
+            f"'{config.label}' of the {plural(len(scenes), 'scene')}, so there is nothing to "
+            "learn; give other scenes"
         )
     world.on_root(lambda: keras_file.write_calibrated(out, path, record))
     world.on_root(lambda: print("\n".join([*_told(record), f"calibrated model: {out}"])))
@@ -173,7 +177,7 @@ def _fit(
 ) -> dict[str, Any]:
     """Weights of one kind of pixels and what they are worth on them. Collective.
 
-    Where there is nothing to learn from they are those that change nothing.
+    With fewer than LEAST_PIXELS of a class they are those that change nothing.
     """
 
     def added(of: Callable[[Pixels], Any], size: int) -> np.ndarray:
@@ -185,7 +189,7 @@ def _fit(
 
     start = identity(5 if config.teacher else 3)
     pixels, second = added(lambda part: (len(part.label), np.count_nonzero(part.label)), 2)
-    fitted = 0 < second < pixels
+    fitted = min(second, pixels - second) >= LEAST_PIXELS
     weights = start
     if fitted:
         size = len(start)
@@ -214,7 +218,9 @@ def _told(record: dict[str, Any]) -> list[str]:
         if record["fitted"][kind]:
             line += f", accuracy {before} before and {after} after, on these scenes themselves"
         elif record["pixels"][kind]:
-            line += ", all of one class: their probability stays as it is"
+            line += (
+                f", fewer than {count(LEAST_PIXELS)} of a class: their probability stays as it is"
+            )
         else:
             line += ": their probability stays as it is"
         lines.append(line)

@@ -52,13 +52,20 @@ def sums_of(
 ) -> np.ndarray:
     """Arrays of equal shape -> (G, 2, 2) float64 [g, a, b]: the sum of P(y = a) labelled b.
 
-    Pixels labelled 255, or with a probability of NaN, do not count.
+    Pixels labelled 255, or with a probability that is not finite, do not count. The others are cut
+    here too: so eta is known of each group with a pixel, where the network is sure of all of them.
     """
-    known = (label != UNKNOWN) & ~np.isnan(probability)
-    second = probability[known].astype(np.float64)
+    known = (label != UNKNOWN) & np.isfinite(probability)
+    second = _cut(probability[known])
     place = 2 * group[known].astype(np.int64) + label[known]
     parts = [np.bincount(place, weight, 2 * groups) for weight in (1 - second, second)]
     return np.stack(parts, axis=-1).reshape(groups, 2, 2).transpose(0, 2, 1)
+
+
+def _cut(probability: np.ndarray) -> np.ndarray:
+    """As float64, within MOST_LOGIT."""
+    limit = 1 / (1 + np.exp(-MOST_LOGIT))
+    return np.clip(probability.astype(np.float64), 1 - limit, limit)
 
 
 def eta_of(sums: np.ndarray) -> np.ndarray:
@@ -96,18 +103,18 @@ def refurbish(
 ) -> Refurbished:
     """Arrays of equal shape -> q as soft targets.
 
-    A pixel with |logit q| below `least_logit` does not count, nor does one without a probability.
+    A pixel with |logit q| below `least_logit` does not count, nor does one without a finite
+    probability, or with a label of a group whose eta is unknown.
     One without a label does with `fill`, and its q is p.
     """
-    limit = 1 / (1 + np.exp(-MOST_LOGIT))
-    predicted = ~np.isnan(probability)
+    predicted = np.isfinite(probability)
     known = predicted & (label != UNKNOWN)
-    second = np.clip(np.where(predicted, probability, 0.5).astype(np.float64), 1 - limit, limit)
+    second = _cut(np.where(predicted, probability, 0.5))
     logit = np.log(second) - np.log1p(-second)
     observed = np.log(eta[:, 1]) - np.log(eta[:, 0])
     vote = np.where(known, label, 0)
     logit += np.where(known, observed[group, vote], 0.0)
-    counts = (known | (predicted & fill)) & ~(np.abs(logit) < least_logit)
+    counts = (known | (predicted & fill)) & (np.abs(logit) >= least_logit)
     steps = np.rint(SOFT_STEPS / (1 + np.exp(-logit)))
     soft = np.where(counts, steps, UNKNOWN).astype(np.uint8)
 

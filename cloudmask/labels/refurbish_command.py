@@ -27,18 +27,19 @@ from cloudmask.data.patchset.files import FilePatches, read_patches, write_soft
 from cloudmask.data.patchset.index import write_index
 from cloudmask.data.patchset.manifest import build_manifest, read_manifest, write_manifest
 from cloudmask.data.patchset.model import MANIFEST, FileEntry, PatchSet
-from cloudmask.data.patchset.open import open_patchset, verify_files
+from cloudmask.data.patchset.open import is_patchset, open_patchset, problem_of, verify_files
 from cloudmask.files import parse_json, remove_leftovers, sha256_of, write_json, write_whole
 from cloudmask.labels import refurbish as labels
 from cloudmask.labels.judges import Judge, judges_of, probability_of, warn_of_other_reading
 from cloudmask.model.keras_file import path_of
+from cloudmask.record import warn
 from cloudmask.text import plural
 
 NOTES = ".refurbish"
 """folder of what has been predicted, until all is done"""
 RECORD = "refurbished"
 """among the manifest's options: what the targets were made from"""
-VERSION = 1
+VERSION = 2
 """it grows when the same runs and options give other targets"""
 
 
@@ -90,6 +91,11 @@ def _look(config: RefurbishConfig) -> Work:
     """The patch set, and whether its targets are there already. ValueError, OSError."""
     if len(config.sources) < 2:
         raise ValueError("name the runs and then the patch set: RUN ... PATCHES --out PATCHES2")
+    for path in config.runs:
+        if is_patchset(path):
+            raise ValueError(
+                f"{path} is a patch set, which comes last: RUN ... {path} --out PATCHES2"
+            )
     patchset = open_patchset(config.patches)
     strip, out = config.strip, config.out
     if len(patchset.classes) != 2:
@@ -127,21 +133,26 @@ def _options(config: RefurbishConfig) -> dict[str, Any]:
 
 
 def _is_finished(out: Path, facts: dict[str, Any]) -> bool:
-    """Whether `out` holds just these targets. ValueError if it holds something else."""
+    """Whether `out` holds just these targets, and all of them. ValueError if it holds something
+    else."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose another --out")
     if not (out / MANIFEST).exists():
         if out.exists() and any(out.iterdir()) and not (out / NOTES).is_dir():
             raise ValueError(f"{out} is not empty and no patch set; choose another --out")
         return False
-    found = read_manifest(out).options.get(RECORD, {})
+    patchset = read_manifest(out)
+    found = patchset.options.get(RECORD, {})
     other = [key for key, value in facts.items() if found.get(key) != value]
     if other:
         raise ValueError(
             f"{out} holds a patch set made from something else ({', '.join(other)} differ); "
             "choose another --out or delete it"
         )
-    return True
+    problem = problem_of(patchset)
+    if problem:
+        warn(f"{problem}: the set is made again")
+    return not problem
 
 
 def _begin(out: Path, made_from: dict[str, Any]) -> None:
@@ -158,6 +169,7 @@ def _begin(out: Path, made_from: dict[str, Any]) -> None:
                 "delete it"
             )
     write_json(note, made_from)
+    (out / MANIFEST).unlink(missing_ok=True)  # of a set that has lost files
 
 
 def _on_all(

@@ -23,8 +23,15 @@ from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.open import verify_files
 from cloudmask.launcher import launched_at
 from cloudmask.model import keras_file, precision
-from cloudmask.train import checkpoint, device_cache, dropout, emulate, origin, staging
-from cloudmask.train.decorrelation import decorrelated
+from cloudmask.train import (
+    checkpoint,
+    decorrelation,
+    device_cache,
+    dropout,
+    emulate,
+    origin,
+    staging,
+)
 from cloudmask.train.elastic import Elastic, HostsChangedError
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.origin import Origin
@@ -172,8 +179,6 @@ def begin(
     on_root = functools.partial(ranks.on_root, name="patchset")
     patchset = open_for_all(config.data, on_root)
     plan = ranks.on_all(lambda: make_plan(config, ranks, patchset), name="plan")
-    if config.decorrelate:
-        plan = replace(plan, info=on_root(lambda: decorrelated(plan)))
     real, ranks = ranks, emulate.named(ranks, config)
     going_on = elastic.meet(ranks)
     resume = config.resume or going_on
@@ -200,6 +205,9 @@ def begin(
     found = ranks.on_all(take_over, name="restore")
     variables = [variable.value for variable in (*model.variables, *optimizer.variables)]
     ranks.broadcast_variables(variables)
+    if config.decorrelate:
+        info = replace(plan.info, decorrelation=decorrelation.of_network(model))
+        plan = replace(plan, info=info)
     dropout.apart(model, ranks.rank)
     state = ranks.broadcast(found.state, name="state")
     elastic.begin(plan, ranks, variables, state)

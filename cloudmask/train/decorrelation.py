@@ -8,15 +8,12 @@ shown the channels as they are and, beside them, taken apart.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import keras
 import numpy as np
 
 from cloudmask.data.patchset.encoding import FILL
 from cloudmask.data.patchset.model import PatchSet
 from cloudmask.data.patchset.reader import PatchReader
-from cloudmask.model import keras_file
-from cloudmask.train.plan import Plan
 
 PATCHES, EVERY = 256, 4
 """training patches that are looked at, and each how many of their rows and columns"""
@@ -52,20 +49,19 @@ def of_patches(patchset: PatchSet, mean: np.ndarray, std: np.ndarray) -> Matrix:
             stored = batch.image[0, ::EVERY, ::EVERY].reshape(-1, len(mean)).astype(np.float64)
             physical = stored * batch.scale[0] + batch.offset[0]
             parts.append(np.where(stored == FILL, 0, (physical - mean) / std))
-    return tuple(tuple(float(f"{v:.6g}") for v in row) for row in whitening(np.concatenate(parts)))
+    return _told(whitening(np.concatenate(parts)))
 
 
-def decorrelated(plan: Plan) -> keras_file.ModelInfo:
-    """What --decorrelate makes of the model: with the matrix of the --init model, if it goes on
-    from one, as its weights know no other. ValueError, OSError.
+def _told(matrix: np.ndarray) -> Matrix:
+    """Of six digits, which float32 keeps: so a network gives back what it was given."""
+    return tuple(tuple(float(f"{v:.6g}") for v in row) for row in matrix)
 
-    A model that has none, or of other channels, cannot be gone on from: see origin.py.
-    """
-    matrix: Matrix = ()
-    if plan.config.init is not None:
-        before = keras_file.read_info(keras_file.path_of(plan.config.init))
-        if before.channels == plan.info.channels:
-            matrix = before.decorrelation
-    if not matrix:
-        matrix = of_patches(plan.patchset, np.array(plan.info.mean), np.array(plan.info.std))
-    return replace(plan.info, decorrelation=matrix)
+
+def give(model: keras.Model, matrix: Matrix) -> None:
+    """To a network that was built with another one of this size."""
+    model.get_layer("decorrelate").kernel.assign(np.array(matrix, np.float32)[None, None])
+
+
+def of_network(model: keras.Model) -> Matrix:
+    """That of a run stands in its network alone, wherever that has its variables from."""
+    return _told(np.asarray(model.get_layer("decorrelate").kernel.value)[0, 0])

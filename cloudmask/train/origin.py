@@ -12,7 +12,7 @@ import numpy as np
 from cloudmask.files import sha256_of
 from cloudmask.model import keras_file
 from cloudmask.record import say, warn
-from cloudmask.train import checkpoint
+from cloudmask.train import checkpoint, decorrelation
 from cloudmask.train.checkpoint import Checkpoint
 from cloudmask.train.folder import RunFolder
 from cloudmask.train.plan import Plan
@@ -57,6 +57,9 @@ def find(
                 "choose another --out"
             )
         say(f"no checkpoint in {folder.checkpoints}: starting at the beginning")
+    if plan.config.decorrelate and not init:
+        mean, std = np.array(plan.info.mean), np.array(plan.info.std)
+        decorrelation.give(model, decorrelation.of_patches(plan.patchset, mean, std))
     return Origin(State(init=_initialise(init, plan, model) if init else None), passed_over)
 
 
@@ -76,12 +79,6 @@ def _restore(
         other = ["its variables are others (another optimiser or precision)"]
     if other:
         raise ValueError(f"{found.path} is of another model or patch set: {'; '.join(other)}")
-    for variable, value in zip(variables, found.variables, strict=True):
-        if "decorrelate/" in variable.path and not np.allclose(variable, value, rtol=1e-3):
-            raise ValueError(
-                f"{found.path} was trained with another matrix of --decorrelate, that of its "
-                "--init; resume with the same --init"
-            )
     state = State.from_dict(found.state)
     reorder = differences(past["order"], present["order"])
     if reorder:
@@ -118,7 +115,8 @@ def differences(past: dict[str, Any], present: dict[str, Any]) -> list[str]:
 
 
 def _initialise(run_or_model: Path, plan: Plan, model: keras.Model) -> dict[str, str]:
-    """Take over the weights of a trained model; ValueError if it is of another kind."""
+    """Take over the weights of a trained model, and its matrix, as they know no other; ValueError
+    if it is of another kind."""
     path = keras_file.path_of(run_or_model)
     weights, info = keras_file.read(path)
     different = [
@@ -145,6 +143,8 @@ def _initialise(run_or_model: Path, plan: Plan, model: keras.Model) -> dict[str,
             f"{plan.info.fold}; start from a model with the same --fold, or from none"
         )
     keras_file.assign(model, weights)
+    if info.decorrelation:
+        decorrelation.give(model, info.decorrelation)
     checksum = sha256_of(path)
     say(f"starting from the weights of {path} (sha256 {checksum[:16]})")
     if info.calibration is not None:

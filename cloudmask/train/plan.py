@@ -219,6 +219,10 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
             reading=dict(patchset.reading),
             missing_channel=config.missing_channel,
             fold=str(fold or ""),
+            # Its size; what stands in it comes with the weights: see origin.py.
+            decorrelation=tuple(map(tuple, np.eye(len(channels)).tolist()))
+            if config.decorrelate
+            else (),
         ),
         num_patches=num_patches,
         num_valid=num_valid,

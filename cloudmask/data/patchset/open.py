@@ -49,7 +49,14 @@ def open_patchset(folder: str | os.PathLike[str]) -> PatchSet:
 
 
 def check_files(patchset: PatchSet) -> None:
-    """PatchSetError unless every file is there with its size; the file system is asked once each.
+    """PatchSetError unless every file is there with its size."""
+    problem = problem_of(patchset)
+    if problem:
+        raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
+
+
+def problem_of(patchset: PatchSet) -> str | None:
+    """The first file that is not there with its size; the file system is asked once for each.
 
     Without paths as objects, which would take longer than asking.
     """
@@ -62,7 +69,8 @@ def check_files(patchset: PatchSet) -> None:
         if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != entry.bytes:
             problem = _problem(patchset, entry, contents=False)
             if problem:
-                raise PatchSetError(f"{problem}; run prepare again, or copy the patch set again")
+                return problem
+    return None
 
 
 def verify_files(patchset: PatchSet, files: Sequence[PatchFile], *, threads: int = 1) -> list[str]:

@@ -19,7 +19,7 @@ def synth(config: SynthConfig) -> int:
     """Write the scenes 0 .. config.scenes - 1 that `out` does not hold yet; exit code 0.
 
     ValueError for numbers that are too small, an `out` that is a file, and a scene in `out` of
-    another size. OSError.
+    another size or without the extras. OSError.
     """
     out, height, width, seed = config.out, config.height, config.width, config.seed
     check_least("num_scenes", config.scenes, 1)
@@ -31,7 +31,7 @@ def synth(config: SynthConfig) -> int:
     for index in bar:
         path = out / scene_name(index, seed=seed)
         if path.exists():
-            _check_same_size(path, height, width)
+            _check_same(path, config)
         else:
             made = make_scene(index, height=height, width=width, seed=seed, land=config.land)
             write_scene(made, out, extras=config.extras)
@@ -39,12 +39,17 @@ def synth(config: SynthConfig) -> int:
     return 0
 
 
-def _check_same_size(path: Path, height: int, width: int) -> None:
+def _check_same(path: Path, config: SynthConfig) -> None:
+    """As far as it can be seen: a scene does not tell of its `land`."""
+    size = (config.height, config.width)
     way_out = "delete it or write to another folder"
     try:
         with open_hdf5(path) as file:
             found = file["bts"].shape[:2]
+            lacking = [name for name in config.extras if name not in file]
     except (OSError, KeyError) as error:
         raise ValueError(f"{path} is not a scene that can be read; {way_out}") from error
-    if found != (height, width):
-        raise ValueError(f"{path} is {found[0]} x {found[1]}, not {height} x {width}; {way_out}")
+    if found != size:
+        raise ValueError(f"{path} is {found[0]} x {found[1]}, not {size[0]} x {size[1]}; {way_out}")
+    if lacking:
+        raise ValueError(f"{path} has no {' and no '.join(lacking)}; {way_out}")
