@@ -110,3 +110,15 @@ def test_a_receipt_is_json_that_a_later_field_does_not_break(archive, out):
     values["checksum"] = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     note.write_text(json.dumps(values))
     assert read_receipts(out) == {job.name: receipt}
+
+
+@pytest.mark.parametrize("changed", ["teacher", "densities"])
+def test_all_that_a_label_depends_on_is_in_the_key(archive, out, changed):
+    """A run that was broken off goes on with no file that another teacher or fit labelled."""
+    labelling = {"label": "densities", "teacher": "any", "densities": "a"}
+    job = make_plan([archive], out, OPTIONS | labelling, labelling=labelling).jobs[0]
+    do(job, out)
+    same = make_plan([archive], out, OPTIONS | labelling, labelling=labelling)
+    assert list(same.done) == [job.name]
+    other = OPTIONS | labelling | {changed: "b"}
+    assert make_plan([archive], out, other, labelling=labelling).done == {}

@@ -135,7 +135,8 @@ def test_a_network_with_skin_temperature_looks_at_scenes_with_it_alone(
     write_hdf(tmp_path / "scenes/S3A_0.hdf")
     ten = {"channels": (*SLSTR, "TS"), "mean": (0.2,) * 6 + (285.0,) * 4, "std": (10.0,) * 10}
     other = model("skin.keras", reading=slstr.Reading(skin_temperature=True).record(), **ten)
-    assert run(tmp_path / "scenes", tmp_path / "out", split="train=1", model=other) == 1
+    with pytest.raises(errors.AgreedError, match="all of its scenes failed"):
+        run(tmp_path / "scenes", tmp_path / "out", split="train=1", model=other)
     err = capsys.readouterr().err
     assert "with skin temperature); give the options that it was trained with" in err
     assert "S3A_0.hdf: is read otherwise (the sun down to 88 degrees" in err

@@ -15,6 +15,7 @@ from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
 from cloudmask.cli.options import LabelConfig
 from cloudmask.data import dual, parallel, slstr, survey
 from cloudmask.data.archive import find_scenes
+from cloudmask.data.classes import with_classes
 from cloudmask.data.entry import Entry
 from cloudmask.data.place import Place
 from cloudmask.data.prepare.command import MapItems, make_patch_set
@@ -70,13 +71,19 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
     told, fitted = world.on_root(
         lambda: (_fingerprint(samples), densities.fit_all(samples, prior=prior))
     )
+    failed = {
+        scene.name: outcome.error
+        for scene, outcome in zip(scenes, outcomes, strict=True)
+        if outcome and outcome.error
+    }
     if not fitted:
-        failed = [outcome.error for outcome in outcomes if outcome and outcome.error]
+        first = next(iter(failed.values()), "")
         if len(failed) == len(scenes):
-            raise AgreedError(f"no scene can be used, the first because {failed[0]}")
+            raise AgreedError(f"no scene can be used, the first because {first}")
+        more = f"; {len(failed)} of them failed, the first because {first}" if failed else ""
         raise AgreedError(
             f"fewer than {densities.FEWEST} pixels of {plural(len(scenes), 'scene')} are labelled "
-            f"cloud, or clear, by '{teacher}', too few to tell what they look like; give more"
+            f"cloud, or clear, by '{teacher}', too few to tell what they look like; give more{more}"
         )
     labelling = {
         "label": "densities",
@@ -84,8 +91,8 @@ def label(config: LabelConfig, *, map_items: MapItems = parallel.map_items) -> i
         "label_version": str(VERSION),
         "densities": told,
     }
-    read = functools.partial(_read, fitted=fitted)
-    return make_patch_set(config, labelling, read, map_items=map_items)
+    read = functools.partial(_read, fitted=fitted, failed=failed)
+    return make_patch_set(config, labelling, read, scenes=scenes, map_items=map_items)
 
 
 def pixels_of_a_scene(scenes: int) -> int:
@@ -142,14 +149,20 @@ def taught(
         return replace(scene, classes=CLASSES), confident_label(log_odds_of(scene, path))
     label: LabelChoice = "any" if teacher == "dual" else teacher
     scene = read_scene(path, label=label, verify=verify, reading=reading)
-    assert scene.label is not None
+    if sorted(scene.classes) == sorted(CLASSES):
+        scene = with_classes(scene, CLASSES)
     if len(scene.classes) != 2:
         problem = f"has {len(scene.classes)} classes, and mixtures tell two apart"
         raise SceneError(path, problem, "give scenes of two classes")
+    assert scene.label is not None
     return scene, scene.label
 
 
-def _read(job: Job, options: Mapping[str, Any], verify: bool, *, fitted: Fitted) -> Scene:
+def _read(
+    job: Job, options: Mapping[str, Any], verify: bool, *, fitted: Fitted, failed: Mapping[str, str]
+) -> Scene:
+    if job.name in failed:  # at the first look, which told nobody
+        raise ValueError(failed[job.name])
     teacher: Teacher = options["teacher"]
     reading = slstr.recorded(options)
     scene, known = taught(job.source, teacher, reading=reading, verify=verify)

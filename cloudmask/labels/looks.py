@@ -17,6 +17,10 @@ from cloudmask.data.scene import Scene
 from cloudmask.data.slstr import SKIN
 from cloudmask.labels.surroundings import deviation, smooth_background
 from cloudmask.labels.units import thermal, without_fill
+from cloudmask.labels.unsupervised_roles import roles_of
+
+MOST_CHANNELS = 60
+"""of an image: which looks a pixel has is held in the bits of one number"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,11 @@ def looks_of(scene: Scene, clear: np.ndarray) -> Looks:
 
     ValueError, in one line, for a channel that is neither reflectance nor kelvin.
     """
+    if len(scene.channels) > MOST_CHANNELS:
+        raise ValueError(
+            f"has {len(scene.channels)} channels, and looks are told apart of at most "
+            f"{MOST_CHANNELS}; choose fewer"
+        )
     image = without_fill(scene.image)
     kelvin = thermal(image, scene.channels)
     names: list[str] = []
@@ -56,6 +65,9 @@ def looks_of(scene: Scene, clear: np.ndarray) -> Looks:
     warm = [name for i, name in enumerate(scene.channels) if kelvin[i] and name != SKIN]
     if warm:
         main = warm[len(warm) // 2]
+        window = roles_of(scene.channels, kelvin).get("tir11")
+        if window is not None and kelvin[window]:
+            main = scene.channels[window]
         names += [f"background-{main}", f"roughness of {main}"]
         background = smooth_background(channels[main], clear)
         values += [background - channels[main], roughness(channels[main])]

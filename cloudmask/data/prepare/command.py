@@ -21,6 +21,7 @@ from cloudmask.cli.errors import AgreedError, the_same_on_all_ranks
 from cloudmask.cli.options import PatchSetConfig, PrepareConfig, VerifyConfig
 from cloudmask.data import dual, parallel, slstr, survey
 from cloudmask.data.archive import search
+from cloudmask.data.entry import Entry
 from cloudmask.data.patchset.files import write_patches
 from cloudmask.data.patchset.index import index_problems, write_index
 from cloudmask.data.patchset.manifest import (
@@ -60,10 +61,12 @@ def make_patch_set(
     labelling: Mapping[str, str],
     read: ReadLabelled,
     *,
+    scenes: Sequence[Entry] | None = None,
     map_items: MapItems = parallel.map_items,
 ) -> int:
     """Like `prepare`, of what `read` gives. `labelling` is all that the label depends on beside the
-    scene: its `label` names the label's source, and a `model` the network that helped."""
+    scene: its `label` names the label's source, and a `model` the network that helped.
+    `scenes` are those of the archive where it was searched before."""
     world = parallel.world()
     if world.size == 1 and os.environ.get("HOROVOD_SIZE", "1") != "1":
         raise AgreedError("horovodrun --gloo joins no MPI ranks; start it with mpirun instead")
@@ -77,7 +80,9 @@ def make_patch_set(
     if options["label"] == "dual":
         found = world.on_root(lambda: search(config.scenes).scenes)
         options["strips"] = dual.as_json(survey.strips_of(found, world))
-    plan = world.on_root(lambda: make_plan(config.scenes, out, options))
+    plan = world.on_root(
+        lambda: make_plan(config.scenes, out, options, labelling=labelling, found=scenes)
+    )
     if plan.finished:
         if world.is_root:
             print(f"{out} is complete: {plural(len(plan.jobs), 'scene')}, nothing to do")

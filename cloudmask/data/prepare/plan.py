@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from cloudmask.data.prepare.receipts import (
 from cloudmask.data.prepare.split import parse_split, split_scenes
 from cloudmask.data.slstr import BEFORE, LATER, READING
 
-_OF_EVERY_SCENE = ("patch_size", "stride", "label", "label_version", "model")
-"""the options that every patch file depends on; the last two where the label was made by us"""
 _OF_FORM: dict[Form | None, Sequence[str]] = {
     "product": READING,  # the strip of which is its own, and not that of the archive
     "hdf": ("skin_temperature", "strips"),
 }
 """the options that say how a scene is read, as far as they matter to its form"""
+_FOLLOWS = ("strips", "densities")
+"""the options that nobody asks for: they follow from the others and from the scenes"""
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,28 @@ class Plan:
     """there is nothing to do"""
 
 
-def make_plan(scenes: Sequence[Place], out: Path, options: Mapping[str, Any]) -> Plan:
+def make_plan(
+    scenes: Sequence[Place],
+    out: Path,
+    options: Mapping[str, Any],
+    *,
+    labelling: Collection[str] = ("label",),
+    found: Sequence[Entry] | None = None,
+) -> Plan:
     """Look at the scenes and at what is in `out`, and remove from it what no longer fits.
 
+    `labelling` names the options that a label depends on, and `found` are the scenes where they
+    were searched for before.
     A finished patch set is never changed: with other options or scenes it is a ValueError.
     """
     for name in ("patch_size", "stride"):
         if options[name] < 1:
             raise ValueError(f"{name} {options[name]} must be at least 1")
-    sources = find_scenes(scenes)
+    sources = find_scenes(scenes) if found is None else found
     names = [source.name for source in sources]
     shares = parse_split(options["split"])
     splits = split_scenes(names, shares, by=options["split_by"], seed=options["seed"])
-    relevant = {key: options[key] for key in _OF_EVERY_SCENE if key in options}
+    relevant = {key: options[key] for key in ("patch_size", "stride", *labelling)}
     # What is read as it always was keeps its key, and so the files of patch sets made before.
     reading = {key: options[key] for key in READING if options.get(key, BEFORE[key]) != BEFORE[key]}
     reading |= {key: options[key] for key in ("strips",) if key in options}
@@ -129,9 +138,15 @@ def _existing(out: Path, options: Mapping[str, Any], names: Sequence[str]) -> Pa
         raise ValueError(
             f"{out} holds soft targets, which prepare does not make; choose another --out"
         )
-    for key, asked in options.items():
+    # Last what follows from the rest: then all that was asked for is the same.
+    for key, asked in sorted(options.items(), key=lambda item: item[0] in _FOLLOWS):
         found = patchset.options.get(key, BEFORE.get(key))
-        if found != asked and key == "strips":  # the last, so all that was asked for is the same
+        if found != asked and key == "densities":
+            raise ValueError(
+                f"the scenes that the labels of {out} were fitted to have changed since, or others "
+                "of them can be read; choose another --out or delete it"
+            )
+        if found != asked and key == "strips":
             raise ValueError(
                 f"the masks of the scenes have changed since {out} was made: the columns that the "
                 f"oblique view sees were {found} and are {asked}; choose another --out or delete it"
