@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
+from cloudmask.data.slstr import SKIN
 
 SURE = 0.8
 
@@ -30,9 +33,11 @@ def keep_probabilities(model: Path, folder: Path) -> None:
     import cloudmask
 
     network = cloudmask.load(model)
+    # A model of .npz scenes, such as corrected ones, does not know how they were read.
+    reading = replace(network.reading, skin_temperature=SKIN in network.channels)
     found = []
     for path in sorted(folder.glob("*.hdf")):
-        scene = cloudmask.read_scene(path, reading=network.reading)
+        scene = cloudmask.read_scene(path, reading=reading)
         teacher = scene.label if network.teacher else None
         mask = network.predict(scene.image, channels=scene.channels, teacher=teacher)
         found.append(mask.probability.astype(np.float16))
