@@ -192,7 +192,7 @@ def _measured(title: str, part: str, found: dict[str, float], p: float | None) -
         *(cell(name, "{:.2%}") for name in ("accuracy_at_teachers_fraction", "best_accuracy")),
         *(cell(name, "{:.3f}") for name in ("iou", "auc", "cloud_fraction")),
         ", ".join(f"{found[f'accuracy_depth_{depth:g}']:.3f}" for depth in (DEPTHS[0], DEPTHS[2])),
-        "" if p is None else f"{p:.3f}",
+        "" if p is None else f"{p:.3f}" if p >= 0.0005 else "< 0.001",
     ]
     return f"| {' | '.join(cells).replace('%', '')} |"
 
