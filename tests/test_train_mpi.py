@@ -77,7 +77,7 @@ def bad(work, patchset, killed):
     (missing / victim).unlink()
     flip_a_byte(changed / victim)
     manifest = json.loads((version / "manifest.json").read_text())
-    manifest["format_version"] += 1
+    manifest["format_version"] += 9
     (version / "manifest.json").write_text(json.dumps(manifest))
     (copy("unfinished") / "manifest.json").unlink()
     few = tiny.make_patchset(work / "few-set", scenes=2, patches=1)
