@@ -12,11 +12,13 @@ from scipy.stats import multivariate_normal
 
 from cloudmask import __main__ as cli
 from cloudmask.cli.errors import AgreedError
+from cloudmask.data.entry import entry_of
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.read import read_scene
 from cloudmask.data.scene import Scene
+from cloudmask.data.slstr import Reading
 from cloudmask.data.synthetic.scenes import make_scene, write_scene
-from cloudmask.labels import densities
+from cloudmask.labels import densities, densities_command
 from cloudmask.labels.densities import FARTHEST, Mixture, fit, fit_all, fit_mixture, log_odds
 from cloudmask.labels.looks import Looks, looks_of, roughness
 from cloudmask.labels.surroundings import smooth_background
@@ -357,3 +359,37 @@ def test_without_any_mask_the_looks_of_unsupervised_labels_are_learned(tmp_path)
     mine, clear = right(out, tmp_path)
     assert mine > 0.85 > clear + 0.1
     assert open_patchset(out).options["teacher"] == "unsupervised"
+
+
+def test_the_prior_is_what_is_thought_before_a_pixel_is_looked_at():
+    random = np.random.default_rng(0)
+    looks = random.normal(size=(6000, 2))
+    cloud = random.random(6000) < 0.25
+    odds = [fit(looks, cloud, prior=prior).log_odds(looks[:50]) for prior in (0.0, 1.5)]
+    np.testing.assert_allclose(odds[1] - odds[0], 1.5, atol=1e-5)
+    own = fit(looks, cloud)
+    assert own.prior == pytest.approx(np.log(cloud.sum() / (~cloud).sum()))
+    np.testing.assert_allclose(own.log_odds(looks[:50]) - odds[0], own.prior, atol=1e-5)
+
+
+def test_the_teacher_is_asked_in_the_strip_alone_and_clear_sky_is_told_of_everywhere(archive):
+    scene = entry_of(sorted(archive.iterdir())[3])
+    given = {"reading": Reading(), "verify": True, "pixels": 10**6}
+    strips = {128: (47, 100)}
+    strip = densities_command.sample_of(scene, teacher="dual", strips=strips, **given)
+    whole = densities_command.sample_of(scene, teacher="any", strips=None, **given)
+    mask = read_scene(scene.path, label="any").label
+    for samples, label in ((strip, mask[:, 47:100]), (whole, mask)):
+        cloud = np.concatenate([found for _, found in samples.values()])
+        assert (len(cloud), cloud.sum()) == ((label <= 1).sum(), (label == 1).sum())
+
+
+def test_the_fingerprint_changes_with_any_pixel_that_is_fitted_to():
+    looks, cloud = np.zeros((3, 2), np.float32), np.array([True, False, True])
+    other, more = looks.copy(), ~cloud
+    other[1, 1] = 1e-3
+    names = ("a", "b")
+    samples = [(names, looks, cloud), (names, other, cloud), (names, looks, more)]
+    samples.append((("a", "c"), looks, cloud))
+    found = {densities_command._fingerprint([{name: (x, y)}]) for name, x, y in samples}
+    assert len(found) == 4
