@@ -136,7 +136,7 @@ HOMES = {
     "zarr": {f"{D}/formats/eopf.py"},
     "h5netcdf": {f"{C}/predict/masks/netcdf.py"},
     "pyproj": {f"{C}/predict/masks/place.py"},
-    "rasterio": {f"{C}/predict/masks/geotiff.py"},
+    "rasterio": {f"{C}/predict/masks/geotiff.py", "seaice/io/"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
