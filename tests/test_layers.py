@@ -99,7 +99,7 @@ ROOMS = {
         + ["seaice/rule.py"],
         ("ground",),
     ),
-    "ice files": (["seaice/io/"], ("ground", "predict", "ice rule")),
+    "ice files": (["seaice/io/"], ("ground", "values", "formats", "predict", "ice rule")),
     "ice": (
         ["seaice/"],
         (
@@ -155,7 +155,6 @@ HOMES = {
     "tyro": {f"{C}/cli/flags.py", f"{C}/cli/options.py", "scaling/options.py", "seaice/options.py"},
     "cv2": {"seaice/opencv.py"},
     "skimage": {"seaice/scores.py"},
-    "tifffile": {"seaice/io/geotiff.py"},
     "pyspark": {"seaice/spark.py"},
     "py4j": {"seaice/spark.py"},
 }
