@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+_ALIKE = 0.01  # of a pixel
 Transform = tuple[float, float, float, float, float, float]
 
 
@@ -22,6 +24,15 @@ class Grid:
         """Of the scene without the rows above this one."""
         a, b, c, d, e, f = self.transform
         return Grid(self.crs, (a, b, c + b * row, d, e, f + e * row))
+
+    def lies_on(self, other: Grid, shape: tuple[int, int]) -> bool:
+        """Whether pixels of a scene lie on pixels: to a hundredth of one, in the same CRS."""
+        a, b, _, d, e, _ = other.transform
+        pixel = math.sqrt(abs(a * e - b * d))
+        apart = [abs(x - y) for x, y in zip(self.transform, other.transform, strict=True)]
+        rows, columns = shape
+        farthest = max(columns * p + rows * q + r for p, q, r in (apart[:3], apart[3:]))
+        return self.crs == other.crs and farthest <= _ALIKE * pixel
 
 
 def of_file(file: Any) -> Grid | None:
