@@ -104,7 +104,7 @@ ROOMS = {
         ["seaice/"],
         (
             *("ground", "values", "options", "ranks", "patchset", "synthetic", "prepare"),
-            *("predict", "ice rule", "ice files"),
+            *("predict", "evaluate", "ice rule", "ice files"),
         ),
     ),
     "study options": (["scaling/options.py"], ("ground",)),
@@ -156,7 +156,6 @@ HOMES = {
     "pyogrio": {"seaice/io/outlines.py"},
     "shapely": {"seaice/io/outlines.py"},
     "cv2": {"seaice/opencv.py"},
-    "skimage": {"seaice/scores.py"},
     "pyspark": {"seaice/spark.py"},
     "py4j": {"seaice/spark.py"},
 }
