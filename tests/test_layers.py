@@ -135,7 +135,7 @@ HOMES = {
     "fsspec": {f"{D}/formats/remote.py"},
     "zarr": {f"{D}/formats/eopf.py"},
     "h5netcdf": {f"{C}/predict/masks/netcdf.py"},
-    "pyproj": {f"{C}/predict/masks/place.py"},
+    "pyproj": {f"{C}/predict/masks/place.py", "seaice/ground.py"},
     "rasterio": {f"{C}/predict/masks/geotiff.py", "seaice/io/"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),

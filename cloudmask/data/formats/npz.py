@@ -1,5 +1,5 @@
-"""Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps more masks, and
-where and when it was taken (georeference.py)."""
+"""Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps `missing` and
+more masks, and where and when it was taken (georeference.py)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     told in a line and left out.
     """
     wanted = {"any": "label"}.get(label, label)
-    names = ("image", "channels", "classes", "truth", "summary", wanted)
+    names = ("image", "missing", "channels", "classes", "truth", "summary", wanted)
     try:
         with path.open("rb") as stream:
             arrays, present, unread = _arrays(stream, names, georeference.KEYS)
@@ -48,7 +48,7 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     for name in ("image", *([wanted] if need_label else [])):
         if name not in arrays:
             raise SceneError(path, f"holds no '{name}' (but {present})", "add it to the file")
-    image = _npz_image(path, arrays["image"])
+    image = _npz_image(path, arrays["image"], arrays.get("missing"))
     missing = missing_pixels(image)
     channels = _names(path, arrays, "channels", image.shape[2], "band_{}", first=1)
     if len(channels) != image.shape[2]:
@@ -137,14 +137,22 @@ def _check_header(name: str, member: IO[bytes], size: int) -> None:
         raise ValueError(f"'{name}' says it is {kind} of shape {shape}, which is not its size")
 
 
-def _npz_image(path: Path, image: np.ndarray) -> np.ndarray:
-    """(H, W, C) of any number type -> float32, with infinite values as missing ones."""
+def _npz_image(path: Path, image: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+    """(H, W, C) of any number type -> float32, NaN where it is infinite or (H, W) `missing`.
+
+    So whole numbers need not be stored as floating ones, which are four times as large.
+    """
     if image.ndim != 3 or image.dtype.kind not in "buif" or 0 in image.shape:
         problem = f"'image' is {image.dtype} of shape {image.shape}"
         raise SceneError(path, problem, "store numbers of shape (rows, columns, channels)")
     with np.errstate(over="ignore"):  # float64 beyond float32 is infinite, hence missing
         image = image.astype(np.float32, copy=False)
     image[~np.isfinite(image)] = np.nan
+    if missing is not None:
+        if missing.dtype != np.bool_ or missing.shape != image.shape[:2]:
+            problem = f"'missing' is {missing.dtype} of shape {missing.shape}"
+            raise SceneError(path, problem, "store bool of the image's shape (rows, columns)")
+        image[missing] = np.nan
     return image
 
 
