@@ -121,3 +121,23 @@ class EvaluateConfig:
     """size of a pixel, for areas"""
     shown: int = 4
     """scenes shown on the page"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeriesConfig(EngineOptions):
+    """Ice concentration and class areas by date, tile and region, overlaps counted once."""
+
+    labels: Annotated[Places, tyro.conf.Positional]
+    """folders that `label` wrote, or of masks of `cloudmask predict` (.nc, .tif), or such files"""
+    out: Path
+    """folder for series.csv, series.nc, series.png and series.svg"""
+    regions: Path | None = None
+    """polygons: GeoJSON, GeoPackage or shapefile"""
+    region_field: str = "name"
+    """field of the regions' names"""
+    by: Literal["date", "month"] = "date"
+    """length of a period"""
+    min_coverage: float = 0.5
+    """share of what was seen that must have a class; below it, a row is flagged low"""
+    date_from_name: str | None = None
+    """regular expression with one group, for class maps without a date: '_(\\d{8})_'"""

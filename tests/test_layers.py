@@ -134,9 +134,11 @@ HOMES = {
     "satpy": {f"{D}/formats/safe/arrays.py"},
     "fsspec": {f"{D}/formats/remote.py"},
     "zarr": {f"{D}/formats/eopf.py"},
-    "h5netcdf": {f"{C}/predict/masks/netcdf.py"},
-    "pyproj": {f"{C}/predict/masks/place.py", "seaice/ground.py"},
-    "rasterio": {f"{C}/predict/masks/geotiff.py", "seaice/io/"},
+    "h5netcdf": {f"{C}/predict/masks/netcdf.py", "seaice/series/netcdf.py"},
+    "pyproj": {f"{C}/predict/masks/place.py", "seaice/ground.py", "seaice/series/overlap.py"},
+    "rasterio": {f"{C}/predict/masks/geotiff.py", "seaice/io/", "seaice/series/"},
+    "pyogrio": {"seaice/series/regions.py"},
+    "shapely": {"seaice/series/regions.py"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
@@ -150,7 +152,7 @@ HOMES = {
             for name in ("next_run", "time_to_target", "failures", "run_time")
         ),
     },
-    "matplotlib": {f"{C}/report/", "scaling/report/"},
+    "matplotlib": {f"{C}/report/", "scaling/report/", "seaice/series/chart.py"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},
     "tyro": {f"{C}/cli/flags.py", f"{C}/cli/options.py", "scaling/options.py", "seaice/options.py"},
     "cv2": {"seaice/opencv.py"},
@@ -293,7 +295,7 @@ def test_the_entry_is_a_table_of_contents():
 HEAVY = ("tensorflow", "keras", "horovod", "mpi4py")
 EXTRAS = ("satpy", "xarray", "netCDF4", "h5netcdf", "scipy", "matplotlib", "jinja2", "tensorboard")
 EXTRAS += ("zarr", "fsspec", "mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
-EXTRAS += ("pyproj", "rasterio")
+EXTRAS += ("pyproj", "rasterio", "pyogrio", "shapely")
 BLOCKED = """
 import importlib, pkgutil, runpy, sys
 

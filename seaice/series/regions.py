@@ -152,13 +152,9 @@ def _boxes(layer: Layer, crs: str) -> list[Any]:
 
     a, b, c, d, e, f = layer.grid.transform
     corners = [(col, row) for col in (0, layer.columns) for row in (0, layer.rows)]
-    x, y = (
-        [p * col + q * row + r for col, row in corners] for p, q, r in ((a, b, c), (d, e, f))
-    )
+    x, y = ([p * col + q * row + r for col, row in corners] for p, q, r in ((a, b, c), (d, e, f)))
     across = transformer(layer.grid.crs, crs)
-    left, low, right, high = across.transform_bounds(
-        min(x), min(y), max(x), max(y), densify_pts=21
-    )
+    left, low, right, high = across.transform_bounds(min(x), min(y), max(x), max(y), densify_pts=21)
     if not np.isfinite([left, low, right, high]).all():
         raise ValueError(f"{layer.path}: its place cannot be told in the CRS of the regions")
     wide = 0.01 * max(high - low, abs(right - left))

@@ -133,4 +133,4 @@ def to_csv(found: Sequence[Row]) -> bytes:
 
 
 assert tuple(field.name for field in dataclasses.fields(Row)) == tuple(COLUMNS)
-assert (THICK, THIN, WATER) == tuple(range(len(CLASSES)))
+assert tuple(range(len(CLASSES))) == (THICK, THIN, WATER)
