@@ -3,16 +3,19 @@
 `parallelize(paths).mapPartitions(...)` for files that every worker can open, and Spark's
 `binaryFile` reader for objects behind a URI. Nothing but items and outcomes travels: no pictures,
 no masks. Without a master the embedded one is used, `local[*]`. The only user of PySpark here.
+
+Spark runs a task again where an executor was lost. What such a task has done before stands on the
+disk, whole, and the work finds it there by its record: so it is not done twice.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,12 +27,16 @@ from typing import Any
 
 from cloudmask.cli.errors import missing
 from cloudmask.data.parallel import Outcome
+from seaice import java
 from seaice.io.picture import SUFFIXES
 from seaice.io.sources import Source, is_uri, unique
 
-OLDEST_JAVA = 17
 TASKS_PER_CORE = 4  # scenes differ; whoever is done early takes more
+MOST_BYTES = 2**31 - 1 - 2**20  # of an object: what a Java array holds, less what is around it
+NEEDED = ("cv2", "numpy", "pyproj", "rasterio")
+"""packages without which no scene is worked on"""
 _LOCAL = ("local", "local-cluster")
+_HADOOP = "org.apache.hadoop.fs"
 
 
 def default_master(workers: int | None) -> str | None:
@@ -37,6 +44,12 @@ def default_master(workers: int | None) -> str | None:
     if workers is None and "PYSPARK_GATEWAY_PORT" in os.environ:
         return None
     return f"local[{workers or '*'}]"
+
+
+def check() -> None:
+    """ValueError unless PySpark is there and Java runs it; nothing is started."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started Java
+        java.check(_pyspark().__version__)
 
 
 def outcomes(
@@ -57,9 +70,10 @@ def outcomes(
     with _context(master) as context:
         started = time.perf_counter()
         tasks = min(len(items), TASKS_PER_CORE * max(2, context.defaultParallelism))
+        warm = functools.partial(_warm, work)
+        _complain(context.parallelize(range(tasks), tasks).mapPartitions(warm).collect())
         fetched = isinstance(items[0], Source) and is_uri(items[0].place)
         source = _objects(context, items, tasks) if fetched else context.parallelize(items, tasks)
-        context.parallelize(range(tasks), tasks).foreachPartition(functools.partial(_warm, work))
         loaded = time.perf_counter()
         numbered = source.mapPartitions(functools.partial(_on_partition, work)).collect()
         seconds["start_up"] = started - began
@@ -109,50 +123,76 @@ def _on_partition(
             yield _key(item), None, error
 
 
-def _warm(work: object, items: Iterable[int]) -> None:
-    """Bring up a worker; unpickling `work` has loaded the libraries."""
+def _warm(work: object, items: Iterable[int]) -> Iterator[tuple[str, str]]:
+    """Bring up a worker: unpickling `work` has loaded the libraries. Its Python and what it lacks.
+
+    Packages that are loaded when they are needed would else fail scene by scene.
+    """
     for _ in items:
         pass
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            yield sys.executable, name
+
+
+def _complain(lacking: Sequence[tuple[str, str]]) -> None:
+    """ValueError if workers lack packages."""
+    if lacking:
+        pythons = ", ".join(sorted({python for python, _ in lacking}))
+        raise ValueError(_lacks(", ".join(sorted({name for _, name in lacking})), pythons))
+
+
+def _lacks(packages: str, python: str) -> str:
+    return (
+        f"the Python of Spark's workers, {python}, lacks {packages}: each worker needs the "
+        "packages of pip install '.[seaice]', and PYSPARK_PYTHON must name the Python that has them"
+    )
 
 
 def _objects(context: Any, items: Sequence[Source], tasks: int) -> Any:
-    """An RDD of sources with their content, in about so many partitions."""
+    """An RDD of sources with their content, in about so many partitions.
+
+    Empty objects, which `binaryFile` passes over, and those that are too large come without.
+    """
     from pyspark.sql import SparkSession
 
-    empty = [replace(item, content=b"") for item in items if not item.size_bytes]
-    known = {item.place: (item.size_bytes, item.modified) for item in items if item.size_bytes}
-    parts = [context.parallelize(empty, 1)] if empty else []
+    apart = [item for item in items if not 0 < item.size_bytes <= MOST_BYTES]
+    bare = [replace(item, content=None if item.size_bytes else b"") for item in apart]
+    known = {item.place: item for item in items if 0 < item.size_bytes <= MOST_BYTES}
+    parts = [context.parallelize(bare, 1)] if bare else []
     if known:
         session = SparkSession(context)
-        size = max(1 << 20, sum(size for size, _ in known.values()) // tasks)
+        size = max(1 << 20, sum(item.size_bytes for item in known.values()) // tasks)
         session.conf.set("spark.sql.files.maxPartitionBytes", str(size))
         session.conf.set("spark.sql.files.openCostInBytes", "0")
-        frame = session.read.format("binaryFile").load(list(known)).select("path", "content")
+        # These are names, not patterns; an escaped pattern cannot name them all (a colon, say).
+        reader = session.read.format("binaryFile").option("__globPaths__", "false")
+        frame = reader.load(list(known)).select("path", "content")
         parts.append(frame.rdd.mapPartitions(functools.partial(_with_content, known)))
     return context.union(parts)
 
 
-def _with_content(known: dict[str, tuple[int, int]], rows: Iterable[Any]) -> Iterator[Source]:
+def _with_content(known: dict[str, Source], rows: Iterable[Any]) -> Iterator[Source]:
     for row in rows:
-        yield Source(row.path, *known[row.path], bytes(row.content))
+        yield replace(known[row.path], content=bytes(row.content))
 
 
 @contextlib.contextmanager
 def _context(master: str | None) -> Iterator[Any]:
     """A Spark context, quiet and stopped in the end. ValueError for what the user can mend."""
-    _check_java()
-    # It looks at pandas, which nothing here needs, and finds it too new.
-    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
-    try:
-        from py4j.protocol import Py4JError
-        from pyspark import SparkConf, SparkContext
-        from pyspark.errors import PySparkException
-    except ImportError as error:
-        raise ValueError(f"{missing('PySpark', 'spark')} ({error})") from None
+    check()
+    from py4j.protocol import Py4JError
+    from pyspark import SparkConf, SparkContext
+    from pyspark.errors import PySparkException
+
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory(prefix="seaice-spark-") as folder, _quiet() as log:
         try:
             conf = SparkConf().setIfMissing("spark.app.name", "seaice")
+            # A second copy of a task that is merely slow would write the same files at the same time.
+            conf.set("spark.speculation", "false")
+            # The usual one keeps checksums in files whose names Hadoop cannot take a colon in.
+            conf.setIfMissing("spark.hadoop.fs.file.impl", f"{_HADOOP}.RawLocalFileSystem")
             if master is not None:
                 _set_up(conf, master, folder)
             context = SparkContext(conf=conf)
@@ -168,6 +208,16 @@ def _context(master: str | None) -> Iterator[Any]:
             context.stop()
             if str(master).startswith("local-cluster"):
                 _remove_work(application)
+
+
+def _pyspark() -> Any:
+    # It looks at pandas, which nothing here needs, and finds it too new.
+    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
+    try:
+        import pyspark
+    except ImportError as error:
+        raise ValueError(f"{missing('PySpark', 'spark')} ({error})") from None
+    return pyspark
 
 
 def _set_up(conf: Any, master: str, folder: str) -> None:
@@ -210,23 +260,22 @@ def _quiet() -> Iterator[Path]:
 
 
 def _first_line(error: Exception, log: Path) -> str:
-    """The cause in one line: Java's own, if it names one, else the end of the log."""
-    java = getattr(error, "java_exception", None)
-    text = str(java) if java is not None else str(error)
+    """The cause in one line: what the workers met, else Java's own, else the end of the log."""
+    java_error = getattr(error, "java_exception", None)
+    text = str(java_error) if java_error is not None else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    python = os.environ.get("PYSPARK_PYTHON", sys.executable)
+    if found := re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", text):
+        return _lacks(found[1], python)
+    if found := re.search(r'Cannot run program "([^"]+)"', text):
+        return f"the workers cannot start {found[1]}: PYSPARK_PYTHON must name a Python of theirs"
+    if found := re.search(r"PYTHON_VERSION_MISMATCH\] ([^\n]+)", text):
+        return f"{found[1].strip()[:200]} PYSPARK_PYTHON must name a Python of the same version"
+    if "ExecutorLostFailure" in text:
+        return (
+            "executors were lost again and again, perhaps for want of memory; run the same command "
+            "again, which does what is left"
+        )
     if not lines or "JAVA_GATEWAY" in text:
         lines = [*lines, *log.read_text(errors="replace").split("\n")[-3:]]
     return lines[0][:300] if lines else type(error).__name__
-
-
-def _check_java() -> None:
-    """ValueError unless there is a Java that runs Spark 4."""
-    home = os.environ.get("JAVA_HOME")
-    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
-    advice = f"Spark needs Java {OLDEST_JAVA} or newer; install it, or use --engine processes"
-    if not java or not os.access(java, os.X_OK):
-        raise ValueError(f"no Java found{f' in JAVA_HOME {home}' if home else ''}: {advice}")
-    told = subprocess.run([java, "-version"], capture_output=True, text=True).stderr
-    version = re.search(r'version "(\d+)', told)
-    if version and int(version[1]) < OLDEST_JAVA:
-        raise ValueError(f"{java} is Java {version[1]}: {advice}")

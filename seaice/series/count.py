@@ -21,6 +21,8 @@ from seaice.series.regions import ALL, Region
 
 KINDS = len(CLASSES) + 1
 """the classes, and unknown"""
+_CACHE_MEGABYTES = 128
+"""of blocks that GDAL keeps: else a share of the host's memory, in each process"""
 _ROWS = 512
 """rows that are counted at a time: those of a tile in our files"""
 
@@ -32,6 +34,11 @@ class Task:
     layer: Layer
     earlier: tuple[Layer, ...]
     later: tuple[Layer, ...]
+
+    @property
+    def place(self) -> str:
+        """What it goes by in messages."""
+        return self.layer.path
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,9 @@ def count(task: Task, places: tuple[Region, ...]) -> Tally:
     pixels = {name: np.zeros(KINDS, np.int64) for name in (ALL, *(x.name for x in shapes))}
     km2 = {name: np.zeros(KINDS) for name in pixels}
     elsewhere = 0
-    with contextlib.ExitStack() as stack:
+    import rasterio
+
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MEGABYTES), contextlib.ExitStack() as stack:
         read = stack.enter_context(reading(layer))
         earlier, later = (
             [(other, stack.enter_context(reading(other))) for other in others]
