@@ -135,10 +135,11 @@ HOMES = {
     "fsspec": {f"{D}/formats/remote.py"},
     "zarr": {f"{D}/formats/eopf.py"},
     "h5netcdf": {f"{C}/predict/masks/netcdf.py", "seaice/series/netcdf.py"},
-    "pyproj": {f"{C}/predict/masks/place.py", "seaice/ground.py", "seaice/series/overlap.py"},
+    "pyproj": {
+        *(f"{C}/predict/masks/place.py", "seaice/ground.py", "seaice/io/outlines.py"),
+        "seaice/series/overlap.py",
+    },
     "rasterio": {f"{C}/predict/masks/geotiff.py", "seaice/io/", "seaice/series/"},
-    "pyogrio": {"seaice/series/regions.py"},
-    "shapely": {"seaice/series/regions.py"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
@@ -155,6 +156,8 @@ HOMES = {
     "matplotlib": {f"{C}/report/", "scaling/report/", "seaice/series/chart.py"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},
     "tyro": {f"{C}/cli/flags.py", f"{C}/cli/options.py", "scaling/options.py", "seaice/options.py"},
+    "pyogrio": {"seaice/io/outlines.py", "seaice/series/regions.py"},
+    "shapely": {"seaice/io/outlines.py", "seaice/series/regions.py"},
     "cv2": {"seaice/opencv.py"},
     "skimage": {"seaice/scores.py"},
     "tifffile": {"seaice/io/geotiff.py"},

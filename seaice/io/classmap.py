@@ -53,7 +53,7 @@ def encode(label: np.ndarray, grid: Grid | None, *, date: str | None = None) -> 
     height, width = label.shape
     layout = {"height": height, "width": width, "count": 1, "dtype": "uint8", "nodata": UNKNOWN}
     tags = {_NAMES: json.dumps(CLASSES)} | ({_DATE: date} if date is not None else {})
-    with _quiet("a class map"), MemoryFile() as plain, MemoryFile() as tiled:
+    with quiet("a class map"), MemoryFile() as plain, MemoryFile() as tiled:
         with plain.open(driver="GTiff", **layout, **grids.placing(grid)) as file:
             file.write(label, 1)
             file.write_colormap(1, COLOURS)
@@ -105,10 +105,7 @@ def read(path: Path) -> ClassMap:
     """
     if path.suffix == ".nc":
         return _read_netcdf(path)
-    import rasterio
-
-    driver = "PNG" if path.suffix == ".png" else "GTiff"
-    with _quiet(str(path)), rasterio.open(path, driver=driver) as file:
+    with opened(path) as file:
         tags, grid = file.tags(), grids.of_file(file)
         if file.count in (3, 4) and set(file.dtypes) == {"uint8"}:
             return ClassMap(_from_colours(file.read(), path), grid, tags.get(_DATE))
@@ -118,7 +115,7 @@ def read(path: Path) -> ClassMap:
                 "and blue in the colours of the classes"
             )
         band, nodata = file.read(1), file.nodata
-        palette = file.colormap(1) if driver == "PNG" and _has_palette(file) else None
+        palette = file.colormap(1) if has_palette(file) else None
     if _NAMES in tags:
         _check_names(tags[_NAMES], path)
     if palette is not None:
@@ -126,10 +123,11 @@ def read(path: Path) -> ClassMap:
     return ClassMap(_from_classes(band, nodata, path), grid, tags.get(_DATE))
 
 
-def _has_palette(file: Any) -> bool:
+def has_palette(file: Any) -> bool:
+    """Whether the values are those of a picture's colours; in a GeoTIFF they mean something."""
     from rasterio.enums import ColorInterp
 
-    return file.colorinterp[0] == ColorInterp.palette
+    return file.driver == "PNG" and file.colorinterp[0] == ColorInterp.palette
 
 
 def _read_netcdf(path: Path) -> ClassMap:
@@ -207,7 +205,20 @@ def _class_of(colour: tuple[int, ...], path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
+def opened(path: Path) -> Iterator[Any]:
+    """A PNG or GeoTIFF as a rasterio dataset. ValueError, also for what is damaged."""
+    import rasterio
+
+    is_png = path.suffix.lower() == ".png"
+    with quiet(str(path)):
+        if is_png and (problem := png.damage(path.read_bytes())) is not None:
+            raise ValueError(f"{path} {problem}; get the file again")
+        with rasterio.open(path, driver="PNG" if is_png else "GTiff") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def quiet(name: str) -> Iterator[None]:
     """A map that lies nowhere is no cause for a warning; what GDAL cannot read is a ValueError."""
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 

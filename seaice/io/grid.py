@@ -18,6 +18,11 @@ class Grid:
     """a, b, c, d, e, f: x = a * column + b * row + c, y = d * column + e * row + f, with column
     and row 0 at the upper left corner of the first pixel"""
 
+    def from_row(self, row: int) -> Grid:
+        """Of the scene without the rows above this one."""
+        a, b, c, d, e, f = self.transform
+        return Grid(self.crs, (a, b, c + b * row, d, e, f + e * row))
+
 
 def of_file(file: Any) -> Grid | None:
     """The grid of an opened rasterio dataset; None without a CRS, or with control points alone."""

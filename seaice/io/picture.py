@@ -8,7 +8,6 @@ checksums are looked at first.
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 
 from cloudmask.text import plural
 from seaice import opencv
-from seaice.io import geotiff
+from seaice.io import geotiff, png
 from seaice.io.geotiff import GeoReference
 from seaice.io.png import SIGNATURE
 from seaice.missing import missing_pixels
@@ -55,7 +54,8 @@ def read(content: bytes, name: str, *, stretch: Stretch | None = None) -> Pictur
         raise ImageError(f"{name} is empty; get the file again")
     reference = None
     if content.startswith(SIGNATURE):
-        _check_png(content, name)
+        if (problem := png.damage(content)) is not None:
+            raise ImageError(f"{name} {problem}; get the file again")
     elif content.startswith(_JPEG):
         if b"\xff\xd9" not in content[-4096:]:
             raise ImageError(f"{name} is a JPEG that breaks off; get the file again")
@@ -115,23 +115,6 @@ def _to_bytes(
 
 def _kind(dtype: np.dtype) -> str:
     return f"{8 * dtype.itemsize}-bit{' floating' if dtype.kind == 'f' else ''}"
-
-
-def _check_png(content: bytes, name: str) -> None:
-    """Walk the chunks: each with its checksum, the last one IEND."""
-    place, kind = len(SIGNATURE), b""
-    while place + 12 <= len(content) and kind != b"IEND":
-        (length,) = struct.unpack_from(">I", content, place)
-        kind = content[place + 4 : place + 8]
-        end = place + 8 + length
-        if end + 4 > len(content):
-            break
-        body = memoryview(content)[place + 4 : end]
-        if zlib.crc32(body) != struct.unpack_from(">I", content, end)[0]:
-            raise ImageError(f"{name} is a damaged PNG (a checksum is wrong); get the file again")
-        place = end + 4
-    if kind != b"IEND":
-        raise ImageError(f"{name} is a PNG that breaks off; get the file again")
 
 
 def _read_npz(content: bytes, name: str, stretch: Stretch | None) -> Picture:
