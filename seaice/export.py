@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from seaice import opencv
 from seaice.colour import CLASSES
 from seaice.engines import Engine
 from seaice.io import maps, sources
-from seaice.io.picture import BANDS, Stretch, read
+from seaice.io import reading as readings
+from seaice.io.picture import BANDS, Reading, open_scene
 from seaice.io.sources import Source
 from seaice.options import PrepareConfig, ScenesConfig
 
@@ -67,7 +69,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
             write_scene,
             folder=out.absolute(),
             labels=labels.absolute() if labels else None,
-            stretch=config.stretch,
+            reading=readings.checked(config.stretch, config.nodata, config.bands),
         ),
         found,
         world=world,
@@ -78,13 +80,11 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
     return sum(1 for o in outcomes if o is not None and o.value), failed
 
 
-def write_scene(
-    source: Source, *, folder: Path, labels: Path | None, stretch: Stretch | None
-) -> bool:
+def write_scene(source: Source, *, folder: Path, labels: Path | None, reading: Reading) -> bool:
     """Write one scene; False if it is there already. ValueError: it cannot be made."""
     out = folder / f"{source.name}.npz"
     path = None
-    facts: list[object] = [source.name, source.size_bytes, source.modified, stretch]
+    facts: list[object] = [source.name, source.size_bytes, source.modified, asdict(reading)]
     if labels is not None:
         path = maps.find(labels, source.name)
         if path is None:
@@ -93,7 +93,8 @@ def write_scene(
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     if _key_of(out) == key:
         return False
-    picture = read(source.fetch(), source.place, stretch=stretch)
+    with open_scene(source, reading) as scene:
+        picture = scene.picture()
     arrays: dict[str, Any] = {"image": _image(picture.image, picture.missing)}
     if path is not None:
         label = maps.read(path)

