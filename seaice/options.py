@@ -50,8 +50,9 @@ class LabelConfig(ReadingOptions, EngineOptions):
     thresholds: str = "paper"
     """paper: at most 30 water, at least 205 thick; adaptive: the same after the scene's exposure
     was estimated; or a YAML file with water_max and thick_min"""
-    filter: Literal["paper", "none"] = "paper"
-    """against thin cloud and shadow, guarded where it degenerates"""
+    filter: Literal["published", "guarded", "none"] = "guarded"
+    """against thin cloud and shadow: published: step by step as published, on the whole scene;
+    guarded: the colour rule stands where that one degenerates"""
     pixel_metres: float | None = None
     """size of a pixel, for areas where the file does not tell it"""
     land: Path | None = None
