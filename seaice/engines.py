@@ -55,9 +55,9 @@ class Engine:
     def world(self) -> World:
         """The MPI ranks. ValueError if there are some that the engine would not use."""
         if self.kind == "spark":
-            from seaice import spark
+            from seaice import spark_session
 
-            spark.check()  # before anything is listed
+            spark_session.check()  # before anything is listed
         started, launcher = parallel.launched_size(os.environ)
         if self.kind == "mpi":
             return parallel.world()

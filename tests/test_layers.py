@@ -160,8 +160,8 @@ HOMES = {
     "shapely": {"seaice/io/outlines.py", "seaice/series/regions.py"},
     "cv2": {"seaice/opencv.py"},
     "skimage": {"seaice/scores.py"},
-    "pyspark": {"seaice/spark.py"},
-    "py4j": {"seaice/spark.py"},
+    "pyspark": {"seaice/spark.py", "seaice/spark_session.py"},
+    "py4j": {"seaice/spark_session.py"},
 }
 
 
