@@ -170,8 +170,10 @@ def _objects(context: Any, items: Sequence[Source], tasks: int) -> Any:
         size = max(1 << 20, sum(item.size_bytes for item in known.values()) // tasks)
         sql.conf.set("spark.sql.files.maxPartitionBytes", str(size))
         sql.conf.set("spark.sql.files.openCostInBytes", "0")
-        # These are names, not patterns; an escaped pattern cannot name them all (a colon, say).
-        reader = sql.read.format("binaryFile").option("__globPaths__", "false")
+        # These are names: neither patterns (and no escapes name them all: a colon in a folder) nor
+        # folders whose names tell of columns (year=2019).
+        options = {"__globPaths__": "false", "recursiveFileLookup": "true"}
+        reader = sql.read.format("binaryFile").options(**options)
         frame = reader.load(list(known)).select("path", "content")
         parts.append(frame.rdd.mapPartitions(functools.partial(_with_content, known)))
     return context.union(parts)
