@@ -19,7 +19,7 @@ from cloudmask.text import plural
 from seaice import colour, one_scene, opencv
 from seaice.colour import Thresholds
 from seaice.engines import Engine
-from seaice.io import classmap, masks, sources
+from seaice.io import classmap, masks, reading, sources
 from seaice.io.masks import MaskSource
 from seaice.io.sources import Source
 from seaice.one_scene import Done, Settings
@@ -66,8 +66,6 @@ def settings_of(config: LabelConfig) -> Settings:
     opencv.load()
     if not config.scenes:
         raise ValueError("give scenes to label: pictures, folders, or URIs with --engine spark")
-    if config.stretch is not None and not config.stretch[0] < config.stretch[1]:
-        raise ValueError(f"--stretch {config.stretch}: the first value must be below the second")
     if config.pixel_metres is not None and config.pixel_metres <= 0:
         raise ValueError(f"--pixel-metres {config.pixel_metres} must be above 0")
     adaptive = config.thresholds == "adaptive"
@@ -76,7 +74,7 @@ def settings_of(config: LabelConfig) -> Settings:
     return Settings(
         out=str(config.out.absolute()),
         rule=Rule(thresholds, adaptive, config.filter == "paper"),
-        stretch=config.stretch,
+        reading=reading.checked(config.stretch, config.nodata, config.bands),
         pixel_metres=config.pixel_metres,
         land=masks.source_of("--land", config.land) if config.land else None,
         clouds=clouds_of(config.clouds),
@@ -115,7 +113,9 @@ def make_plan(config: LabelConfig, settings: Settings, engine: Engine) -> Plan:
 
         found = spark.listed(uris, engine.master or spark.default_master(engine.workers))
     else:
-        found = sources.find(config.scenes, apart_from=config.out)
+        laid = [m for m in (settings.land, settings.clouds) if isinstance(m, MaskSource)]
+        apart_from = [config.out, *(Path(mask.path) for mask in laid)]
+        found = sources.find(config.scenes, apart_from=apart_from)
     if config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file; choose another --out")
     states = [(source, one_scene.already_done(source, settings)) for source in found]

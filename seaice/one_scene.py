@@ -26,6 +26,7 @@ from seaice.io.sources import Source
 from seaice.rule import Rule, label_scene
 
 FORMAT_VERSION = 2
+AS_IT_IS = Reading()
 SCL: Literal["scl"] = "scl"
 """clouds as the scene classification of a Sentinel-2 product has them"""
 
@@ -36,7 +37,7 @@ class Settings:
 
     out: str
     rule: Rule
-    reading: Reading = Reading()
+    reading: Reading = AS_IT_IS
     pixel_metres: float | None = None
     """of pictures that do not tell"""
     land: MaskSource | None = None
@@ -75,7 +76,8 @@ class Done:
 def key_of(source: Source, settings: Settings) -> str:
     """Changes with the options, with the content of the masks, and with the picture as far as its
     size and date tell."""
-    laid = [m.content(source.name) for m in (settings.land, settings.clouds) if _is_file(m)]
+    sources = [m for m in (settings.land, settings.clouds) if isinstance(m, MaskSource)]
+    laid = [mask.content(source.name) for mask in sources]
     facts = [FORMAT_VERSION, settings.options(), source.name, source.size_bytes, source.modified]
     return hashlib.sha256(json.dumps([*facts, laid], sort_keys=True).encode()).hexdigest()
 
@@ -176,10 +178,6 @@ def area_statistics(km2: tuple[float, ...] | None) -> dict[str, Any]:
     if km2 is None:
         return {"area_km2": None, "unknown_km2": None}
     return {"area_km2": dict(zip(CLASSES, km2[:-1], strict=True)), "unknown_km2": km2[-1]}
-
-
-def _is_file(mask: MaskSource | Literal["scl"] | None) -> bool:
-    return isinstance(mask, MaskSource)
 
 
 def _laid(scene: Opened, source: Source, mask: MaskSource | Literal["scl"]) -> Laid:

@@ -25,7 +25,22 @@ class EngineOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LabelConfig(EngineOptions):
+class ReadingOptions:
+    """How the values of a scene are taken; for one archive, the same in every command."""
+
+    bands: Places | None = None
+    """numbers or names of red, green, blue (and near infrared, 1.6 um), where the file does not
+    tell them"""
+    nodata: str = "border"
+    """what is missing beside what a file declares: border (black that reaches it; 0 in all bands of
+    16 bit), zero (0 in all bands, anywhere), none, or a value"""
+    stretch: tuple[float, float] | None = None
+    """values that become 0 and 255, for bands that are not 8-bit; reflectance of a product, whose
+    own true-colour image it replaces"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelConfig(ReadingOptions, EngineOptions):
     """Label scenes by colour: thick ice 0, thin ice 1, open water 2, unknown 255."""
 
     scenes: Annotated[Places, tyro.conf.Positional]
@@ -37,8 +52,6 @@ class LabelConfig(EngineOptions):
     was estimated; or a YAML file with water_max and thick_min"""
     filter: Literal["paper", "none"] = "paper"
     """against thin cloud and shadow, guarded where it degenerates"""
-    stretch: tuple[float, float] | None = None
-    """values that become 0 and 255, for bands that are not 8-bit"""
     pixel_metres: float | None = None
     """size of a pixel, for areas of scenes without a place on the ground"""
     land: Path | None = None
@@ -69,7 +82,7 @@ class SynthConfig(EngineOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScenesConfig(EngineOptions):
+class ScenesConfig(ReadingOptions, EngineOptions):
     """Turn pictures into scenes (.npz) that `cloudmask predict` and `cloudmask prepare` read."""
 
     scenes: Annotated[Places, tyro.conf.Positional]
@@ -78,12 +91,10 @@ class ScenesConfig(EngineOptions):
     """folder for the scenes"""
     labels: Path | None = None
     """folder that `label` wrote, or of masks NAME.png: becomes the scenes' label"""
-    stretch: tuple[float, float] | None = None
-    """values that become 0 and 255, for bands that are not 8-bit; as it was for `label`"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PrepareConfig(EngineOptions):
+class PrepareConfig(ReadingOptions, EngineOptions):
     """Cut labelled scenes into a patch set, split by scene; the scenes are kept in OUT-scenes."""
 
     scenes: Annotated[Places, tyro.conf.Positional]
@@ -92,8 +103,6 @@ class PrepareConfig(EngineOptions):
     """folder that `label` wrote, or of masks NAME.png"""
     out: Path
     """folder for the patch set"""
-    stretch: tuple[float, float] | None = None
-    """values that become 0 and 255, for bands that are not 8-bit; as it was for `label`"""
     patch_size: int = 256
     """rows and columns of a patch"""
     stride: int | None = None

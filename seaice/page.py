@@ -13,7 +13,9 @@ import numpy as np
 from cloudmask.files import write_whole
 from cloudmask.text import number, percent
 from seaice import colour
-from seaice.io import maps, picture, png
+from seaice.io import classmap, picture, png
+from seaice.io.kinds import SUFFIXES
+from seaice.io.sources import Source
 
 SHOWN_SIZE = 320
 """rows and columns of a picture on the page, at most"""
@@ -63,10 +65,13 @@ def write_page(
 
 def _scene(folder: Path | None, name: str) -> list[dict[str, Any]]:
     """The scene's own picture, if it is an 8-bit one."""
-    for suffix in picture.SUFFIXES if folder is not None else ():
+    for suffix in SUFFIXES if folder is not None else ():
         path = Path(str(folder)) / f"{name}{suffix}"
         if path.is_file():
-            found = picture.read(path.read_bytes(), str(path)).image
+            stat = path.stat()
+            source = Source(str(path), stat.st_size, stat.st_mtime_ns, name)
+            with picture.open_scene(source, picture.Reading()) as scene:
+                found = scene.picture().image
             return [{"name": "scene", "data": _inline(found), "lines": []}]
     return []
 
@@ -81,7 +86,7 @@ def _map(key: str, folder: Path, name: str, statistics: dict[str, Any] | None) -
             lines.append(line)
     return {
         "name": key,
-        "data": _inline(colour.picture(maps.of_scene(folder, name))),
+        "data": _inline(colour.picture(classmap.of_scene(folder, name).label)),
         "lines": lines,
     }
 

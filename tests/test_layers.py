@@ -99,7 +99,7 @@ ROOMS = {
         + ["seaice/rule.py"],
         ("ground",),
     ),
-    "ice files": (["seaice/io/"], ("ground", "predict", "ice rule")),
+    "ice files": (["seaice/io/"], ("ground", "values", "formats", "predict", "ice rule")),
     "ice": (
         ["seaice/"],
         (
@@ -157,7 +157,6 @@ HOMES = {
     "shapely": {"seaice/io/outlines.py"},
     "cv2": {"seaice/opencv.py"},
     "skimage": {"seaice/scores.py"},
-    "tifffile": {"seaice/io/geotiff.py"},
     "pyspark": {"seaice/spark.py"},
     "py4j": {"seaice/spark.py"},
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 
 from cloudmask.cli.errors import UsageError
@@ -17,14 +18,14 @@ from seaice import __main__ as cli
 from seaice import colour, one_scene
 from seaice.colour import THICK, THIN, WATER
 from seaice.engines import Engine
-from seaice.io import sources
+from seaice.io import classmap, sources
 from seaice.rule import Rule, label_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 UTM = [
     (33550, "d", 3, (10.0, 10.0, 0.0), True),
     (33922, "d", 6, (0.0, 0.0, 0.0, 500000.0, 1600000.0, 0.0), True),
-    (34735, "H", 8, (1, 1, 0, 1, 1024, 0, 1, 1), True),
+    (34735, "H", 12, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32758), True),
 ]
 
 
@@ -69,13 +70,13 @@ def run(*words, seconds=120):
 
 
 def read_label(path):
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return classmap.read(path).label
 
 
 def test_labels_pictures_and_records_are_written(archive, tmp_path):
     out = tmp_path / "out"
     assert cli.main(["label", str(archive), "--out", str(out), "--filter", "none"]) == 0
-    found = read_label(out / "labels/scene_3.png")
+    found = read_label(out / "labels/scene_3.tif")
     value = colour.brightness(scene(3))
     expected = colour.classify(value)
     rows, columns = np.indices(value.shape)
@@ -98,13 +99,19 @@ def test_labels_pictures_and_records_are_written(archive, tmp_path):
 def test_a_geotiff_gives_a_geotiff_and_areas(archive, tmp_path):
     out = tmp_path / "out"
     cli.main(["label", str(archive), "--out", str(out)])
-    with tifffile.TiffFile(out / "labels/placed.tif") as file:
-        tags = file.pages[0].tags
-        assert [tags[code].value for code, *_ in UTM] == [value for _, _, _, value, _ in UTM]
-        assert tags[42113].value == "255"
-    record = json.loads((out / "records/placed.json").read_text())
+    with rasterio.open(out / "labels/deep__placed.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert (file.nodata, file.crs.to_epsg()) == (255, 32758)
+        assert tuple(file.transform)[:6] == (10, 0, 5e5, 0, -10, 1.6e6)
+        colours = file.colormap(1)
+        assert {index: colours[index][:3] for index in colour.COLOURS} == colour.COLOURS
+        assert json.loads(file.tags()["classes"]) == list(colour.CLASSES)
+    record = json.loads((out / "records/deep__placed.json").read_text())
+    assert (record["crs"], record["transform"]) == ("EPSG:32758", [10, 0, 5e5, 0, -10, 1.6e6])
     for name, pixels in record["pixels"].items():
-        assert record["area_km2"][name] == pytest.approx(pixels * 1e-4)
+        # At the middle meridian of UTM a metre is 0.9996 metres long.
+        assert record["area_km2"][name] == pytest.approx(pixels * 1e-4 / 0.9996**2, rel=1e-5)
+    assert record["unknown_km2"] == pytest.approx(78e-4 / 0.9996**2, rel=1e-5)
     summary = json.loads((out / "summary.json").read_text())
     assert summary["scenes_with_area"] == 1
     assert summary["scenes"] == 6
@@ -117,7 +124,7 @@ def test_a_second_run_does_only_what_is_not_done(archive, tmp_path, capsys, tree
     capsys.readouterr()
     assert cli.main(words) == 0
     assert "0 scenes labelled" in capsys.readouterr().out
-    (tmp_path / "out/labels/scene_1.png").write_bytes(b"damaged")
+    (tmp_path / "out/labels/scene_1.tif").write_bytes(b"damaged")
     write(archive / "scene_2.png", scene(77, 48))
     (tmp_path / "out/records/scene_3.json").unlink()
     assert cli.main(words) == 0
@@ -126,8 +133,7 @@ def test_a_second_run_does_only_what_is_not_done(archive, tmp_path, capsys, tree
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
         "summary.json",
-        *(f"{folder}/scene_2.png" for folder in ("labels", "pictures")),
-        "records/scene_2.json",
+        *("labels/scene_2.tif", "pictures/scene_2.png", "records/scene_2.json"),
     }
 
 
@@ -148,7 +154,9 @@ def test_a_doctored_record_means_the_scene_is_labelled_again(archive, tmp_path):
         {"options": "none"},
         {"pixels": dict.fromkeys(values["pixels"], "many")},
         {"label_sha256": None},
-        {"km2_per_pixel": "wide"},
+        {"area_km2": "wide"},
+        {"area_km2": dict.fromkeys(values["pixels"], "wide"), "unknown_km2": 1},
+        {"area_km2": dict.fromkeys(values["pixels"], 1), "unknown_km2": None},
     ):
         record.write_text(json.dumps(values | change))
         assert one_scene.already_done(found, settings) is None, change
@@ -177,7 +185,7 @@ def test_land_is_unknown_where_a_mask_says_so(archive, tmp_path):
     write(tmp_path / "land/scene_1.png", mask[:9])
     words = ["label", str(archive), "--out", str(tmp_path / "out")]
     assert cli.main([*words, "--land", str(tmp_path / "land")]) == 1
-    assert (read_label(tmp_path / "out/labels/scene_0.png")[40:] == UNKNOWN).all()
+    assert (read_label(tmp_path / "out/labels/scene_0.tif")[40:] == UNKNOWN).all()
     failed = json.loads((tmp_path / "out/summary.json").read_text())["failed"]
     assert [Path(place).name for place in failed] == ["scene_1.png"]
 
@@ -188,7 +196,7 @@ def test_thresholds_come_from_a_file(archive, tmp_path):
     words = ["label", str(archive), "--out", str(tmp_path / "out"), "--filter", "none"]
     assert cli.main([*words, "--thresholds", str(path)]) == 0
     value = colour.brightness(scene(1))
-    found = read_label(tmp_path / "out/labels/scene_1.png")
+    found = read_label(tmp_path / "out/labels/scene_1.tif")
     known = found != UNKNOWN
     assert np.array_equal(found[known], colour.classify(value, colour.Thresholds(10, 100))[known])
     for text in ("water_max: 10", "- 1", "water_max: 300\nthick_min: 301", "a: [", "water_max: x"):
@@ -249,7 +257,8 @@ def test_processes_write_the_bytes_that_serial_writes(archive, tmp_path, tree):
         (["{scenes}", "--thresholds", "nowhere.yaml"], "cannot read nowhere.yaml"),
         (["{scenes}", "--stretch", "5", "5"], "the first value must be below"),
         (["{scenes}", "--pixel-metres", "0"], "must be above 0"),
-        (["{scenes}", "--land", "nowhere"], "is not a folder"),
+        (["{scenes}", "--land", "nowhere"], "--land nowhere does not exist"),
+        (["{scenes}", "--clouds", "nowhere"], "--clouds nowhere does not exist"),
         (["s3a://bucket/scenes"], "add --engine spark"),
         (["s3a://bucket/scenes", "{scenes}"], "either paths or URIs"),
         (["{scenes}", "{scenes}/../other"], "two scenes are named scene_0"),
@@ -289,5 +298,5 @@ def test_a_scene_without_a_measurement_is_all_unknown():
 def test_sources_are_sorted_by_name(archive):
     found = sources.find([str(archive)], apart_from=Path("out"))
     names = [source.name for source in found]
-    assert names == ["placed", *(f"scene_{number}" for number in range(5))]
+    assert names == ["deep__placed", *(f"scene_{number}" for number in range(5))]
     assert Engine().num_workers >= 1

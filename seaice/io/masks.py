@@ -109,9 +109,8 @@ def _lay_own(source: MaskSource, path: Path, grid: Grid | None, shape: tuple[int
     else:
         with classmap.opened(path) as file:
             own = grids.of_file(file)
-            if own is not None and grid is not None:
-                if file.shape != shape or not own.lies_on(grid, shape):
-                    return _warped(source, path, grid, shape)
+            if own is not None and grid is not None and not own.lies_on(grid, shape):
+                return _warped(source, path, grid, shape)
             mask = _is_set(_bands(file), _classes(file), file.nodata)
     if mask.shape != shape:
         raise ValueError(

@@ -39,8 +39,8 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     names = ("image", "missing", "channels", "classes", "truth", "summary", wanted)
     try:
         with path.open("rb") as stream:
-            arrays, present, unread = _arrays(stream, names, georeference.KEYS)
-    except _DAMAGED as error:
+            arrays, present, unread = load_arrays(stream, names, georeference.KEYS)
+    except DAMAGED as error:
         problem = f"cannot be read ({reason(error) or type(error).__name__})"
         raise SceneError(path, problem, "get the file again or write it with numpy.savez") from None
     for name, why in unread.items():
@@ -81,25 +81,26 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     )
 
 
-_DAMAGED = (
+DAMAGED = (
     *(OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError, ArithmeticError),
     *(MemoryError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
 """what reading a damaged archive may end in"""
 
 
-def _arrays(
+def load_arrays(
     stream: IO[bytes], names: Sequence[str], optional: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], str, dict[str, str]]:
     """Those arrays of an archive that are named, the names of all, and why an optional one could
-    not be read; raises _DAMAGED for the others.
+    not be read; raises DAMAGED for the others.
 
     An array is made as large as its header says: one that says more than there is would take the
     memory of the machine.
     """
     found: dict[str, np.ndarray] = {}
     unread: dict[str, str] = {}
-    length = os.fstat(stream.fileno()).st_size
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
     with np.load(stream, allow_pickle=False) as file:
         members = {
             name.removesuffix(".npy"): file.zip.getinfo(name) for name in file.zip.namelist()
@@ -110,7 +111,7 @@ def _arrays(
                 with file.zip.open(members[name]) as member:
                     _check_header(name, member, members[name].file_size)
                 found[name] = file[name]
-            except _DAMAGED as error:
+            except DAMAGED as error:
                 if name not in optional:
                     raise
                 unread[name] = reason(error) or type(error).__name__
