@@ -19,7 +19,7 @@ from cloudmask.files import parse_json, write_json
 from cloudmask.record import now
 from cloudmask.text import number
 from seaice import colour
-from seaice.io import maps
+from seaice.io import classmap
 from seaice.options import EvaluateConfig
 from seaice.page import write_page
 from seaice.scores import SHADES, Score, score
@@ -63,7 +63,7 @@ def folders(words: Sequence[str], flag: str) -> dict[str, Path]:
 def scene_names(config: EvaluateConfig, places: Sequence[Path]) -> list[str]:
     """The scenes that every folder has, or of a split; ValueError where one lacks a scene of it."""
     if config.patchset is None:
-        common = sorted(set.intersection(*(set(maps.names(place)) for place in places)))
+        common = sorted(set.intersection(*(set(classmap.names(place)) for place in places)))
         if not common:
             raise ValueError("no scene is in all of the folders; scenes go by their file names")
         return common
@@ -72,7 +72,7 @@ def scene_names(config: EvaluateConfig, places: Sequence[Path]) -> list[str]:
         raise ValueError(f"{config.patchset} has no split '{config.split}'; it has: {set(splits)}")
     names = sorted(entry.scene for entry in splits[config.split].files)
     for place in places:
-        lacking = [name for name in names if maps.find(place, name) is None]
+        lacking = [name for name in names if classmap.find(place, name) is None]
         if lacking:
             raise ValueError(f"{place} lacks the scene {lacking[0]} of split '{config.split}'")
     return names
@@ -89,12 +89,12 @@ def measure(
     scenes: dict[str, Any] = {}
     km2 = pixel_metres**2 / 1e6 if pixel_metres else None
     for name in tqdm(names, desc="evaluate", leave=False, disable=None):
-        known = {key: maps.of_scene(folder, name) for key, folder in references.items()}
+        known = {key: classmap.of_scene(folder, name).label for key, folder in references.items()}
         cover = cloud_cover([*references.values(), *predictions.values()], name)
         groups = ["all"] + ([] if cover is None else ["cloudy" if cover >= CLOUDY else "clear"])
         scenes[name] = {"cloud_cover": cover, "predicted": {}}
         for label, folder in predictions.items():
-            predicted = maps.of_scene(folder, name)
+            predicted = classmap.of_scene(folder, name).label
             scenes[name]["predicted"][label] = colour.statistics(colour.count(predicted), km2)
             for key, reference in known.items():
                 if reference.shape != predicted.shape:
@@ -126,7 +126,7 @@ def cloud_cover(places: Sequence[Path], name: str) -> float | None:
             return float(parse_json((place / f"{name}.json").read_bytes())["cloud_cover"])
     for place in places:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record = parse_json((place / maps.RECORDS / f"{name}.json").read_bytes())
+            record = parse_json((place / classmap.RECORDS / f"{name}.json").read_bytes())
             return float(record["done"]["filter"]["share_of_pixels_changed"])
     return None
 

@@ -54,9 +54,14 @@ class LabelConfig(ReadingOptions, EngineOptions):
     """against thin cloud and shadow: published: step by step as published, on the whole scene;
     guarded: the colour rule stands where that one degenerates"""
     pixel_metres: float | None = None
-    """size of a pixel, for areas where the file does not tell it"""
+    """size of a pixel, for areas of scenes without a place on the ground"""
     land: Path | None = None
-    """folder of land masks NAME.png, not zero on land"""
+    """land becomes unknown: a folder of masks NAME.png or .tif, not zero on land; one GeoTIFF like
+    that; or polygons in one vector file (GeoJSON, GeoPackage, shapefile, FlatGeobuf), where a pixel
+    is land if its centre is"""
+    clouds: str = "none"
+    """clouds become unknown: none; scl, as Sentinel-2 products of level 2A have them; or like
+    --land, also masks of `cloudmask predict`"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

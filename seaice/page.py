@@ -13,7 +13,7 @@ import numpy as np
 from cloudmask.files import write_whole
 from cloudmask.text import number, percent
 from seaice import colour
-from seaice.io import maps, picture, png
+from seaice.io import classmap, picture, png
 from seaice.io.kinds import SUFFIXES
 from seaice.io.sources import Source
 
@@ -86,7 +86,7 @@ def _map(key: str, folder: Path, name: str, statistics: dict[str, Any] | None) -
             lines.append(line)
     return {
         "name": key,
-        "data": _inline(colour.picture(maps.of_scene(folder, name))),
+        "data": _inline(colour.picture(classmap.of_scene(folder, name).label)),
         "lines": lines,
     }
 

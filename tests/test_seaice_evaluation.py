@@ -16,7 +16,7 @@ from cloudmask.metrics import UNKNOWN
 from seaice import __main__ as cli
 from seaice import scores
 from seaice.colour import CLASSES, THICK, THIN, WATER
-from seaice.io import maps
+from seaice.io import classmap
 
 RNG = np.random.default_rng(8)
 
@@ -104,7 +104,7 @@ def test_patches_hold_the_pictures_and_labels_of_whole_scenes(archive):
         batch = reader.read([0])
     name = scenes["valid"][0]
     picture = cv2.imread(str(archive / f"ice/scenes/{name}.png"))[..., ::-1]
-    label = maps.read(archive / f"filtered/labels/{name}.png")
+    label = classmap.read(archive / f"filtered/labels/{name}.tif").label
     image = decode(batch.image, batch.scale, batch.offset)[0]
     known = batch.label[0] != UNKNOWN
     assert np.array_equal(batch.label[0], label[:64, :64])
@@ -153,8 +153,8 @@ def test_labels_are_scored_side_by_side_and_by_cloud_cover(archive, capsys):
     assert (same["accuracy"], same["kappa"], same["mean_iou"], same["ssim"]) == (1, 1, 1, 1)
     counts = np.zeros((3, 3), int)
     for path in sorted((archive / "ice/truth").glob("*.png")):
-        known = maps.read(path)
-        found = maps.read(archive / f"filtered/labels/{path.name}")
+        known = classmap.read(path).label
+        found = classmap.read(archive / f"filtered/labels/{path.stem}.tif").label
         for a, b in np.ndindex(3, 3):
             counts[a, b] += ((known == a) & (found == b)).sum()
     assert rows["filtered", "truth", "all"]["confusion"] == counts.tolist()
@@ -221,10 +221,10 @@ def test_the_whole_road_on_two_ranks(archive):
     assert rows["filtered", "all"]["accuracy"] > own["majority"] + 0.1
     assert rows["filtered", "all"]["accuracy"] == pytest.approx(own["accuracy"], abs=0.05)
     missing = sum(
-        np.count_nonzero(maps.read(archive / f"masks/{name}.nc") == UNKNOWN)
+        np.count_nonzero(classmap.read(archive / f"masks/{name}.nc").label == UNKNOWN)
         for name in record["scenes"]
     )
     assert missing == sum(
-        np.count_nonzero(maps.read(archive / f"ice/truth/{name}.png") == UNKNOWN)
+        np.count_nonzero(classmap.read(archive / f"ice/truth/{name}.png").label == UNKNOWN)
         for name in record["scenes"]
     )

@@ -137,7 +137,7 @@ def _read_netcdf(path: Path) -> ClassMap:
     _check_names(json.dumps(found.classes), path)
     grid = None
     if found.crs is not None and found.transform is not None:
-        grid = Grid(found.crs, found.transform)
+        grid = grids.of_text(found.crs, found.transform)
     return ClassMap(found.mask, grid, found.start)
 
 

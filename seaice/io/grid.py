@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+_ALIKE = 0.01  # of a pixel
 Transform = tuple[float, float, float, float, float, float]
 
 
@@ -23,6 +25,15 @@ class Grid:
         a, b, c, d, e, f = self.transform
         return Grid(self.crs, (a, b, c + b * row, d, e, f + e * row))
 
+    def lies_on(self, other: Grid, shape: tuple[int, int]) -> bool:
+        """Whether pixels of a scene lie on pixels: to a hundredth of one, in the same CRS."""
+        a, b, _, d, e, _ = other.transform
+        pixel = math.sqrt(abs(a * e - b * d))
+        apart = [abs(x - y) for x, y in zip(self.transform, other.transform, strict=True)]
+        rows, columns = shape
+        farthest = max(columns * p + rows * q + r for p, q, r in (apart[:3], apart[3:]))
+        return self.crs == other.crs and farthest <= _ALIKE * pixel
+
 
 def of_file(file: Any) -> Grid | None:
     """The grid of an opened rasterio dataset; None without a CRS, or with control points alone."""
@@ -32,12 +43,26 @@ def of_file(file: Any) -> Grid | None:
     if not file.crs or transform == (1, 0, 0, 0, 1, 0) or a * e == b * d:
         return None
     try:
-        # One that is only like a numbered CRS is another one.
-        number = file.crs.to_epsg(confidence_threshold=100)
-        crs = f"EPSG:{number}" if number else file.crs.to_wkt(version="WKT2_2019")
+        return Grid(_text(file.crs), (a, b, c, d, e, f))
     except CRSError:
         return None
-    return Grid(crs, (a, b, c, d, e, f))
+
+
+def of_text(crs: str, transform: Transform) -> Grid:
+    """The grid of a CRS in any words; one that nobody understands stays as it is."""
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        return Grid(_text(CRS.from_user_input(crs)), transform)
+    except CRSError:
+        return Grid(crs, transform)
+
+
+def _text(crs: Any) -> str:
+    """Of a CRS of rasterio. One that is only like a numbered CRS is another one."""
+    number = crs.to_epsg(confidence_threshold=100)
+    return f"EPSG:{number}" if number else crs.to_wkt(version="WKT2_2019")
 
 
 def placing(grid: Grid | None) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from seaice.io.grid import Grid
 SUFFIXES = (".png", ".tif", ".tiff", ".nc")
 _RASTERS = (".tif", ".tiff")
 _BAND = 1024  # rows that are warped together
-_ALIKE = 0.01  # of a pixel: grids that lie no further apart are one
 _CLOUD = "cloud"
 
 
@@ -37,11 +36,14 @@ class MaskSource:
     """of the content; empty of a folder, where each mask counts by itself"""
 
     def content(self, name: str) -> str:
-        """Changes with all that a scene's mask depends on. OSError."""
+        """Changes with all that a scene's mask depends on."""
         if self.kind != "folder":
             return self.sha256
         path = _of_scene(Path(self.path), name)
-        return sha256_of(path) if path is not None else ""
+        try:
+            return sha256_of(path) if path is not None else ""
+        except OSError:
+            return "not readable"  # which `lay` tells of
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ def _lay_own(source: MaskSource, path: Path, grid: Grid | None, shape: tuple[int
     else:
         with classmap.opened(path) as file:
             own = grids.of_file(file)
-            if own is not None and grid is not None and not _alike(own, grid, shape, file.shape):
+            if own is not None and grid is not None and not own.lies_on(grid, shape):
                 return _warped(source, path, grid, shape)
             mask = _is_set(_bands(file), _classes(file), file.nodata)
     if mask.shape != shape:
@@ -116,16 +118,6 @@ def _lay_own(source: MaskSource, path: Path, grid: Grid | None, shape: tuple[int
             f"{shape[0]} x {shape[1]}"
         )
     return Laid(mask)
-
-
-def _alike(one: Grid, other: Grid, shape: tuple[int, int], found: tuple[int, int]) -> bool:
-    """Whether pixels lie on pixels: the corners in the same place, in the same CRS."""
-    if one.crs != other.crs or shape != found:
-        return False
-    apart = np.abs(np.subtract(one.transform, other.transform)).reshape(2, 3)
-    farthest = (apart * (shape[1], shape[0], 1)).sum(axis=1).max()
-    a, b, _, d, e, _ = other.transform
-    return bool(farthest <= _ALIKE * np.sqrt(abs(a * e - b * d)))
 
 
 def _warped(source: MaskSource, path: Path, grid: Grid, shape: tuple[int, int]) -> Laid:
