@@ -89,12 +89,12 @@ def opened(place: str, name: str) -> Iterator[Raster]:
 
 
 @contextlib.contextmanager
-def in_memory(content: bytes) -> Iterator[str]:
+def in_memory(content: bytes, suffix: str = "") -> Iterator[str]:
     """A path by which GDAL reads these bytes."""
     load()
     from rasterio.io import MemoryFile
 
-    with MemoryFile(content) as file:
+    with MemoryFile(content, ext=suffix) as file:
         yield file.name
 
 
