@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seaice import opencv
-from seaice.colour import PAPER, THICK, THIN, WATER, Thresholds, classify
+from seaice.colour import PAPER, THICK, THIN, WATER, Thresholds
 
 DILATE = 7
 MEDIAN = 155
@@ -89,10 +89,12 @@ def stretched_likeness(like: np.ndarray) -> np.ndarray:
     return stretch(cut)
 
 
-def published(image: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 and its brightness (H, W) -> (H, W) uint8 classes, as published."""
-    raw = classify(value)
-    shade = gray(image, raw == WATER)
+def published(image: np.ndarray, raw: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8, (H, W) classes of the colour rule, (H, W) bool -> classes, as published.
+
+    The published filter knows no missing pixels: black ones are water to it, and so are these.
+    """
+    shade = gray(image, (raw == WATER) | missing)
     like = stretched_likeness(likeness(shade, background(shade)))
     return _with_water(like, raw)
 

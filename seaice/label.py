@@ -72,7 +72,7 @@ def settings_of(config: LabelConfig) -> Settings:
     thresholds = colour.PAPER if named else read_thresholds(Path(config.thresholds))
     return Settings(
         out=str(config.out.absolute()),
-        rule=Rule(thresholds, adaptive, config.filter == "paper"),
+        rule=Rule(thresholds, adaptive, config.filter),
         stretch=config.stretch,
         pixel_metres=config.pixel_metres,
         land=str(config.land.absolute()) if config.land else None,

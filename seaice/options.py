@@ -35,8 +35,9 @@ class LabelConfig(EngineOptions):
     thresholds: str = "paper"
     """paper: at most 30 water, at least 205 thick; adaptive: the same after the scene's exposure
     was estimated; or a YAML file with water_max and thick_min"""
-    filter: Literal["paper", "none"] = "paper"
-    """against thin cloud and shadow, guarded where it degenerates"""
+    filter: Literal["published", "guarded", "none"] = "guarded"
+    """against thin cloud and shadow: published: step by step as published, on the whole scene;
+    guarded: the colour rule stands where that one degenerates"""
     stretch: tuple[float, float] | None = None
     """values that become 0 and 255, for bands that are not 8-bit"""
     pixel_metres: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,8 +20,8 @@ class Rule:
     thresholds: Thresholds = colour.PAPER
     adaptive: bool = False
     """estimate the exposure of the scene first, and take it out"""
-    filter: bool = True
-    """use the filter against thin cloud and shadow"""
+    filter: Literal["published", "guarded", "none"] = "guarded"
+    """against thin cloud and shadow: as published, with our guards where it degenerates, or none"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,20 +44,30 @@ def label_scene(
         image = adaptive.correct(image, exposure.value)
         done["exposure"] = {"value": exposure.value, "shares": list(exposure.shares)}
     label = colour.classify(colour.brightness(image), rule.thresholds)
-    if rule.filter:
-        filtered = thin_cloud.guarded(image, label, unknown, rule.thresholds)
+    if rule.filter != "none":
+        filtered, facts = _filtered(image, label, unknown, rule)
         known = int(np.count_nonzero(~unknown))
-        changed = int(np.count_nonzero((filtered.label != label) & ~unknown))
-        done["filter"] = {
-            "used": not filtered.skipped,
-            "skipped_because": filtered.skipped or None,
-            "otsu_and_stretches_used": filtered.stretched,
-            "ice_pixels_left_to_the_colour_rule": filtered.guarded_pixels,
-            "share_of_pixels_changed": changed / known if known else 0.0,
-        }
-        label = filtered.label
+        changed = int(np.count_nonzero((filtered != label) & ~unknown))
+        share = changed / known if known else 0.0
+        done["filter"] = {"kind": rule.filter, **facts, "share_of_pixels_changed": share}
+        label = filtered
     label = np.where(unknown, np.uint8(UNKNOWN), label)
     done["missing_pixels"] = int(np.count_nonzero(missing))
     if land is not None:
         done["land_pixels"] = int(np.count_nonzero(land & ~missing))
     return Labelled(label, done)
+
+
+def _filtered(
+    image: np.ndarray, raw: np.ndarray, unknown: np.ndarray, rule: Rule
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """(H, W) classes after the filter, and what it tells of itself."""
+    if rule.filter == "published":
+        return thin_cloud.published(image, raw, unknown), {"used": True}
+    found = thin_cloud.guarded(image, raw, unknown, rule.thresholds)
+    return found.label, {
+        "used": not found.skipped,
+        "skipped_because": found.skipped or None,
+        "otsu_and_stretches_used": found.stretched,
+        "ice_pixels_left_to_the_colour_rule": found.guarded_pixels,
+    }

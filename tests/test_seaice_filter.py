@@ -100,7 +100,8 @@ def test_the_published_filter_is_its_steps_in_a_row():
     first = plain_stretch(np.where(like > plain_otsu(like), like, 0))
     last = plain_stretch(np.minimum(first, 235))
     expected = np.where(water, WATER, np.where(last >= 205, THICK, THIN))
-    assert np.array_equal(thin_cloud.published(image, value), expected)
+    found = thin_cloud.published(image, classify(value), np.zeros(value.shape, bool))
+    assert np.array_equal(found, expected)
 
 
 def even(value, shape=(300, 300)):
@@ -113,7 +114,8 @@ def both(image):
     """Classes by the published filter, and by the guarded one."""
     raw = classify(brightness(image))
     nothing = np.zeros(raw.shape, bool)
-    return thin_cloud.published(image, brightness(image)), thin_cloud.guarded(image, raw, nothing)
+    published = thin_cloud.published(image, raw, nothing)
+    return published, thin_cloud.guarded(image, raw, nothing)
 
 
 def test_even_snow_is_thick_ice_only_with_the_guards():
