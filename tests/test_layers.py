@@ -96,8 +96,8 @@ ROOMS = {
     "entry": (["train_hvd.py"], ("ground", "options", "train")),
     "ice rule": (
         [f"seaice/{name}.py" for name in ("adaptive", "colour", "filter", "missing", "opencv")]
-        + ["seaice/rule.py"],
-        ("ground",),
+        + ["seaice/rule.py", "seaice/survey.py"],
+        ("ground", "values"),
     ),
     "ice files": (["seaice/io/"], ("ground", "predict", "ice rule")),
     "ice": (
