@@ -98,5 +98,6 @@ def _filtered(survey: Survey, rule: Rule) -> tuple[np.ndarray, dict[str, Any]]:
             "skipped_because": decision.skipped or None,
             "otsu_and_stretches_used": decision.stretched,
             "ice_pixels_left_to_the_colour_rule": decision.guarded_pixels,
+            "thin_ice_pixels_taken_for_snow_in_shadow": decision.lifted_pixels,
         }
     return survey.labels(decision), told | {"share_of_pixels_changed": share}
