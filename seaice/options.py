@@ -78,6 +78,9 @@ class SynthConfig(EngineOptions):
     """columns of a scene"""
     exposure: tuple[float, float] = (1.0, 1.0)
     """range that the exposure of each scene is drawn from"""
+    family: Literal["plain", "varied"] = "plain"
+    """plain: one colour of snow, of young ice and of water; varied: brightness and whiteness drawn
+    from ranges, and melt ponds, dirty ice, low sun or turbid water"""
     seed: int = 0
     """the same seed gives the same scenes"""
 

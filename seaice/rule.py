@@ -35,6 +35,8 @@ class Labelled:
     label: np.ndarray
     """(H, W) uint8 classes, 255 = missing or land"""
     done: dict[str, Any]
+    told: tuple[str, ...] = ()
+    """lines for people: where the rule is in doubt"""
 
 
 def label_scene(
@@ -53,11 +55,13 @@ def label_scene(
     """
     unknown = missing if land is None else missing | land
     done: dict[str, Any] = {"thresholds": asdict(rule.thresholds)}
-    exposure = None
+    exposure: float | None = None
+    told: tuple[str, ...] = ()
     if rule.adaptive:
         found = adaptive.estimate(image, ~unknown)
         exposure = found.value
-        done["exposure"] = {"value": found.value, "shares": list(found.shares)}
+        done["exposure"] = found.record()
+        told = found.told()
     if rule.filter == "none":
         label = np.empty(missing.shape, np.uint8)
         for top in range(0, len(label), block_rows):
@@ -74,7 +78,7 @@ def label_scene(
     done["missing_pixels"] = int(np.count_nonzero(missing))
     if land is not None:
         done["land_pixels"] = int(np.count_nonzero(land & ~missing))
-    return Labelled(label, done)
+    return Labelled(label, done, told)
 
 
 def _by_colour(
@@ -98,5 +102,6 @@ def _filtered(survey: Survey, rule: Rule) -> tuple[np.ndarray, dict[str, Any]]:
             "skipped_because": decision.skipped or None,
             "otsu_and_stretches_used": decision.stretched,
             "ice_pixels_left_to_the_colour_rule": decision.guarded_pixels,
+            "thin_ice_pixels_taken_for_snow_in_shadow": decision.lifted_pixels,
         }
     return survey.labels(decision), told | {"share_of_pixels_changed": share}
