@@ -83,6 +83,15 @@ class SynthConfig(EngineOptions):
     from ranges, and melt ponds, dirty ice, low sun or turbid water"""
     seed: int = 0
     """the same seed gives the same scenes"""
+    crs: str | None = None
+    """place the scenes on the ground, as GeoTIFFs with their date in the name: EPSG:32622"""
+    origin: tuple[float, float] = (500_000.0, 7_800_000.0)
+    """x and y of the upper left corner, in units of the CRS"""
+    pixel_size: float = 10.0
+    """of scenes on the ground, in units of the CRS"""
+    days: int = 1
+    """share the scenes out over so many dates, ten days apart; those of a date lie side by side
+    and overlap by a tenth"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import venv
 from pathlib import Path
 
 import pytest
+import safe2
 from test_seaice_label import BROKEN, ROOT, run, scene, write
 
 from cloudmask.data.parallel import World
@@ -30,10 +31,12 @@ NAMES = ("scene_0", "c[1]{a,b}", "a b*?", "é雪", "p%20q 100%", "h#1'", "year=2
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Seven scenes and four files that cannot be used."""
+    """Seven scenes, a product of Sentinel-2, and four files that cannot be used."""
     folder = tmp_path_factory.mktemp("engines") / "scenes"
     for number, name in enumerate(NAMES):
         write(folder / f"{name}.png", scene(number, 64 + 8 * number))
+    product = safe2.build(folder.parent)
+    safe2.packed(product, folder / f"{product.stem}.zip")
     content = (folder / "scene_0.png").read_bytes()
     (folder / "corrupt.png").write_bytes(content[: len(content) // 2])
     (folder / "empty.png").write_bytes(b"")
@@ -57,7 +60,7 @@ def expected(scenes, tmp_path_factory):
     out = tmp_path_factory.mktemp("engines") / "serial"
     assert cli.main(["label", str(scenes), "--out", str(out)]) == 1
     found = files(out)
-    assert len(found) == 21
+    assert len(found) == 24
     return found
 
 
@@ -67,7 +70,7 @@ def check(code, out, err, folder, expected, *, records=True):
     assert files(folder, records=records) == {
         name: content for name, content in expected.items() if records or "records" not in name
     }
-    assert "7 scenes labelled" in out
+    assert "8 scenes labelled" in out
     lines = err.splitlines()
     assert len(lines) == len(BROKEN), err
     for name in BROKEN:
@@ -119,7 +122,7 @@ def test_objects_behind_a_uri_are_fetched_by_spark(scenes, expected, tmp_path):
         path.unlink()
         break
     code, out, _ = run("label", f"file:{folder}", *words, seconds=240)
-    assert (code, "1 scene labelled" in out, "6 were there" in out) == (1, True, True)
+    assert (code, "1 scene labelled" in out, "7 were there" in out) == (1, True, True)
 
 
 LOSES_AN_EXECUTOR = """
