@@ -42,11 +42,11 @@ def synth(config: SynthConfig) -> int:
         progress="synth",
         stop_at_error=True,
     )
-    errors = [o.error for o in outcomes if o is not None and o.error]
-    if world.is_root and not errors:
+    failed = any(outcome is None or outcome.error is not None for outcome in outcomes)
+    if world.is_root and not failed:
         size = f"{config.height} x {config.width}"
         print(f"{plural(config.scenes, 'scene')} of {size} in {config.out / SCENES}")
-    return 1 if errors else 0
+    return 1 if failed else 0
 
 
 def write_scene(index: int, config: SynthConfig) -> bool:

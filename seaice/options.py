@@ -129,7 +129,7 @@ class PrepareConfig(ReadingOptions, EngineOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(ReadingOptions):
     """Score class maps against several references, side by side, and by cloud cover."""
 
     predictions: Places
@@ -139,13 +139,13 @@ class EvaluateConfig:
     out: Path
     """folder for evaluation.json and index.html"""
     scenes: Path | None = None
-    """folder of the pictures, for the page"""
+    """folder of the pictures, for the page; --bands, --nodata and --stretch are for them"""
     patchset: Path | None = None
     """only the scenes of one split of this patch set"""
     split: str = "valid"
     """which split of it"""
     pixel_metres: float | None = None
-    """size of a pixel, for areas"""
+    """size of a pixel, for areas of maps that do not tell it"""
     shown: int = 4
     """scenes shown on the page"""
 

@@ -9,7 +9,7 @@ jackknife for units of unequal size: Busing, Meijer and van der Leeden, Statisti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -37,29 +37,40 @@ def summed(tables: Sequence[np.ndarray], units: Sequence[Hashable]) -> list[np.n
     return [table for table in found.values() if table.any()]
 
 
-def interval(
+def of_figures(
     tables: Sequence[np.ndarray],
-    figure: Callable[[np.ndarray], float | None],
+    figures: Callable[[np.ndarray], Mapping[str, float | None]],
     *,
-    least: float,
-    greatest: float,
-    units: int = LEAST_UNITS,
-) -> tuple[float, float] | None:
-    """95 % interval of `figure` of the sum of tables of counts, one for each independent unit.
+    within: Mapping[str, tuple[float, float]],
+    least: int = LEAST_UNITS,
+) -> dict[str, tuple[float, float] | None]:
+    """95 % intervals of `figures` of the sum of tables of counts, one for each independent unit.
 
-    Within `least` and `greatest`, which the figure cannot leave. None of fewer than `units` tables,
-    where the figure cannot be told without one of them, and where units do not differ at all.
+    `within` are the bounds that each figure cannot leave. None of fewer than `least` tables, where
+    a figure cannot be told without one of them, and where units do not differ at all.
     """
-    if len(tables) < max(3, units):
-        return None
+    if len(tables) < least:
+        return dict.fromkeys(within)
     total = np.sum(tables, axis=0)
-    whole = figure(total)
-    without = [figure(total - table) for table in tables]
+    whole, without = figures(total), [figures(total - table) for table in tables]
+    pixels = np.array([table.sum() for table in tables], float)
+    return {
+        name: _interval(whole[name], [one[name] for one in without], pixels, bounds, least)
+        for name, bounds in within.items()
+    }
+
+
+def _interval(
+    whole: float | None,
+    without: Sequence[float | None],
+    pixels: np.ndarray,
+    bounds: tuple[float, float],
+    least: int,
+) -> tuple[float, float] | None:
     if whole is None or None in without:
         return None
-    pixels = np.array([table.sum() for table in tables], float)
     weight = pixels / pixels.sum()
     pull = (whole - np.array(without, float)) * (1 - weight)
     pull -= weight * pull.sum()
-    found = intervals.of_pooled((weight * whole + pull) * pixels.sum(), pixels, least=units)
-    return None if found is None else (max(found[0], least), min(found[1], greatest))
+    found = intervals.of_pooled((weight * whole + pull) * pixels.sum(), pixels, least=least)
+    return found and (max(found[0], bounds[0]), min(found[1], bounds[1]))

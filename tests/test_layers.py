@@ -104,7 +104,7 @@ ROOMS = {
         ["seaice/"],
         (
             *("ground", "values", "options", "ranks", "patchset", "synthetic", "prepare"),
-            *("predict", "ice rule", "ice files"),
+            *("predict", "evaluate", "ice rule", "ice files"),
         ),
     ),
     "study options": (["scaling/options.py"], ("ground",)),
@@ -159,7 +159,6 @@ HOMES = {
     "pyogrio": {"seaice/io/outlines.py", "seaice/series/regions.py"},
     "shapely": {"seaice/io/outlines.py", "seaice/series/regions.py"},
     "cv2": {"seaice/opencv.py"},
-    "skimage": {"seaice/scores.py"},
     "pyspark": {"seaice/spark.py", "seaice/spark_session.py"},
     "py4j": {"seaice/spark_session.py"},
 }
