@@ -18,8 +18,7 @@ WAYS = ("published", "guarded", "adaptive")
 
 def main() -> None:
     from cloudmask.metrics import UNKNOWN
-    from seaice import colour, synthetic
-    from seaice import filter as thin_cloud
+    from seaice import synthetic
     from seaice.missing import missing_pixels
     from seaice.rule import Rule, label_scene
 
@@ -29,7 +28,7 @@ def main() -> None:
             scene = synthetic.degenerate(kind, exposure=exposure)
             missing = missing_pixels(scene.image)
             labels = (
-                thin_cloud.published(scene.image, colour.brightness(scene.image)),
+                label_scene(scene.image, missing, Rule(filter="published")).label,
                 label_scene(scene.image, missing, Rule()).label,
                 label_scene(scene.image, missing, Rule(adaptive=True)).label,
             )

@@ -73,7 +73,7 @@ def settings_of(config: LabelConfig) -> Settings:
     thresholds = colour.PAPER if named else read_thresholds(Path(config.thresholds))
     return Settings(
         out=str(config.out.absolute()),
-        rule=Rule(thresholds, adaptive, config.filter == "paper"),
+        rule=Rule(thresholds, adaptive, config.filter),
         reading=reading.checked(config.stretch, config.nodata, config.bands),
         pixel_metres=config.pixel_metres,
         land=masks.source_of("--land", config.land) if config.land else None,

@@ -50,8 +50,9 @@ class LabelConfig(ReadingOptions, EngineOptions):
     thresholds: str = "paper"
     """paper: at most 30 water, at least 205 thick; adaptive: the same after the scene's exposure
     was estimated; or a YAML file with water_max and thick_min"""
-    filter: Literal["paper", "none"] = "paper"
-    """against thin cloud and shadow, guarded where it degenerates"""
+    filter: Literal["published", "guarded", "none"] = "guarded"
+    """against thin cloud and shadow: published: step by step as published, on the whole scene;
+    guarded: the colour rule stands where that one degenerates"""
     pixel_metres: float | None = None
     """size of a pixel, for areas of scenes without a place on the ground"""
     land: Path | None = None
@@ -116,7 +117,7 @@ class PrepareConfig(ReadingOptions, EngineOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(ReadingOptions):
     """Score class maps against several references, side by side, and by cloud cover."""
 
     predictions: Places
@@ -126,12 +127,12 @@ class EvaluateConfig:
     out: Path
     """folder for evaluation.json and index.html"""
     scenes: Path | None = None
-    """folder of the pictures, for the page"""
+    """folder of the pictures, for the page; --bands, --nodata and --stretch are for them"""
     patchset: Path | None = None
     """only the scenes of one split of this patch set"""
     split: str = "valid"
     """which split of it"""
     pixel_metres: float | None = None
-    """size of a pixel, for areas"""
+    """size of a pixel, for areas of maps that do not tell it"""
     shown: int = 4
     """scenes shown on the page"""

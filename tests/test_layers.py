@@ -96,15 +96,15 @@ ROOMS = {
     "entry": (["train_hvd.py"], ("ground", "options", "train")),
     "ice rule": (
         [f"seaice/{name}.py" for name in ("adaptive", "colour", "filter", "missing", "opencv")]
-        + ["seaice/rule.py"],
-        ("ground",),
+        + ["seaice/rule.py", "seaice/survey.py"],
+        ("ground", "values"),
     ),
     "ice files": (["seaice/io/"], ("ground", "values", "formats", "predict", "ice rule")),
     "ice": (
         ["seaice/"],
         (
             *("ground", "values", "options", "ranks", "patchset", "synthetic", "prepare"),
-            *("predict", "ice rule", "ice files"),
+            *("predict", "evaluate", "ice rule", "ice files"),
         ),
     ),
     "study options": (["scaling/options.py"], ("ground",)),
@@ -156,7 +156,6 @@ HOMES = {
     "pyogrio": {"seaice/io/outlines.py"},
     "shapely": {"seaice/io/outlines.py"},
     "cv2": {"seaice/opencv.py"},
-    "skimage": {"seaice/scores.py"},
     "pyspark": {"seaice/spark.py"},
     "py4j": {"seaice/spark.py"},
 }

@@ -431,7 +431,7 @@ def test_a_full_disk_stops_the_work(archive, tmp_path, monkeypatch):
 
 def test_a_scene_without_a_measurement_is_all_unknown():
     black = np.zeros((9, 9, 3), np.uint8)
-    for rule in (Rule(), Rule(adaptive=True), Rule(filter=False)):
+    for rule in (Rule(), Rule(adaptive=True), Rule(filter="none"), Rule(filter="published")):
         assert (label_scene(black, np.ones((9, 9), bool), rule).label == UNKNOWN).all()
 
 
