@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from cloudmask.cli import commands, errors
 from seaice import options
@@ -19,6 +21,7 @@ USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists 
 Training is train_hvd.py --preset seaice, masks of whole scenes are `cloudmask predict`."""
 
 
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 COMMANDS: commands.Commands = {
     "synth": (options.SynthConfig, "seaice.archive"),
     "label": (options.LabelConfig, "seaice.label"),
@@ -29,7 +32,16 @@ COMMANDS: commands.Commands = {
 
 
 def main(words: Sequence[str]) -> int:
-    return commands.call("seaice", COMMANDS, words, usage=USAGE)
+    return commands.call("seaice", COMMANDS, words, usage=USAGE, check=check)
+
+
+def check(config: Any) -> None:
+    """UsageError where a command would write to a URI: it would be a folder of that name here."""
+    if URI.match(str(config.out)):
+        raise errors.UsageError(
+            f"--out {config.out} is a URI, and results are written to folders alone; give a path, "
+            "and copy them from there"
+        )
 
 
 def console() -> int:

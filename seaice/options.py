@@ -25,7 +25,22 @@ class EngineOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LabelConfig(EngineOptions):
+class ReadingOptions:
+    """How the values of a scene are taken; for one archive, the same in every command."""
+
+    bands: Places | None = None
+    """numbers or names of red, green, blue (and near infrared, 1.6 um), where the file does not
+    tell them"""
+    nodata: str = "border"
+    """what is missing beside what a file declares: border (black that reaches it; 0 in all bands of
+    16 bit), zero (0 in all bands, anywhere), none, or a value"""
+    stretch: tuple[float, float] | None = None
+    """values that become 0 and 255, for bands that are not 8-bit; reflectance of a product, whose
+    own true-colour image it replaces"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelConfig(ReadingOptions, EngineOptions):
     """Label scenes by colour: thick ice 0, thin ice 1, open water 2, unknown 255."""
 
     scenes: Annotated[Places, tyro.conf.Positional]
@@ -38,12 +53,15 @@ class LabelConfig(EngineOptions):
     filter: Literal["published", "guarded", "none"] = "guarded"
     """against thin cloud and shadow: published: step by step as published, on the whole scene;
     guarded: the colour rule stands where that one degenerates"""
-    stretch: tuple[float, float] | None = None
-    """values that become 0 and 255, for bands that are not 8-bit"""
     pixel_metres: float | None = None
-    """size of a pixel, for areas where the file does not tell it"""
+    """size of a pixel, for areas of scenes without a place on the ground"""
     land: Path | None = None
-    """folder of land masks NAME.png, not zero on land"""
+    """land becomes unknown: a folder of masks NAME.png or .tif, not zero on land; one GeoTIFF like
+    that; or polygons in one vector file (GeoJSON, GeoPackage, shapefile, FlatGeobuf), where a pixel
+    is land if its centre is"""
+    clouds: str = "none"
+    """clouds become unknown: none; scl, as Sentinel-2 products of level 2A have them; or like
+    --land, also masks of `cloudmask predict`"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +86,7 @@ class SynthConfig(EngineOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScenesConfig(EngineOptions):
+class ScenesConfig(ReadingOptions, EngineOptions):
     """Turn pictures into scenes (.npz) that `cloudmask predict` and `cloudmask prepare` read."""
 
     scenes: Annotated[Places, tyro.conf.Positional]
@@ -77,12 +95,10 @@ class ScenesConfig(EngineOptions):
     """folder for the scenes"""
     labels: Path | None = None
     """folder that `label` wrote, or of masks NAME.png: becomes the scenes' label"""
-    stretch: tuple[float, float] | None = None
-    """values that become 0 and 255, for bands that are not 8-bit; as it was for `label`"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PrepareConfig(EngineOptions):
+class PrepareConfig(ReadingOptions, EngineOptions):
     """Cut labelled scenes into a patch set, split by scene; the scenes are kept in OUT-scenes."""
 
     scenes: Annotated[Places, tyro.conf.Positional]
@@ -91,8 +107,6 @@ class PrepareConfig(EngineOptions):
     """folder that `label` wrote, or of masks NAME.png"""
     out: Path
     """folder for the patch set"""
-    stretch: tuple[float, float] | None = None
-    """values that become 0 and 255, for bands that are not 8-bit; as it was for `label`"""
     patch_size: int = 256
     """rows and columns of a patch"""
     stride: int | None = None
@@ -106,7 +120,7 @@ class PrepareConfig(EngineOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(ReadingOptions):
     """Score class maps against several references, side by side, and by cloud cover."""
 
     predictions: Places
@@ -116,12 +130,12 @@ class EvaluateConfig:
     out: Path
     """folder for evaluation.json and index.html"""
     scenes: Path | None = None
-    """folder of the pictures, for the page"""
+    """folder of the pictures, for the page; --bands, --nodata and --stretch are for them"""
     patchset: Path | None = None
     """only the scenes of one split of this patch set"""
     split: str = "valid"
     """which split of it"""
     pixel_metres: float | None = None
-    """size of a pixel, for areas"""
+    """size of a pixel, for areas of maps that do not tell it"""
     shown: int = 4
     """scenes shown on the page"""

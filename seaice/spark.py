@@ -24,8 +24,8 @@ from typing import Any
 
 from cloudmask.cli.errors import missing
 from cloudmask.data.parallel import Outcome
-from seaice.io.picture import SUFFIXES
-from seaice.io.sources import Source, is_uri, unique
+from seaice.io import sources
+from seaice.io.sources import LeftOut, Listed, Source, is_uri
 
 OLDEST_JAVA = 17
 TASKS_PER_CORE = 4  # scenes differ; whoever is done early takes more
@@ -80,18 +80,25 @@ def listed(uris: Sequence[str], master: str | None) -> list[Source]:
     with _context(master) as context:
         hadoop = context._jvm.org.apache.hadoop.fs
         found = []
+        left_out = LeftOut()
         for uri in uris:
             top = hadoop.Path(uri)
             system = top.getFileSystem(context._jsc.hadoopConfiguration())
             if not system.exists(top):
                 raise ValueError(f"{uri} does not exist; give objects or folders of them")
-            files = system.listFiles(top, True)
+            start = system.getFileStatus(top).getPath().toString()
+            files, listed_files = system.listFiles(top, True), []
             while files.hasNext():
                 status = files.next()
                 place = status.getPath().toString()
-                if PurePosixPath(place).suffix.lower() in SUFFIXES:
-                    found.append(Source(place, status.getLen(), status.getModificationTime()))
-        return unique(found)
+                below = PurePosixPath(place.removeprefix(start).lstrip("/")).parts
+                parts = below or (PurePosixPath(place).name,)
+                size, modified = status.getLen(), status.getModificationTime()
+                listed_files.append(Listed(place, parts, size, modified))
+            found += sources.scenes_of(listed_files, left_out)
+        found = sources.unique(found, left_out)
+        left_out.tell()
+        return found
 
 
 def _key(item: Any) -> Any:
@@ -120,11 +127,11 @@ def _objects(context: Any, items: Sequence[Source], tasks: int) -> Any:
     from pyspark.sql import SparkSession
 
     empty = [replace(item, content=b"") for item in items if not item.size_bytes]
-    known = {item.place: (item.size_bytes, item.modified) for item in items if item.size_bytes}
+    known = {item.place: item for item in items if item.size_bytes}
     parts = [context.parallelize(empty, 1)] if empty else []
     if known:
         session = SparkSession(context)
-        size = max(1 << 20, sum(size for size, _ in known.values()) // tasks)
+        size = max(1 << 20, sum(item.size_bytes for item in known.values()) // tasks)
         session.conf.set("spark.sql.files.maxPartitionBytes", str(size))
         session.conf.set("spark.sql.files.openCostInBytes", "0")
         frame = session.read.format("binaryFile").load(list(known)).select("path", "content")
@@ -132,9 +139,9 @@ def _objects(context: Any, items: Sequence[Source], tasks: int) -> Any:
     return context.union(parts)
 
 
-def _with_content(known: dict[str, tuple[int, int]], rows: Iterable[Any]) -> Iterator[Source]:
+def _with_content(known: dict[str, Source], rows: Iterable[Any]) -> Iterator[Source]:
     for row in rows:
-        yield Source(row.path, *known[row.path], bytes(row.content))
+        yield replace(known[row.path], content=bytes(row.content))
 
 
 @contextlib.contextmanager
