@@ -1,10 +1,11 @@
 """Scenes on which automatic labelling goes wrong: without a filter, published, guarded, adaptive.
 
-Accuracy against the truth of synthetic scenes: degenerate ones of 512 x 512, over exposures from 0.7
-to 1.3; wide thin ice beside snow, by its brightness and whiteness; and 60 scenes of 768 x 768 of
-each family, by kind, at exposure 1 and at exposures drawn from 0.7 to 1.3. `adaptive` is the guarded
-filter after the exposure; how often it is ambiguous or at the end of its search is counted. Each of
-the varied scenes is made of assumptions other than those of adaptive.py. Nothing is timed here.
+Accuracy against the truth of synthetic scenes: degenerate ones of 512 x 512, over exposures from
+0.7 to 1.3; wide thin ice beside snow, by its brightness and whiteness; and 60 scenes of 768 x 768
+of each family, by kind, at exposure 1 and at exposures drawn from 0.7 to 1.3. `adaptive` is the
+guarded filter after the exposure; how often that is ambiguous or at the end of its search is
+counted. The varied scenes are made of assumptions other than those of adaptive.py. Nothing is timed
+here.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def labelled(scene: SyntheticScene) -> tuple[dict[str, float], dict[str, Labelle
 
 
 def of_degenerate() -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind in synthetic.KINDS:
         for exposure in EXPOSURES:
             found, _ = labelled(synthetic.degenerate(kind, exposure=exposure))

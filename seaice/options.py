@@ -47,6 +47,9 @@ class LabelConfig(ReadingOptions, EngineOptions):
     """pictures (PNG, JPEG, TIFF, GeoTIFF, .npz), folders of them, or URIs (engine spark)"""
     out: Path
     """folder for labels, pictures and records"""
+    rule: Literal["colour", "infrared"] = "colour"
+    """colour: by brightness, as published; infrared: by reflectance in green, red, near infrared
+    and at 1.6 um, where a scene has them: clouds become unknown"""
     thresholds: str = "paper"
     """paper: at most 30 water, at least 205 thick; adaptive: the same after the scene's exposure
     was estimated; or a YAML file with water_max and thick_min"""

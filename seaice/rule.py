@@ -1,14 +1,15 @@
-"""The rule from a picture to its labels: exposure, colour, filter, missing data and land."""
+"""The rule from a picture to its labels: exposure, colour, filter, missing data; or infrared."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from cloudmask.metrics import UNKNOWN
-from seaice import adaptive, colour
+from seaice import adaptive, colour, infrared
 from seaice import filter as thin_cloud
 from seaice.colour import Thresholds
 from seaice.survey import Survey, windows
@@ -26,6 +27,8 @@ class Rule:
     """estimate the exposure of the scene first, and take it out"""
     filter: Literal["published", "guarded", "none"] = "guarded"
     """against thin cloud and shadow: as published, with our guards where it degenerates, or none"""
+    kind: Literal["colour", "infrared"] = "colour"
+    """colour: all of the above; infrared: the bounds of infrared.py, and none of the above"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,15 @@ def label_scene(
     if land is not None:
         done["land_pixels"] = int(np.count_nonzero(land & ~missing))
     return Labelled(label, done, told)
+
+
+def label_reflectance(reflectance: Callable[[slice], np.ndarray], unknown: np.ndarray) -> Labelled:
+    """The infrared rule: rows -> (h, W, 4) reflectance of infrared.BANDS; (H, W) bool -> labels."""
+    label = infrared.by_rows(reflectance, (unknown.shape[0], unknown.shape[1]))
+    neither = int(np.count_nonzero((label == UNKNOWN) & ~unknown))
+    label[unknown] = UNKNOWN
+    bounds = asdict(infrared.BOUNDS)
+    return Labelled(label, {"bounds": bounds, "cloud_or_no_band_pixels": neither})
 
 
 def _by_colour(
