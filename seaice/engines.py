@@ -11,11 +11,13 @@ import functools
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tqdm import tqdm
@@ -57,6 +59,10 @@ class Engine:
 
     def world(self) -> World:
         """The MPI ranks. ValueError if there are some that the engine would not use."""
+        if self.kind == "spark":
+            from seaice import spark_session
+
+            spark_session.check()  # before anything is listed
         started, launcher = parallel.launched_size(os.environ)
         if self.kind == "mpi":
             return parallel.world()
@@ -103,6 +109,7 @@ class Engine:
         """
         began = time.perf_counter()
         self.seconds.clear()
+        function = functools.partial(foreseen, function)
         if self.kind == "mpi" and bytes_each:
             _warn_ranks(world, bytes_each)
         if self.kind in ("serial", "mpi"):
@@ -126,6 +133,28 @@ class Engine:
             outcomes = _watch(found, len(items), progress, stop_at_error)
         self.seconds["total"] = time.perf_counter() - began
         return outcomes
+
+
+def foreseen(function: Callable[[Item], Value], item: Item) -> Value:
+    """Call it; what nobody foresaw in one item's content becomes a ValueError of that item.
+
+    A library may raise anything for an odd file. An OSError with a number is the system's (a full
+    disk), and concerns all items; GDAL's have none.
+    """
+    try:
+        return function(item)
+    except ValueError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        name = getattr(item, "place", item)
+        text = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{name}: {type(error).__name__} ({text}) in {Path(place.filename).name}, line "
+            f"{place.lineno}, which nobody foresaw; leave the file out, or report it"
+        ) from None
 
 
 def attempt(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:

@@ -8,6 +8,8 @@ import hashlib
 import json
 import re
 import sys
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from seaice.options import PrepareConfig, ScenesConfig
 FORMAT_VERSION = 2
 _OURS = re.compile(r"seaice-\d+-[0-9a-f]{64}")
 """the array `key` of an .npz that was written here"""
+_DAMAGED = (OSError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out} is a file; choose another --out")
         how = reading.checked(config.stretch, config.nodata, config.bands)
-        found = sources.find(config.scenes, apart_from=out)
+        found = sources.find(config.scenes, apart_from=[out, *([labels] if labels else [])])
         out.mkdir(parents=True, exist_ok=True)
         return found, how, engine.bytes_each(found, how)
 
@@ -174,9 +177,9 @@ def _check_fit(labelled: ClassMap, path: Path | None, scene: Opened, source: Sou
             f"{path} has {labelled.label.shape[0]} x {labelled.label.shape[1]} pixels, "
             f"{source.place} has {rows} x {columns}"
         )
-    if labelled.grid is not None and scene.grid is not None:
-        if not labelled.grid.lies_on(scene.grid, scene.shape):
-            raise ValueError(f"{path} lies elsewhere than {source.place}; label it again")
+    one, other = labelled.grid, scene.grid
+    if one is not None and other is not None and not one.lies_on(other, scene.shape):
+        raise ValueError(f"{path} lies elsewhere than {source.place}; label it again")
 
 
 def _place(scene: Opened, labelled: ClassMap | None) -> dict[str, Any]:
@@ -211,5 +214,5 @@ def _key_of(path: Path) -> str | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return str(file["key"])
-    except Exception:  # noqa: BLE001 (whatever is wrong with it, it is not what was written here)
+    except (*_DAMAGED, LookupError, EOFError, RuntimeError):  # it is not what was written here
         return None

@@ -71,17 +71,29 @@ def settings_of(config: LabelConfig) -> Settings:
         raise ValueError("give scenes to label: pictures, folders, or URIs with --engine spark")
     if config.pixel_metres is not None and config.pixel_metres <= 0:
         raise ValueError(f"--pixel-metres {config.pixel_metres} must be above 0")
-    adaptive = config.thresholds == "adaptive"
-    named = config.thresholds in ("paper", "adaptive")
-    thresholds = colour.PAPER if named else read_thresholds(Path(config.thresholds))
     return Settings(
         out=str(config.out.absolute()),
-        rule=Rule(thresholds, adaptive, config.filter),
+        rule=rule_of(config),
         reading=reading.checked(config.stretch, config.nodata, config.bands),
         pixel_metres=config.pixel_metres,
         land=masks.source_of("--land", config.land) if config.land else None,
         clouds=clouds_of(config.clouds),
     )
+
+
+def rule_of(config: LabelConfig) -> Rule:
+    """--rule, --thresholds and --filter. ValueError."""
+    if config.rule == "infrared":
+        if config.thresholds != "paper" or config.filter == "published":
+            raise ValueError(
+                "--thresholds and --filter are of the colour rule and have no effect with --rule "
+                "infrared; leave them out"
+            )
+        return Rule(filter="none", kind="infrared")
+    adaptive = config.thresholds == "adaptive"
+    named = config.thresholds in ("paper", "adaptive")
+    thresholds = colour.PAPER if named else read_thresholds(Path(config.thresholds))
+    return Rule(thresholds, adaptive, config.filter)
 
 
 def clouds_of(word: str) -> MaskSource | Literal["scl"] | None:
@@ -116,7 +128,9 @@ def make_plan(config: LabelConfig, settings: Settings, engine: Engine) -> Plan:
 
         found = spark.listed(uris, engine.master or spark.default_master(engine.workers))
     else:
-        found = sources.find(config.scenes, apart_from=config.out)
+        laid = [m for m in (settings.land, settings.clouds) if isinstance(m, MaskSource)]
+        apart_from = [config.out, *(Path(mask.path) for mask in laid)]
+        found = sources.find(config.scenes, apart_from=apart_from)
     if config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file; choose another --out")
     states = [(source, one_scene.already_done(source, settings)) for source in found]

@@ -5,6 +5,7 @@ Files are written aside and renamed, the record last: a record says that its sce
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
@@ -17,15 +18,17 @@ import numpy as np
 from cloudmask.files import parse_json, sha256_of, write_json, write_whole
 from seaice import colour, ground
 from seaice.colour import CLASSES
+from seaice.infrared import BANDS
 from seaice.io import classmap, masks
 from seaice.io.classmap import LABELS, PICTURES, RECORDS
 from seaice.io.grid import Grid
 from seaice.io.masks import Laid, MaskSource
 from seaice.io.picture import Opened, Reading, open_scene
 from seaice.io.sources import Source
-from seaice.rule import Rule, label_scene
+from seaice.rule import Rule, label_reflectance, label_scene
 
 FORMAT_VERSION = 2
+AS_IT_IS = Reading()
 SCL: Literal["scl"] = "scl"
 """clouds as the scene classification of a Sentinel-2 product has them"""
 
@@ -36,7 +39,7 @@ class Settings:
 
     out: str
     rule: Rule
-    reading: Reading = Reading()
+    reading: Reading = AS_IT_IS
     pixel_metres: float | None = None
     """of pictures that do not tell"""
     land: MaskSource | None = None
@@ -75,13 +78,20 @@ class Done:
 def key_of(source: Source, settings: Settings) -> str:
     """Changes with the options, with the content of the masks, and with the picture as far as its
     size and date tell."""
-    laid = [m.content(source.name) for m in (settings.land, settings.clouds) if _is_file(m)]
+    sources = [m for m in (settings.land, settings.clouds) if isinstance(m, MaskSource)]
+    laid = [mask.content(source.name) for mask in sources]
     facts = [FORMAT_VERSION, settings.options(), source.name, source.size_bytes, source.modified]
     return hashlib.sha256(json.dumps([*facts, laid], sort_keys=True).encode()).hexdigest()
 
 
 def label_source(source: Source, settings: Settings) -> Done:
-    """Label one scene and write its files. ValueError: the scene is bad; OSError: the disk is."""
+    """Label one scene and write its files. ValueError: the scene is bad; OSError: the disk is.
+
+    What is done is left as it is: Spark runs tasks again whose executor was lost.
+    """
+    done = already_done(source, settings)
+    if done is not None:
+        return done
     began = time.perf_counter()
     with open_scene(source, settings.reading) as scene:
         picture, grid, told = scene.picture(), scene.grid, list(scene.told)
@@ -101,8 +111,12 @@ def label_source(source: Source, settings: Settings) -> Done:
             hidden[f"{what.removesuffix('s')}_pixels"] = int(np.count_nonzero(laid.mask))
             unknown |= laid.mask
             del laid
-    decoded = time.perf_counter()
-    labelled = label_scene(picture.image, unknown, settings.rule)
+        decoded = time.perf_counter()
+        if settings.rule.kind == "infrared":
+            labelled = label_reflectance(functools.partial(scene.reflectance, BANDS), unknown)
+        else:
+            labelled = label_scene(picture.image, unknown, settings.rule)
+    told.extend(labelled.told)
     ready = time.perf_counter()
     counts = colour.count(labelled.label)
     km2 = _areas(labelled.label, counts, grid, settings.pixel_metres, told)
@@ -176,10 +190,6 @@ def area_statistics(km2: tuple[float, ...] | None) -> dict[str, Any]:
     if km2 is None:
         return {"area_km2": None, "unknown_km2": None}
     return {"area_km2": dict(zip(CLASSES, km2[:-1], strict=True)), "unknown_km2": km2[-1]}
-
-
-def _is_file(mask: MaskSource | Literal["scl"] | None) -> bool:
-    return isinstance(mask, MaskSource)
 
 
 def _laid(scene: Opened, source: Source, mask: MaskSource | Literal["scl"]) -> Laid:

@@ -43,12 +43,26 @@ def of_file(file: Any) -> Grid | None:
     if not file.crs or transform == (1, 0, 0, 0, 1, 0) or a * e == b * d:
         return None
     try:
-        # One that is only like a numbered CRS is another one.
-        number = file.crs.to_epsg(confidence_threshold=100)
-        crs = f"EPSG:{number}" if number else file.crs.to_wkt(version="WKT2_2019")
+        return Grid(_text(file.crs), (a, b, c, d, e, f))
     except CRSError:
         return None
-    return Grid(crs, (a, b, c, d, e, f))
+
+
+def of_text(crs: str, transform: Transform) -> Grid:
+    """The grid of a CRS in any words; one that nobody understands stays as it is."""
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        return Grid(_text(CRS.from_user_input(crs)), transform)
+    except CRSError:
+        return Grid(crs, transform)
+
+
+def _text(crs: Any) -> str:
+    """Of a CRS of rasterio. One that is only like a numbered CRS is another one."""
+    number = crs.to_epsg(confidence_threshold=100)
+    return f"EPSG:{number}" if number else crs.to_wkt(version="WKT2_2019")
 
 
 def placing(grid: Grid | None) -> dict[str, Any]:

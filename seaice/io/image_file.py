@@ -32,10 +32,13 @@ def opened(source: Source, reading: Reading) -> Iterator[Opened]:
 
 
 def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
-    with raster.failures(image.name):
+    with raster.guarded(image.name):
         descriptions, count = image.file.descriptions, image.file.count
         colours = [_colour(image, number) for number in range(1, count + 1)]
         kinds = {np.dtype(kind) for kind in image.file.dtypes}
+    if len(kinds) > 1 or next(iter(kinds)).kind not in "iuf":
+        held = ", ".join(sorted(str(kind) for kind in kinds))
+        raise ImageError(f"{image.name} holds {held} values; needed are numbers of one kind")
     told = []
     if colours == ["palette"]:
         numbers, layer = {}, _palette(image)
@@ -48,9 +51,6 @@ def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
         if choice.told is not None:
             told.append(choice.told)
         layer = _layer(image, numbers, colours, reading)
-    if len(kinds) > 1 or next(iter(kinds)).kind not in "iuf":
-        held = ", ".join(sorted(str(kind) for kind in kinds))
-        raise ImageError(f"{image.name} holds {held} values; needed are numbers of one kind")
     if (turned := raster.orientation(source.place, source.content)) != 1:
         told.append(f"orientation {turned} is ignored: rows and columns are taken as stored")
     known = _TILE_IMAGE.fullmatch(PurePosixPath(source.place).stem)
@@ -78,7 +78,7 @@ def _colour(image: Raster, number: int) -> str:
 def _layer(image: Raster, numbers: dict[str, int], colours: list[str], reading: Reading) -> Colours:
     wanted = [numbers[band] for band in BANDS]
     alpha = colours.index("alpha") + 1 if "alpha" in colours else None
-    with raster.failures(image.name):
+    with raster.guarded(image.name):
         kind = np.dtype(image.file.dtypes[wanted[0] - 1])
         flags = {flag.name for flag in image.file.mask_flag_enums[wanted[0] - 1]}
         values = [image.file.nodatavals[number - 1] for number in wanted]
@@ -122,7 +122,7 @@ def stretches(name: str, dtype: np.dtype, stretch: Stretch | None) -> tuple[Stre
 
 def _palette(image: Raster) -> Colours:
     """Indices of colours, as red, green, blue."""
-    with raster.failures(image.name):
+    with raster.guarded(image.name):
         table = np.zeros((256, 4), np.uint8)
         for index, colour in image.file.colormap(1).items():
             if index < len(table):
@@ -138,7 +138,9 @@ def _palette(image: Raster) -> Colours:
 
 def _reflectances(image: Raster, numbers: dict[str, int], layer: Colours) -> dict[str, Any]:
     """Of floating values, and of whole ones whose scale the file states."""
-    scales = {band: image.file.scales[number - 1] for band, number in numbers.items()}
+    with raster.guarded(image.name):
+        every_scale, every_offset = image.file.scales, image.file.offsets
+    scales = {band: every_scale[number - 1] for band, number in numbers.items()}
     if layer.dtype.kind != "f" and set(scales.values()) <= {1.0}:
         return {
             "no_bands": "it holds whole numbers and states no scale; state it in the file "
@@ -147,7 +149,7 @@ def _reflectances(image: Raster, numbers: dict[str, int], layer: Colours) -> dic
     rows_of: dict[str, Rows] = {}
     for band, number in numbers.items():
         rows_of[band] = _reflectance(
-            image, number, scales[band], image.file.offsets[number - 1], layer.declared
+            image, number, scales[band], every_offset[number - 1], layer.declared
         )
     return {
         "bands": rows_of,

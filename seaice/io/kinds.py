@@ -60,4 +60,6 @@ def key(parts: Sequence[str]) -> str:
     known = PRODUCT.fullmatch(parts[-1])
     if known is not None:
         return known["name"]
-    return "__".join([*parts[:-1], PurePosixPath(parts[-1]).stem])
+    name = PurePosixPath(parts[-1])
+    known_suffix = name.suffix.lower() in (*SUFFIXES, ".safe", ".zip")
+    return "__".join([*parts[:-1], name.stem if known_suffix else name.name])

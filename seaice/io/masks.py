@@ -70,11 +70,12 @@ def source_of(flag: str, path: Path) -> MaskSource:
         outlines.check(path)
         return MaskSource(flag, place, "vector", _sha256_of_all(path))
     with classmap.opened(path) as file:
-        if grids.of_file(file) is None:
-            raise ValueError(
-                f"{flag} {path} does not say where it lies; one raster for all scenes needs a CRS "
-                "and a transform, or give a folder with a mask NAME.png for each"
-            )
+        grid = grids.of_file(file)
+    if grid is None:
+        raise ValueError(
+            f"{flag} {path} does not say where it lies; one raster for all scenes needs a CRS and "
+            "a transform, or give a folder with a mask NAME.png for each"
+        )
     return MaskSource(flag, place, "raster", sha256_of(path))
 
 
@@ -109,9 +110,8 @@ def _lay_own(source: MaskSource, path: Path, grid: Grid | None, shape: tuple[int
     else:
         with classmap.opened(path) as file:
             own = grids.of_file(file)
-            if own is not None and grid is not None:
-                if file.shape != shape or not own.lies_on(grid, shape):
-                    return _warped(source, path, grid, shape)
+            if own is not None and grid is not None and not own.lies_on(grid, shape):
+                return _warped(source, path, grid, shape)
             mask = _is_set(_bands(file), _classes(file), file.nodata)
     if mask.shape != shape:
         raise ValueError(

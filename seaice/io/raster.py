@@ -51,7 +51,7 @@ class Raster:
 
     @property
     def grid(self) -> Grid | None:
-        with failures(self.name), _quiet():
+        with guarded(self.name):
             return grids.of_file(self.file)
 
     @property
@@ -59,17 +59,17 @@ class Raster:
         return str(self.structure().get("COMPRESSION", ""))
 
     def structure(self) -> dict[str, str]:
-        with failures(self.name), settings():
+        with guarded(self.name):
             return dict(self.file.tags(ns="IMAGE_STRUCTURE"))
 
     def read(self, bands: Sequence[int], rows: slice) -> np.ndarray:
         """(n, h, W) as stored."""
-        with failures(self.name), settings():
+        with guarded(self.name):
             return self.file.read(list(bands), window=self._window(rows))
 
     def mask(self, band: int, rows: slice) -> np.ndarray:
         """(h, W) bool: where the file's mask says that nothing was measured."""
-        with failures(self.name), settings():
+        with guarded(self.name):
             return self.file.read_masks(band, window=self._window(rows)) == 0
 
     def _window(self, rows: slice) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -83,24 +83,31 @@ def opened(place: str, name: str) -> Iterator[Raster]:
     from rasterio.io import DatasetReader  # rasterio.open takes one driver, or all of them
 
     with contextlib.ExitStack() as stack:
-        with failures(name), settings(), _quiet():
+        with guarded(name):
             file = stack.enter_context(DatasetReader(place, driver=list(DRIVERS)))
         yield Raster(name, file)
 
 
 @contextlib.contextmanager
-def in_memory(content: bytes) -> Iterator[str]:
+def in_memory(content: bytes, suffix: str = "") -> Iterator[str]:
     """A path by which GDAL reads these bytes."""
     load()
     from rasterio.io import MemoryFile
 
-    with MemoryFile(content) as file:
+    with MemoryFile(content, ext=suffix) as file:
         yield file.name
 
 
 @contextlib.contextmanager
-def settings() -> Iterator[None]:
-    with load().Env(**_SETTINGS):
+def guarded(name: str) -> Iterator[None]:
+    """Whatever is asked of GDAL: under our settings, with its failures told and its warnings not.
+
+    That a picture lies nowhere is no cause for a warning.
+    """
+    with failures(name), load().Env(**_SETTINGS), warnings.catch_warnings():
+        from rasterio.errors import NotGeoreferencedWarning
+
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
 
@@ -132,8 +139,8 @@ def _line(name: str, error: BaseException) -> str:
     codec = next(filter(None, map(_CODEC.search, texts)), None)
     if codec is not None:
         return (
-            f"{name} is compressed by {codec[1] or codec[2]}, which GDAL cannot read here; convert "
-            "it: gdal_translate -co COMPRESS=DEFLATE"
+            f"{name} is compressed by {codec['first'] or codec['second']}, which GDAL cannot read "
+            "here; convert it: gdal_translate -co COMPRESS=DEFLATE"
         )
     if any("not recognized as being in a supported file format" in text for text in texts):
         return f"{name} is no PNG, JPEG, TIFF, JPEG 2000 or .npz; leave it out or convert it"
@@ -145,7 +152,7 @@ def _line(name: str, error: BaseException) -> str:
 
 
 _CODEC = re.compile(
-    r"missing codec (\w+)|[Cc]ompression scheme (\w+) is not|(\w+) compression support is not"
+    r"missing codec (?:of )?(?P<first>code \w+|\w+)|[Cc]ompression scheme (?P<second>\w+) is not"
 )
 
 
@@ -178,16 +185,6 @@ def orientation(place: str | Path, content: bytes | None) -> int:
     except (OSError, struct.error, KeyError, OverflowError, MemoryError):
         return 1
     return 1
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """A picture that lies nowhere is no cause for a warning."""
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def load() -> Any:

@@ -7,14 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cloudmask.record import warn
 from seaice.io import kinds
 from seaice.io.kinds import PRODUCT, SCENE, SUFFIXES
 
 _OURS = "folders that this program wrote (labels, pictures, truth)"
-_METADATA = re.compile(r"MTD_MSI(L1C|L2A)\.xml")
 
 
 @dataclass(frozen=True)
@@ -201,10 +200,3 @@ def _is_ours(parent: Path, name: str) -> bool:
     if name == "truth":
         return (parent / "scenes").is_dir() and any((parent / name).glob("*.json"))
     return name in ("labels", "pictures", "records") and (parent / "records").is_dir()
-
-
-def product_name(place: str) -> str:
-    """What the last part of a path calls a product."""
-    name = PurePosixPath(place).name
-    known = PRODUCT.fullmatch(name)
-    return known["name"] if known else name.removesuffix(".zip").removesuffix(".SAFE")
