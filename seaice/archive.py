@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import asdict
 from pathlib import Path
 
 from cloudmask.files import parse_json, write_json, write_whole
@@ -48,6 +49,7 @@ def write_scene(index: int, config: SynthConfig) -> bool:
     """Write one scene; False if it is there already."""
     name = f"ice_{config.seed}_{index:04d}"
     facts = {
+        "family": config.family,
         "height": config.height,
         "width": config.width,
         "exposure_range": list(config.exposure),
@@ -63,11 +65,19 @@ def write_scene(index: int, config: SynthConfig) -> bool:
         width=config.width,
         seed=config.seed,
         exposure=config.exposure,
+        family=config.family,
     )
     write_whole(config.out / SCENES / f"{name}.png", png.encode(scene.image))
     write_whole(config.out / TRUTH / f"{name}.png", png.encode(scene.truth))
-    values = {"cloud_cover": scene.cloud_cover, "exposure": scene.exposure, "made_from": facts}
-    write_json(record, values)
+    write_json(
+        record,
+        {
+            "cloud_cover": scene.cloud_cover,
+            "exposure": scene.exposure,
+            "look": asdict(scene.look),
+            "made_from": facts,
+        },
+    )
     return True
 
 

@@ -9,6 +9,9 @@ step by step as it was published; `guarded` uses it only where this holds.
   ice is the background, and the filter would call it thick: the colour rule stands.
 - Where the background is darker than shadow makes snow (`SHADOW` of the thick threshold), it is
   no snow: the colour rule stands there.
+- Snow in shadow is as white as snow in the sun, and young ice is bluish. So what is tinted (the
+  least of red, green and blue is below `WHITENESS` of the greatest) and thin by colour stays thin.
+  Thin ice that is as white as snow, and as bright as snow in shadow, is still taken for it.
 - Where hardly anything differs from its background (`LOW_CONTRAST`), Otsu and the two stretches
   would blow noise up into classes: they are left out.
 
@@ -25,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seaice import opencv
-from seaice.colour import WATER, Thresholds
+from seaice.colour import THIN, WATER, Thresholds, brightness
 
 DILATE = 7
 MEDIAN = 155
@@ -36,13 +39,15 @@ WHITE = 255
 
 SNOW_SHARE = 0.3
 SHADOW = 0.6
+WHITENESS = 0.88
 LOW_CONTRAST = 24
 CONTRAST_PERCENTILE = 1.0
 
-COLOUR, MISSING, SNOWY, DARK, ALIKE = 3, 4, 8, 16, 32
+COLOUR, MISSING, SNOWY, DARK, TINTED, ALIKE = 3, 4, 8, 16, 32, 64
 """bits of a pixel's state: its class by the colour rule, nothing known, a background as bright as
-thick ice, one darker than shadow on it; and in the end, whether it is like its background"""
-STATES = 32
+thick ice, one darker than shadow on it, less white than snow; and in the end, whether it is like
+its background"""
+STATES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,8 @@ class Decision:
     """why the filter was not used at all; empty if it was"""
     guarded_pixels: int = 0
     """ice pixels that the colour rule was left to"""
+    lifted_pixels: int = 0
+    """ice pixels that are thin by colour, and were taken for snow in shadow"""
     stretched: bool = True
     """whether Otsu and the stretches were used"""
 
@@ -79,6 +86,13 @@ def background(gray: np.ndarray) -> np.ndarray:
 def likeness(gray: np.ndarray, background: np.ndarray) -> np.ndarray:
     """255 - |gray - background|: 255 where a pixel is as its background."""
     return 255 - opencv.load().absdiff(gray, background)
+
+
+def tinted(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (H, W) bool: the least of red, green and blue is below WHITENESS of the
+    greatest."""
+    least = np.minimum(np.minimum(image[..., 0], image[..., 1]), image[..., 2])
+    return least < np.ceil(WHITENESS * np.arange(256)).astype(np.uint8)[brightness(image)]
 
 
 def states_of(thresholds: Thresholds) -> np.ndarray:
@@ -168,8 +182,16 @@ def guarded(counts: np.ndarray) -> Decision:
     contrast = low < WHITE - LOW_CONTRAST
     like = stretched(counts.sum(axis=0)) if contrast else np.arange(256)
     dark = (states & DARK) > 0
-    pixels = int(counts[ice & dark].sum())
-    return Decision(like >= THICK_MIN, dark, guarded_pixels=pixels, stretched=contrast)
+    bluish = ((states & COLOUR) == THIN) & ((states & TINTED) > 0)
+    stays, alike = dark | bluish, like >= THICK_MIN
+    lifted = counts[ice & ((states & COLOUR) == THIN) & ~stays]
+    return Decision(
+        alike,
+        stays,
+        guarded_pixels=int(counts[ice & stays].sum()),
+        lifted_pixels=int(lifted[:, alike].sum()),
+        stretched=contrast,
+    )
 
 
 def _left_to_colour(why: str, pixels: int) -> Decision:

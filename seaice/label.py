@@ -68,17 +68,29 @@ def settings_of(config: LabelConfig) -> Settings:
         raise ValueError("give scenes to label: pictures, folders, or URIs with --engine spark")
     if config.pixel_metres is not None and config.pixel_metres <= 0:
         raise ValueError(f"--pixel-metres {config.pixel_metres} must be above 0")
-    adaptive = config.thresholds == "adaptive"
-    named = config.thresholds in ("paper", "adaptive")
-    thresholds = colour.PAPER if named else read_thresholds(Path(config.thresholds))
     return Settings(
         out=str(config.out.absolute()),
-        rule=Rule(thresholds, adaptive, config.filter),
+        rule=rule_of(config),
         reading=reading.checked(config.stretch, config.nodata, config.bands),
         pixel_metres=config.pixel_metres,
         land=masks.source_of("--land", config.land) if config.land else None,
         clouds=clouds_of(config.clouds),
     )
+
+
+def rule_of(config: LabelConfig) -> Rule:
+    """--rule, --thresholds and --filter. ValueError."""
+    if config.rule == "infrared":
+        if config.thresholds != "paper" or config.filter == "published":
+            raise ValueError(
+                "--thresholds and --filter are of the colour rule and have no effect with --rule "
+                "infrared; leave them out"
+            )
+        return Rule(filter="none", kind="infrared")
+    adaptive = config.thresholds == "adaptive"
+    named = config.thresholds in ("paper", "adaptive")
+    thresholds = colour.PAPER if named else read_thresholds(Path(config.thresholds))
+    return Rule(thresholds, adaptive, config.filter)
 
 
 def clouds_of(word: str) -> MaskSource | Literal["scl"] | None:

@@ -5,6 +5,7 @@ Files are written aside and renamed, the record last: a record says that its sce
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
@@ -17,13 +18,14 @@ import numpy as np
 from cloudmask.files import parse_json, sha256_of, write_json, write_whole
 from seaice import colour, ground
 from seaice.colour import CLASSES
+from seaice.infrared import BANDS
 from seaice.io import classmap, masks
 from seaice.io.classmap import LABELS, PICTURES, RECORDS
 from seaice.io.grid import Grid
 from seaice.io.masks import Laid, MaskSource
 from seaice.io.picture import Opened, Reading, open_scene
 from seaice.io.sources import Source
-from seaice.rule import Rule, label_scene
+from seaice.rule import Rule, label_reflectance, label_scene
 
 FORMAT_VERSION = 2
 AS_IT_IS = Reading()
@@ -103,8 +105,12 @@ def label_source(source: Source, settings: Settings) -> Done:
             hidden[f"{what.removesuffix('s')}_pixels"] = int(np.count_nonzero(laid.mask))
             unknown |= laid.mask
             del laid
-    decoded = time.perf_counter()
-    labelled = label_scene(picture.image, unknown, settings.rule)
+        decoded = time.perf_counter()
+        if settings.rule.kind == "infrared":
+            labelled = label_reflectance(functools.partial(scene.reflectance, BANDS), unknown)
+        else:
+            labelled = label_scene(picture.image, unknown, settings.rule)
+    told.extend(labelled.told)
     ready = time.perf_counter()
     counts = colour.count(labelled.label)
     km2 = _areas(labelled.label, counts, grid, settings.pixel_metres, told)

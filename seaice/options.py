@@ -47,6 +47,9 @@ class LabelConfig(ReadingOptions, EngineOptions):
     """pictures (PNG, JPEG, TIFF, GeoTIFF, .npz), folders of them, or URIs (engine spark)"""
     out: Path
     """folder for labels, pictures and records"""
+    rule: Literal["colour", "infrared"] = "colour"
+    """colour: by brightness, as published; infrared: by reflectance in green, red, near infrared
+    and at 1.6 um, where a scene has them: clouds become unknown"""
     thresholds: str = "paper"
     """paper: at most 30 water, at least 205 thick; adaptive: the same after the scene's exposure
     was estimated; or a YAML file with water_max and thick_min"""
@@ -78,6 +81,9 @@ class SynthConfig(EngineOptions):
     """columns of a scene"""
     exposure: tuple[float, float] = (1.0, 1.0)
     """range that the exposure of each scene is drawn from"""
+    family: Literal["plain", "varied"] = "plain"
+    """plain: one colour of snow, of young ice and of water; varied: brightness and whiteness drawn
+    from ranges, and melt ponds, dirty ice, low sun or turbid water"""
     seed: int = 0
     """the same seed gives the same scenes"""
 

@@ -1,14 +1,15 @@
-"""The rule from a picture to its labels: exposure, colour, filter, missing data and land."""
+"""The rule from a picture to its labels: exposure, colour, filter, missing data; or infrared."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from cloudmask.metrics import UNKNOWN
-from seaice import adaptive, colour
+from seaice import adaptive, colour, infrared
 from seaice import filter as thin_cloud
 from seaice.colour import Thresholds
 from seaice.survey import Survey, windows
@@ -26,6 +27,8 @@ class Rule:
     """estimate the exposure of the scene first, and take it out"""
     filter: Literal["published", "guarded", "none"] = "guarded"
     """against thin cloud and shadow: as published, with our guards where it degenerates, or none"""
+    kind: Literal["colour", "infrared"] = "colour"
+    """colour: all of the above; infrared: the bounds of infrared.py, and none of the above"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,8 @@ class Labelled:
     label: np.ndarray
     """(H, W) uint8 classes, 255 = missing or land"""
     done: dict[str, Any]
+    told: tuple[str, ...] = ()
+    """lines for people: where the rule is in doubt"""
 
 
 def label_scene(
@@ -53,11 +58,13 @@ def label_scene(
     """
     unknown = missing if land is None else missing | land
     done: dict[str, Any] = {"thresholds": asdict(rule.thresholds)}
-    exposure = None
+    exposure: float | None = None
+    told: tuple[str, ...] = ()
     if rule.adaptive:
         found = adaptive.estimate(image, ~unknown)
         exposure = found.value
-        done["exposure"] = {"value": found.value, "shares": list(found.shares)}
+        done["exposure"] = found.record()
+        told = found.told()
     if rule.filter == "none":
         label = np.empty(missing.shape, np.uint8)
         for top in range(0, len(label), block_rows):
@@ -74,7 +81,16 @@ def label_scene(
     done["missing_pixels"] = int(np.count_nonzero(missing))
     if land is not None:
         done["land_pixels"] = int(np.count_nonzero(land & ~missing))
-    return Labelled(label, done)
+    return Labelled(label, done, told)
+
+
+def label_reflectance(reflectance: Callable[[slice], np.ndarray], unknown: np.ndarray) -> Labelled:
+    """The infrared rule: rows -> (h, W, 4) reflectance of infrared.BANDS; (H, W) bool -> labels."""
+    label = infrared.by_rows(reflectance, (unknown.shape[0], unknown.shape[1]))
+    neither = int(np.count_nonzero((label == UNKNOWN) & ~unknown))
+    label[unknown] = UNKNOWN
+    bounds = asdict(infrared.BOUNDS)
+    return Labelled(label, {"bounds": bounds, "cloud_or_no_band_pixels": neither})
 
 
 def _by_colour(
@@ -98,5 +114,6 @@ def _filtered(survey: Survey, rule: Rule) -> tuple[np.ndarray, dict[str, Any]]:
             "skipped_because": decision.skipped or None,
             "otsu_and_stretches_used": decision.stretched,
             "ice_pixels_left_to_the_colour_rule": decision.guarded_pixels,
+            "thin_ice_pixels_taken_for_snow_in_shadow": decision.lifted_pixels,
         }
     return survey.labels(decision), told | {"share_of_pixels_changed": share}

@@ -13,7 +13,7 @@ from cloudmask.metrics import UNKNOWN
 from seaice import filter as thin_cloud
 from seaice import opencv
 from seaice.colour import PAPER, THICK, THIN, WATER, Thresholds
-from seaice.filter import ALIKE, COLOUR, MISSING, REACH, STATES, WHITE, Decision
+from seaice.filter import ALIKE, COLOUR, MISSING, REACH, STATES, TINTED, WHITE, Decision
 
 _COUNTED = 2**23
 """pixels that are counted at once: OpenCV gives counts as float32, exact up to 2**24"""
@@ -62,6 +62,7 @@ class Survey:
         state, self.like[rows] = self.state[rows], like[inner]
         opencv.load().LUT(behind[inner], thin_cloud.states_of(thresholds), state)
         state |= raw[inner]
+        state[thin_cloud.tinted(image[inner])] |= TINTED
         state[missing[inner]] |= MISSING
         self.counts += _joint_counts(state, self.like[rows])
 

@@ -95,8 +95,8 @@ ROOMS = {
     ),
     "entry": (["train_hvd.py"], ("ground", "options", "train")),
     "ice rule": (
-        [f"seaice/{name}.py" for name in ("adaptive", "colour", "filter", "missing", "opencv")]
-        + ["seaice/rule.py", "seaice/survey.py"],
+        [f"seaice/{name}.py" for name in ("adaptive", "colour", "filter", "infrared", "missing")]
+        + ["seaice/opencv.py", "seaice/rule.py", "seaice/survey.py"],
         ("ground", "values"),
     ),
     "ice files": (["seaice/io/"], ("ground", "values", "formats", "predict", "ice rule")),

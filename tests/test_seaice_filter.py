@@ -207,6 +207,26 @@ def test_dark_thin_ice_beside_snow_stays_thin_with_the_guards_alone():
     assert guarded.guarded_pixels >= 600 * 200
 
 
+@pytest.mark.parametrize("value", [124, 150, 180, 198])
+def test_wide_thin_ice_beside_snow_stays_thin_where_it_is_bluish(value):
+    image = even(235, (600, 600))
+    image[:, :290] = even(value, (600, 290)) * np.array((0.82, 0.9, 1))
+    published, guarded = both(image)
+    assert (published[:, :200] == THICK).all()
+    assert (guarded.label[:, :200] == THIN).mean() > 0.99
+    assert (guarded.label[:, 320:] == THICK).all()
+
+
+def test_wide_thin_ice_as_white_as_snow_in_shadow_is_taken_for_it_and_counted():
+    """Nothing in a pixel tells them apart: docs say that the filter does not hold there."""
+    image = even(235, (600, 600))
+    image[:, :290] = even(150, (600, 290))
+    found = label_scene(image, np.zeros((600, 600), bool), Rule())
+    assert (found.label[:, :200] == THICK).all()
+    lifted = found.done["filter"]["thin_ice_pixels_taken_for_snow_in_shadow"]
+    assert lifted == (found.label[:, :290] == THICK).sum()
+
+
 def test_missing_corners_change_nothing_elsewhere():
     image = even(232, (400, 400))
     image[200:230, 100:300] = 90
@@ -239,7 +259,9 @@ def whole(image, raw, missing, *, guards):
         like = cv2.normalize(cut, None, 0, 255, cv2.NORM_MINMAX)
     label = np.where(like >= 205, THICK, THIN).astype(np.uint8)
     dark = (behind < thin_cloud.SHADOW * 205) & ice if guards else np.zeros_like(ice)
-    label[(raw == WATER) | dark] = raw[(raw == WATER) | dark]
+    bluish = (image.min(axis=2) < 0.88 * image.max(axis=2)) & (raw == THIN) & guards
+    stays = (raw == WATER) | dark | bluish
+    label[stays] = raw[stays]
     return label
 
 
@@ -252,6 +274,7 @@ def large(seed, shape=(397, 211)):
     value[200:, 80:] = 75
     value[300:330] = 12
     image = np.clip(value[..., None] * (0.96, 1, 1.03), 0, 255).astype(np.uint8)
+    image[100:260, :50, 0] = image[100:260, :50, 0] * 0.85
     missing = rows + columns < 90
     missing[310:350, 20:33] = True
     image[missing] = 0
