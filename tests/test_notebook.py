@@ -41,7 +41,8 @@ def test_the_notebook_runs_and_its_map_tells_what_its_series_tells(tmp_path, pla
             for row in csv.DictReader(file)
             if (row["region"], row["tile"]) == ("all", "all")
         }
-    lines = [line.split() for line in notebook.cells[-1]["outputs"][0]["text"].splitlines()]
+    told = "".join(output.get("text", "") for output in notebook.cells[-1]["outputs"])
+    lines = [line.split() for line in told.splitlines()]
     assert [date for date, _, _ in lines] == sorted(series)
     for date, share, drawn in lines:
         assert float(share) == pytest.approx(series[date], abs=1e-5)
