@@ -17,19 +17,19 @@ SCENE = ""
 
 _OF_TILE = r"T\d{2}[A-Z]{3}_\d{8}T\d{6}"
 _FOLDERS = {
-    "QI_DATA": "masks of a product (QI_DATA)",
-    "AUX_DATA": "auxiliary files of a product (AUX_DATA)",
-    "HTML": "pages of a product (HTML)",
-    "preview": "previews of a product",
+    "QI_DATA": "masks in QI_DATA",
+    "AUX_DATA": "files in AUX_DATA",
+    "HTML": "files in HTML",
+    "preview": "previews",
 }
 _NAMES = (
     (rf"(.+-ql|quicklook|thumbnail|preview)\.(jpe?g|png)|{_OF_TILE}_PVI\.jp2", "quicklooks"),
     (r"banner_\d+\.png|star_bg\.jpg", "banners"),
     (rf"MSK_.+|{_OF_TILE}_(SCL|CLD|SNW)(_\d0m)?\.jp2", "masks"),
     (rf"{_OF_TILE}_(AOT|WVP|B\d[\dA])(_\d0m)?\.jp2", "single bands without their product"),
-    (r".+\.nc", "masks (.nc)"),
+    (r".+\.nc", "masks .nc"),
     (r".+\.(aux\.xml|ovr|msk|[a-z]{2}w|wld|prj|rpb|imd)", "sidecars"),
-    (r".+\.zip", "zip files that are not named as Sentinel-2 products are"),
+    (r".+\.zip", "zip files not named as Sentinel-2 products"),
 )
 
 
@@ -40,7 +40,7 @@ def kind(parts: Sequence[str]) -> str | None:
     """
     for folder in parts[:-1]:
         if folder.endswith(".SAFE"):
-            return "files of a product that is no folder here (zip it)"
+            return "files of .SAFE folders, which are read from disks alone"
         if folder in _FOLDERS:
             return _FOLDERS[folder]
     name = parts[-1]

@@ -13,7 +13,7 @@ from cloudmask.record import warn
 from seaice.io import kinds
 from seaice.io.kinds import PRODUCT, SCENE, SUFFIXES
 
-_OURS = "folders that this program wrote (labels, pictures, truth)"
+_OURS = "folders of labels, pictures or truth"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class LeftOut:
         for line in self.lines:
             warn(line)
         if self.kinds:
-            told = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
+            told = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kinds.items()))
             warn(f"left out, being no scenes: {told}")
 
 
@@ -186,7 +186,7 @@ def _search(top: Path, apart: set[Path], left_out: LeftOut) -> Iterator[Listed]:
                 yield _listed(path, (*parts, name))
             elif name.endswith((".SAFE", ".SEN3")):
                 subfolders.remove(name)
-                left_out.kinds["products of other kinds (.SAFE, .SEN3)"] += 1
+                left_out.kinds["products of other satellites"] += 1
             elif _is_ours(here, name):
                 subfolders.remove(name)
                 left_out.kinds[_OURS] += 1

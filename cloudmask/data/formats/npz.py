@@ -50,11 +50,7 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
             raise SceneError(path, f"holds no '{name}' (but {present})", "add it to the file")
     image = _npz_image(path, arrays["image"], arrays.get("missing"))
     missing = missing_pixels(image)
-    channels = _names(path, arrays, "channels", image.shape[2], "band_{}", first=1)
-    if len(channels) != image.shape[2]:
-        raise SceneError(
-            path, f"{image.shape[2]} channels but {len(channels)} names in 'channels'", "name each"
-        )
+    channels = channels_of(path, arrays, image.shape[2])
     masks = {name: arrays[name] for name in (wanted, "truth", "summary") if name in arrays}
     for name, mask in masks.items():
         if mask.shape != image.shape[:2]:
@@ -126,12 +122,16 @@ def _check_size(name: str, member: zipfile.ZipInfo, length: int) -> None:
         raise ValueError(f"'{name}' would have {member.file_size} bytes, made of {packed}")
 
 
-def _check_header(name: str, member: IO[bytes], size: int) -> None:
+def header_of(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether column by column, and type of an array; it stands behind. DAMAGED."""
     version = np.lib.format.read_magic(member)
     if version == (1, 0):
-        shape, _, kind = np.lib.format.read_array_header_1_0(member)
-    else:
-        shape, _, kind = np.lib.format.read_array_header_2_0(member)
+        return np.lib.format.read_array_header_1_0(member)
+    return np.lib.format.read_array_header_2_0(member)
+
+
+def _check_header(name: str, member: IO[bytes], size: int) -> None:
+    shape, _, kind = header_of(member)
     if kind.hasobject:
         raise ValueError(f"'{name}' is stored as Python objects, not as numbers or text")
     if member.tell() + math.prod(shape) * kind.itemsize != size:
@@ -149,12 +149,26 @@ def _npz_image(path: Path, image: np.ndarray, missing: np.ndarray | None) -> np.
     with np.errstate(over="ignore"):  # float64 beyond float32 is infinite, hence missing
         image = image.astype(np.float32, copy=False)
     image[~np.isfinite(image)] = np.nan
+    check_missing(path, missing, image.shape[:2])
     if missing is not None:
-        if missing.dtype != np.bool_ or missing.shape != image.shape[:2]:
-            problem = f"'missing' is {missing.dtype} of shape {missing.shape}"
-            raise SceneError(path, problem, "store bool of the image's shape (rows, columns)")
         image[missing] = np.nan
     return image
+
+
+def check_missing(path: Path, missing: np.ndarray | None, shape: tuple[int, ...]) -> None:
+    """SceneError unless it is bool of (rows, columns), or not there."""
+    if missing is not None and (missing.dtype != np.bool_ or missing.shape != shape):
+        problem = f"'missing' is {missing.dtype} of shape {missing.shape}"
+        raise SceneError(path, problem, "store bool of the image's shape (rows, columns)")
+
+
+def channels_of(path: Path, arrays: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:
+    """Names of the `count` channels. SceneError."""
+    channels = _names(path, arrays, "channels", count, "band_{}", first=1)
+    if len(channels) != count:
+        problem = f"{count} channels but {len(channels)} names in 'channels'"
+        raise SceneError(path, problem, "name each")
+    return channels
 
 
 def _as_label(path: Path, name: str, array: np.ndarray, classes: int) -> np.ndarray:

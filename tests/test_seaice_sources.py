@@ -1,0 +1,146 @@
+"""What is found in an archive, what it is called, and what is left out with a line."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from seaice.io import kinds, sources
+from seaice.io.sources import LeftOut, Listed
+
+NAME = "S2A_MSIL1C_20191103T204921_N0208_R128_T58CEU_20191103T214131"
+
+
+def touch(top, *names):
+    for name in names:
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"content")
+    return top
+
+
+def found(*places, apart_from=Path("out")):
+    return [source.name for source in sources.find([*map(str, places)], apart_from=apart_from)]
+
+
+def test_scenes_are_called_by_their_path_in_the_archive(tmp_path, capsys):
+    touch(tmp_path, "ice_01.png", "north/ice_01.tif", "north/deep/ice_01.JP2", "south/ice.02.jpg")
+    names = ["ice_01", "north__deep__ice_01", "north__ice_01", "south__ice.02"]
+    assert found(tmp_path) == names
+    assert found(tmp_path / "north/ice_01.tif", tmp_path / "south") == ["ice.02", "ice_01"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_that_two_places_hold_is_one_scene(tmp_path):
+    touch(tmp_path, "north/ice_01.tif")
+    assert found(tmp_path, tmp_path / "north", tmp_path / "north/ice_01.tif") == ["north__ice_01"]
+    (tmp_path / "north/again.tif").symlink_to(tmp_path / "north/ice_01.tif")
+    assert len(found(tmp_path)) == 1
+
+
+def test_two_files_of_one_name_are_told(tmp_path):
+    touch(tmp_path, "ice.png", "ice.tif")
+    with pytest.raises(ValueError, match=r"two scenes are named ice: .*ice.png and .*ice.tif"):
+        found(tmp_path)
+    touch(tmp_path, "a/b.png", "a__b.png")
+    (tmp_path / "ice.png").unlink()
+    with pytest.raises(ValueError, match="two scenes are named a__b"):
+        found(tmp_path)
+
+
+def test_what_is_no_scene_is_named_by_kind_and_number(tmp_path, capsys):
+    touch(
+        *(tmp_path, "ice.tif", "ice.tif.aux.xml", "ice.tfw", "mask.nc", "other.nc", "notes.txt"),
+        *("README", ".hidden", f"{NAME}-ql.jpg", "preview/ice.png", "QI_DATA/MSK_CLOUDS_B00.jp2"),
+        *("T58CEU_20191103T204921_B04.jp2", "T58CEU_20191103T204921_SCL_20m.jp2", "data.zip"),
+        *("banner_1.png", "S3A_OL.SEN3/map.png", "old.SAFE/measurement/vv.tiff"),
+    )
+    assert found(tmp_path) == ["ice"]
+    assert capsys.readouterr().err == (
+        "warning: left out, being no scenes: .txt files 1, banners 1, files without a suffix 1, "
+        "masks 1, masks .nc 2, masks in QI_DATA 1, previews 1, products of other satellites 2, "
+        "quicklooks 1, sidecars 2, single bands without their product 1, "
+        "zip files not named as Sentinel-2 products 1\n"
+    )
+
+
+def test_what_this_program_wrote_is_no_scene(tmp_path, capsys):
+    touch(tmp_path, "archive/a.png", "archive/out/labels/b.tif", "archive/out/pictures/b.png")
+    touch(tmp_path, "archive/out/records/b.json", "ice/scenes/c.png", "ice/truth/c.png")
+    touch(tmp_path, "ice/truth/c.json", "archive/pictures/d.png", "archive/labels/e.png")
+    assert found(tmp_path / "archive") == ["a", "labels__e", "pictures__d"]
+    assert "folders of labels, pictures or truth 3" in capsys.readouterr().err
+    assert found(tmp_path / "ice") == ["scenes__c"]
+    capsys.readouterr()
+    assert found(tmp_path / "archive", apart_from=tmp_path / "archive/out") == [
+        *("a", "labels__e", "pictures__d")
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_files_and_folders_are_left_out_when_they_are_something_else(tmp_path):
+    touch(tmp_path, "a.png", "landmask.tiff", "land/a.png", "out/b.png")
+    apart = [tmp_path / "landmask.tiff", tmp_path / "land", tmp_path / "out"]
+    assert found(tmp_path, apart_from=apart) == ["a"]
+
+
+def test_links_that_go_round_or_nowhere_do_not_stop_the_search(tmp_path):
+    touch(tmp_path, "north/a.png")
+    (tmp_path / "north/round").symlink_to(tmp_path)
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    listed = sources.find([str(tmp_path)], apart_from=tmp_path / "out")
+    assert [(source.name, source.size_bytes) for source in listed] == [("gone", 0), ("north__a", 7)]
+
+
+def test_a_product_is_one_scene_of_its_own_name(tmp_path, capsys):
+    """However it is packed, wherever it lies; of two copies one is taken, and that is told."""
+    touch(tmp_path, f"2019/{NAME}.SAFE/GRANULE/x/IMG_DATA/T.jp2", f"2019/{NAME}.SAFE/HTML/b.png")
+    touch(tmp_path, f"other/{NAME.replace('N0208', 'N0400')}.zip", f"{NAME.lower()}.png")
+    touch(tmp_path, "renamed.SAFE/MTD_MSIL1C.xml", f"{NAME.replace('S2A', 'S2C')}/IMG.jp2")
+    names = [NAME, NAME.replace("N0208", "N0400"), NAME.replace("S2A", "S2C")]
+    assert found(tmp_path) == [*names, "renamed", NAME.lower()]
+    assert capsys.readouterr().err == ""
+    touch(tmp_path, f"2019/{NAME}.SAFE.zip", f"zips/{NAME}.zip")
+    listed = sources.find([str(tmp_path)], apart_from=tmp_path / "out")
+    assert [source.name for source in listed] == [*names, "renamed", NAME.lower()]
+    assert listed[0].place.endswith("2019/" + NAME + ".SAFE")
+    assert listed[0].size_bytes == 14
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("is left out: " in line and "is the same product" in line for line in lines)
+
+
+def test_a_product_changes_with_any_of_its_files(tmp_path):
+    top = touch(tmp_path, f"{NAME}.SAFE/MTD_MSIL1C.xml") / f"{NAME}.SAFE"
+    before = sources.find([str(top)], apart_from=tmp_path / "out")[0]
+    assert before.name == NAME
+    touch(top, "GRANULE/x.jp2")
+    os.utime(top / "GRANULE/x.jp2", ns=(9, before.modified + 1000))
+    after = sources.find([str(top)], apart_from=tmp_path / "out")[0]
+    assert (after.size_bytes, after.modified) == (14, before.modified + 1000)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [(["nowhere"], "does not exist"), (["notes.txt"], "is no picture"), ([], "no scenes found")],
+)
+def test_places_without_scenes_are_one_line(tmp_path, names, problem):
+    touch(tmp_path, "notes.txt")
+    with pytest.raises(ValueError, match=problem):
+        found(*[tmp_path / name for name in names] or [tmp_path])
+
+
+def test_files_that_another_system_lists_are_told_apart_by_the_same_rules():
+    left_out = LeftOut()
+    places = ("a.png", f"{NAME}.SAFE/GRANULE/x.jp2", f"deep/{NAME}.zip", "b/c.tif", "b/c.nc")
+    files = [Listed(f"s3a://bucket/{place}", tuple(place.split("/")), 1, 2) for place in places]
+    listed = sources.scenes_of(files, left_out)
+    assert [source.name for source in listed] == ["a", NAME, "b__c"]
+    assert left_out.kinds == {
+        "files of .SAFE folders, which are read from disks alone": 1,
+        "masks .nc": 1,
+    }
+
+
+def test_suffixes_are_those_of_the_kinds_that_are_read():
+    assert set(kinds.SUFFIXES) == {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".npz"}
