@@ -59,11 +59,13 @@ class Image(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class StoredScene:
-    """What a Scene tells but for its masks, with an image that stays where it is."""
+    """What a Scene tells, with an image that stays where it is; of its masks the label alone."""
 
     name: str
     image: Image
     channels: tuple[str, ...]
+    label: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
     latitude: np.ndarray | None = None
     longitude: np.ndarray | None = None
     crs: str | None = None
