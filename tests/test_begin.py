@@ -156,6 +156,7 @@ def test_a_checkpoint_goes_before_a_model_to_start_from(patchset, tmp_path, trai
     ("settings", "message"),
     [
         ({"widths": (4, 16)}, "widths 4, 8 there and 4, 16 here"),
+        ({"upsampling": "transposed"}, "--upsampling nearest there and transposed here"),
         (
             {"other": "channels"},
             "channels reflectance, warm, hot there and reflectance, ",

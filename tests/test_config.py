@@ -188,10 +188,46 @@ def test_empty_config_file_changes_nothing(yaml_file):
     assert train_config("--config", yaml_file("# nothing\n")) == train_config()
 
 
+PUBLISHED_ICE = {
+    "widths": (16, 32, 64, 128, 256, 512),
+    "dropout": (0.1, 0.1, 0.2, 0.2, 0.2, 0.3),
+    "upsampling": "transposed",
+    "batch_size": 16,
+    "epochs": 50,
+    "lr": 1e-3,
+    "lr_scaling": "none",
+    "lr_decay": "none",
+    "warmup_epochs": 0,
+    "precision": "float32",
+    "loss": "bce",
+    "class_weights": (),
+    "clip_offset": 0,
+    "fixed_mean": (0, 0, 0),
+    "fixed_std": (255, 255, 255),
+    "augment": False,
+}
+
+
+def test_the_published_sea_ice_training_is_the_papers_and_no_more():
+    found = dataclasses.asdict(train_config("--preset", "seaice-published"))
+    assert {name: found[name] for name in PUBLISHED_ICE} == PUBLISHED_ICE
+    plain = dataclasses.asdict(train_config())
+    assert {name for name in found if found[name] != plain[name]} <= set(PUBLISHED_ICE)
+
+
+def test_the_improved_sea_ice_training_differs_in_what_its_file_says():
+    improved = dataclasses.asdict(train_config("--preset", "seaice"))
+    published = dataclasses.asdict(train_config("--preset", "seaice-published"))
+    assert {name for name in improved if improved[name] != published[name]} == {
+        *("upsampling", "lr_decay", "precision", "fixed_mean", "fixed_std"),
+        *("augment", "augment_gain", "augment_shared", "loss", "class_weights"),
+    }
+
+
 def test_unknown_preset_is_told_with_those_there_are():
     assert (
         refused(*REQUIRED, "--preset", "big")
-        == "no preset 'big'; there are: reference, seaice, tiny"
+        == "no preset 'big'; there are: reference, seaice, seaice-published, tiny"
     )
 
 

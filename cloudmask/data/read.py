@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from cloudmask.data import dual
+from cloudmask.data.formats import stored
 from cloudmask.data.formats.benchmark import read_dual_columns, read_hdf
 from cloudmask.data.formats.npz import read_npz
 from cloudmask.data.formats.safe.product import read_safe
 from cloudmask.data.formats.scratch import ScratchError
 from cloudmask.data.kinds import HDF_SUFFIXES, MANIFEST_NAME, Form, form_of, scene_name, spelled_out
 from cloudmask.data.place import Place, Url, place_of, printable
-from cloudmask.data.scene import LabelChoice, Scene, SceneError, reason
+from cloudmask.data.scene import LabelChoice, Scene, SceneError, StoredScene, reason
 from cloudmask.data.slstr import Reading
 from cloudmask.metrics import UNKNOWN
 
@@ -65,6 +66,16 @@ def read_scene(
     if need_label and (scene.label is None or (scene.label == UNKNOWN).all()):
         raise SceneError(place, "no measured pixel has a label", "leave this scene out")
     return replace(scene, name=scene_name(place))
+
+
+def read_stored(path: str | os.PathLike[str] | Url) -> StoredScene | None:
+    """A large .npz scene of whole numbers, whose image stays in its file; None for all others,
+    and for what is wrong: `read_scene` tells what."""
+    place = spelled_out(place_of(path))
+    if isinstance(place, Url) or form_of(place) != "npz" or not place.is_file():
+        return None
+    found = stored.read_stored(place)
+    return found and replace(found, name=scene_name(place))
 
 
 def read_strip(path: Path) -> tuple[int, dual.Columns | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -46,6 +46,30 @@ class Scene:
     """when it was acquired, UTC as ISO 8601"""
     confidence: np.ndarray | None = None
     """(H, W) uint16: flags of an SLSTR product, see slstr.Confidence"""
+
+
+class Image(Protocol):
+    """(H, W, C) physical units, NaN = missing: an array, or what reads its rows where they lie."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, place: tuple[slice, slice], /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class StoredScene:
+    """What a Scene tells but for its masks, with an image that stays where it is."""
+
+    name: str
+    image: Image
+    channels: tuple[str, ...]
+    latitude: np.ndarray | None = None
+    longitude: np.ndarray | None = None
+    crs: str | None = None
+    transform: tuple[float, float, float, float, float, float] | None = None
+    start: str | None = None
+    stop: str | None = None
 
 
 class SceneError(ValueError):

@@ -14,12 +14,13 @@ from cloudmask.data.archive import find_scenes
 from cloudmask.data.classes import with_classes
 from cloudmask.data.entry import Entry
 from cloudmask.data.place import Place
-from cloudmask.data.read import read_scene
-from cloudmask.data.scene import Scene, SceneError
+from cloudmask.data.read import read_scene, read_stored
+from cloudmask.data.scene import Scene, SceneError, StoredScene
 from cloudmask.files import remove_leftovers
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks.files import attributes_of, path_of, write_mask
-from cloudmask.predict.masks.values import SceneMask
+from cloudmask.predict.masks.netcdf import TOLD, write_bands
+from cloudmask.predict.masks.values import About, SceneMask
 from cloudmask.predict.model import Model, load
 from cloudmask.predict.recipe import (
     Recipe,
@@ -100,6 +101,12 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
         if problem is None:
             return "there"
         warn(f"{out} {problem}, and is made again")
+    stored = read_stored(entry.path) if in_bands(config, model) else None
+    if stored is not None:
+        check_names(stored.channels, entry.path, model, config.run)
+        about = about_of(stored, entry, model, recipe)
+        write_bands(out, about, model.bands(stored.image, threshold=config.threshold))
+        return "written"
     scene = read_scene(
         entry.path,
         label=model.teacher or "any",
@@ -115,12 +122,30 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
         teacher=teacher_of(scene, entry.path, model),
     )
     deep = (*found.mask.shape, -1)
+    about = about_of(scene, entry, model, recipe)
     mask = SceneMask(
-        name=scene.name,
-        classes=model.classes,
         probability=found.probability.reshape(deep),
         spread=None if found.spread is None else found.spread.reshape(deep),
         mask=found.mask,
+        **{name: getattr(about, name) for name in TOLD},
+    )
+    write_mask(out, mask)
+    return "written"
+
+
+def in_bands(config: PredictConfig, model: Model) -> bool:
+    """Whether a large scene need not be in memory at once: a calibration looks at all of it, and
+    other formats are written at once."""
+    return config.format == "netcdf" and not any(model.calibrations)
+
+
+def about_of(scene: Scene | StoredScene, entry: Entry, model: Model, recipe: Recipe) -> About:
+    """What the mask's file tells beside the pixels."""
+    return About(
+        name=scene.name,
+        classes=model.classes,
+        shape=(scene.image.shape[0], scene.image.shape[1]),
+        has_spread=len(model.networks) > 1,
         latitude=scene.latitude,
         longitude=scene.longitude,
         crs=scene.crs,
@@ -135,8 +160,6 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
             **recipe.attributes(entry, model.reading),
         },
     )
-    write_mask(out, mask)
-    return "written"
 
 
 def teacher_of(scene: Scene, path: Place, model: Model) -> np.ndarray | None:
@@ -167,15 +190,7 @@ def with_classes_of(model: Model, scene: Scene, path: Place) -> Scene:
 
 def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> None:
     """SceneError unless the scene has the model's channels; warn of what it never saw missing."""
-    if scene.channels != model.channels:
-        lacks = [name for name in model.channels if name not in scene.channels]
-        extra = [name for name in scene.channels if name not in model.channels]
-        raise SceneError(
-            path,
-            f"has channels {', '.join(scene.channels)}, {source} takes {', '.join(model.channels)} "
-            f"(lacks {', '.join(lacks) or 'none'}; unknown {', '.join(extra) or 'none'})",
-            "choose a model that takes these channels",
-        )
+    check_names(scene.channels, path, model, source)
     absent = [
         name
         for index, name in enumerate(scene.channels)
@@ -185,4 +200,17 @@ def check_channels(scene: Scene, path: Place, model: Model, source: Path) -> Non
         warn(
             f"{path}: nothing in {', '.join(absent)} (a night scene?), and {source} has never been "
             "trained on such a scene"
+        )
+
+
+def check_names(channels: tuple[str, ...], path: Place, model: Model, source: Path) -> None:
+    """SceneError unless these are the model's channels."""
+    if channels != model.channels:
+        lacks = [name for name in model.channels if name not in channels]
+        extra = [name for name in channels if name not in model.channels]
+        raise SceneError(
+            path,
+            f"has channels {', '.join(channels)}, {source} takes {', '.join(model.channels)} "
+            f"(lacks {', '.join(lacks) or 'none'}; unknown {', '.join(extra) or 'none'})",
+            "choose a model that takes these channels",
         )

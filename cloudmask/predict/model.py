@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
@@ -15,19 +15,23 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 import numpy as np
 
 from cloudmask.cli import errors
-from cloudmask.data.scene import LabelChoice, missing_pixels
+from cloudmask.data.scene import Image, LabelChoice, missing_pixels
 from cloudmask.data.slstr import Reading, recorded
 from cloudmask.metrics import UNKNOWN
 from cloudmask.model import keras_file
 from cloudmask.model.calibration import Calibration, of_record
 from cloudmask.predict import xarrays
 from cloudmask.predict.channels import pick
-from cloudmask.predict.masks.values import Mask, classify
-from cloudmask.predict.tiles import Forward, predict_image
+from cloudmask.predict.masks.values import Band, Mask, classify
+from cloudmask.predict.tiles import Forward, predict_bands, predict_image
 
 if TYPE_CHECKING:
     import keras
     import xarray
+
+
+_ROWS = 256
+"""that are looked at together for what is missing"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,12 +146,10 @@ class Model:
         spread = np.empty_like(probability) if len(self.networks) > 1 else None
         for number in np.ndindex(*image.shape[:-3]):  # of a single image: once, with ()
             vote = None if votes is None else votes[number]
-            parts = self._parts(image[number], vote)
-            if spread is None:
-                probability[number] = parts[0]
-            else:
-                probability[number] = np.mean(parts, axis=0)
-                spread[number] = np.std(parts, axis=0)
+            for rows, parts in self._parts(image[number], vote):
+                probability[number][rows], deviation = _pooled(parts)
+                if spread is not None:
+                    spread[number][rows] = deviation
         nodata = missing_pixels(image.reshape(-1, width, depth)).reshape(image.shape[:-1])
         probability[nodata] = np.nan
         mask = classify(probability, threshold=threshold)
@@ -157,15 +159,44 @@ class Model:
             probability, spread = probability[..., 0], None if spread is None else spread[..., 0]
         return Mask(probability, mask, nodata, spread)
 
-    def _parts(self, image: np.ndarray, votes: np.ndarray | None) -> list[np.ndarray]:
-        """(H, W, C), (H, W) -> (H, W, K) of each network, calibrated where it was."""
+    def bands(self, image: Image, *, threshold: float = 0.5) -> Iterator[Band]:
+        """What `predict` says of one image, band by band from the top: for images larger than
+        memory. `image` has the model's channels in their order; the model is not calibrated."""
+        assert not any(self.calibrations)
+        for rows, parts in self._parts(image, None):
+            probability, spread = _pooled(parts)
+            for top in range(rows.start, rows.stop, _ROWS):
+                some = slice(top, min(top + _ROWS, rows.stop))
+                nodata = missing_pixels(image[some, :])
+                inner = slice(top - rows.start, some.stop - rows.start)
+                probability[inner][nodata] = np.nan
+                if spread is not None:
+                    spread[inner][nodata] = np.nan
+            yield Band(rows, probability, spread, classify(probability, threshold=threshold))
+
+    def _parts(
+        self, image: Image, votes: np.ndarray | None
+    ) -> Iterator[tuple[slice, list[np.ndarray]]]:
+        """(H, W, C), (H, W) -> rows and (h, W, K) of each network; all at once if calibrated."""
         levels = len(self.info.widths)
+        if any(self.calibrations):
+            yield slice(None), self._calibrated(np.asarray(image), levels, votes)
+            return
+        bands = [
+            predict_bands(network, image, levels=levels, tile=self.tile, margin=self.overlap)
+            for network in self.networks
+        ]
+        for together in zip(*bands, strict=True):
+            yield together[0][0], [part for _, part in together]
+
+    def _calibrated(
+        self, image: np.ndarray, levels: int, votes: np.ndarray | None
+    ) -> list[np.ndarray]:
+        """(H, W, C), (H, W) -> (H, W, K) of each network, calibrated where it was."""
         parts = [
             predict_image(network, image, levels=levels, tile=self.tile, margin=self.overlap)
             for network in self.networks
         ]
-        if not any(self.calibrations):
-            return parts
         complete = np.ones(image.shape[:2], bool)
         for channel in range(image.shape[2]):
             complete &= ~np.isnan(image[..., channel])
@@ -196,6 +227,13 @@ class Model:
                 f"{UNKNOWN}"
             )
         return votes
+
+
+def _pooled(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """(h, W, K) of each network -> their mean, and of several their standard deviation."""
+    if len(parts) == 1:
+        return parts[0], None
+    return np.mean(parts, axis=0), np.std(parts, axis=0)
 
 
 def load(

@@ -1,5 +1,5 @@
-"""Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps more masks, and
-where and when it was taken (georeference.py)."""
+"""Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps `missing` and
+more masks, and where and when it was taken (georeference.py)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     told in a line and left out.
     """
     wanted = {"any": "label"}.get(label, label)
-    names = ("image", "channels", "classes", "truth", "summary", wanted)
+    names = ("image", "missing", "channels", "classes", "truth", "summary", wanted)
     try:
         with path.open("rb") as stream:
             arrays, present, unread = load_arrays(stream, names, georeference.KEYS)
@@ -48,13 +48,9 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     for name in ("image", *([wanted] if need_label else [])):
         if name not in arrays:
             raise SceneError(path, f"holds no '{name}' (but {present})", "add it to the file")
-    image = _npz_image(path, arrays["image"])
+    image = _npz_image(path, arrays["image"], arrays.get("missing"))
     missing = missing_pixels(image)
-    channels = _names(path, arrays, "channels", image.shape[2], "band_{}", first=1)
-    if len(channels) != image.shape[2]:
-        raise SceneError(
-            path, f"{image.shape[2]} channels but {len(channels)} names in 'channels'", "name each"
-        )
+    channels = channels_of(path, arrays, image.shape[2])
     masks = {name: arrays[name] for name in (wanted, "truth", "summary") if name in arrays}
     for name, mask in masks.items():
         if mask.shape != image.shape[:2]:
@@ -126,27 +122,53 @@ def _check_size(name: str, member: zipfile.ZipInfo, length: int) -> None:
         raise ValueError(f"'{name}' would have {member.file_size} bytes, made of {packed}")
 
 
-def _check_header(name: str, member: IO[bytes], size: int) -> None:
+def header_of(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether column by column, and type of an array; it stands behind. DAMAGED."""
     version = np.lib.format.read_magic(member)
     if version == (1, 0):
-        shape, _, kind = np.lib.format.read_array_header_1_0(member)
-    else:
-        shape, _, kind = np.lib.format.read_array_header_2_0(member)
+        return np.lib.format.read_array_header_1_0(member)
+    return np.lib.format.read_array_header_2_0(member)
+
+
+def _check_header(name: str, member: IO[bytes], size: int) -> None:
+    shape, _, kind = header_of(member)
     if kind.hasobject:
         raise ValueError(f"'{name}' is stored as Python objects, not as numbers or text")
     if member.tell() + math.prod(shape) * kind.itemsize != size:
         raise ValueError(f"'{name}' says it is {kind} of shape {shape}, which is not its size")
 
 
-def _npz_image(path: Path, image: np.ndarray) -> np.ndarray:
-    """(H, W, C) of any number type -> float32, with infinite values as missing ones."""
+def _npz_image(path: Path, image: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+    """(H, W, C) of any number type -> float32, NaN where it is infinite or (H, W) `missing`.
+
+    So whole numbers need not be stored as floating ones, which are four times as large.
+    """
     if image.ndim != 3 or image.dtype.kind not in "buif" or 0 in image.shape:
         problem = f"'image' is {image.dtype} of shape {image.shape}"
         raise SceneError(path, problem, "store numbers of shape (rows, columns, channels)")
     with np.errstate(over="ignore"):  # float64 beyond float32 is infinite, hence missing
         image = image.astype(np.float32, copy=False)
     image[~np.isfinite(image)] = np.nan
+    check_missing(path, missing, image.shape[:2])
+    if missing is not None:
+        image[missing] = np.nan
     return image
+
+
+def check_missing(path: Path, missing: np.ndarray | None, shape: tuple[int, ...]) -> None:
+    """SceneError unless it is bool of (rows, columns), or not there."""
+    if missing is not None and (missing.dtype != np.bool_ or missing.shape != shape):
+        problem = f"'missing' is {missing.dtype} of shape {missing.shape}"
+        raise SceneError(path, problem, "store bool of the image's shape (rows, columns)")
+
+
+def channels_of(path: Path, arrays: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:
+    """Names of the `count` channels. SceneError."""
+    channels = _names(path, arrays, "channels", count, "band_{}", first=1)
+    if len(channels) != count:
+        problem = f"{count} channels but {len(channels)} names in 'channels'"
+        raise SceneError(path, problem, "name each")
+    return channels
 
 
 def _as_label(path: Path, name: str, array: np.ndarray, classes: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from cloudmask.predict.masks.place import (
 from cloudmask.predict.masks.values import (
     FILL,
     STEPS,
+    About,
+    Band,
     ClassMask,
     SceneMask,
     check,
@@ -39,44 +42,88 @@ from cloudmask.predict.masks.values import (
 
 def write_netcdf(path: Path, mask: SceneMask) -> None:
     """The file, whole or not at all. Raises OSError, ValueError for a place that cannot be."""
+    about = About(
+        shape=(mask.mask.shape[0], mask.mask.shape[1]),
+        has_spread=mask.spread is not None,
+        **{name: getattr(mask, name) for name in TOLD},
+    )
+    whole = Band(slice(0, len(mask.mask)), mask.probability, mask.spread, mask.mask)
+    write_bands(path, about, [whole])
+
+
+TOLD = (
+    *("name", "classes", "attributes", "latitude", "longitude"),
+    *("crs", "transform", "start", "stop"),
+)
+
+
+def write_bands(path: Path, about: About, bands: Iterable[Band]) -> None:
+    """The same of a mask that comes in bands from the top; of one, little more is in memory.
+
+    The packed file is: HDF5 itself crashes on a full disk.
+    """
     import h5netcdf
 
-    content = io.BytesIO()  # HDF5 itself crashes on a full disk
+    content = io.BytesIO()
     with h5netcdf.File(content, "w") as file:
-        file.dimensions = {"y": mask.mask.shape[0], "x": mask.mask.shape[1]}
+        file.dimensions = {"y": about.shape[0], "x": about.shape[1]}
         file.attrs["Conventions"] = "CF-1.9"
-        file.attrs["title"] = f"Classes of {mask.name}"
-        for key, value in (mask.attributes or {}).items():
+        file.attrs["title"] = f"Classes of {about.name}"
+        for key, value in (about.attributes or {}).items():
             file.attrs[key] = value
-        file.attrs["classes"] = json.dumps(mask.classes)
-        where = write_place(file, mask)
-        names = cf_names(mask.classes)[-mask.probability.shape[-1] :]
-        for channel, name in enumerate(names):
-            about = {"long_name": f"probability of {name}"}
-            if mask.spread is not None:
-                about["ancillary_variables"] = f"spread_{name}"
+        file.attrs["classes"] = json.dumps(about.classes)
+        where = write_place(file, about)
+        stored = 1 if len(about.classes) == 2 else len(about.classes)
+        names = cf_names(about.classes)[-stored:]
+        for name in names:
+            told = {"long_name": f"probability of {name}"}
+            if about.has_spread:
+                told["ancillary_variables"] = f"spread_{name}"
                 text = f"standard deviation of the probability of {name} over models"
-                _packed(
-                    file, f"spread_{name}", mask.spread[..., channel], {"long_name": text} | where
-                )
-            _packed(file, f"probability_{name}", mask.probability[..., channel], about | where)
+                _packed(file, f"spread_{name}", about.shape, {"long_name": text} | where)
+            _packed(file, f"probability_{name}", about.shape, told | where)
         flags = file.create_variable(
-            "mask", ("y", "x"), "u1", data=mask.mask, fillvalue=UNKNOWN, **packing(*mask.mask.shape)
+            "mask", ("y", "x"), "u1", fillvalue=UNKNOWN, **packing(*about.shape)
         )
         beside = {"ancillary_variables": " ".join(f"probability_{name}" for name in names)}
-        for key, value in (flag_attributes(mask.classes) | beside | where).items():
+        for key, value in (flag_attributes(about.classes) | beside | where).items():
             flags.attrs[key] = value
-    write_whole(path, content.getvalue())
+        for rows, layers in _in_chunks(bands, names, about.shape):
+            for name, values in layers.items():
+                file.variables[name][rows] = values
+    write_whole(path, content.getbuffer())
 
 
-def _packed(file: Any, name: str, values: np.ndarray, attributes: dict[str, str]) -> None:
+def _in_chunks(
+    bands: Iterable[Band], names: Sequence[str], shape: tuple[int, int]
+) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+    """Rows of variables as they are stored: whole chunks, so that none is packed twice."""
+    together = packing(*shape)["chunks"][0]
+    held: dict[str, np.ndarray] = {}
+    top = 0
+    for band in bands:
+        layers = {}
+        for kind, values in (("spread", band.spread), ("probability", band.probability)):
+            if values is not None:
+                for channel, name in enumerate(names):
+                    layers[f"{kind}_{name}"] = steps_of(values[..., channel])
+        layers["mask"] = band.mask
+        if held:
+            layers = {name: np.concatenate([held[name], layers[name]]) for name in layers}
+        count = len(layers["mask"])
+        if top + count < shape[0]:
+            count -= count % together
+        if count:
+            rows = slice(top, top + count)
+            yield rows, {name: values[:count] for name, values in layers.items()}
+        held = {name: values[count:].copy() for name, values in layers.items()}
+        top += count
+    assert top == shape[0]
+
+
+def _packed(file: Any, name: str, shape: tuple[int, int], attributes: dict[str, str]) -> None:
     variable = file.create_variable(
-        name,
-        ("y", "x"),
-        "i2",
-        data=steps_of(values),
-        fillvalue=np.int16(FILL),
-        **packing(*values.shape),
+        name, ("y", "x"), "i2", fillvalue=np.int16(FILL), **packing(*shape)
     )
     variable.attrs["units"] = "1"
     variable.attrs["scale_factor"], variable.attrs["add_offset"] = 1 / STEPS, 0.0

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cloudmask.predict.masks.hdf5 import text_of
-from cloudmask.predict.masks.values import SceneMask
+from cloudmask.predict.masks.values import About
 
 DEGREE_STEP = 1e-6
 NO_DEGREES = -(2**31)
@@ -28,7 +28,7 @@ def packing(rows: int, columns: int) -> dict[str, Any]:
     return {"compression": "gzip", "compression_opts": 2, "shuffle": True, "chunks": chunks}
 
 
-def write_place(file: Any, mask: SceneMask) -> dict[str, str]:
+def write_place(file: Any, mask: About) -> dict[str, str]:
     """Add all that is known to an h5netcdf.File with dimensions y and x.
 
     The result are the attributes of every variable on these. ValueError for a time or a CRS that

@@ -36,6 +36,38 @@ class Mask:
 
 
 @dataclass(frozen=True, eq=False)
+class Band:
+    """Rows of the mask of one image."""
+
+    rows: slice
+    probability: np.ndarray
+    """(h, W, K) float32, NaN = no measurement; K = 1, the second class, where there are two"""
+    spread: np.ndarray | None
+    """(h, W, K) standard deviation over several networks"""
+    mask: np.ndarray
+    """(h, W) uint8 class, 255 = no measurement"""
+
+
+@dataclass(frozen=True, eq=False)
+class About:
+    """What the file of a mask tells beside its pixels."""
+
+    name: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int]
+    has_spread: bool = False
+    latitude: np.ndarray | None = None
+    longitude: np.ndarray | None = None
+    """(H, W) degrees"""
+    attributes: Mapping[str, str] | None = None
+    crs: str | None = None
+    transform: tuple[float, float, float, float, float, float] | None = None
+    start: str | None = None
+    stop: str | None = None
+    """these four as in a Scene"""
+
+
+@dataclass(frozen=True, eq=False)
 class SceneMask:
     """The mask of a whole scene as its file holds it, with name, place and time."""
 
