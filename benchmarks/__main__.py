@@ -16,7 +16,7 @@ NAMES = (
     *("whole_scenes", "scene_folder", "harness_cost", "row_cost", "exposed_communication"),
     *("label_seaice", "spark_seaice", "degenerate_seaice", "intervals", "many_scenes"),
     *("noise_scale", "noise_cost", "simulated_studies", "simulated_seconds"),
-    *("better_masks", "real_masks"),
+    *("better_masks", "real_masks", "seaice_networks"),
 )
 
 

@@ -72,9 +72,9 @@ def label(folder: Path, *words: object) -> dict:
 def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
     """Seconds of each step of one scene, on one thread."""
     from seaice import adaptive, colour
-    from seaice import filter as thin_cloud
     from seaice.io.picture import read
     from seaice.rule import Rule, label_scene
+    from seaice.survey import Survey
 
     content = path.read_bytes()
     picture = read(content, str(path))
@@ -83,7 +83,7 @@ def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
     steps = {
         "decode": lambda: read(content, str(path)),
         "colour rule": lambda: colour.classify(colour.brightness(picture.image)),
-        "filter": lambda: thin_cloud.guarded(picture.image, raw, picture.missing),
+        "filter": lambda: Survey.of_whole(picture.image, raw, picture.missing),
         "colour rule and filter": lambda: label_scene(picture.image, picture.missing, Rule()),
         "exposure": lambda: adaptive.estimate(picture.image, known),
     }

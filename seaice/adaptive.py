@@ -11,6 +11,10 @@ likely, where a scene is a mixture of three classes in unknown shares:
 The shares are fitted by expectation maximisation at each exposure of a fixed series; a weak prior
 keeps a scene that fits several at the published exposure, 1. The class models below are broad, and
 assumptions of ours: snow and ice albedos from the literature on the published scale of brightness.
+
+Where one kind of ice is alone, nothing but its whiteness tells snow from young ice, and between
+`BLUISH` and `WHITE` both are found. Such a scene is ambiguous, and so is one that exposures of
+other classes fit about as well: it is left at exposure 1, and said to be.
 """
 
 from __future__ import annotations
@@ -18,10 +22,11 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from seaice.colour import CLASSES, brightness
+from seaice.colour import CLASSES, PAPER, THICK, THIN, brightness, classify
 
 EXPOSURES = tuple(np.round(np.geomspace(0.6, 1.5, 47), 4).tolist())
 PRIOR_DEVIATION = 0.25  # of the logarithm of the exposure
@@ -32,6 +37,10 @@ EM_STEPS = 12
 OUTLIERS = 1e-3
 SATURATED = 245
 DARK = 8  # below this V, whiteness is noise
+APART = 0.1  # share of the pixels that other classes are told from
+ALONE = 0.05  # share of the ice below which a kind of it is none
+BLUISH, WHITE = 0.88, 0.975  # between them both kinds of ice are found
+TIE = 0.1  # difference in log likelihood, per pixel
 
 SNOW = 232.0  # brightness at exposure 1
 # Brightness at exposure 1 (mean, deviation), share of the part; whiteness (mean, deviation).
@@ -45,33 +54,104 @@ _MODELS: tuple[tuple[tuple[tuple[float, float, float], ...], tuple[float, float]
 
 @dataclass(frozen=True)
 class Exposure:
-    """The estimate, and the shares of the classes under it."""
+    """The estimate, and how far it can be trusted."""
 
     value: float
+    """what to take out: the most likely exposure, or 1 where that is ambiguous"""
     shares: tuple[float, ...]
+    """of the classes under the most likely one"""
+    likeliest: float = 1.0
+    limit_reached: bool = False
+    """the most likely one is an end of the series: a likelier one may lie beyond"""
+    ambiguous: str = ""
+    """why other classes are about as likely; empty if they are not"""
+    by_whiteness: bool = False
+    """there is one kind of ice alone, whose whiteness decides on other classes than exposure 1"""
+
+    def record(self) -> dict[str, Any]:
+        """What is told of it in the types that JSON has."""
+        return {
+            "value": self.value,
+            "likeliest": self.likeliest,
+            "shares": list(self.shares),
+            "limit_reached": self.limit_reached,
+            "ambiguous": bool(self.ambiguous),
+            "by_whiteness_alone": self.by_whiteness,
+        }
+
+    def told(self) -> tuple[str, ...]:
+        """Lines for people."""
+        lines = []
+        if self.ambiguous:
+            lines.append(
+                f"exposure: {self.likeliest:.2f} is likeliest, but ambiguous ({self.ambiguous}): "
+                "taken as 1"
+            )
+        elif self.limit_reached:
+            lines.append(
+                f"exposure: {self.likeliest:.2f} is the end of what is searched "
+                f"({EXPOSURES[0]:g} to {EXPOSURES[-1]:g}); labels may be wrong"
+            )
+        elif self.by_whiteness:
+            lines.append(
+                f"exposure: {self.likeliest:.2f} by the whiteness of the only kind of ice there is"
+            )
+        return tuple(lines)
 
 
 def estimate(image: np.ndarray, known: np.ndarray) -> Exposure:
     """(H, W, 3) uint8, (H, W) bool -> the exposure; 1 where nothing is known."""
-    counts = _histogram(image, known)
+    pixels = _sample(image, known)
+    counts = _histogram(pixels)
     if not counts.sum():
         return Exposure(1.0, (0.0,) * len(CLASSES))
     weight = counts / counts.sum()
-    best, found = -np.inf, Exposure(1.0, ())
-    for exposure in EXPOSURES:
-        models = _models(exposure)
-        shares = np.full(len(models), 1 / len(models))
-        for _ in range(EM_STEPS):
-            parts = shares[:, None, None] * models
-            total = parts.sum(axis=0) + OUTLIERS / counts.size
-            shares = (parts / total * weight).sum(axis=(1, 2))
-            shares = shares / shares.sum()
-        mixture = np.tensordot(shares, models, 1) + OUTLIERS / counts.size
-        score = EVIDENCE_PIXELS * float((weight * np.log(mixture)).sum())
-        score -= 0.5 * (np.log(exposure) / PRIOR_DEVIATION) ** 2
-        if score > best:
-            best, found = score, Exposure(exposure, tuple(np.round(shares, 4).tolist()))
-    return found
+    fits = [_fit(weight, exposure) for exposure in EXPOSURES]
+    likelihood = np.array([found for found, _ in fits])
+    prior = -0.5 * (np.log(EXPOSURES) / PRIOR_DEVIATION) ** 2
+    best = int(np.argmax(EVIDENCE_PIXELS * likelihood + prior))
+    shares, exposure = fits[best][1], EXPOSURES[best]
+    of_value = weight.sum(axis=1)
+    labels = np.stack([classify(_table(one)) for one in EXPOSURES])
+    apart = ((labels != labels[best]) * of_value).sum(axis=1) > APART
+    why, one_kind = "", False
+    if apart.any():
+        tie = float(likelihood[best] - likelihood[apart].max())
+        whiteness = _whiteness_of_ice(pixels, exposure)
+        one_kind = min(shares[THICK], shares[THIN]) < ALONE * (shares[THICK] + shares[THIN])
+        if one_kind and BLUISH < whiteness < WHITE:
+            why = f"one kind of ice alone, of whiteness {whiteness:.2f}, as both kinds can have"
+        elif tie < TIE:
+            why = "exposures that give other classes fit as well"
+    at_one = ((classify(np.arange(256)) != labels[best]) * of_value).sum() > APART
+    return Exposure(
+        value=1.0 if why else exposure,
+        shares=tuple(np.round(shares, 4).tolist()),
+        likeliest=exposure,
+        limit_reached=best in (0, len(EXPOSURES) - 1),
+        ambiguous=why,
+        by_whiteness=bool(one_kind and at_one and not why),
+    )
+
+
+def _fit(weight: np.ndarray, exposure: float) -> tuple[float, np.ndarray]:
+    """(256, WHITENESS_BINS) shares of pixels -> mean log likelihood, shares of the classes."""
+    models = _models(exposure)
+    shares = np.full(len(models), 1 / len(models))
+    for _ in range(EM_STEPS):
+        parts = shares[:, None, None] * models
+        total = parts.sum(axis=0) + OUTLIERS / weight.size
+        shares = (parts / total * weight).sum(axis=(1, 2))
+        shares = shares / shares.sum()
+    mixture = np.tensordot(shares, models, 1) + OUTLIERS / weight.size
+    return float((weight * np.log(mixture)).sum()), shares
+
+
+def _whiteness_of_ice(pixels: np.ndarray, exposure: float) -> float:
+    """(N, 3) uint8 -> whiteness of the mean colour of what is no water: noise falls out of it."""
+    ice = pixels[brightness(pixels) > PAPER.water_max * exposure]
+    mean = ice.mean(axis=0) if len(ice) else np.zeros(3)
+    return float(mean.min() / max(mean.max(), 1.0))
 
 
 def correct(image: np.ndarray, exposure: float) -> np.ndarray:
@@ -79,16 +159,25 @@ def correct(image: np.ndarray, exposure: float) -> np.ndarray:
 
     What is near saturation is taken for snow at least: how much brighter it was is not known.
     """
+    return _table(exposure)[image]
+
+
+def _table(exposure: float) -> np.ndarray:
+    """(256,) uint8: what becomes of each value."""
     table = np.clip(np.rint(np.arange(256) / exposure), 0, 255).astype(np.uint8)
     table[SATURATED:] = np.maximum(table[SATURATED:], round(SNOW))
-    return table[image]
+    return table
 
 
-def _histogram(image: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """(256, WHITENESS_BINS) pixels over brightness and whiteness, from a grid of pixels."""
+def _sample(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(N, 3) known pixels of a grid of SAMPLED rows and columns."""
     step = max(1, -(-max(known.shape) // SAMPLED))
-    pixels = image[::step, ::step][known[::step, ::step]]
-    value = brightness(pixels[None])[0].astype(np.int64)
+    return image[::step, ::step][known[::step, ::step]]
+
+
+def _histogram(pixels: np.ndarray) -> np.ndarray:
+    """(N, 3) uint8 -> (256, WHITENESS_BINS) pixels over brightness and whiteness."""
+    value = brightness(pixels).astype(np.int64)
     least = pixels.min(axis=1).astype(np.int64)
     bright = np.maximum(value, 1)
     white = np.where(value < DARK, WHITENESS_BINS // 2, least * WHITENESS_BINS // bright)

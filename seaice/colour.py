@@ -61,7 +61,9 @@ def picture(label: np.ndarray) -> np.ndarray:
 
 def count(label: np.ndarray) -> tuple[int, ...]:
     """Pixels of each class, and at last the unknown ones."""
-    found = np.bincount(label.ravel(), minlength=256)
+    found = np.zeros(256, np.int64)
+    for part in np.array_split(label, -(-label.size // 2**20) or 1):  # counting takes 8 bytes each
+        found += np.bincount(part.ravel(), minlength=256)
     return (*found[: len(CLASSES)].tolist(), int(found[UNKNOWN]))
 
 

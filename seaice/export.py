@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
+import re
+import sys
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +18,68 @@ import numpy as np
 
 from cloudmask.cli.options import PrepareConfig as PatchConfig
 from cloudmask.data.prepare.command import prepare as prepare_patches
-from cloudmask.files import sha256_of, write_whole
+from cloudmask.files import sha256_of, whole_file
 from cloudmask.text import plural
 from seaice import opencv
 from seaice.colour import CLASSES
 from seaice.engines import Engine
-from seaice.io import maps, sources
-from seaice.io.picture import BANDS, Stretch, read
+from seaice.io import classmap, reading, sources
+from seaice.io.classmap import ClassMap
+from seaice.io.picture import BANDS, Opened, Reading, open_scene
 from seaice.io.sources import Source
 from seaice.options import PrepareConfig, ScenesConfig
+
+FORMAT_VERSION = 2
+_OURS = re.compile(r"seaice-\d+-[0-9a-f]{64}")
+"""the array `key` of an .npz that was written here"""
+_DAMAGED = (OSError, ValueError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of the scenes of an archive."""
+
+    paths: tuple[Path, ...]
+    """.npz files of those that could be made, now or before"""
+    written: int
+    failed: int
 
 
 def scenes(config: ScenesConfig) -> int:
     """Write a scene for every picture; exit code 1 if one failed. ValueError, OSError."""
     engine = Engine(config.engine, config.workers, config.master)
-    written, failed = convert(config, config.out, engine)
-    told = f"{plural(written, 'scene')} written, {failed} failed, in {config.out}"
+    found = convert(config, config.out, engine)
+    told = f"{plural(found.written, 'scene')} written, {found.failed} failed, in {config.out}"
     engine.world().on_root(lambda: print(told))  # before any rank leaves with a failure
-    return 1 if failed else 0
+    return 1 if found.failed else 0
 
 
 def prepare(config: PrepareConfig) -> int:
-    """Scenes, then patches; exit code 1 if a scene failed. ValueError, OSError."""
+    """Scenes, then patches of exactly these; exit code 1 if a scene failed. ValueError, OSError."""
     engine = Engine(config.engine, config.workers, config.master)
     folder = config.out.with_name(f"{config.out.name}-scenes")
-    _, failed = convert(config, folder, engine)
+    found = convert(config, folder, engine)
+
+    def check() -> None:
+        remove_withdrawn(folder, found.paths)
+        if not found.paths:
+            raise ValueError("no scene could be made, so there is nothing to cut")
+
+    engine.world().on_root(check)
     names = ("out", "patch_size", "stride", "split", "seed", "strict")
-    patches = PatchConfig(scenes=(folder,), **{name: getattr(config, name) for name in names})
+    patches = PatchConfig(scenes=found.paths, **{name: getattr(config, name) for name in names})
     code = prepare_patches(patches, map_items=engine.map_items)
-    return 1 if failed else code
+    return 1 if found.failed else code
 
 
-def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> tuple[int, int]:
-    """Scenes written now, and failed ones. Those that are there and up to date stay."""
+def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> Converted:
+    """A scene for every picture. Those that are there and up to date stay.
+
+    Of a picture that is broken now, what was made of it before is removed.
+    """
     world, labels = engine.world(), config.labels
 
-    def plan() -> list[Source]:
+    def plan() -> tuple[list[Source], Reading, int]:
         opencv.load()
         if not config.scenes:
             raise ValueError("give pictures, or folders of them")
@@ -57,70 +87,132 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
             raise ValueError(f"--labels {labels} is not a folder")
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out} is a file; choose another --out")
-        found = sources.find(config.scenes, apart_from=out)
+        how = reading.checked(config.stretch, config.nodata, config.bands)
+        found = sources.find(config.scenes, apart_from=[out, *([labels] if labels else [])])
         out.mkdir(parents=True, exist_ok=True)
-        return found
+        return found, how, engine.bytes_each(found, how)
 
-    found = world.on_root(plan)
+    found, how, bytes_each = world.on_root(plan)
     outcomes = engine.map_items(
         functools.partial(
             write_scene,
             folder=out.absolute(),
             labels=labels.absolute() if labels else None,
-            stretch=config.stretch,
+            reading=how,
         ),
         found,
         world=world,
         weights=[float(source.size_bytes) for source in found],
         progress="scenes",
+        bytes_each=bytes_each,
     )
-    failed = sum(1 for o in outcomes if o is None or o.error is not None)
-    return sum(1 for o in outcomes if o is not None and o.value), failed
+    paths = [_path_of(out, source) for source in found]
+    done = [outcome is not None and outcome.error is None for outcome in outcomes]
+    for path, outcome in zip(paths, outcomes, strict=True):
+        if world.is_root and outcome is not None and outcome.error is not None and _is_ours(path):
+            path.unlink()
+    return Converted(
+        tuple(path for path, good in zip(paths, done, strict=True) if good),
+        sum(1 for outcome in outcomes if outcome is not None and outcome.value),
+        done.count(False),
+    )
 
 
-def write_scene(
-    source: Source, *, folder: Path, labels: Path | None, stretch: Stretch | None
-) -> bool:
-    """Write one scene; False if it is there already. ValueError: it cannot be made."""
-    out = folder / f"{source.name}.npz"
+def remove_withdrawn(folder: Path, kept: tuple[Path, ...]) -> None:
+    """Remove scenes of pictures that are no longer there, and say so.
+
+    What was not written here stays; it goes into no patch set either.
+    """
+    others = sorted(set(folder.glob("*.npz")) - set(kept))
+    ours = [path for path in others if _is_ours(path)]
+    for path in ours:
+        path.unlink()
+    if ours:
+        what = f"{plural(len(ours), 'scene')} of pictures that are not there any more"
+        print(f"removed: {what}, such as {ours[0]}", file=sys.stderr)
+    if len(others) > len(ours):
+        strange = next(path for path in others if path not in ours)
+        what = f"{plural(len(others) - len(ours), 'file')} that prepare did not write"
+        print(f"left out: {what}, such as {strange}", file=sys.stderr)
+
+
+def write_scene(source: Source, *, folder: Path, labels: Path | None, reading: Reading) -> bool:
+    """Write one scene; False if it is there already. ValueError: it cannot be made.
+
+    It is 8-bit, with a mask of what is missing, and never held as floating numbers: a full tile of
+    Sentinel-2 takes 0.6 GB.
+    """
+    out = _path_of(folder, source)
     path = None
-    facts: list[object] = [source.name, source.size_bytes, source.modified, stretch]
+    facts: list[object] = [source.name, source.size_bytes, source.modified, asdict(reading)]
     if labels is not None:
-        path = maps.find(labels, source.name)
+        path = classmap.find(labels, source.name)
         if path is None:
             raise ValueError(f"{source.place} has no label in {labels}; label it first")
-        facts.append(sha256_of(path))
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        facts.append(_sha256(path))
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    key = f"seaice-{FORMAT_VERSION}-{digest}"
     if _key_of(out) == key:
         return False
-    picture = read(source.fetch(), source.place, stretch=stretch)
-    arrays: dict[str, Any] = {"image": _image(picture.image, picture.missing)}
-    if path is not None:
-        label = maps.read(path)
-        if label.shape != picture.missing.shape:
-            raise ValueError(
-                f"{path} has {label.shape[0]} x {label.shape[1]} pixels, {source.place} has "
-                f"{picture.missing.shape[0]} x {picture.missing.shape[1]}"
-            )
-        arrays |= {"label": label, "classes": np.array(CLASSES)}
-    stream = io.BytesIO()
-    np.savez(stream, channels=np.array(BANDS), key=np.array(key), **arrays)
-    write_whole(out, stream.getvalue())
+    labelled = classmap.read(path) if path is not None else None
+    with open_scene(source, reading) as scene:
+        if labelled is not None:
+            _check_fit(labelled, path, scene, source)
+        picture = scene.picture()
+        arrays = {"image": picture.image, **_place(scene, labelled)}
+    if picture.missing.any():
+        arrays["missing"] = picture.missing
+    if labelled is not None:
+        arrays |= {"label": labelled.label, "classes": np.array(CLASSES)}
+    with whole_file(out) as file:
+        np.savez(file, channels=np.array(BANDS), key=np.array(key), **arrays)
     return True
 
 
-def _image(image: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """(H, W, 3) as small as it can be: floating only where NaN has to say what is missing."""
-    if not missing.any():
-        return image
-    result = image.astype(np.float32)
-    result[missing] = np.nan
-    return result
+def _check_fit(labelled: ClassMap, path: Path | None, scene: Opened, source: Source) -> None:
+    """ValueError for a label of other pixels."""
+    rows, columns = scene.shape
+    if labelled.label.shape != scene.shape:
+        raise ValueError(
+            f"{path} has {labelled.label.shape[0]} x {labelled.label.shape[1]} pixels, "
+            f"{source.place} has {rows} x {columns}"
+        )
+    one, other = labelled.grid, scene.grid
+    if one is not None and other is not None and not one.lies_on(other, scene.shape):
+        raise ValueError(f"{path} lies elsewhere than {source.place}; label it again")
+
+
+def _place(scene: Opened, labelled: ClassMap | None) -> dict[str, Any]:
+    """Where and when the scene was taken, as .npz files say it; a label made by hand may know."""
+    grid = scene.grid or (labelled.grid if labelled else None)
+    date = scene.date or (labelled.date if labelled else None)
+    place: dict[str, Any] = {}
+    if grid is not None:
+        place |= {"crs": np.array(grid.crs), "transform": np.array(grid.transform)}
+    if date is not None:
+        place["start"] = np.array(date)
+    return place
+
+
+def _path_of(folder: Path, source: Source) -> Path:
+    return folder / f"{source.name}.npz"
+
+
+def _sha256(path: Path) -> str:
+    """ValueError where a label cannot be read: that concerns its scene alone."""
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _is_ours(path: Path) -> bool:
+    return _OURS.fullmatch(_key_of(path) or "") is not None
 
 
 def _key_of(path: Path) -> str | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return str(file["key"])
-    except (OSError, ValueError, KeyError, EOFError):
+    except (*_DAMAGED, LookupError, EOFError, RuntimeError):  # it is not what was written here
         return None

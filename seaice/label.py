@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -17,7 +19,8 @@ from cloudmask.text import plural
 from seaice import colour, one_scene, opencv
 from seaice.colour import Thresholds
 from seaice.engines import Engine
-from seaice.io import maps, sources
+from seaice.io import classmap, masks, reading, sources
+from seaice.io.masks import MaskSource
 from seaice.io.sources import Source
 from seaice.one_scene import Done, Settings
 from seaice.options import LabelConfig
@@ -30,6 +33,8 @@ SUMMARY = "summary.json"
 class Plan:
     todo: tuple[Source, ...]
     done: tuple[Done, ...]
+    bytes_each: int
+    """memory that a worker takes; 0 where it need not be known"""
 
 
 def label(config: LabelConfig) -> int:
@@ -44,12 +49,15 @@ def label(config: LabelConfig) -> int:
         world=world,
         weights=[float(source.size_bytes) for source in plan.todo],
         progress="label",
+        bytes_each=plan.bytes_each,
     )
     failed = any(outcome is None or outcome.error is not None for outcome in outcomes)
 
     def finish() -> None:
         record = summary(config, settings, engine, plan, outcomes, ranks=world.size)
         write_json(config.out / SUMMARY, record)
+        for line in told_of([o.value for o in outcomes if o is not None and o.value is not None]):
+            print(line, file=sys.stderr)
         print(closing_line(record, config.out))
 
     world.on_root(finish)  # before any rank leaves with a failure, which would end rank 0
@@ -61,22 +69,38 @@ def settings_of(config: LabelConfig) -> Settings:
     opencv.load()
     if not config.scenes:
         raise ValueError("give scenes to label: pictures, folders, or URIs with --engine spark")
-    if config.stretch is not None and not config.stretch[0] < config.stretch[1]:
-        raise ValueError(f"--stretch {config.stretch}: the first value must be below the second")
     if config.pixel_metres is not None and config.pixel_metres <= 0:
         raise ValueError(f"--pixel-metres {config.pixel_metres} must be above 0")
-    if config.land is not None and not config.land.is_dir():
-        raise ValueError(f"--land {config.land} is not a folder")
+    return Settings(
+        out=str(config.out.absolute()),
+        rule=rule_of(config),
+        reading=reading.checked(config.stretch, config.nodata, config.bands),
+        pixel_metres=config.pixel_metres,
+        land=masks.source_of("--land", config.land) if config.land else None,
+        clouds=clouds_of(config.clouds),
+    )
+
+
+def rule_of(config: LabelConfig) -> Rule:
+    """--rule, --thresholds and --filter. ValueError."""
+    if config.rule == "infrared":
+        if config.thresholds != "paper" or config.filter == "published":
+            raise ValueError(
+                "--thresholds and --filter are of the colour rule and have no effect with --rule "
+                "infrared; leave them out"
+            )
+        return Rule(filter="none", kind="infrared")
     adaptive = config.thresholds == "adaptive"
     named = config.thresholds in ("paper", "adaptive")
     thresholds = colour.PAPER if named else read_thresholds(Path(config.thresholds))
-    return Settings(
-        out=str(config.out.absolute()),
-        rule=Rule(thresholds, adaptive, config.filter == "paper"),
-        stretch=config.stretch,
-        pixel_metres=config.pixel_metres,
-        land=str(config.land.absolute()) if config.land else None,
-    )
+    return Rule(thresholds, adaptive, config.filter)
+
+
+def clouds_of(word: str) -> MaskSource | Literal["scl"] | None:
+    """--clouds: none, scl, or where masks are. ValueError, OSError."""
+    if word == "none":
+        return None
+    return one_scene.SCL if word == one_scene.SCL else masks.source_of("--clouds", Path(word))
 
 
 def read_thresholds(path: Path) -> Thresholds:
@@ -104,16 +128,21 @@ def make_plan(config: LabelConfig, settings: Settings, engine: Engine) -> Plan:
 
         found = spark.listed(uris, engine.master or spark.default_master(engine.workers))
     else:
-        found = sources.find(config.scenes, apart_from=config.out)
+        laid = [m for m in (settings.land, settings.clouds) if isinstance(m, MaskSource)]
+        apart_from = [config.out, *(Path(mask.path) for mask in laid)]
+        found = sources.find(config.scenes, apart_from=apart_from)
     if config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file; choose another --out")
-    for folder in (maps.LABELS, maps.PICTURES, maps.RECORDS):
+    states = [(source, one_scene.already_done(source, settings)) for source in found]
+    # From here on nothing is refused.
+    for folder in (classmap.LABELS, classmap.PICTURES, classmap.RECORDS):
         (config.out / folder).mkdir(parents=True, exist_ok=True)
     (config.out / SUMMARY).unlink(missing_ok=True)
-    states = [(source, one_scene.already_done(source, settings)) for source in found]
+    todo = tuple(source for source, state in states if state is None)
     return Plan(
-        todo=tuple(source for source, state in states if state is None),
+        todo=todo,
         done=tuple(state for _, state in states if state is not None),
+        bytes_each=engine.bytes_each(todo, settings.reading),
     )
 
 
@@ -131,11 +160,8 @@ def summary(
     scenes = sorted([*plan.done, *new], key=lambda done: done.name)
     places = range(len(colour.CLASSES) + 1)
     totals = tuple(sum(done.counts[place] for done in scenes) for place in places)
-    sized = [done for done in scenes if done.km2_per_pixel is not None]
-    areas = {
-        name: sum(done.counts[index] * (done.km2_per_pixel or 0) for done in sized)
-        for index, name in enumerate(colour.CLASSES)
-    }
+    sized = [done.km2 for done in scenes if done.km2 is not None]
+    km2 = tuple(math.fsum(areas) for areas in zip(*sized, strict=True)) if sized else None
     return {
         "scenes": len(scenes),
         "labelled_now": len(new),
@@ -146,8 +172,13 @@ def summary(
             if outcome is None or outcome.error is not None
         },
         **colour.statistics(totals, None),
-        "area_km2": areas if sized else None,
+        **one_scene.area_statistics(km2),
         "scenes_with_area": len(sized),
+        "scenes_without": {
+            f"--{what}": sum(f"--{what}" in done.without for done in scenes)
+            for what in ("land", "clouds")
+            if getattr(settings, what) is not None
+        },
         "options": settings.options(),
         "engine": {
             "kind": config.engine,
@@ -165,6 +196,20 @@ def summary(
     }
 
 
+def told_of(scenes: Sequence[Done]) -> list[str]:
+    """What is to be known of scenes, in one line for all of which the same is."""
+    lines: dict[str, list[str]] = {}
+    for done in scenes:
+        for line in done.told:
+            lines.setdefault(line, []).append(done.name)
+    return [
+        f"{names[0]}: {line}"
+        if len(names) == 1
+        else f"{len(names)} scenes ({names[0]}, ...): {line}"
+        for line, names in lines.items()
+    ]
+
+
 def closing_line(record: dict[str, Any], out: Path) -> str:
     """One line for people."""
     shares = ", ".join(
@@ -175,6 +220,7 @@ def closing_line(record: dict[str, Any], out: Path) -> str:
         f"{record['were_there']} were there",
         f"{len(record['failed'])} failed",
         shares or "no labelled pixel",
+        *(f"{count} without {flag}" for flag, count in record["scenes_without"].items() if count),
         f"in {out}",
     ]
     return " | ".join(parts)

@@ -5,26 +5,32 @@ Files are written aside and renamed, the record last: a record says that its sce
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cloudmask.files import parse_json, sha256_of, write_json, write_whole
-from cloudmask.metrics import UNKNOWN
-from seaice import colour, opencv
+from seaice import colour, ground
 from seaice.colour import CLASSES
-from seaice.io import geotiff, png
-from seaice.io.maps import LABELS, PICTURES, RECORDS
-from seaice.io.picture import Picture, Stretch, read
+from seaice.infrared import BANDS
+from seaice.io import classmap, masks
+from seaice.io.classmap import LABELS, PICTURES, RECORDS
+from seaice.io.grid import Grid
+from seaice.io.masks import Laid, MaskSource
+from seaice.io.picture import Opened, Reading, open_scene
 from seaice.io.sources import Source
-from seaice.rule import Rule, label_scene
+from seaice.rule import Rule, label_reflectance, label_scene
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+AS_IT_IS = Reading()
+SCL: Literal["scl"] = "scl"
+"""clouds as the scene classification of a Sentinel-2 product has them"""
 
 
 @dataclass(frozen=True)
@@ -33,15 +39,21 @@ class Settings:
 
     out: str
     rule: Rule
-    stretch: Stretch | None = None
+    reading: Reading = AS_IT_IS
     pixel_metres: float | None = None
     """of pictures that do not tell"""
-    land: str | None = None
-    """folder of masks NAME.png, not zero on land"""
+    land: MaskSource | None = None
+    clouds: MaskSource | Literal["scl"] | None = None
 
     def options(self) -> dict[str, Any]:
         """Everything but the folder, as the records tell it: in the types that JSON has."""
-        values = {key: value for key, value in asdict(self).items() if key != "out"}
+        values = {
+            "rule": asdict(self.rule),
+            "reading": asdict(self.reading),
+            "pixel_metres": self.pixel_metres,
+            "land": self.land.path if self.land else None,
+            "clouds": self.clouds.path if isinstance(self.clouds, MaskSource) else self.clouds,
+        }
         return json.loads(json.dumps(values))
 
 
@@ -52,38 +64,64 @@ class Done:
     name: str
     counts: tuple[int, ...]
     """pixels of each class, and at last the unknown ones"""
-    km2_per_pixel: float | None
+    km2: tuple[float, ...] | None
+    """the same in square kilometres"""
+    without: tuple[str, ...] = ()
+    """options whose mask this scene does not have"""
+    told: tuple[str, ...] = ()
+    """what was decided, in lines for people; none of a scene that was done before"""
     decode_seconds: float = 0.0
     label_seconds: float = 0.0
     write_seconds: float = 0.0
 
 
 def key_of(source: Source, settings: Settings) -> str:
-    """Changes with the options, and with the picture as far as its size and date tell."""
+    """Changes with the options, with the content of the masks, and with the picture as far as its
+    size and date tell."""
+    sources = [m for m in (settings.land, settings.clouds) if isinstance(m, MaskSource)]
+    laid = [mask.content(source.name) for mask in sources]
     facts = [FORMAT_VERSION, settings.options(), source.name, source.size_bytes, source.modified]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*facts, laid], sort_keys=True).encode()).hexdigest()
 
 
 def label_source(source: Source, settings: Settings) -> Done:
-    """Label one scene and write its files. ValueError: the scene is bad; OSError: the disk is."""
+    """Label one scene and write its files. ValueError: the scene is bad; OSError: the disk is.
+
+    What is done is left as it is: Spark runs tasks again whose executor was lost.
+    """
+    done = already_done(source, settings)
+    if done is not None:
+        return done
     began = time.perf_counter()
-    picture = read(source.fetch(), source.place, stretch=settings.stretch)
-    land = _land(source.name, settings.land, picture)
-    decoded = time.perf_counter()
-    labelled = label_scene(picture.image, picture.missing, settings.rule, land=land)
+    with open_scene(source, settings.reading) as scene:
+        picture, grid, told = scene.picture(), scene.grid, list(scene.told)
+        # One after the other: of a large scene each takes a byte a pixel.
+        unknown, hidden, without = picture.missing, {}, []
+        hidden["missing_pixels"] = int(np.count_nonzero(unknown))
+        for what, mask in (("land", settings.land), ("clouds", settings.clouds)):
+            if mask is None:
+                continue
+            laid = _laid(scene, source, mask)
+            if laid.told:
+                told.append(laid.told)
+            if laid.mask is None:
+                without.append(f"--{what}")
+                continue
+            laid.mask[unknown] = False
+            hidden[f"{what.removesuffix('s')}_pixels"] = int(np.count_nonzero(laid.mask))
+            unknown |= laid.mask
+            del laid
+        decoded = time.perf_counter()
+        if settings.rule.kind == "infrared":
+            labelled = label_reflectance(functools.partial(scene.reflectance, BANDS), unknown)
+        else:
+            labelled = label_scene(picture.image, unknown, settings.rule)
+    told.extend(labelled.told)
     ready = time.perf_counter()
     counts = colour.count(labelled.label)
-    km2 = km2_per_pixel(picture, settings.pixel_metres)
-    out = Path(settings.out)
-    if picture.reference is not None and picture.reference.tags:
-        path = f"{LABELS}/{source.name}.tif"
-        content = geotiff.encode(labelled.label, picture.reference, nodata=UNKNOWN)
-    else:
-        path = f"{LABELS}/{source.name}.png"
-        content = png.encode(labelled.label)
-    write_whole(out / path, content)
-    picture_png = png.encode_palette(labelled.label, colour.COLOURS)
-    write_whole(out / PICTURES / f"{source.name}.png", picture_png)
+    km2 = _areas(labelled.label, counts, grid, settings.pixel_metres, told)
+    content = classmap.encode(labelled.label, grid, date=scene.date)
+    path = _write(Path(settings.out), source.name, content, classmap.quicklook(labelled.label))
     record = {
         "scene": source.name,
         "source": source.place,
@@ -93,13 +131,21 @@ def label_source(source: Source, settings: Settings) -> Done:
         "label_sha256": hashlib.sha256(content).hexdigest(),
         "rows": labelled.label.shape[0],
         "columns": labelled.label.shape[1],
-        "km2_per_pixel": km2,
-        **colour.statistics(counts, km2),
-        "done": labelled.done,
+        "crs": grid.crs if grid else None,
+        "transform": grid.transform if grid else None,
+        "date": scene.date,
+        "tile": scene.tile,
+        **colour.statistics(counts, None),
+        **area_statistics(km2),
+        "rule": asdict(settings.rule),
+        "done": labelled.done | hidden,
+        "without": without,
+        "told": told,
     }
-    write_json(out / RECORDS / f"{source.name}.json", record)
+    write_json(Path(settings.out) / RECORDS / f"{source.name}.json", record)
     end = time.perf_counter()
-    return Done(source.name, counts, km2, decoded - began, ready - decoded, end - ready)
+    times = decoded - began, ready - decoded, end - ready
+    return Done(source.name, counts, km2, tuple(without), tuple(told), *times)
 
 
 def already_done(source: Source, settings: Settings) -> Done | None:
@@ -108,55 +154,93 @@ def already_done(source: Source, settings: Settings) -> Done | None:
     ValueError if it was made with other options.
     """
     out = Path(settings.out)
-    path = out / RECORDS / f"{source.name}.json"
+    record = _record_of(out, source.name)
     try:
-        record = parse_json(path.read_bytes())
         key, options, label = record["key"], dict(record["options"]), record["label"]
         counts = (*(record["pixels"][name] for name in CLASSES), record["unknown_pixels"])
-        area = record["km2_per_pixel"]
-    except (FileNotFoundError, LookupError, ValueError, TypeError):
+        areas, without = record["area_km2"], tuple(record.get("without", ()))
+        km2 = None
+        if areas is not None:
+            km2 = (*(areas[name] for name in CLASSES), record["unknown_km2"])
+    except (LookupError, ValueError, TypeError):
         return None
     # What tells of another scene's labels, or of files elsewhere, tells nothing of this scene.
-    if label not in [f"{LABELS}/{source.name}{suffix}" for suffix in (".tif", ".png")]:
+    if label not in (_label_of(source.name), _old_label_of(source.name)):
         return None
-    if not all(type(count) is int for count in counts) or type(area) not in (
-        float,
-        int,
-        type(None),
+    if not all(type(count) is int for count in counts) or not all(
+        type(area) in (float, int) for area in km2 or ()
     ):
         return None
     asked = settings.options()
     if options != asked:
-        differing = ", ".join(name for name in asked if options.get(name) != asked[name])
+        names = sorted(name for name in {*asked, *options} if options.get(name) != asked.get(name))
         raise ValueError(
-            f"{out} holds labels made with other options ({differing} differ); choose another "
-            "--out or delete it"
+            f"{out} holds labels made with other options ({', '.join(names)} differ); choose "
+            "another --out or delete it"
         )
-    if key != key_of(source, settings) or not (out / label).is_file():
+    if label != _label_of(source.name) or key != key_of(source, settings):
         return None
-    if sha256_of(out / label) != record.get("label_sha256"):
+    if not (out / label).is_file() or sha256_of(out / label) != record.get("label_sha256"):
         return None
-    return Done(source.name, counts, area)
+    return Done(source.name, counts, km2, without)
 
 
-def km2_per_pixel(picture: Picture, given_metres: float | None) -> float | None:
-    """From the picture's own reference, else from the size that was given."""
-    own = picture.reference.pixel_metres if picture.reference else None
-    width, height = own or (given_metres, given_metres)
-    return None if width is None or height is None else width * height / 1e6
+def area_statistics(km2: tuple[float, ...] | None) -> dict[str, Any]:
+    """Square kilometres by class, and of what is unknown, as records and summaries tell them."""
+    if km2 is None:
+        return {"area_km2": None, "unknown_km2": None}
+    return {"area_km2": dict(zip(CLASSES, km2[:-1], strict=True)), "unknown_km2": km2[-1]}
 
 
-def _land(name: str, folder: str | None, picture: Picture) -> np.ndarray | None:
-    """(H, W) bool, or None without a mask for this scene. ValueError for one that does not fit."""
-    if folder is None:
+def _laid(scene: Opened, source: Source, mask: MaskSource | Literal["scl"]) -> Laid:
+    if isinstance(mask, MaskSource):
+        return masks.lay(mask, source.name, scene.grid, scene.shape)
+    clouds = scene.clouds(slice(0, scene.shape[0]))
+    if clouds is None:
+        return Laid(None, "it has no scene classification, so no clouds are taken out")
+    return Laid(clouds)
+
+
+def _areas(
+    label: np.ndarray,
+    counts: tuple[int, ...],
+    grid: Grid | None,
+    pixel_metres: float | None,
+    told: list[str],
+) -> tuple[float, ...] | None:
+    """km2 of each class and of what is unknown; None where nothing tells. Adds why to `told`."""
+    if grid is not None:
+        try:
+            return tuple(ground.class_areas(label, grid).values())
+        except ground.NoAreaError as error:
+            told.append(f"it has no areas: {error}")
+    if pixel_metres is None:
         return None
-    path = Path(folder) / f"{name}.png"
-    if not path.is_file():
-        return None
-    cv2 = opencv.load()
-    mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if mask is None or mask.shape != picture.missing.shape:
-        found = "no picture" if mask is None else f"{mask.shape[0]} x {mask.shape[1]}"
-        rows, columns = picture.missing.shape
-        raise ValueError(f"land mask {path} is {found}; the scene has {rows} x {columns} pixels")
-    return mask != 0
+    return tuple(count * pixel_metres**2 / 1e6 for count in counts)
+
+
+def _write(out: Path, name: str, content: bytes, picture: bytes) -> str:
+    """Label and quicklook. A PNG that an older version left in the label's place is removed."""
+    write_whole(out / _label_of(name), content)
+    write_whole(out / PICTURES / f"{name}.png", picture)
+    old, before = out / _old_label_of(name), _record_of(out, name)
+    ours = before.get("label") == _old_label_of(name) and old.is_file()
+    if ours and sha256_of(old) == before.get("label_sha256"):
+        old.unlink()
+    return _label_of(name)
+
+
+def _record_of(out: Path, name: str) -> dict[str, Any]:
+    """The record of a scene; empty without one that can be read."""
+    try:
+        return dict(parse_json((out / RECORDS / f"{name}.json").read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
+
+
+def _label_of(name: str) -> str:
+    return f"{LABELS}/{name}.tif"
+
+
+def _old_label_of(name: str) -> str:
+    return f"{LABELS}/{name}.png"

@@ -11,12 +11,41 @@ import jinja2
 import numpy as np
 
 from cloudmask.files import write_whole
+from cloudmask.record import warn
 from cloudmask.text import number, percent
 from seaice import colour
-from seaice.io import maps, picture, png
+from seaice.io import classmap, png, sources
+from seaice.io.picture import Reading, open_scene
+from seaice.io.sources import Source
+from seaice.scores import FIGURES
+from seaice.table import notes, with_interval
 
 SHOWN_SIZE = 320
 """rows and columns of a picture on the page, at most"""
+
+
+class Pictures:
+    """The scenes' own pictures, found by name where they are wanted. None of them is needed."""
+
+    def __init__(self, folder: Path, reading: Reading, *, apart_from: Path) -> None:
+        self.reading = reading
+        self.sources: dict[str, Source] = {}
+        try:
+            found = sources.find([str(folder)], apart_from=apart_from)
+            self.sources = {source.name: source for source in found}
+        except ValueError as error:
+            warn(f"the page shows no pictures: {error}")
+
+    def of(self, name: str) -> np.ndarray | None:
+        """(h, w, 3) uint8, thinned out; None without one that can be read, which is told."""
+        if name not in self.sources:
+            return None
+        try:
+            with open_scene(self.sources[name], self.reading) as scene:
+                return _thinned(scene.picture().image)
+        except ValueError as error:
+            warn(f"the page goes without a picture: {error}")
+            return None
 
 
 def write_page(
@@ -24,7 +53,7 @@ def write_page(
     record: dict[str, Any],
     predictions: dict[str, Path],
     references: dict[str, Path],
-    pictures: Path | None,
+    pictures: Pictures | None,
     shown: int,
 ) -> None:
     """Write the page. OSError."""
@@ -49,7 +78,10 @@ def write_page(
         number=number,
         percent=percent,
         scores=record["scores"],
-        figures=("accuracy", "mean_iou", "kappa", "ssim", "majority"),
+        differences=record["differences"],
+        figures=FIGURES,
+        with_interval=with_interval,
+        notes=notes(record),
         legend=[
             (name.replace("_", " "), "rgb({}, {}, {})".format(*colour.COLOURS[index]))
             for index, name in enumerate(colour.CLASSES)
@@ -61,14 +93,9 @@ def write_page(
     write_whole(path, text.encode())
 
 
-def _scene(folder: Path | None, name: str) -> list[dict[str, Any]]:
-    """The scene's own picture, if it is an 8-bit one."""
-    for suffix in picture.SUFFIXES if folder is not None else ():
-        path = Path(str(folder)) / f"{name}{suffix}"
-        if path.is_file():
-            found = picture.read(path.read_bytes(), str(path)).image
-            return [{"name": "scene", "data": _inline(found), "lines": []}]
-    return []
+def _scene(pictures: Pictures | None, name: str) -> list[dict[str, Any]]:
+    found = pictures.of(name) if pictures else None
+    return [] if found is None else [{"name": "scene", "data": _inline(found), "lines": []}]
 
 
 def _map(key: str, folder: Path, name: str, statistics: dict[str, Any] | None) -> dict[str, Any]:
@@ -81,12 +108,17 @@ def _map(key: str, folder: Path, name: str, statistics: dict[str, Any] | None) -
             lines.append(line)
     return {
         "name": key,
-        "data": _inline(colour.picture(maps.of_scene(folder, name))),
+        "data": _inline(colour.picture(_thinned(classmap.of_scene(folder, name).label))),
         "lines": lines,
     }
 
 
-def _inline(image: np.ndarray) -> str:
-    """(H, W, 3) uint8, thinned out -> base64 PNG."""
+def _thinned(image: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, 3) -> the same with at most SHOWN_SIZE rows and columns."""
     step = max(1, -(-max(image.shape[:2]) // SHOWN_SIZE))
-    return base64.b64encode(png.encode(np.ascontiguousarray(image[::step, ::step]))).decode()
+    return np.ascontiguousarray(image[::step, ::step])
+
+
+def _inline(image: np.ndarray) -> str:
+    """(h, w, 3) uint8 -> base64 PNG."""
+    return base64.b64encode(png.encode(image)).decode()

@@ -1,16 +1,21 @@
-"""The rule from a picture to its labels: exposure, colour, filter, missing data and land."""
+"""The rule from a picture to its labels: exposure, colour, filter, missing data; or infrared."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cloudmask.metrics import UNKNOWN
-from seaice import adaptive, colour
+from seaice import adaptive, colour, infrared
 from seaice import filter as thin_cloud
 from seaice.colour import Thresholds
+from seaice.survey import Survey, windows
+
+BLOCK_ROWS = 2048
+"""rows of a scene that are worked on at once, the overlap of the filter's blocks included"""
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,10 @@ class Rule:
     thresholds: Thresholds = colour.PAPER
     adaptive: bool = False
     """estimate the exposure of the scene first, and take it out"""
-    filter: bool = True
-    """use the filter against thin cloud and shadow"""
+    filter: Literal["published", "guarded", "none"] = "guarded"
+    """against thin cloud and shadow: as published, with our guards where it degenerates, or none"""
+    kind: Literal["colour", "infrared"] = "colour"
+    """colour: all of the above; infrared: the bounds of infrared.py, and none of the above"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,33 +38,82 @@ class Labelled:
     label: np.ndarray
     """(H, W) uint8 classes, 255 = missing or land"""
     done: dict[str, Any]
+    told: tuple[str, ...] = ()
+    """lines for people: where the rule is in doubt"""
 
 
 def label_scene(
-    image: np.ndarray, missing: np.ndarray, rule: Rule, *, land: np.ndarray | None = None
+    image: np.ndarray,
+    missing: np.ndarray,
+    rule: Rule,
+    *,
+    land: np.ndarray | None = None,
+    block_rows: int = BLOCK_ROWS,
 ) -> Labelled:
-    """(H, W, 3) uint8 red, green, blue; (H, W) bool, and the same for land -> labels."""
+    """(H, W, 3) uint8 red, green, blue; (H, W) bool, and the same for land -> labels.
+
+    The scene is worked on in blocks of rows, and the labels are those of the scene at once. Beside
+    what is given it takes two bytes a pixel, and some for a block. ValueError for blocks of fewer
+    rows than the filter's overlap needs.
+    """
     unknown = missing if land is None else missing | land
     done: dict[str, Any] = {"thresholds": asdict(rule.thresholds)}
+    exposure: float | None = None
+    told: tuple[str, ...] = ()
     if rule.adaptive:
-        exposure = adaptive.estimate(image, ~unknown)
-        image = adaptive.correct(image, exposure.value)
-        done["exposure"] = {"value": exposure.value, "shares": list(exposure.shares)}
-    label = colour.classify(colour.brightness(image), rule.thresholds)
-    if rule.filter:
-        filtered = thin_cloud.guarded(image, label, unknown, rule.thresholds)
-        known = int(np.count_nonzero(~unknown))
-        changed = int(np.count_nonzero((filtered.label != label) & ~unknown))
-        done["filter"] = {
-            "used": not filtered.skipped,
-            "skipped_because": filtered.skipped or None,
-            "otsu_and_stretches_used": filtered.stretched,
-            "ice_pixels_left_to_the_colour_rule": filtered.guarded_pixels,
-            "share_of_pixels_changed": changed / known if known else 0.0,
-        }
-        label = filtered.label
-    label = np.where(unknown, np.uint8(UNKNOWN), label)
+        found = adaptive.estimate(image, ~unknown)
+        exposure = found.value
+        done["exposure"] = found.record()
+        told = found.told()
+    if rule.filter == "none":
+        label = np.empty(missing.shape, np.uint8)
+        for top in range(0, len(label), block_rows):
+            rows = slice(top, top + block_rows)
+            label[rows] = _by_colour(image[rows], rule, exposure)[1]
+        label[unknown] = UNKNOWN
+    else:
+        survey = Survey(missing.shape)
+        for window in windows(len(image), most=block_rows):
+            rows = slice(window.start, window.stop)
+            block, raw = _by_colour(image[rows], rule, exposure)
+            survey.add(block, raw, unknown[rows], rule.thresholds, window)
+        label, done["filter"] = _filtered(survey, rule)
     done["missing_pixels"] = int(np.count_nonzero(missing))
     if land is not None:
         done["land_pixels"] = int(np.count_nonzero(land & ~missing))
-    return Labelled(label, done)
+    return Labelled(label, done, told)
+
+
+def label_reflectance(reflectance: Callable[[slice], np.ndarray], unknown: np.ndarray) -> Labelled:
+    """The infrared rule: rows -> (h, W, 4) reflectance of infrared.BANDS; (H, W) bool -> labels."""
+    label = infrared.by_rows(reflectance, (unknown.shape[0], unknown.shape[1]))
+    neither = int(np.count_nonzero((label == UNKNOWN) & ~unknown))
+    label[unknown] = UNKNOWN
+    bounds = asdict(infrared.BOUNDS)
+    return Labelled(label, {"bounds": bounds, "cloud_or_no_band_pixels": neither})
+
+
+def _by_colour(
+    block: np.ndarray, rule: Rule, exposure: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(h, W, 3) uint8 -> the same at exposure 1, and (h, W) uint8 classes of the colour rule."""
+    if exposure is not None:
+        block = adaptive.correct(block, exposure)
+    return block, colour.classify(colour.brightness(block), rule.thresholds)
+
+
+def _filtered(survey: Survey, rule: Rule) -> tuple[np.ndarray, dict[str, Any]]:
+    """(H, W) uint8 classes after the filter, and what it tells of itself."""
+    decide = thin_cloud.published if rule.filter == "published" else thin_cloud.guarded
+    decision = decide(survey.counts)
+    known = survey.known
+    share = survey.changed(decision) / known if known else 0.0
+    told: dict[str, Any] = {"kind": rule.filter, "used": not decision.skipped}
+    if rule.filter == "guarded":
+        told |= {
+            "skipped_because": decision.skipped or None,
+            "otsu_and_stretches_used": decision.stretched,
+            "ice_pixels_left_to_the_colour_rule": decision.guarded_pixels,
+            "thin_ice_pixels_taken_for_snow_in_shadow": decision.lifted_pixels,
+        }
+    return survey.labels(decision), told | {"share_of_pixels_changed": share}

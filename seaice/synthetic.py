@@ -4,30 +4,34 @@ A scene is painted from the bottom up: open water, young ice, snow-covered floes
 stands between them and the sensor: thin cloud, which adds white and dims, cloud shadow, which dims;
 exposure, noise, and the black corners of a swath's edge. Colours and brightness are assumptions of
 ours on the published scale; no bound of the colour rule is used.
+
+The family `plain` has one colour of snow, of young ice and of water. adaptive.py assumes nearly the
+same, so that family cannot tell where it fails. `varied` draws brightness and whiteness (the least
+over the greatest of red, green and blue) of each scene from ranges, and adds what looks otherwise:
+see looks.py.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from cloudmask.data.synthetic.fractal import Field, fractal_field, quantile
 from cloudmask.metrics import UNKNOWN
-from seaice import opencv
+from seaice import looks, opencv
 from seaice.colour import THICK, THIN, WATER
+from seaice.looks import Look
 
 MIN_SIZE = 64
-# Red, green and blue at brightness 1: snow is white, young ice and water absorb red.
-SNOW_TINT = (0.985, 0.995, 1.0)
-YOUNG_TINT = (0.78, 0.89, 1.0)
-WATER_TINT = (0.45, 0.70, 1.0)
 CLOUD_BRIGHTNESS = 225.0
 CLOUD_OPACITY = 0.1  # a pixel with more than this is cloudy
 SHADOW_LOSS = 0.1  # likewise: in shadow
 NOISE = 1.5
 
+Family = Literal["plain", "varied"]
 KINDS = ("uniform_snow", "uniform_thin_ice", "one_bright_floe", "all_water", "nodata_corners")
 
 
@@ -42,6 +46,7 @@ class SyntheticScene:
     cloud_cover: float
     """share of the measured pixels under thin cloud or in its shadow"""
     exposure: float
+    look: Look = looks.PLAIN
 
 
 def make_scene(
@@ -51,8 +56,12 @@ def make_scene(
     width: int = 2048,
     seed: int = 0,
     exposure: tuple[float, float] = (1.0, 1.0),
+    family: Family = "plain",
 ) -> SyntheticScene:
-    """Scene `index` of archive `seed`, its exposure drawn from a range. ValueError if too small."""
+    """Scene `index` of archive `seed`, its exposure drawn from a range. ValueError if too small.
+
+    A varied scene has the ice and the clouds of the plain one of the same seed and index.
+    """
     if min(height, width) < MIN_SIZE:
         raise ValueError(f"{height} x {width} pixels: a scene has {MIN_SIZE} rows and columns")
     if min(index, seed) < 0:
@@ -60,11 +69,15 @@ def make_scene(
     rng = np.random.default_rng([seed, index])
     shape = (height, width)
     truth, depth = _surface(rng, shape)
-    light = _paint(rng, truth, depth)
+    look, own = looks.PLAIN, np.random.default_rng([seed, index, 1])
+    if family == "varied":
+        look = looks.draw(own, looks.KINDS[index % len(looks.KINDS)])
+    light = _paint(rng, truth, depth, look)
+    light = looks.add(own, light, truth, look)
     light, cover = _veil(rng, light)
     gain = float(rng.uniform(*exposure))
     missing = _corners(rng, shape) if rng.random() < 0.5 else np.zeros(shape, bool)
-    return _expose(rng, light, truth, missing, cover, gain)
+    return _expose(rng, light, truth, missing, cover, gain, look)
 
 
 def degenerate(
@@ -86,8 +99,8 @@ def degenerate(
     if kind == "nodata_corners":
         truth, depth = _surface(rng, shape)
         missing = _corners(rng, shape)
-    light = _paint(rng, truth, depth)
-    return _expose(rng, light, truth, missing, np.zeros(shape, bool), exposure)
+    light = _paint(rng, truth, depth, looks.PLAIN)
+    return _expose(rng, light, truth, missing, np.zeros(shape, bool), exposure, looks.PLAIN)
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, int], parts: float) -> Field:
@@ -171,16 +184,18 @@ def _distance_to_edges(cells: np.ndarray) -> Field:
     return cv2.distanceTransform(inside, cv2.DIST_L2, 5)
 
 
-def _paint(rng: np.random.Generator, truth: np.ndarray, depth: Field) -> np.ndarray:
+def _paint(rng: np.random.Generator, truth: np.ndarray, depth: Field, look: Look) -> np.ndarray:
     """(H, W) classes -> (H, W, 3) float32 light at exposure 1."""
     shape = (truth.shape[0], truth.shape[1])
     rough = fractal_field(rng, shape, slope=2.0, coarsest=max(shape) / 8)
-    snow = np.clip(232 + 5 * rough, 214, 252)
-    young = np.clip(58 + 100 * depth + 4 * rough, 42, 172)
-    sea = np.clip(11 + 2.5 * rough, 4, 24)
+    thinnest, thickest = look.young
+    snow = np.clip(look.snow + 5 * rough, look.snow - 18, look.snow + 20)
+    young = thinnest + (thickest - thinnest) * depth + 4 * rough
+    young = np.clip(young, thinnest - 16, thickest + 14)
+    sea = np.clip(look.sea + 2.5 * rough, look.sea - 7, look.sea + 13)
     light = np.empty((*shape, 3), np.float32)
     for band in range(3):
-        tints = SNOW_TINT[band], YOUNG_TINT[band], WATER_TINT[band]
+        tints = look.snow_tint[band], look.young_tint[band], look.sea_tint[band]
         surfaces = [tint * value for tint, value in zip(tints, (snow, young, sea), strict=True)]
         light[..., band] = np.choose(truth, surfaces)
     return light
@@ -223,6 +238,7 @@ def _expose(
     missing: np.ndarray,
     veiled: np.ndarray,
     exposure: float,
+    look: Look,
 ) -> SyntheticScene:
     noisy = light * exposure + NOISE * rng.standard_normal(light.shape, dtype=np.float32)
     image = np.clip(np.rint(noisy), 1, 255).astype(np.uint8)
@@ -230,4 +246,4 @@ def _expose(
     label = np.where(missing, np.uint8(UNKNOWN), truth)
     measured = max(1, int(np.count_nonzero(~missing)))
     cover = int(np.count_nonzero(veiled & ~missing)) / measured
-    return SyntheticScene(image, label, cover, exposure)
+    return SyntheticScene(image, label, cover, exposure, look)

@@ -191,7 +191,7 @@ def test_empty_config_file_changes_nothing(yaml_file):
 def test_unknown_preset_is_told_with_those_there_are():
     assert (
         refused(*REQUIRED, "--preset", "big")
-        == "no preset 'big'; there are: reference, seaice, tiny"
+        == "no preset 'big'; there are: reference, seaice, seaice-published, tiny"
     )
 
 

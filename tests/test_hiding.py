@@ -172,9 +172,12 @@ def test_a_run_without_it_and_one_of_before_it_are_the_same_to_a_checkpoint(patc
     old = plan(patchset).identity(1)
     assert old["settings"]["augment missing"] is None
     assert old["model"]["missing channel"] is None
+    assert old["model"]["upsampling"] is None
     new = plan(patchset, augment_missing=0.5, missing_channel=True).identity(1)
     assert json.loads(json.dumps(new["settings"]["augment missing"])) == [0.5, [0]]
     assert new["model"]["missing channel"] is True
+    learned = plan(patchset, upsampling="transposed").identity(1)
+    assert learned["model"]["upsampling"] == "transposed"
 
 
 # --- Whole runs -----------------------------------------------------------------------------------

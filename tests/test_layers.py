@@ -95,16 +95,16 @@ ROOMS = {
     ),
     "entry": (["train_hvd.py"], ("ground", "options", "train")),
     "ice rule": (
-        [f"seaice/{name}.py" for name in ("adaptive", "colour", "filter", "missing", "opencv")]
-        + ["seaice/rule.py"],
-        ("ground",),
+        [f"seaice/{name}.py" for name in ("adaptive", "colour", "filter", "infrared", "missing")]
+        + ["seaice/opencv.py", "seaice/rule.py", "seaice/survey.py"],
+        ("ground", "values"),
     ),
-    "ice files": (["seaice/io/"], ("ground", "predict", "ice rule")),
+    "ice files": (["seaice/io/"], ("ground", "values", "formats", "predict", "ice rule")),
     "ice": (
         ["seaice/"],
         (
             *("ground", "values", "options", "ranks", "patchset", "synthetic", "prepare"),
-            *("predict", "ice rule", "ice files"),
+            *("predict", "evaluate", "ice rule", "ice files"),
         ),
     ),
     "study options": (["scaling/options.py"], ("ground",)),
@@ -134,9 +134,12 @@ HOMES = {
     "satpy": {f"{D}/formats/safe/arrays.py"},
     "fsspec": {f"{D}/formats/remote.py"},
     "zarr": {f"{D}/formats/eopf.py"},
-    "h5netcdf": {f"{C}/predict/masks/netcdf.py"},
-    "pyproj": {f"{C}/predict/masks/place.py"},
-    "rasterio": {f"{C}/predict/masks/geotiff.py"},
+    "h5netcdf": {f"{C}/predict/masks/netcdf.py", "seaice/series/netcdf.py"},
+    "pyproj": {
+        *(f"{C}/predict/masks/place.py", "seaice/ground.py", "seaice/io/outlines.py"),
+        "seaice/series/overlap.py",
+    },
+    "rasterio": {f"{C}/predict/masks/geotiff.py", "seaice/io/", "seaice/series/"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
@@ -150,14 +153,14 @@ HOMES = {
             for name in ("next_run", "time_to_target", "failures", "run_time")
         ),
     },
-    "matplotlib": {f"{C}/report/", "scaling/report/"},
+    "matplotlib": {f"{C}/report/", "scaling/report/", "seaice/series/chart.py"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},
     "tyro": {f"{C}/cli/flags.py", f"{C}/cli/options.py", "scaling/options.py", "seaice/options.py"},
+    "pyogrio": {"seaice/io/outlines.py", "seaice/series/regions.py"},
+    "shapely": {"seaice/io/outlines.py", "seaice/series/regions.py"},
     "cv2": {"seaice/opencv.py"},
-    "skimage": {"seaice/scores.py"},
-    "tifffile": {"seaice/io/geotiff.py"},
-    "pyspark": {"seaice/spark.py"},
-    "py4j": {"seaice/spark.py"},
+    "pyspark": {"seaice/spark.py", "seaice/spark_session.py"},
+    "py4j": {"seaice/spark_session.py"},
 }
 
 
@@ -293,7 +296,7 @@ def test_the_entry_is_a_table_of_contents():
 HEAVY = ("tensorflow", "keras", "horovod", "mpi4py")
 EXTRAS = ("satpy", "xarray", "netCDF4", "h5netcdf", "scipy", "matplotlib", "jinja2", "tensorboard")
 EXTRAS += ("zarr", "fsspec", "mlperf_logging", "cv2", "skimage", "tifffile", "pyspark", "py4j")
-EXTRAS += ("pyproj", "rasterio")
+EXTRAS += ("pyproj", "rasterio", "pyogrio", "shapely")
 BLOCKED = """
 import importlib, pkgutil, runpy, sys
 

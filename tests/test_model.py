@@ -1,6 +1,7 @@
 """Networks, losses and model files against NumPy and plain Keras."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -13,11 +14,14 @@ import tensorflow as tf
 import tiny
 
 from cloudmask import metrics
+from cloudmask.cli import flags
+from cloudmask.cli.options import TrainConfig
 from cloudmask.model import flops, keras_file, precision
 from cloudmask.model.keras_file import ModelInfo
 from cloudmask.model.losses import confusion_counts, cross_entropy, predicted_class
 from cloudmask.model.unet import num_logits, unet
 
+REQUIRED = ("--data", "patches", "--out", "run")
 MEAN, STD = (0.3, 280.0, 270.0), (0.2, 15.0, 22.0)
 INFO = ModelInfo(
     channels=tiny.CHANNELS,
@@ -68,11 +72,46 @@ def test_reference_network_has_1948609_parameters(portable):
     assert unet(9, 1, portable=portable).count_params() == 1_948_609
 
 
+def test_the_published_sea_ice_network_has_7_78_million_parameters():
+    """Counted by hand from the levels; and the improved one has 7.86 million."""
+    found = flags.parse(TrainConfig, [*REQUIRED, "--preset", "seaice-published"], prog="train")
+    widths, below = (16, 32, 64, 128, 256, 512), (3, 16, 32, 64, 128, 256)
+    assert found.widths == widths
+    down = sum(9 * c * w + w + 9 * w * w + w for c, w in zip(below, widths, strict=True))
+    pairs = list(itertools.pairwise(widths))
+    up = sum(4 * v * w + w + 9 * 2 * w * w + w + 9 * w * w + w for w, v in pairs)
+    model = unet(3, 3, widths=found.widths, dropout=found.dropout, upsampling=found.upsampling)
+    assert model.count_params() == down + up + 3 * 16 + 3 == 7_775_635
+    assert unet(3, 3, widths=widths).count_params() == 7_862_435
+
+
+def test_an_unknown_upsampling_is_refused():
+    with pytest.raises(ValueError, match="up-sampling 'bilinear' is not known; there are"):
+        unet(3, 1, widths=(4, 8), upsampling="bilinear")
+
+
+def test_a_transposed_convolution_writes_each_pixel_into_a_block_of_its_own(random):
+    """By hand: output (2i + a, 2j + b) is input (i, j) times the kernel's (a, b), and the bias."""
+    model = unet(3, 1, widths=(4, 8), upsampling="transposed")
+    layer = model.get_layer("up0_a_up")
+    layer.bias.assign(random.normal(size=4))
+    x = random.normal(size=(2, 3, 5, 8)).astype(np.float32)
+    kernel = layer.kernel.numpy()  # (2, 2, out, in)
+    blocks = np.einsum("nijc,aboc->niajbo", x, kernel)
+    expected = blocks.reshape(2, 6, 10, 4) + layer.bias.numpy()
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
 @pytest.mark.parametrize("widths", [(32, 64, 128, 256), (3, 5, 7), (1, 2)])
 @pytest.mark.parametrize("logits", [1, 4])
-def test_fast_and_portable_forms_are_one_function(widths, logits, random):
+def test_fast_and_portable_forms_are_one_function(widths, logits, upsampling, random):
     fast, portable = (
-        unet(3, logits, widths=widths, mean=MEAN, std=STD, portable=portable)
+        unet(
+            *(3, logits),
+            **{"widths": widths, "mean": MEAN, "std": STD},
+            **{"upsampling": upsampling, "portable": portable},
+        )
         for portable in (False, True)
     )
     for variable in fast.trainable_variables:  # biases start at zero, where they would hide
@@ -312,11 +351,11 @@ def saved(tmp_path, random):
     return path, model
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "missing channel"])
+@pytest.fixture(params=[{}, {"missing_channel": True}, {"upsampling": "transposed"}], ids=str)
 def of_each_kind(request, tmp_path, random):
     """(model file, the model that was saved, what it means)."""
     path = tmp_path / "run" / "model.keras"
-    return path, *save(path, random, missing_channel=request.param)
+    return path, *save(path, random, **request.param)
 
 
 def test_model_file_gives_back_what_was_saved(of_each_kind, random):
@@ -407,6 +446,7 @@ def test_a_plain_model_holds_no_word_that_older_programs_do_not_know():
     )
     assert ModelInfo(**INFO.record()) == INFO
     said = {"missing_channel": True, "fold": "0/2", "decorrelation": ((1.0,),), "calibration": {}}
+    said |= {"upsampling": "transposed"}
     assert dataclasses.replace(INFO, **said).record() == INFO.record() | said
 
 
@@ -492,6 +532,9 @@ def test_operations_are_those_counted_by_hand():
     for portable, of_plain in ((False, found), (True, plain)):
         more = unet(1, 1, widths=(2, 3), missing_channel=True, portable=portable)
         assert flops.forward(more, 4) == of_plain | {"down0_a": 2 * 9 * (1 + 1) * 2 * 16}
+    learned = flops.forward(unet(1, 1, widths=(2, 3), upsampling="transposed"), 4)
+    join = {"up0_a_up": 2 * 4 * 3 * 2 * 4, "up0_a": 2 * 9 * (2 + 2) * 2 * 16}
+    assert learned == found | join
 
 
 def test_operations_of_the_reference_network():

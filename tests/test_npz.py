@@ -52,6 +52,20 @@ def test_place_and_time_may_have_other_forms(tmp_path):
     assert datetime.datetime.fromisoformat(scene.start).microsecond == 250_000
 
 
+def test_whole_numbers_are_missing_where_a_mask_says_so(tmp_path):
+    image, missing = np.full((4, 5, 2), 7, np.uint8), np.zeros((4, 5), bool)
+    missing[1, 2] = True
+    path = tmp_path / "a.npz"
+    np.savez(path, image=image, label=np.ones((4, 5), np.uint8), missing=missing)
+    scene = read_scene(path)
+    assert np.array_equal(np.isnan(scene.image), np.repeat(missing[..., None], 2, axis=2))
+    assert scene.image[0, 0].tolist() == [7, 7]
+    assert np.array_equal(scene.label == 255, missing)
+    for wrong in (missing[:3], missing.astype(np.uint8), np.array("yes")):
+        with pytest.raises(SceneError, match=r"'missing' is .*; store bool"):
+            read_scene(write(path, missing=wrong))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -41,13 +41,13 @@ def test_a_tile_that_would_keep_nothing_is_refused():
         cover(512, tile=112, margin=56, align=8)
 
 
-def make_forward(widths):
+def make_forward(widths, **options):
     """A network with random weights."""
     import tensorflow as tf
 
     from cloudmask.model.unet import unet
 
-    model = unet(3, 1, widths=widths, seed=3)
+    model = unet(3, 1, widths=widths, seed=3, **options)
     graph = tf.function(lambda image: tf.sigmoid(model(image)), reduce_retracing=True)
     return lambda image: graph(tf.constant(image, tf.float32))[0].numpy()
 
@@ -94,10 +94,13 @@ def test_scene_smaller_than_a_tile_keeps_its_shape(forward):
     assert predict_image(forward, small, levels=LEVELS, tile=128).shape == (13, 21, 1)
 
 
-@pytest.mark.parametrize("levels", [2, 3, 4, 5])
-def test_margin_is_at_least_what_a_pixel_can_reach(levels):
+@pytest.mark.parametrize(
+    ("levels", "upsampling"),
+    [*((levels, "nearest") for levels in (2, 3, 4, 5)), (2, "transposed"), (4, "transposed")],
+)
+def test_margin_is_at_least_what_a_pixel_can_reach(levels, upsampling):
     """Wherever the pixel lies on the pooling grid; and not more than twice as much."""
-    forward = make_forward((4,) * levels)
+    forward = make_forward((4,) * levels, upsampling=upsampling)
     size = 16 * 2**levels + 2 * receptive_margin(levels) // 16 * 16
     base = np.zeros((size, size, 3), np.float32)
     reference = forward(base[None])
@@ -111,9 +114,12 @@ def test_margin_is_at_least_what_a_pixel_can_reach(levels):
     assert receptive_margin(levels) / 2 <= reached <= receptive_margin(levels)
 
 
-@pytest.mark.parametrize("levels", [2, 3, 5])
-def test_stitching_leaves_no_seam_at_any_depth(levels):
-    forward = make_forward((4,) * levels)
+@pytest.mark.parametrize(
+    ("levels", "upsampling"),
+    [(2, "nearest"), (3, "nearest"), (5, "nearest"), (3, "transposed")],
+)
+def test_stitching_leaves_no_seam_at_any_depth(levels, upsampling):
+    forward = make_forward((4,) * levels, upsampling=upsampling)
     image = np.random.default_rng(7).normal(0, 2, (301, 257, 3)).astype(np.float32)
     whole = predict_image(forward, image, levels=levels, tile=4096)
     tile = 2 * receptive_margin(levels) + 2**levels

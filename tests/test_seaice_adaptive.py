@@ -4,6 +4,7 @@ import pytest
 from seaice import adaptive
 from seaice.colour import THICK, THIN, WATER, brightness, classify
 from seaice.missing import missing_pixels
+from seaice.rule import Rule, label_scene
 
 SNOW, YOUNG, SEA = (228, 231, 232), (82, 94, 106), (5, 9, 14)
 EXPOSURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
@@ -34,6 +35,41 @@ def test_the_exposure_of_a_mixed_scene_is_found(exposure):
     found = adaptive.estimate(image, np.ones(image.shape[:2], bool))
     assert found.value == pytest.approx(exposure, rel=0.12)
     assert found.shares == pytest.approx((0.4, 0.3, 0.3), abs=0.05)
+
+
+@pytest.mark.parametrize("whiteness", [0.9, 0.93, 0.96, 0.99, 1.0])
+def test_dim_white_ice_alone_never_becomes_thick_without_a_word(whiteness):
+    """V = 170 in the whole scene: snow in less light, or grey-white ice."""
+    image = field((170 * whiteness, 170, 170), 1.0)
+    found = label_scene(image, np.zeros(image.shape[:2], bool), Rule(adaptive=True))
+    exposure = found.done["exposure"]
+    assert exposure["likeliest"] < 0.8
+    assert found.told
+    if whiteness < 0.97:
+        assert exposure["ambiguous"]
+        assert exposure["value"] == 1
+        assert (found.label == THIN).all()
+        assert "ambiguous" in found.told[0]
+    else:
+        assert exposure["by_whiteness_alone"]
+        assert (found.label == THICK).mean() > 0.99
+        assert "whiteness of the only kind of ice" in found.told[0]
+
+
+def test_the_end_of_the_search_is_told():
+    image = field(YOUNG, 2.2)
+    found = label_scene(image, np.zeros(image.shape[:2], bool), Rule(adaptive=True))
+    assert found.done["exposure"]["limit_reached"]
+    assert "1.50 is the end of what is searched (0.6 to 1.5)" in found.told[0]
+
+
+def test_a_scene_of_two_kinds_of_ice_is_not_ambiguous():
+    image = field(SNOW, 0.75)
+    image[:, 100:] = field(YOUNG, 0.75)[:, 100:]
+    found = label_scene(image, np.zeros(image.shape[:2], bool), Rule(adaptive=True))
+    assert not found.done["exposure"]["ambiguous"]
+    assert not found.done["exposure"]["limit_reached"]
+    assert not found.told
 
 
 def test_nothing_known_leaves_the_exposure_at_1():

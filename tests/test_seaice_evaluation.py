@@ -14,61 +14,8 @@ from cloudmask.data.patchset.open import open_patchset
 from cloudmask.data.patchset.reader import PatchReader
 from cloudmask.metrics import UNKNOWN
 from seaice import __main__ as cli
-from seaice import scores
-from seaice.colour import CLASSES, THICK, THIN, WATER
-from seaice.io import maps
-
-RNG = np.random.default_rng(8)
-
-
-def plain_similarity(first, second, known):
-    """Mean structural similarity over known pixels, window by window (Wang et al. 2004)."""
-    table = {WATER: 0, THIN: 128, THICK: 255}
-    shades = []
-    for classes in (first, second):
-        shade = np.zeros(classes.shape)
-        for index, value in table.items():
-            shade[(classes == index) & known] = value
-        shades.append(shade)
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    padded = [np.pad(shade, 3, mode="symmetric") for shade in shades]
-    values = np.zeros(known.shape)
-    for row, column in np.ndindex(known.shape):
-        x, y = (p[row : row + 7, column : column + 7].ravel() for p in padded)
-        xy = np.cov(x, y)
-        above = (2 * x.mean() * y.mean() + c1) * (2 * xy[0, 1] + c2)
-        below = (x.mean() ** 2 + y.mean() ** 2 + c1) * (xy[0, 0] + xy[1, 1] + c2)
-        values[row, column] = above / below
-    return values[known].mean()
-
-
-def test_structural_similarity_is_that_of_the_documented_shades():
-    first = RNG.integers(0, 3, (24, 30)).astype(np.uint8)
-    second = np.where(RNG.random(first.shape) < 0.8, first, 0).astype(np.uint8)
-    second[:4] = UNKNOWN
-    first[:, :3] = UNKNOWN
-    known = (first != UNKNOWN) & (second != UNKNOWN)
-    total, pixels = scores.similarity(first, second)
-    assert pixels == known.sum()
-    assert total / pixels == pytest.approx(plain_similarity(first, second, known), abs=1e-6)
-
-
-def test_scores_of_scenes_add_up_to_the_score_of_all():
-    pairs = [RNG.integers(0, 3, (2, 16, 16)).astype(np.uint8) for _ in range(3)]
-    total = scores.Score()
-    for reference, predicted in pairs:
-        total.add(scores.score(reference, predicted))
-    found = total.as_dict()
-    stacked = np.stack(pairs)
-    assert found["accuracy"] == pytest.approx((stacked[:, 0] == stacked[:, 1]).mean())
-    assert found["scenes"] == 3
-    assert np.sum(found["confusion"]) == 3 * 256
-
-
-def test_what_is_unknown_on_either_side_does_not_count():
-    reference = np.array([[0, 1, UNKNOWN, 2]], np.uint8)
-    predicted = np.array([[0, UNKNOWN, 1, 1]], np.uint8)
-    assert scores.score(reference, predicted).as_dict()["accuracy"] == 0.5
+from seaice.colour import CLASSES
+from seaice.io import classmap
 
 
 def run(*words):
@@ -104,7 +51,7 @@ def test_patches_hold_the_pictures_and_labels_of_whole_scenes(archive):
         batch = reader.read([0])
     name = scenes["valid"][0]
     picture = cv2.imread(str(archive / f"ice/scenes/{name}.png"))[..., ::-1]
-    label = maps.read(archive / f"filtered/labels/{name}.png")
+    label = classmap.read(archive / f"filtered/labels/{name}.tif").label
     image = decode(batch.image, batch.scale, batch.offset)[0]
     known = batch.label[0] != UNKNOWN
     assert np.array_equal(batch.label[0], label[:64, :64])
@@ -153,8 +100,8 @@ def test_labels_are_scored_side_by_side_and_by_cloud_cover(archive, capsys):
     assert (same["accuracy"], same["kappa"], same["mean_iou"], same["ssim"]) == (1, 1, 1, 1)
     counts = np.zeros((3, 3), int)
     for path in sorted((archive / "ice/truth").glob("*.png")):
-        known = maps.read(path)
-        found = maps.read(archive / f"filtered/labels/{path.name}")
+        known = classmap.read(path).label
+        found = classmap.read(archive / f"filtered/labels/{path.stem}.tif").label
         for a, b in np.ndindex(3, 3):
             counts[a, b] += ((known == a) & (found == b)).sum()
     assert rows["filtered", "truth", "all"]["confusion"] == counts.tolist()
@@ -167,6 +114,108 @@ def test_labels_are_scored_side_by_side_and_by_cloud_cover(archive, capsys):
     page = (archive / "out/index.html").read_text()
     assert page.count("<figure>") == 4 * 5
     assert "km2" in page
+
+
+def evaluate(out, *words):
+    """Exit code and record of an evaluation."""
+    code = run("evaluate", *words, "--out", out)
+    return code, json.loads((out / "evaluation.json").read_text())
+
+
+def test_pictures_that_cannot_be_read_cost_the_page_a_picture_alone(archive, capsys):
+    scenes = archive / "sixteen"
+    scenes.mkdir()
+    for path in (archive / "ice/scenes").glob("*.png"):
+        deep = cv2.imread(str(path)).astype(np.uint16) * 200
+        cv2.imwrite(str(scenes / path.name), deep)
+    words = ("--predictions", f"raw={archive / 'raw'}", "--against", f"t={archive / 'ice/truth'}")
+    code, record = evaluate(archive / "out", *words, "--scenes", scenes)
+    assert (code, record["scores"][0]["scenes"]) == (0, 6)
+    said = capsys.readouterr()
+    assert "accuracy" in said.out
+    assert said.err.count("the page goes without a picture") == 4
+    assert "--stretch" in said.err
+    assert (archive / "out/index.html").read_text().count("<figure>") == 4 * 2
+    words = (*words, "--scenes", scenes, "--stretch", 0, 51000)
+    assert evaluate(archive / "out", *words)[0] == 0
+    assert capsys.readouterr().err == ""
+    assert (archive / "out/index.html").read_text().count("<figure>") == 4 * 3
+
+
+def test_scenes_that_a_folder_lacks_are_named_and_counted(archive, capsys):
+    for number in (1, 4):
+        (archive / f"raw/labels/ice_0_{number:04d}.tif").unlink()
+    words = ("--predictions", f"raw={archive / 'raw'}", "--against", f"t={archive / 'ice/truth'}")
+    code, record = evaluate(archive / "out", *words)
+    assert (code, record["scores"][0]["scenes"]) == (0, 4)
+    assert record["lacking"] == {str(archive / "raw"): ["ice_0_0001", "ice_0_0004"]}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("raw lacks 2 scenes, not scored: ice_0_0001, ice_0_0004")
+
+
+def test_a_map_that_does_not_fit_costs_its_scene_alone(archive, capsys):
+    write(archive / "raw/labels/ice_0_0002.png", np.zeros((9, 9), np.uint8))
+    (archive / "raw/labels/ice_0_0002.tif").unlink()
+    words = ("--predictions", f"raw={archive / 'raw'}", "--against", f"t={archive / 'ice/truth'}")
+    code, record = evaluate(archive / "out", *words)
+    assert (code, record["scores"][0]["scenes"]) == (1, 5)
+    assert record["failed"]["ice_0_0002"] in capsys.readouterr().err
+    assert "raw has 9 x 9 pixels, t has 128 x 128" in record["failed"]["ice_0_0002"]
+
+
+@pytest.fixture
+def days(tmp_path):
+    """60 scenes of 24 days: a reference, a good map, a worse one, and one that keeps silent."""
+    rng = np.random.default_rng(3)
+    kinds = {"truth": 0, "good": 0.1, "worse": 0.3, "silent": 0.3}
+    for number in range(60):
+        truth = rng.integers(0, 3, (32, 32)).astype(np.uint8)
+        for kind, wrong in kinds.items():
+            label = truth.copy()
+            where = rng.random(truth.shape) < wrong * rng.uniform(0.2, 1.8)
+            label[where] = UNKNOWN if kind == "silent" else (label[where] + 1) % 3
+            path = tmp_path / kind / f"scene_{number:02d}.tif"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(classmap.encode(label, None, date=f"2024-10-{number % 24 + 1:02d}"))
+    return tmp_path
+
+
+def test_scores_come_with_coverage_and_with_intervals_over_days(days, capsys):
+    words = [f"{name}={days / name}" for name in ("good", "worse", "silent")]
+    against = ("--against", f"truth={days / 'truth'}")
+    code, record = evaluate(days / "out", "--predictions", *words, *against)
+    assert (code, record["unit"], record["units"]) == (0, "day", 24)
+    good, worse, silent = record["scores"]
+    for row in (good, worse):
+        assert row["coverage"] == 1
+        assert row["with_abstentions_wrong"]["accuracy"] == row["accuracy"]
+        for name in ("accuracy", "mean_iou", "kappa"):
+            low, high = row["intervals"][name]
+            assert low < row[name] < high < low + 0.2
+    # Silence is no error, but it is not hidden either.
+    assert silent["accuracy"] == 1
+    assert 0.6 < silent["coverage"] < 0.8
+    assert silent["with_abstentions_wrong"]["accuracy"] == silent["coverage"]
+    assert silent["with_abstentions_wrong"]["mean_iou"] < 0.8
+    assert silent["intervals"]["accuracy"] is None
+    first = record["differences"][0]
+    assert (first["prediction"], first["less"]) == ("good", "worse")
+    assert first["accuracy"] == pytest.approx(good["accuracy"] - worse["accuracy"])
+    assert 0 < first["intervals"]["accuracy"][0] < first["accuracy"]
+    said = capsys.readouterr().out
+    assert f"{silent['coverage']:.4f}" in said
+    assert "95 % intervals over 24 days" in said
+    assert "good less worse against truth: accuracy 0." in said
+    page = (days / "out/index.html").read_text()
+    assert f"{silent['coverage']:.4f}" in page
+    assert "95 % intervals" in page
+
+
+def test_few_scenes_have_no_intervals_and_that_is_said(archive, capsys):
+    words = ("--predictions", f"raw={archive / 'raw'}", "--against", f"t={archive / 'ice/truth'}")
+    _, record = evaluate(archive / "out", *words)
+    assert record["scores"][0]["intervals"]["accuracy"] is None
+    assert "no intervals: 6 scenes, and 20 are needed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -221,10 +270,10 @@ def test_the_whole_road_on_two_ranks(archive):
     assert rows["filtered", "all"]["accuracy"] > own["majority"] + 0.1
     assert rows["filtered", "all"]["accuracy"] == pytest.approx(own["accuracy"], abs=0.05)
     missing = sum(
-        np.count_nonzero(maps.read(archive / f"masks/{name}.nc") == UNKNOWN)
+        np.count_nonzero(classmap.read(archive / f"masks/{name}.nc").label == UNKNOWN)
         for name in record["scenes"]
     )
     assert missing == sum(
-        np.count_nonzero(maps.read(archive / f"ice/truth/{name}.png") == UNKNOWN)
+        np.count_nonzero(classmap.read(archive / f"ice/truth/{name}.png").label == UNKNOWN)
         for name in record["scenes"]
     )

@@ -1,13 +1,17 @@
 """`label` as it is used: real processes on real files."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 
 from cloudmask.cli.errors import UsageError
@@ -17,14 +21,14 @@ from seaice import __main__ as cli
 from seaice import colour, one_scene
 from seaice.colour import THICK, THIN, WATER
 from seaice.engines import Engine
-from seaice.io import sources
+from seaice.io import classmap, sources
 from seaice.rule import Rule, label_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 UTM = [
     (33550, "d", 3, (10.0, 10.0, 0.0), True),
     (33922, "d", 6, (0.0, 0.0, 0.0, 500000.0, 1600000.0, 0.0), True),
-    (34735, "H", 8, (1, 1, 0, 1, 1024, 0, 1, 1), True),
+    (34735, "H", 12, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32758), True),
 ]
 
 
@@ -69,13 +73,13 @@ def run(*words, seconds=120):
 
 
 def read_label(path):
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return classmap.read(path).label
 
 
 def test_labels_pictures_and_records_are_written(archive, tmp_path):
     out = tmp_path / "out"
     assert cli.main(["label", str(archive), "--out", str(out), "--filter", "none"]) == 0
-    found = read_label(out / "labels/scene_3.png")
+    found = read_label(out / "labels/scene_3.tif")
     value = colour.brightness(scene(3))
     expected = colour.classify(value)
     rows, columns = np.indices(value.shape)
@@ -98,13 +102,19 @@ def test_labels_pictures_and_records_are_written(archive, tmp_path):
 def test_a_geotiff_gives_a_geotiff_and_areas(archive, tmp_path):
     out = tmp_path / "out"
     cli.main(["label", str(archive), "--out", str(out)])
-    with tifffile.TiffFile(out / "labels/placed.tif") as file:
-        tags = file.pages[0].tags
-        assert [tags[code].value for code, *_ in UTM] == [value for _, _, _, value, _ in UTM]
-        assert tags[42113].value == "255"
-    record = json.loads((out / "records/placed.json").read_text())
+    with rasterio.open(out / "labels/deep__placed.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert (file.nodata, file.crs.to_epsg()) == (255, 32758)
+        assert tuple(file.transform)[:6] == (10, 0, 5e5, 0, -10, 1.6e6)
+        colours = file.colormap(1)
+        assert {index: colours[index][:3] for index in colour.COLOURS} == colour.COLOURS
+        assert json.loads(file.tags()["classes"]) == list(colour.CLASSES)
+    record = json.loads((out / "records/deep__placed.json").read_text())
+    assert (record["crs"], record["transform"]) == ("EPSG:32758", [10, 0, 5e5, 0, -10, 1.6e6])
     for name, pixels in record["pixels"].items():
-        assert record["area_km2"][name] == pytest.approx(pixels * 1e-4)
+        # At the middle meridian of UTM a metre is 0.9996 metres long.
+        assert record["area_km2"][name] == pytest.approx(pixels * 1e-4 / 0.9996**2, rel=1e-5)
+    assert record["unknown_km2"] == pytest.approx(78e-4 / 0.9996**2, rel=1e-5)
     summary = json.loads((out / "summary.json").read_text())
     assert summary["scenes_with_area"] == 1
     assert summary["scenes"] == 6
@@ -117,7 +127,7 @@ def test_a_second_run_does_only_what_is_not_done(archive, tmp_path, capsys, tree
     capsys.readouterr()
     assert cli.main(words) == 0
     assert "0 scenes labelled" in capsys.readouterr().out
-    (tmp_path / "out/labels/scene_1.png").write_bytes(b"damaged")
+    (tmp_path / "out/labels/scene_1.tif").write_bytes(b"damaged")
     write(archive / "scene_2.png", scene(77, 48))
     (tmp_path / "out/records/scene_3.json").unlink()
     assert cli.main(words) == 0
@@ -126,8 +136,7 @@ def test_a_second_run_does_only_what_is_not_done(archive, tmp_path, capsys, tree
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
         "summary.json",
-        *(f"{folder}/scene_2.png" for folder in ("labels", "pictures")),
-        "records/scene_2.json",
+        *("labels/scene_2.tif", "pictures/scene_2.png", "records/scene_2.json"),
     }
 
 
@@ -148,7 +157,9 @@ def test_a_doctored_record_means_the_scene_is_labelled_again(archive, tmp_path):
         {"options": "none"},
         {"pixels": dict.fromkeys(values["pixels"], "many")},
         {"label_sha256": None},
-        {"km2_per_pixel": "wide"},
+        {"area_km2": "wide"},
+        {"area_km2": dict.fromkeys(values["pixels"], "wide"), "unknown_km2": 1},
+        {"area_km2": dict.fromkeys(values["pixels"], 1), "unknown_km2": None},
     ):
         record.write_text(json.dumps(values | change))
         assert one_scene.already_done(found, settings) is None, change
@@ -170,16 +181,153 @@ def test_labels_inside_the_folder_of_scenes_are_no_scenes(archive, capsys):
     assert "6 were there" in capsys.readouterr().out
 
 
-def test_land_is_unknown_where_a_mask_says_so(archive, tmp_path):
+def summary_of(out):
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_land_and_clouds_are_unknown_and_counted_apart(archive, tmp_path, capsys):
     mask = np.zeros((64, 64), np.uint8)
     mask[40:] = 1
     write(tmp_path / "land/scene_0.png", mask)
     write(tmp_path / "land/scene_1.png", mask[:9])
-    words = ["label", str(archive), "--out", str(tmp_path / "out")]
-    assert cli.main([*words, "--land", str(tmp_path / "land")]) == 1
-    assert (read_label(tmp_path / "out/labels/scene_0.png")[40:] == UNKNOWN).all()
-    failed = json.loads((tmp_path / "out/summary.json").read_text())["failed"]
-    assert [Path(place).name for place in failed] == ["scene_1.png"]
+    write(tmp_path / "land/scene_2.png", mask)
+    write(tmp_path / "cloud/scene_0.png", mask.T)
+    out = tmp_path / "out"
+    words = ["label", str(archive), "--out", str(out), "--land", str(tmp_path / "land")]
+    assert cli.main([*words, "--clouds", str(tmp_path / "cloud")]) == 1
+    label = read_label(out / "labels/scene_0.tif")
+    assert (label[40:] == UNKNOWN).all()
+    assert (label[:, 40:] == UNKNOWN).all()
+    record = json.loads((out / "records/scene_0.json").read_text())
+    counts = [record["done"][f"{kind}_pixels"] for kind in ("missing", "land", "cloud")]
+    assert counts == [78, 24 * 64, 24 * 40]
+    assert record["unknown_pixels"] == sum(counts)
+    assert record["without"] == []
+    summary = summary_of(out)
+    assert [Path(place).name for place in summary["failed"]] == ["scene_1.png"]
+    assert summary["scenes_without"] == {"--land": 3, "--clouds": 4}
+    told = capsys.readouterr()
+    assert "3 scenes (deep__placed, ...): --land has no mask of it" in told.err
+    assert "4 scenes (deep__placed, ...): --clouds has no mask of it" in told.err
+    assert "3 without --land | 4 without --clouds" in told.out
+
+
+def test_a_changed_mask_labels_its_scene_again(archive, tmp_path):
+    """Whether it lies in a folder, or is one for all scenes."""
+    out, land = tmp_path / "out", tmp_path / "land"
+    write(land / "scene_0.png", np.ones((64, 64), np.uint8))
+    words = ["label", str(archive), "--out", str(out), "--land", str(land)]
+    assert cli.main(words) == 0
+    assert cli.main(words) == 0
+    assert summary_of(out)["labelled_now"] == 0
+    assert summary_of(out)["scenes_without"] == {"--land": 5}
+    write(land / "scene_0.png", np.zeros((64, 64), np.uint8))
+    assert cli.main(words) == 0
+    assert summary_of(out)["labelled_now"] == 1
+    assert (read_label(out / "labels/scene_0.tif") != UNKNOWN).any()
+
+
+def test_clouds_of_a_product_are_asked_of_products_alone(archive, tmp_path, capsys):
+    words = ["label", str(archive), "--out", str(tmp_path / "out"), "--clouds", "scl"]
+    assert cli.main(words) == 0
+    told = "6 scenes (deep__placed, ...): it has no scene classification"
+    assert told in capsys.readouterr().err
+    assert summary_of(tmp_path / "out")["scenes_without"] == {"--clouds": 6}
+
+
+@pytest.mark.parametrize("crs", ["nowhere", "unknown"])
+def test_a_scene_on_no_known_ground_has_no_areas_and_says_so(tmp_path, crs, capsys):
+    wkt = {"nowhere": 'LOCAL_CS["a hall",UNIT["metre",1]]', "unknown": None}[crs]
+    place = {"crs": wkt, "transform": rasterio.Affine(10, 0, 5, 0, -10, 7)} if wkt else {}
+    (tmp_path / "scenes").mkdir()
+    layout = {"height": 64, "width": 64, "count": 3, "dtype": "uint8", "photometric": "rgb"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        path = tmp_path / "scenes/a.tif"
+        with rasterio.open(path, "w", driver="GTiff", **layout, **place) as file:
+            file.write(np.moveaxis(scene(), -1, 0))
+    words = ["label", str(path), "--out"]
+    assert cli.main([*words, str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().err
+    assert ("a: it has no areas: its CRS (Engineering CRS a hall)" in told) == (crs == "nowhere")
+    assert summary_of(tmp_path / "out")["area_km2"] is None
+    assert cli.main([*words, str(tmp_path / "sized"), "--pixel-metres", "1000"]) == 0
+    summary = summary_of(tmp_path / "sized")
+    assert summary["area_km2"] == pytest.approx(summary["pixels"])
+    assert summary["unknown_km2"] == pytest.approx(78)
+
+
+def test_areas_of_web_mercator_are_those_of_the_ground(tmp_path):
+    """A file that fails lies beside the real data."""
+    folder = os.environ.get("CLOUDMASK_REAL_DATA")
+    if not folder:
+        pytest.skip("CLOUDMASK_REAL_DATA does not name the folder with the real data")
+    path = Path(folder).parent / "inputs/epsg3857.tif"
+    assert cli.main(["label", str(path), "--out", str(tmp_path / "out")]) == 0
+    summary = summary_of(tmp_path / "out")
+    pixels = sum(summary["pixels"].values()) + summary["unknown_pixels"]
+    km2 = sum(summary["area_km2"].values()) + summary["unknown_km2"]
+    assert np.sqrt(km2 / pixels) * 1000 == pytest.approx(25.9, abs=0.3)
+
+
+def test_a_refused_run_leaves_the_summary(archive, tmp_path):
+    out = tmp_path / "out"
+    assert cli.main(["label", str(archive), "--out", str(out)]) == 0
+    before = (out / "summary.json").read_bytes()
+    for more in (["--thresholds", "adaptive"], ["--land", "nowhere"], ["--config", "nowhere"]):
+        with pytest.raises(ValueError, match=r"differ\)|does not exist|cannot read"):
+            cli.main(["label", str(archive), "--out", str(out), *more])
+        assert (out / "summary.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("uri", ["s3a://bucket/out", "hdfs:/out", "file:///tmp/out"])
+def test_results_are_not_written_to_a_uri(archive, tmp_path, monkeypatch, uri):
+    monkeypatch.chdir(tmp_path)
+    needed = {
+        "label": [str(archive)],
+        "synth": [],
+        "scenes": [str(archive)],
+        "prepare": [str(archive), "--labels", str(archive)],
+        "evaluate": ["--predictions", f"a={archive}", "--against", f"b={archive}"],
+        "series": [str(archive)],
+    }
+    before = sorted(tmp_path.iterdir())
+    for command in cli.COMMANDS:
+        with pytest.raises(UsageError, match="is a URI, and results are written to folders"):
+            cli.main([command, *needed[command], "--out", uri])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_label_of_an_older_version_gives_way(tmp_path):
+    """A PNG that was written in the label's place goes; one that was made by hand stays."""
+    path = write(tmp_path / "scenes/a.png", scene())
+    words = ["label", str(path), "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    old, record = tmp_path / "out/labels/a.png", tmp_path / "out/records/a.json"
+    values = json.loads(record.read_text())
+    for content, stays in ((b"of an older version", False), (b"made by hand", True)):
+        old.write_bytes(content)
+        sha256 = hashlib.sha256(b"of an older version").hexdigest()
+        record.write_text(json.dumps(values | {"label": "labels/a.png", "label_sha256": sha256}))
+        assert cli.main(words) == 0
+        assert old.exists() == stays
+        assert json.loads(record.read_text())["label"] == "labels/a.tif"
+
+
+def test_a_doctored_record_reaches_nothing_outside_its_folder(tmp_path):
+    path = write(tmp_path / "scenes/a.png", scene())
+    words = ["label", str(path), "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    record = tmp_path / "out/records/a.json"
+    values, content = json.loads(record.read_text()), path.read_bytes()
+    for label in ("../scenes/a.png", str(path), "labels/../../scenes/a.png", ["labels/a.png"]):
+        doctored = {"label": label, "label_sha256": sha256_of(path), "scene": "../../a"}
+        record.write_text(json.dumps(values | doctored))
+        assert cli.main(words) == 0
+        assert path.read_bytes() == content
+    names = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    ours = {"out/labels/a.tif", "out/pictures/a.png", "out/records/a.json", "out/summary.json"}
+    assert names == {"scenes/a.png", *ours}
 
 
 def test_thresholds_come_from_a_file(archive, tmp_path):
@@ -188,7 +336,7 @@ def test_thresholds_come_from_a_file(archive, tmp_path):
     words = ["label", str(archive), "--out", str(tmp_path / "out"), "--filter", "none"]
     assert cli.main([*words, "--thresholds", str(path)]) == 0
     value = colour.brightness(scene(1))
-    found = read_label(tmp_path / "out/labels/scene_1.png")
+    found = read_label(tmp_path / "out/labels/scene_1.tif")
     known = found != UNKNOWN
     assert np.array_equal(found[known], colour.classify(value, colour.Thresholds(10, 100))[known])
     for text in ("water_max: 10", "- 1", "water_max: 300\nthick_min: 301", "a: [", "water_max: x"):
@@ -249,7 +397,8 @@ def test_processes_write_the_bytes_that_serial_writes(archive, tmp_path, tree):
         (["{scenes}", "--thresholds", "nowhere.yaml"], "cannot read nowhere.yaml"),
         (["{scenes}", "--stretch", "5", "5"], "the first value must be below"),
         (["{scenes}", "--pixel-metres", "0"], "must be above 0"),
-        (["{scenes}", "--land", "nowhere"], "is not a folder"),
+        (["{scenes}", "--land", "nowhere"], "--land nowhere does not exist"),
+        (["{scenes}", "--clouds", "nowhere"], "--clouds nowhere does not exist"),
         (["s3a://bucket/scenes"], "add --engine spark"),
         (["s3a://bucket/scenes", "{scenes}"], "either paths or URIs"),
         (["{scenes}", "{scenes}/../other"], "two scenes are named scene_0"),
@@ -282,12 +431,12 @@ def test_a_full_disk_stops_the_work(archive, tmp_path, monkeypatch):
 
 def test_a_scene_without_a_measurement_is_all_unknown():
     black = np.zeros((9, 9, 3), np.uint8)
-    for rule in (Rule(), Rule(adaptive=True), Rule(filter=False)):
+    for rule in (Rule(), Rule(adaptive=True), Rule(filter="none"), Rule(filter="published")):
         assert (label_scene(black, np.ones((9, 9), bool), rule).label == UNKNOWN).all()
 
 
 def test_sources_are_sorted_by_name(archive):
     found = sources.find([str(archive)], apart_from=Path("out"))
     names = [source.name for source in found]
-    assert names == ["placed", *(f"scene_{number}" for number in range(5))]
+    assert names == ["deep__placed", *(f"scene_{number}" for number in range(5))]
     assert Engine().num_workers >= 1

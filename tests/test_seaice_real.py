@@ -11,7 +11,7 @@ from cloudmask import __main__ as cloudmask_cli
 from cloudmask.data.patchset.open import open_patchset
 from cloudmask.metrics import UNKNOWN
 from seaice.colour import THICK
-from seaice.io import maps
+from seaice.io import classmap
 
 pytestmark = pytest.mark.real
 
@@ -38,7 +38,7 @@ def test_what_was_done_to_real_pictures_is_what_it_should_be(real_data, tmp_path
     records = {path.stem[:3]: json.loads(path.read_text()) for path in tmp_path.glob("records/*")}
     # Bright cloud over pack ice: the filter finds the floes that brightness alone does not.
     assert records["466"]["done"]["filter"]["used"]
-    okhotsk = maps.read(next(tmp_path.glob("labels/466*")))
+    okhotsk = classmap.read(next(tmp_path.glob("labels/466*"))).label
     assert (okhotsk[:, 250:] == THICK).mean() > 0.95
     assert not (okhotsk == UNKNOWN).any()
     # Land ice and a green sea: no snow in the background, so the filter keeps away.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cloudmask.cli import flags
@@ -14,8 +14,16 @@ Commands = Mapping[str, tuple[type[Any], str]]
 the module is imported when the options have been understood, as it may be heavy"""
 
 
-def call(program: str, commands: Commands, words: Sequence[str], *, usage: str) -> int:
-    """The exit code of the command that the first word names. UsageError."""
+def call(
+    program: str,
+    commands: Commands,
+    words: Sequence[str],
+    *,
+    usage: str,
+    check: Callable[[Any], None] | None = None,
+) -> int:
+    """The exit code of the command that the first word names; `check` looks at the options of each
+    before. UsageError."""
     name, rest = (words[0] if words else "--help"), words[1:]
     if name in ("-h", "--help"):
         print(usage)
@@ -25,4 +33,6 @@ def call(program: str, commands: Commands, words: Sequence[str], *, usage: str) 
         raise UsageError(f"there is no command '{name}'; there are: {known} (--help explains them)")
     config_class, module = commands[name]
     config = flags.parse(config_class, rest, prog=f"{program} {name}")
+    if check is not None:
+        check(config)
     return getattr(importlib.import_module(module), name)(config)

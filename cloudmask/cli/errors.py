@@ -27,9 +27,11 @@ EXTRAS = {
     **{"tensorflow": "train", "keras": "train", "mpi4py": "mpi", "scipy": "fits"},
     **{"matplotlib": "report", "jinja2": "report", "mlperf_logging": "mllog"},
     **{"cv2": "seaice", "skimage": "seaice", "tifffile": "seaice", "pyspark": "spark"},
+    **{"pyogrio": "seaice", "shapely": "seaice"},
     **{"zarr": "zarr", "fsspec": "zarr"},
     **{"satpy": "products", "xarray": "products", "netCDF4": "products", "h5netcdf": "masks"},
     **{"pyproj": "masks", "rasterio": "geotiff", "PIL": "report"},
+    **{"pyogrio": "seaice", "shapely": "seaice"},
 }
 """the extra that brings a library, for those that nobody asks for with care"""
 

@@ -26,7 +26,7 @@ from cloudmask.cli.errors import UsageError
 
 Config = TypeVar("Config")
 
-PRESETS = ("reference", "seaice", "tiny")
+PRESETS = ("reference", "seaice", "seaice-published", "tiny")
 
 
 def parse(config_class: type[Config], words: Sequence[str], *, prog: str) -> Config:

@@ -302,8 +302,8 @@ class TrainConfig:
     out: Path
     """run folder: checkpoints, model, logs, summary"""
     init: Path | None = None
-    """start from the weights of this run folder or .keras file: same channels, classes, widths, and
-    options that add planes"""
+    """start from the weights of this run folder or .keras file: same channels, classes, widths,
+    up-sampling and options that add planes"""
     fold: str | None = None
     """K/N, K from 0: learn from no scene of the K-th of N folds, which a scene's orbit or else its
     name decides in any patch set; see cloudmask refurbish"""
@@ -339,6 +339,9 @@ class TrainConfig:
     """channels of the network's levels, from the top"""
     dropout: tuple[float, ...] = ()
     """dropout of each level (default: none)"""
+    upsampling: Literal["nearest", "transposed"] = "nearest"
+    """how the network comes back to full size: each pixel four times, or a learned (transposed) 2x2
+    convolution of stride two"""
     missing_channel: bool = False
     """let the network see where a channel is missing, as one plane more; else it sees the mean"""
     fixed_mean: tuple[float, ...] = ()

@@ -35,6 +35,8 @@ def forward(model: keras.Model, size: int) -> dict[str, int]:
             if isinstance(layer, UpConv2D):  # it takes four of nine products of what is below
                 products -= 5 * layer.from_below * layer.filters
             found[layer.name] = 2 * products * here**2
+        if isinstance(layer, keras.layers.Conv2DTranspose):  # its kernel goes over what is below
+            sizes[id(layer.output)] = here * layer.strides[0]
     return found
 
 

@@ -48,6 +48,8 @@ class ModelInfo:
     """(C, C) rows of the matrix that makes C planes more of normalised pixels; empty: no more"""
     fold: str = ""
     """K/N, see data/patchset/folds.py: it has learned from no scene of this fold; empty: of none"""
+    upsampling: str = "nearest"
+    """how the decoder comes to twice the size: one of UPSAMPLING of unet.py"""
     calibration: dict[str, Any] | None = field(default=None, hash=False)
     """weights of cloudmask/model/calibration.py and where they come from; None of a plain model"""
 
@@ -59,7 +61,13 @@ class ModelInfo:
         return {name: value for name, value in found.items() if name not in silent}
 
 
-LATER = {"missing_channel": False, "decorrelation": (), "fold": "", "calibration": None}
+LATER = {
+    "missing_channel": False,
+    "decorrelation": (),
+    "fold": "",
+    "upsampling": "nearest",
+    "calibration": None,
+}
 """what a record that lacks these means by that"""
 
 
@@ -78,6 +86,7 @@ def build(
         std=info.std,
         decorrelation=info.decorrelation,
         missing_channel=info.missing_channel,
+        upsampling=info.upsampling,
         seed=seed,
         portable=portable,
         narrow_gradients=narrow_gradients,

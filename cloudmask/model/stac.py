@@ -43,7 +43,7 @@ def item(
     tasks = ["semantic-segmentation"]
     told = {key: training[key] for key in TRAINING if training.get(key) is not None}
     made = {key: info[key] for key in ("widths", "dropout", "mean", "std", "patchset")}
-    later = ("reading", "missing_channel", "decorrelation", "calibration")
+    later = ("reading", "missing_channel", "decorrelation", "upsampling", "calibration")
     made |= {key: info[key] for key in later if info.get(key)}
     origin = training.get("init")
     return {

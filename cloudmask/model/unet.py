@@ -2,9 +2,10 @@
 
 Two 3x3 convolutions a level, ReLU, he_normal, max-pooling down, nearest up-sampling and
 concatenation up, a 1x1 convolution to logits; with nine channels, one logit and widths
-32-64-128-256 it has the reference's 1,948,609 parameters. It takes physical units: the first
-layer normalises, and turns missing values (NaN) into the training mean. If asked for, one more
-plane says where a value is missing, which the mean alone does not tell.
+32-64-128-256 it has the reference's 1,948,609 parameters. Up-sampling may be a transposed 2x2
+convolution of stride two instead. It takes physical units: the first layer normalises, and turns
+missing values (NaN) into the training mean. If asked for, one more plane says where a value is
+missing, which the mean alone does not tell.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from cloudmask.model.convolution import Conv2D, convolve
+
+UPSAMPLING = ("nearest", "transposed")
 
 Tensor = Any
 """a symbolic tensor of Keras, which has no name for its type"""
@@ -78,6 +81,7 @@ def unet(
     std: Sequence[float] | np.ndarray | None = None,
     decorrelation: Sequence[Sequence[float]] | np.ndarray = (),
     missing_channel: bool = False,
+    upsampling: str = "nearest",
     seed: int = 0,
     portable: bool = False,
     narrow_gradients: bool = False,
@@ -86,17 +90,20 @@ def unet(
 
     H and W must be multiples of 2 ** (len(widths) - 1). `mean` and `std` are (C,).
     `decorrelation` is a (C, C) matrix; normalised pixels multiplied by it are C planes more. With
-    `missing_channel` the first convolution sees C + 1 planes (see _missing). `portable`
-    builds the decoder from stock Keras layers, so that the file loads without this project; its
-    weights are the same, in the same order. `narrow_gradients`: see convolution.py. Raises
-    ValueError for impossible widths or dropout.
+    `missing_channel` the first convolution sees C + 1 planes (see _missing). `upsampling` is one of
+    UPSAMPLING; a transposed convolution has no activation, and as many filters as the level it
+    comes to. `portable` builds the decoder from stock Keras layers, so that the file loads without
+    this project; its weights are the same, in the same order. `narrow_gradients`: see
+    convolution.py. Raises ValueError for impossible widths, dropout or up-sampling.
     """
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"widths {tuple(widths)}: a U-Net needs two levels or more, each >= 1")
     rates = tuple(dropout) or (0.0,) * len(widths)
     if len(rates) != len(widths) or not all(0 <= rate < 1 for rate in rates):
         raise ValueError(f"dropout {rates} must be {len(widths)} rates in [0, 1), one per level")
-    seeds = iter(np.random.SeedSequence(seed).generate_state(6 * len(widths)).tolist())
+    if upsampling not in UPSAMPLING:
+        raise ValueError(f"up-sampling '{upsampling}' is not known; there are: {UPSAMPLING}")
+    seeds = iter(np.random.SeedSequence(seed).generate_state(7 * len(widths)).tolist())
 
     def conv(x: Tensor, width: int, name: str) -> Tensor:
         start = keras.initializers.HeNormal(seed=next(seeds))
@@ -111,6 +118,13 @@ def unet(
         return keras.layers.Dropout(rates[level], seed=next(seeds), name=name)(x)
 
     def join(x: Tensor, skip: Tensor, width: int, name: str) -> Tensor:
+        if upsampling == "transposed":
+            start = keras.initializers.GlorotUniform(seed=next(seeds))
+            up = keras.layers.Conv2DTranspose(
+                width, 2, strides=2, kernel_initializer=start, name=f"{name}_up"
+            )(x)
+            x = keras.layers.Concatenate(name=f"{name}_join")([up, skip])
+            return conv(x, width, name)
         if portable:
             up = keras.layers.UpSampling2D(2, interpolation="nearest", name=f"{name}_up")(x)
             x = keras.layers.Concatenate(name=f"{name}_join")([up, skip])

@@ -131,6 +131,8 @@ def _initialise(run_or_model: Path, plan: Plan, model: keras.Model) -> dict[str,
         there, here = (bool(getattr(one, name)) for one in (info, plan.info))
         if there != here:
             different.append(f"{option} {'there and not here' if there else 'here and not there'}")
+    if info.upsampling != plan.info.upsampling:
+        different.append(f"--upsampling {info.upsampling} there and {plan.info.upsampling} here")
     if different:
         raise ValueError(
             f"--init {path} does not fit this run: {'; '.join(different)}; give it what the model "

@@ -95,6 +95,7 @@ class Plan:
                 **{name: list(getattr(info, name)) for name in network},
                 "missing channel": info.missing_channel or None,  # as where it is not told
                 "decorrelate": config.decorrelate or None,
+                "upsampling": None if info.upsampling == "nearest" else info.upsampling,
                 "patch set": info.patchset,
                 "fold": info.fold or None,  # as where it is not told
                 "emulated step seconds": config.emulate,
@@ -218,6 +219,7 @@ def make_plan(config: TrainConfig, ranks: Ranks, patchset: PatchSet | None = Non
             always_there=tuple(name for name in patchset.always_there if name not in hidden),
             reading=dict(patchset.reading),
             missing_channel=config.missing_channel,
+            upsampling=config.upsampling,
             fold=str(fold or ""),
             # Its size; what stands in it comes with the weights: see origin.py.
             decorrelation=tuple(map(tuple, np.eye(len(channels)).tolist()))

@@ -1,14 +1,19 @@
-"""Scenes to work on: files by path, or objects by URI where Spark fetches them."""
+"""Scenes to work on: files and products by path, or objects by URI where Spark fetches them."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from seaice.io.picture import SUFFIXES
+from cloudmask.record import warn
+from seaice.io import kinds
+from seaice.io.kinds import PRODUCT, SCENE, SUFFIXES
+
+_OURS = "folders that this program wrote (labels, pictures, truth)"
 
 
 @dataclass(frozen=True)
@@ -20,21 +25,37 @@ class Source:
     size_bytes: int
     modified: int
     """nanoseconds, or what else changes with the content"""
+    name: str
+    """its key everywhere: the path below the folder that was given, without suffix, __ for /"""
     content: bytes | None = None
     """what Spark has fetched already"""
 
-    @property
-    def name(self) -> str:
-        return PurePosixPath(self.place).stem
 
-    def fetch(self) -> bytes:
-        """The file's content. ValueError if it cannot be had: that concerns this scene alone."""
-        if self.content is not None:
-            return self.content
-        try:
-            return Path(self.place).read_bytes()
-        except OSError as error:
-            raise ValueError(f"{self.place} cannot be read ({error.strerror})") from None
+@dataclass(frozen=True)
+class Listed:
+    """A file of an archive, as any file system lists it."""
+
+    place: str
+    parts: tuple[str, ...]
+    """folders below the top, and the file's name"""
+    size_bytes: int
+    modified: int
+
+
+@dataclass
+class LeftOut:
+    """What is no scene, by kind and number."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    lines: list[str] = field(default_factory=list)
+    """of what deserves a line of its own"""
+
+    def tell(self) -> None:
+        for line in self.lines:
+            warn(line)
+        if self.kinds:
+            told = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
+            warn(f"left out, being no scenes: {told}")
 
 
 def is_uri(place: str) -> bool:
@@ -42,45 +63,140 @@ def is_uri(place: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", place) is not None
 
 
-def find(places: Sequence[str], *, apart_from: Path) -> list[Source]:
-    """Scenes among and below `places`, sorted by name; what lies in `apart_from` is ours.
+def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> list[Source]:
+    """Scenes among and below `places`, sorted by name; files and folders `apart_from` are not.
 
-    ValueError for a place that does not exist, for two scenes of one name and if nothing is found.
+    What is left out is told in a line. ValueError for a place that does not exist, for two scenes
+    of one name and if nothing is found.
     """
-    found: list[Path] = []
+    apart = {path.resolve() for path in _several(apart_from)}
+    left_out, found, seen = LeftOut(), list[Source](), set[str]()
     for place in map(Path, places):
-        if place.is_dir():
-            found += _search(place, apart_from)
-        elif not place.exists():
+        if not place.exists():
             raise ValueError(f"{place} does not exist; give pictures or folders that hold them")
-        elif place.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"{place} is no picture: expected {', '.join(SUFFIXES)}")
+        if place.is_dir() and not _is_product(place):
+            listed = _search(place, apart, left_out)
+            some = scenes_of(listed, left_out)
         else:
-            found.append(place)
-    stats = [(path, path.stat()) for path in found]
-    return unique([Source(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats])
+            file = _listed(place, (place.absolute().name,))
+            if kinds.kind(file.parts) is not SCENE and not place.is_dir():
+                raise ValueError(f"{place} is no picture: expected {', '.join(SUFFIXES)}")
+            some = scenes_of([file], left_out)
+        for source in some:
+            real = os.path.realpath(source.place)
+            if real not in seen:
+                seen.add(real)
+                found.append(source)
+    found = unique(found, left_out)
+    left_out.tell()
+    return found
 
 
-def unique(sources: Iterable[Source]) -> list[Source]:
-    """Sorted by name. ValueError if there are none, or two of one name."""
+def scenes_of(files: Iterable[Listed], left_out: LeftOut) -> list[Source]:
+    """Those files that are scenes; the others are counted. Whatever lists files can use this."""
+    found = []
+    for file in files:
+        kind = kinds.kind(file.parts)
+        if kind is SCENE or _is_product(Path(file.place)):
+            found.append(Source(file.place, file.size_bytes, file.modified, kinds.key(file.parts)))
+        elif kind is not None:
+            left_out.kinds[kind] += 1
+    return found
+
+
+def unique(sources: Iterable[Source], left_out: LeftOut | None = None) -> list[Source]:
+    """Sorted by name. ValueError if there are none, or two files of one name.
+
+    Of a product that is there twice, as a folder and as a zip file or in two places, one is taken,
+    and the other is told.
+    """
+    left_out = left_out or LeftOut()
     by_name: dict[str, Source] = {}
     for source in sources:
         other = by_name.setdefault(source.name, source)
-        if other.place != source.place:
+        if other.place == source.place:
+            continue
+        if PRODUCT.fullmatch(source.name):
+            taken, left = sorted((other, source), key=_preference)
+            by_name[source.name] = taken
+            left_out.lines.append(f"{left.place} is left out: {taken.place} is the same product")
+        else:
             raise ValueError(
                 f"two scenes are named {source.name}: {other.place} and {source.place}; rename one"
             )
     if not by_name:
-        raise ValueError(f"no scenes found; expected {', '.join(SUFFIXES)}")
+        raise ValueError(f"no scenes found; expected {', '.join(SUFFIXES)}, or Sentinel-2 products")
     return [by_name[name] for name in sorted(by_name)]
 
 
-def _search(top: Path, apart_from: Path) -> list[Path]:
-    ours = apart_from.resolve()
-    found = []
-    for folder, subfolders, files in os.walk(top, followlinks=True):
-        if Path(folder).resolve() == ours:
-            subfolders.clear()
+def _preference(source: Source) -> tuple[bool, str]:
+    return source.place.endswith(".zip"), source.place
+
+
+def _several(apart_from: Path | Sequence[Path]) -> Sequence[Path]:
+    return [apart_from] if isinstance(apart_from, Path) else apart_from
+
+
+def _is_product(place: Path) -> bool:
+    """A folder that holds the metadata of a Sentinel-2 product, or is named as one."""
+    if not place.is_dir():
+        return False
+    return PRODUCT.fullmatch(place.name) is not None or any(
+        (place / f"MTD_MSI{level}.xml").is_file() for level in ("L1C", "L2A")
+    )
+
+
+def _listed(path: Path, parts: tuple[str, ...]) -> Listed:
+    """With the size and date of all that a product holds. What cannot be asked is 0."""
+    size, modified = 0, 0
+    for one in _files_of(path):
+        try:
+            stat = one.stat()
+        except OSError:
             continue
-        found += [Path(folder, name) for name in files if Path(name).suffix.lower() in SUFFIXES]
-    return found
+        size, modified = size + stat.st_size, max(modified, stat.st_mtime_ns)
+    return Listed(str(path), parts, size, modified)
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+    for folder, _, files in os.walk(path):
+        yield from (Path(folder, name) for name in files)
+
+
+def _search(top: Path, apart: set[Path], left_out: LeftOut) -> Iterator[Listed]:
+    """Files below a folder, and products as one; not what this program wrote."""
+    been: set[str] = set()
+
+    def unreadable(error: OSError) -> None:
+        left_out.lines.append(f"{error.filename} cannot be read ({error.strerror})")
+
+    for folder, subfolders, files in os.walk(top, followlinks=True, onerror=unreadable):
+        subfolders.sort()
+        here = Path(folder)
+        been.add(os.path.realpath(folder))
+        parts = here.relative_to(top).parts
+        for name in list(subfolders):
+            path = here / name
+            if path.resolve() in apart or os.path.realpath(path) in been:
+                subfolders.remove(name)
+            elif _is_product(path):
+                subfolders.remove(name)
+                yield _listed(path, (*parts, name))
+            elif name.endswith((".SAFE", ".SEN3")):
+                subfolders.remove(name)
+                left_out.kinds["products of other kinds (.SAFE, .SEN3)"] += 1
+            elif _is_ours(here, name):
+                subfolders.remove(name)
+                left_out.kinds[_OURS] += 1
+        for name in sorted(files):
+            if (here / name).resolve() not in apart:
+                yield _listed(here / name, (*parts, name))
+
+
+def _is_ours(parent: Path, name: str) -> bool:
+    """A folder that `label` or `synth` wrote, by what they write beside it."""
+    if name == "truth":
+        return (parent / "scenes").is_dir() and any((parent / name).glob("*.json"))
+    return name in ("labels", "pictures", "records") and (parent / "records").is_dir()

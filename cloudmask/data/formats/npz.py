@@ -1,5 +1,5 @@
-"""Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps more masks, and
-where and when it was taken (georeference.py)."""
+"""Scenes of any sensor as `.npz`: `image`, `label`, `channels`, `classes`, perhaps `missing` and
+more masks, and where and when it was taken (georeference.py)."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     told in a line and left out.
     """
     wanted = {"any": "label"}.get(label, label)
-    names = ("image", "channels", "classes", "truth", "summary", wanted)
+    names = ("image", "missing", "channels", "classes", "truth", "summary", wanted)
     try:
         with path.open("rb") as stream:
-            arrays, present, unread = _arrays(stream, names, georeference.KEYS)
-    except _DAMAGED as error:
+            arrays, present, unread = load_arrays(stream, names, georeference.KEYS)
+    except DAMAGED as error:
         problem = f"cannot be read ({reason(error) or type(error).__name__})"
         raise SceneError(path, problem, "get the file again or write it with numpy.savez") from None
     for name, why in unread.items():
@@ -48,7 +48,7 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     for name in ("image", *([wanted] if need_label else [])):
         if name not in arrays:
             raise SceneError(path, f"holds no '{name}' (but {present})", "add it to the file")
-    image = _npz_image(path, arrays["image"])
+    image = _npz_image(path, arrays["image"], arrays.get("missing"))
     missing = missing_pixels(image)
     channels = _names(path, arrays, "channels", image.shape[2], "band_{}", first=1)
     if len(channels) != image.shape[2]:
@@ -81,25 +81,26 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     )
 
 
-_DAMAGED = (
+DAMAGED = (
     *(OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError, ArithmeticError),
     *(MemoryError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
 """what reading a damaged archive may end in"""
 
 
-def _arrays(
+def load_arrays(
     stream: IO[bytes], names: Sequence[str], optional: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], str, dict[str, str]]:
     """Those arrays of an archive that are named, the names of all, and why an optional one could
-    not be read; raises _DAMAGED for the others.
+    not be read; raises DAMAGED for the others.
 
     An array is made as large as its header says: one that says more than there is would take the
     memory of the machine.
     """
     found: dict[str, np.ndarray] = {}
     unread: dict[str, str] = {}
-    length = os.fstat(stream.fileno()).st_size
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
     with np.load(stream, allow_pickle=False) as file:
         members = {
             name.removesuffix(".npy"): file.zip.getinfo(name) for name in file.zip.namelist()
@@ -110,7 +111,7 @@ def _arrays(
                 with file.zip.open(members[name]) as member:
                     _check_header(name, member, members[name].file_size)
                 found[name] = file[name]
-            except _DAMAGED as error:
+            except DAMAGED as error:
                 if name not in optional:
                     raise
                 unread[name] = reason(error) or type(error).__name__
@@ -137,14 +138,22 @@ def _check_header(name: str, member: IO[bytes], size: int) -> None:
         raise ValueError(f"'{name}' says it is {kind} of shape {shape}, which is not its size")
 
 
-def _npz_image(path: Path, image: np.ndarray) -> np.ndarray:
-    """(H, W, C) of any number type -> float32, with infinite values as missing ones."""
+def _npz_image(path: Path, image: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+    """(H, W, C) of any number type -> float32, NaN where it is infinite or (H, W) `missing`.
+
+    So whole numbers need not be stored as floating ones, which are four times as large.
+    """
     if image.ndim != 3 or image.dtype.kind not in "buif" or 0 in image.shape:
         problem = f"'image' is {image.dtype} of shape {image.shape}"
         raise SceneError(path, problem, "store numbers of shape (rows, columns, channels)")
     with np.errstate(over="ignore"):  # float64 beyond float32 is infinite, hence missing
         image = image.astype(np.float32, copy=False)
     image[~np.isfinite(image)] = np.nan
+    if missing is not None:
+        if missing.dtype != np.bool_ or missing.shape != image.shape[:2]:
+            problem = f"'missing' is {missing.dtype} of shape {missing.shape}"
+            raise SceneError(path, problem, "store bool of the image's shape (rows, columns)")
+        image[missing] = np.nan
     return image
 
 

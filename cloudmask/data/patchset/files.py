@@ -3,7 +3,8 @@
 HDF5 with `image` (n, S, S, C) int16, fill -32768, `label` (n, S, S) uint8, 255 = unknown, `row` and
 `col` (n,) int32, the patch's corner in its scene; where there are soft targets, `soft` (n, S, S)
 uint8, v / 254 the probability of the second class, 255 = does not count; attributes `scene`,
-`channels`, `scale_factor` and `add_offset` (both (C,)), `format_version`. The large datasets are
+`channels`, `scale_factor` and `add_offset` (both (C,)), `format_version`, and of a gridded scene
+`crs` and `transform`, as a Scene has them. The large datasets are
 contiguous and uncompressed, so that a patch is one run of bytes: a plain read at its offset is
 twice as fast as one through HDF5 and holds no lock that other threads wait for.
 """
@@ -122,6 +123,9 @@ def _datasets(
     file.attrs["channels"] = list(scene.channels)
     file.attrs["scale_factor"] = coding.scale
     file.attrs["add_offset"] = coding.offset
+    if scene.crs is not None and scene.transform is not None:
+        file.attrs["crs"] = scene.crs
+        file.attrs["transform"] = np.array(scene.transform)
     for axis, name in enumerate(("row", "col")):
         values = np.array([window[axis].start for window in windows], "<i4")
         file.create_dataset(name, data=values, track_times=False)
@@ -151,8 +155,9 @@ def write_soft(source: Path, folder: Path, entry: FileEntry, soft: np.ndarray) -
         new.attrs["format_version"] = VERSIONS["soft"]
         new.attrs["scene"] = old.attrs["scene"]
         new.attrs["channels"] = list(old.attrs["channels"])
-        for name in ("scale_factor", "add_offset"):
-            new.attrs[name] = old.attrs[name]
+        for name in ("scale_factor", "add_offset", "crs", "transform"):
+            if name in old.attrs:
+                new.attrs[name] = old.attrs[name]
         for name in ("row", "col", "image", "label"):
             fill = old[name].fillvalue
             new.create_dataset(name, data=old[name][()], fillvalue=fill, track_times=False)

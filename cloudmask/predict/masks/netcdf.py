@@ -25,7 +25,16 @@ from cloudmask.predict.masks.place import (
     read_transform,
     write_place,
 )
-from cloudmask.predict.masks.values import FILL, STEPS, SceneMask, check, probability_of, steps_of
+from cloudmask.predict.masks.values import (
+    FILL,
+    STEPS,
+    ClassMask,
+    SceneMask,
+    check,
+    check_classes,
+    probability_of,
+    steps_of,
+)
 
 
 def write_netcdf(path: Path, mask: SceneMask) -> None:
@@ -108,4 +117,25 @@ def read_netcdf(path: Path) -> SceneMask:
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} is not a mask of this program ({error})") from None
     check(found, path)
+    return found
+
+
+def read_classes(path: Path) -> ClassMask:
+    """The classes of a file of `write_netcdf` alone, which are a seventh of it or less.
+
+    Raises ValueError for another or a damaged one.
+    """
+    try:
+        with open_hdf5(path) as file:
+            attributes = attributes_in(file)
+            found = ClassMask(
+                classes=tuple(parse_json(attributes["classes"])),
+                mask=file["mask"][...],
+                crs=read_crs(file),
+                transform=read_transform(file),
+                start=attributes.get("time_coverage_start"),
+            )
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a mask of this program ({error})") from None
+    check_classes(found, path)
     return found

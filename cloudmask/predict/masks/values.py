@@ -58,6 +58,18 @@ class SceneMask:
     """these four as in a Scene"""
 
 
+@dataclass(frozen=True, eq=False)
+class ClassMask:
+    """Of the mask of a whole scene the classes, their place and their time."""
+
+    classes: tuple[str, ...]
+    mask: np.ndarray
+    crs: str | None
+    transform: tuple[float, float, float, float, float, float] | None
+    start: str | None
+    """these as in a SceneMask"""
+
+
 def classify(probability: np.ndarray, *, threshold: float) -> np.ndarray:
     """(..., K) probabilities, NaN = missing -> (...) uint8 classes, 255 = missing.
 
@@ -108,8 +120,7 @@ def check(found: SceneMask, path: Path) -> None:
             f"{path} is not a mask of this program (its mask is {found.mask.dtype} of shape "
             f"{found.mask.shape}{''.join(f', {name} does not fit' for name in wrong)})"
         )
-    if found.mask[found.mask != UNKNOWN].max(initial=0) >= len(found.classes):
-        raise ValueError(f"{path} is not a mask of this program (it holds classes without a name)")
+    check_classes(found, path)
     if (np.isnan(found.probability).any(axis=-1) & (found.mask != UNKNOWN)).any():
         raise ValueError(
             f"{path} is not a mask of this program (it holds classes of no probability)"
@@ -117,6 +128,15 @@ def check(found: SceneMask, path: Path) -> None:
     check_range("probability", found.probability, path)
     if found.spread is not None:
         check_range("spread", found.spread, path)
+
+
+def check_classes(found: SceneMask | ClassMask, path: Path) -> None:
+    """ValueError unless every pixel has one of the classes, or none."""
+    if found.mask.ndim != 2 or found.mask.dtype != np.uint8:
+        problem = f"its mask is {found.mask.dtype} of shape {found.mask.shape}"
+        raise ValueError(f"{path} is not a mask of this program ({problem})")
+    if found.mask[found.mask != UNKNOWN].max(initial=0) >= len(found.classes):
+        raise ValueError(f"{path} is not a mask of this program (it holds classes without a name)")
 
 
 def check_range(name: str, values: np.ndarray, path: Path) -> None:

@@ -1,0 +1,65 @@
+"""What a file of an archive is, by its name: a scene, a product, or something that is neither."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".npz")
+"""of scenes in one file"""
+PRODUCT = re.compile(
+    r"(?P<name>S2[A-D]_MSI(?P<level>L1C|L2A)_(?P<date>\d{8}T\d{6})_N(?P<baseline>\d{4})_R\d{3}"
+    r"_T(?P<tile>\d{2}[A-Z]{3})_\d{8}T\d{6}(_[A-Za-z0-9]+)?)(?P<ends>\.SAFE|\.zip|\.SAFE\.zip)?"
+)
+"""of Sentinel-2 since December 2016, after the product specification; then one tile a product"""
+SCENE = ""
+
+_OF_TILE = r"T\d{2}[A-Z]{3}_\d{8}T\d{6}"
+_FOLDERS = {
+    "QI_DATA": "masks of a product (QI_DATA)",
+    "AUX_DATA": "auxiliary files of a product (AUX_DATA)",
+    "HTML": "pages of a product (HTML)",
+    "preview": "previews of a product",
+}
+_NAMES = (
+    (rf"(.+-ql|quicklook|thumbnail|preview)\.(jpe?g|png)|{_OF_TILE}_PVI\.jp2", "quicklooks"),
+    (r"banner_\d+\.png|star_bg\.jpg", "banners"),
+    (rf"MSK_.+|{_OF_TILE}_(SCL|CLD|SNW)(_\d0m)?\.jp2", "masks"),
+    (rf"{_OF_TILE}_(AOT|WVP|B\d[\dA])(_\d0m)?\.jp2", "single bands without their product"),
+    (r".+\.nc", "masks (.nc)"),
+    (r".+\.(aux\.xml|ovr|msk|[a-z]{2}w|wld|prj|rpb|imd)", "sidecars"),
+    (r".+\.zip", "zip files that are not named as Sentinel-2 products are"),
+)
+
+
+def kind(parts: Sequence[str]) -> str | None:
+    """SCENE, what else it is in the plural, or None for what nobody takes for a scene.
+
+    `parts` are the folders below the archive's top and the name of the file.
+    """
+    for folder in parts[:-1]:
+        if folder.endswith(".SAFE"):
+            return "files of a product that is no folder here (zip it)"
+        if folder in _FOLDERS:
+            return _FOLDERS[folder]
+    name = parts[-1]
+    for pattern, told in _NAMES:
+        if re.fullmatch(pattern, name, re.IGNORECASE) and not PRODUCT.fullmatch(name):
+            return told
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in SUFFIXES or PRODUCT.fullmatch(name):
+        return SCENE
+    if name.startswith("."):
+        return None
+    return f"{suffix} files" if suffix else "files without a suffix"
+
+
+def key(parts: Sequence[str]) -> str:
+    """The name of a scene: its path in the archive, without suffix, with __ for /."""
+    known = PRODUCT.fullmatch(parts[-1])
+    if known is not None:
+        return known["name"]
+    name = PurePosixPath(parts[-1])
+    known_suffix = name.suffix.lower() in (*SUFFIXES, ".safe", ".zip")
+    return "__".join([*parts[:-1], name.stem if known_suffix else name.name])
