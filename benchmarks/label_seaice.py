@@ -72,16 +72,22 @@ def label(folder: Path, *words: object) -> dict:
 def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
     """Seconds of each step of one scene, on one thread."""
     from seaice import adaptive, colour
-    from seaice.io.picture import read
+    from seaice.io.picture import Picture, Reading, open_scene
+    from seaice.io.sources import Source
     from seaice.rule import Rule, label_scene
     from seaice.survey import Survey
 
-    content = path.read_bytes()
-    picture = read(content, str(path))
+    source = Source(str(path), path.stat().st_size, 0, path.stem)
+
+    def read() -> Picture:
+        with open_scene(source, Reading()) as scene:
+            return scene.picture()
+
+    picture = read()
     known = ~picture.missing
     raw = colour.classify(colour.brightness(picture.image))
     steps = {
-        "decode": lambda: read(content, str(path)),
+        "decode": read,
         "colour rule": lambda: colour.classify(colour.brightness(picture.image)),
         "filter": lambda: Survey.of_whole(picture.image, raw, picture.missing),
         "colour rule and filter": lambda: label_scene(picture.image, picture.missing, Rule()),
