@@ -1,4 +1,4 @@
-"""The sea-ice road in minutes: scenes, labels on every engine, patches, two ranks, a page.
+"""The sea-ice road in minutes: scenes, labels on every engine, two ranks, a series, a page.
 
 Run by `make demo-seaice`. Every stage is an ordinary command line, printed before it runs. A second
 run reuses what the first has left in demo/seaice/. Spark is left out where there is no Java.
@@ -23,7 +23,10 @@ def stages(engines: tuple[str, ...]) -> list[Stage]:
     """Name and command line of each stage."""
     seaice: Words = [sys.executable, "-m", "seaice"]
     size: Words = ["--height", 512, "--width", 512]
-    synth = [*seaice, "synth", "--out", ICE, "--scenes", 12, *size, "--engine", "processes"]
+    # One place on twelve dates: neighbours would share ground between training and test.
+    place: Words = ["--crs", "EPSG:32622", "--days", 12]
+    synth = [*seaice, "synth", "--out", ICE, "--scenes", 12, *size, *place]
+    synth += ["--engine", "processes"]
     found: list[Stage] = [("scenes", synth)]
     for engine in engines:
         words = [*seaice, "label", SCENES, "--out", DEMO / f"labels-{engine}", "--engine", engine]
@@ -33,6 +36,7 @@ def stages(engines: tuple[str, ...]) -> list[Stage]:
     train: Words = [*TRAIN, "--data", PATCHES, "--out", RUN, "--resume"]
     smaller: Words = ["--widths", 16, 32, 64, "--dropout", 0.1, 0.1, 0.2]
     shorter: Words = ["--batch-size", 4, "--epochs", 10]
+    dated: Words = ["--date-from-name", r"_(\d{8})$"]
     references: Words = [f"filtered={filtered}", f"raw={raw}", f"truth={ICE / 'truth'}"]
     compared: Words = [f"network={MASKS}", f"labels={filtered}"]
     return [
@@ -41,12 +45,19 @@ def stages(engines: tuple[str, ...]) -> list[Stage]:
         ("patches", [*seaice, "prepare", SCENES, "--labels", filtered, "--out", PATCHES, *split]),
         ("training", [*ON_RANKS, *train, "--preset", "seaice", *smaller, *shorter]),
         ("masks", [*ON_RANKS, *CLOUDMASK, "predict", RUN, f"{PATCHES}-scenes", "--out", MASKS]),
+        *(
+            (
+                f"series of {name}",
+                [*seaice, "series", folder, *dated, "--out", DEMO / f"series-{name}"],
+            )
+            for name, folder in (("labels", filtered), ("masks", MASKS))
+        ),
         (
             "page",
             [
                 *(*seaice, "evaluate", "--predictions", *compared, "--against", *references),
                 *("--patchset", PATCHES, "--split", "test", "--scenes", SCENES),
-                *("--pixel-metres", 10, "--out", REPORT),
+                *("--out", REPORT),
             ],
         ),
     ]
@@ -64,6 +75,7 @@ def main() -> int:
     took = ", ".join(f"{name} {spent:.0f} s" for name, spent in seconds.items())
     print(f"\nThe same labels, byte for byte, on {', '.join(engines)}.")
     print(f"Time: {took}.")
+    print(f"Series: {DEMO / 'series-labels' / 'series.png'}")
     print(f"Page: {REPORT / 'index.html'}   model: {RUN / 'model.keras'}   labels: {DEMO}")
     return 0
 

@@ -16,6 +16,7 @@ USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists 
   label      label scenes by colour: thick ice, thin ice, open water
   prepare    cut labelled scenes into a patch set, split by scene
   scenes     turn pictures into scenes that `cloudmask predict` reads
+  series     ice concentration and areas by date, tile and region
   evaluate   score masks against raw labels, filtered labels, truth, side by side
 
 Training is train_hvd.py --preset seaice, masks of whole scenes are `cloudmask predict`."""
@@ -27,6 +28,7 @@ COMMANDS: commands.Commands = {
     "label": (options.LabelConfig, "seaice.label"),
     "prepare": (options.PrepareConfig, "seaice.export"),
     "scenes": (options.ScenesConfig, "seaice.export"),
+    "series": (options.SeriesConfig, "seaice.series.command"),
     "evaluate": (options.EvaluateConfig, "seaice.evaluation"),
 }
 

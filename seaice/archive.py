@@ -8,16 +8,19 @@ from pathlib import Path
 
 from cloudmask.files import parse_json, write_json, write_whole
 from cloudmask.text import plural
-from seaice import opencv, synthetic
+from seaice import opencv, placed, synthetic
 from seaice.engines import Engine
-from seaice.io import png
+from seaice.io import classmap, geotiff, png
 from seaice.options import SynthConfig
 
 SCENES, TRUTH = "scenes", "truth"
 
 
 def synth(config: SynthConfig) -> int:
-    """Write OUT/scenes/NAME.png, OUT/truth/NAME.png and NAME.json. ValueError, OSError."""
+    """Write OUT/scenes/NAME.png, OUT/truth/NAME.png and NAME.json. ValueError, OSError.
+
+    Scenes on the ground, and their truth, are NAME.tif.
+    """
     engine = Engine(config.engine, config.workers, config.master)
     world = engine.world()
 
@@ -27,6 +30,7 @@ def synth(config: SynthConfig) -> int:
             raise ValueError(f"--scenes {config.scenes} must be 1 or more")
         if not 0 < config.exposure[0] <= config.exposure[1]:
             raise ValueError(f"--exposure {config.exposure}: give a range of numbers above 0")
+        placed.check(config)
         for folder in (SCENES, TRUTH):
             (config.out / folder).mkdir(parents=True, exist_ok=True)
 
@@ -38,17 +42,18 @@ def synth(config: SynthConfig) -> int:
         progress="synth",
         stop_at_error=True,
     )
-    errors = [o.error for o in outcomes if o is not None and o.error]
-    if world.is_root and not errors:
+    failed = any(outcome is None or outcome.error is not None for outcome in outcomes)
+    if world.is_root and not failed:
         size = f"{config.height} x {config.width}"
         print(f"{plural(config.scenes, 'scene')} of {size} in {config.out / SCENES}")
-    return 1 if errors else 0
+    return 1 if failed else 0
 
 
 def write_scene(index: int, config: SynthConfig) -> bool:
     """Write one scene; False if it is there already."""
     name = f"ice_{config.seed}_{index:04d}"
-    facts = {
+    place = None if config.crs is None else placed.place_of(index, config)
+    facts: dict[str, object] = {
         "family": config.family,
         "height": config.height,
         "width": config.width,
@@ -56,19 +61,29 @@ def write_scene(index: int, config: SynthConfig) -> bool:
         "seed": config.seed,
         "index": index,
     }
+    if place is not None:
+        name = f"{name}_{place.date:%Y%m%d}"
+        strip = [config.scenes, config.days]
+        facts |= {"crs": place.grid.crs, "transform": list(place.grid.transform), "strip": strip}
     record = config.out / TRUTH / f"{name}.json"
     if _facts_of(record) == facts:
         return False
-    scene = synthetic.make_scene(
-        index,
-        height=config.height,
-        width=config.width,
-        seed=config.seed,
-        exposure=config.exposure,
-        family=config.family,
-    )
-    write_whole(config.out / SCENES / f"{name}.png", png.encode(scene.image))
-    write_whole(config.out / TRUTH / f"{name}.png", png.encode(scene.truth))
+    if place is None:
+        scene = synthetic.make_scene(
+            index,
+            height=config.height,
+            width=config.width,
+            seed=config.seed,
+            exposure=config.exposure,
+            family=config.family,
+        )
+        write_whole(config.out / SCENES / f"{name}.png", png.encode(scene.image))
+        write_whole(config.out / TRUTH / f"{name}.png", png.encode(scene.truth))
+    else:
+        scene = placed.make_scene(place, config)
+        truth = classmap.encode(scene.truth, place.grid, date=f"{place.date}T00:00:00Z")
+        write_whole(config.out / SCENES / f"{name}.tif", geotiff.encode(scene.image, place.grid))
+        write_whole(config.out / TRUTH / f"{name}.tif", truth)
     write_json(
         record,
         {

@@ -11,11 +11,13 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tqdm import tqdm
@@ -23,6 +25,11 @@ from tqdm import tqdm
 from cloudmask import host
 from cloudmask.data import parallel
 from cloudmask.data.parallel import Outcome, World
+from cloudmask.record import warn
+from cloudmask.text import plural
+from seaice import memory
+from seaice.io.picture import Reading
+from seaice.io.sources import Source
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -52,6 +59,10 @@ class Engine:
 
     def world(self) -> World:
         """The MPI ranks. ValueError if there are some that the engine would not use."""
+        if self.kind == "spark":
+            from seaice import spark_session
+
+            spark_session.check()  # before anything is listed
         started, launcher = parallel.launched_size(os.environ)
         if self.kind == "mpi":
             return parallel.world()
@@ -63,6 +74,23 @@ class Engine:
     def num_workers(self) -> int:
         return self.workers or host.num_cores()
 
+    def bytes_each(self, sources: Sequence[Source], reading: Reading) -> int:
+        """What a worker takes of memory, where there are several on a host; else 0."""
+        several = self.kind == "mpi" or (self.kind == "processes" and self.num_workers > 1)
+        return memory.bytes_of_worker(sources, reading) if several and sources else 0
+
+    def _processes(self, items: int, bytes_each: int) -> int:
+        """How many to start: as many as there are cores, or less where memory does not hold them;
+        which is told."""
+        wanted = min(self.num_workers, max(1, items))
+        fit = memory.fitting(wanted, bytes_each) if bytes_each else wanted
+        if fit < wanted and self.workers is None:
+            warn(f"{plural(fit, 'worker')} instead of {wanted}: {memory.told(wanted, bytes_each)}")
+            return fit
+        if fit < wanted:
+            warn(f"memory may not hold --workers {wanted}: {memory.told(wanted, bytes_each)}")
+        return wanted
+
     def map_items(
         self,
         function: Callable[[Item], Value],
@@ -72,10 +100,18 @@ class Engine:
         weights: Sequence[float] | None = None,
         progress: str | None = None,
         stop_at_error: bool = False,
+        bytes_each: int = 0,
     ) -> list[Outcome[Value] | None]:
-        """See `parallel.map_items`; `function` must be one that can be pickled."""
+        """See `parallel.map_items`; `function` must be one that can be pickled.
+
+        `bytes_each` is the memory that a worker takes, if that is known: no more are started than
+        fit, unless --workers names a number.
+        """
         began = time.perf_counter()
         self.seconds.clear()
+        function = functools.partial(foreseen, function)
+        if self.kind == "mpi" and bytes_each:
+            _warn_ranks(world, bytes_each)
         if self.kind in ("serial", "mpi"):
             outcomes = parallel.map_items(
                 function,
@@ -86,7 +122,7 @@ class Engine:
                 stop_at_error=stop_at_error,
             )
         elif self.kind == "processes":
-            found = _on_processes(function, items, min(self.num_workers, max(1, len(items))))
+            found = _on_processes(function, items, self._processes(len(items), bytes_each))
             outcomes = _watch(found, len(items), progress, stop_at_error)
         else:
             from seaice import spark
@@ -99,6 +135,28 @@ class Engine:
         return outcomes
 
 
+def foreseen(function: Callable[[Item], Value], item: Item) -> Value:
+    """Call it; what nobody foresaw in one item's content becomes a ValueError of that item.
+
+    A library may raise anything for an odd file. An OSError with a number is the system's (a full
+    disk), and concerns all items; GDAL's have none.
+    """
+    try:
+        return function(item)
+    except ValueError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        name = getattr(item, "place", item)
+        text = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{name}: {type(error).__name__} ({text}) in {Path(place.filename).name}, line "
+            f"{place.lineno}, which nobody foresaw; leave the file out, or report it"
+        ) from None
+
+
 def attempt(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:
     """Call it; a ValueError, which concerns this item alone, becomes its outcome."""
     try:
@@ -107,33 +165,49 @@ def attempt(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:
         return Outcome(error=str(error))
 
 
+def _warn_ranks(world: World, bytes_each: int) -> None:
+    """Say on rank 0 if the ranks of its host may not fit into memory. Collective."""
+    ranks = parallel.ranks_here(world)
+    if world.is_root and memory.fitting(ranks, bytes_each) < ranks:
+        warn(f"memory may not hold the ranks of a host: {memory.told(ranks, bytes_each)}")
+
+
 def _on_processes(
     function: Callable[[Any], Any], items: Sequence[Any], workers: int
-) -> Iterable[Outcome[Any]]:
-    """Outcomes in item order, as they come. Started afresh: threads do not survive a fork."""
+) -> Iterator[Outcome[Any] | None]:
+    """Outcomes in item order, as they come. Started afresh: threads do not survive a fork.
+
+    When a worker is ended from outside, all others end too: None for what they had not done.
+    """
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures: list[Future] = [pool.submit(attempt, function, item) for item in items]
+        lost = 0
         try:
             for future in futures:
-                yield future.result()
-        except BrokenProcessPool:
-            raise ValueError(
-                "a worker process was ended from outside, perhaps for want of memory; use fewer "
-                "--workers and run the same command again"
-            ) from None
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    lost += 1
+                    yield None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+    if lost:
+        tqdm.write(
+            f"a worker process was ended from outside, perhaps for want of memory: "
+            f"{plural(lost, 'scene')} not reached; run the same command again with fewer --workers",
+            file=sys.stderr,
+        )
 
 
 def _watch(
-    outcomes: Iterable[Outcome[Any]], total: int, progress: str | None, stop_at_error: bool
+    outcomes: Iterable[Outcome[Any] | None], total: int, progress: str | None, stop_at_error: bool
 ) -> list[Outcome[Any] | None]:
     """Tell of each failure as it comes; None for what was not reached."""
     done: list[Outcome[Any] | None] = []
     hidden = None if progress is not None else True
     for outcome in tqdm(outcomes, total=total, desc=progress, disable=hidden, leave=False):
         done.append(outcome)
-        if outcome.error is not None:
+        if outcome is not None and outcome.error is not None:
             tqdm.write(f"left out: {outcome.error}", file=sys.stderr)
             if stop_at_error:
                 break

@@ -79,7 +79,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
     """
     world, labels = engine.world(), config.labels
 
-    def plan() -> tuple[list[Source], Reading]:
+    def plan() -> tuple[list[Source], Reading, int]:
         opencv.load()
         if not config.scenes:
             raise ValueError("give pictures, or folders of them")
@@ -90,9 +90,9 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
         how = reading.checked(config.stretch, config.nodata, config.bands)
         found = sources.find(config.scenes, apart_from=[out, *([labels] if labels else [])])
         out.mkdir(parents=True, exist_ok=True)
-        return found, how
+        return found, how, engine.bytes_each(found, how)
 
-    found, how = world.on_root(plan)
+    found, how, bytes_each = world.on_root(plan)
     outcomes = engine.map_items(
         functools.partial(
             write_scene,
@@ -104,6 +104,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
         world=world,
         weights=[float(source.size_bytes) for source in found],
         progress="scenes",
+        bytes_each=bytes_each,
     )
     paths = [_path_of(out, source) for source in found]
     done = [outcome is not None and outcome.error is None for outcome in outcomes]

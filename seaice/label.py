@@ -33,6 +33,8 @@ SUMMARY = "summary.json"
 class Plan:
     todo: tuple[Source, ...]
     done: tuple[Done, ...]
+    bytes_each: int
+    """memory that a worker takes; 0 where it need not be known"""
 
 
 def label(config: LabelConfig) -> int:
@@ -47,6 +49,7 @@ def label(config: LabelConfig) -> int:
         world=world,
         weights=[float(source.size_bytes) for source in plan.todo],
         progress="label",
+        bytes_each=plan.bytes_each,
     )
     failed = any(outcome is None or outcome.error is not None for outcome in outcomes)
 
@@ -135,9 +138,11 @@ def make_plan(config: LabelConfig, settings: Settings, engine: Engine) -> Plan:
     for folder in (classmap.LABELS, classmap.PICTURES, classmap.RECORDS):
         (config.out / folder).mkdir(parents=True, exist_ok=True)
     (config.out / SUMMARY).unlink(missing_ok=True)
+    todo = tuple(source for source, state in states if state is None)
     return Plan(
-        todo=tuple(source for source, state in states if state is None),
+        todo=todo,
         done=tuple(state for _, state in states if state is not None),
+        bytes_each=engine.bytes_each(todo, settings.reading),
     )
 
 

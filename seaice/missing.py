@@ -19,6 +19,13 @@ _FLOODED, _GROWN = 4, 5
 _ROWS = 512  # of a block
 
 
+def missing_pixels(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (H, W) bool: black regions that touch the border, edges sharp."""
+    kinds = framed(image.shape[:2])
+    kinds[1:-1, 1:-1][~image.any(axis=2)] = BLACK
+    return settle(kinds)
+
+
 def framed(shape: tuple[int, int]) -> np.ndarray:
     """(H, W) -> (H + 2, W + 2) uint8, all measured: fill [1:-1, 1:-1] with the kinds of pixels."""
     return np.full((shape[0] + 2, shape[1] + 2), MEASURED, np.uint8)
@@ -28,8 +35,8 @@ def settle(kinds: np.ndarray, *, reach: int = 0) -> np.ndarray:
     """(H + 2, W + 2) uint8 of `framed` -> (H, W) bool, which takes the same memory.
 
     Black regions (4 neighbours) of SMALLEST pixels or more are missing if they touch the border.
-    Soft pixels are missing if at most `reach` steps (8 neighbours) over soft pixels lead to one
-    that is.
+    Soft and other black pixels are missing if at most `reach` steps (8 neighbours) over such pixels
+    lead to one that is.
     """
     _flood(kinds)
     if reach:
@@ -74,7 +81,7 @@ def _flood_from(
         seed = (place[0] - left, place[1] - top)
         mask = np.pad((region != _FLOODED).astype(np.uint8), 1, constant_values=1)
         flood(small, mask, seed, 0, flags=flags | 2 << 8)
-        region[mask[1:-1, 1:-1] == 2] = MEASURED
+        region[mask[1:-1, 1:-1] == 2] = SOFT
 
 
 def _grow(kinds: np.ndarray, reach: int) -> None:
@@ -84,7 +91,7 @@ def _grow(kinds: np.ndarray, reach: int) -> None:
     for top in range(0, kinds.shape[0], _ROWS):
         first = max(0, top - reach)
         block = kinds[first : top + _ROWS + reach]
-        soft = (block == SOFT) | (block == _GROWN)
+        soft = (block == SOFT) | (block == BLACK) | (block == _GROWN)
         if not soft.any():
             continue
         grown = ((block == ABSENT) | (block == _FLOODED)).astype(np.uint8)

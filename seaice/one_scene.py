@@ -85,7 +85,13 @@ def key_of(source: Source, settings: Settings) -> str:
 
 
 def label_source(source: Source, settings: Settings) -> Done:
-    """Label one scene and write its files. ValueError: the scene is bad; OSError: the disk is."""
+    """Label one scene and write its files. ValueError: the scene is bad; OSError: the disk is.
+
+    What is done is left as it is: Spark runs tasks again whose executor was lost.
+    """
+    done = already_done(source, settings)
+    if done is not None:
+        return done
     began = time.perf_counter()
     with open_scene(source, settings.reading) as scene:
         picture, grid, told = scene.picture(), scene.grid, list(scene.told)

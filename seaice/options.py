@@ -86,6 +86,15 @@ class SynthConfig(EngineOptions):
     from ranges, and melt ponds, dirty ice, low sun or turbid water"""
     seed: int = 0
     """the same seed gives the same scenes"""
+    crs: str | None = None
+    """place the scenes on the ground, as GeoTIFFs with their date in the name: EPSG:32622"""
+    origin: tuple[float, float] = (500_000.0, 7_800_000.0)
+    """x and y of the upper left corner, in units of the CRS"""
+    pixel_size: float = 10.0
+    """of scenes on the ground, in units of the CRS"""
+    days: int = 1
+    """share the scenes out over so many dates, ten days apart; those of a date lie side by side
+    and overlap by a tenth"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,3 +151,23 @@ class EvaluateConfig(ReadingOptions):
     """size of a pixel, for areas of maps that do not tell it"""
     shown: int = 4
     """scenes shown on the page"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeriesConfig(EngineOptions):
+    """Ice concentration and class areas by date, tile and region, overlaps counted once."""
+
+    labels: Annotated[Places, tyro.conf.Positional]
+    """folders that `label` wrote, or of masks of `cloudmask predict` (.nc, .tif), or such files"""
+    out: Path
+    """folder for series.csv, series.nc, series.png and series.svg"""
+    regions: Path | None = None
+    """polygons: GeoJSON, GeoPackage or shapefile"""
+    region_field: str = "name"
+    """field of the regions' names"""
+    by: Literal["date", "month"] = "date"
+    """length of a period"""
+    min_coverage: float = 0.5
+    """share of what was seen that must have a class; below it, a row is flagged low"""
+    date_from_name: str | None = None
+    """regular expression with one group, for class maps without a date: '_(\\d{8})_'"""

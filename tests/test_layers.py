@@ -134,9 +134,12 @@ HOMES = {
     "satpy": {f"{D}/formats/safe/arrays.py"},
     "fsspec": {f"{D}/formats/remote.py"},
     "zarr": {f"{D}/formats/eopf.py"},
-    "h5netcdf": {f"{C}/predict/masks/netcdf.py"},
-    "pyproj": {f"{C}/predict/masks/place.py", "seaice/ground.py", "seaice/io/outlines.py"},
-    "rasterio": {f"{C}/predict/masks/geotiff.py", "seaice/io/"},
+    "h5netcdf": {f"{C}/predict/masks/netcdf.py", "seaice/series/netcdf.py"},
+    "pyproj": {
+        *(f"{C}/predict/masks/place.py", "seaice/ground.py", "seaice/io/outlines.py"),
+        "seaice/series/overlap.py",
+    },
+    "rasterio": {f"{C}/predict/masks/geotiff.py", "seaice/io/", "seaice/series/"},
     "xarray": {
         *(f"{D}/formats/safe/arrays.py", f"{C}/predict/model.py", f"{C}/predict/xarrays.py"),
     },
@@ -150,14 +153,14 @@ HOMES = {
             for name in ("next_run", "time_to_target", "failures", "run_time")
         ),
     },
-    "matplotlib": {f"{C}/report/", "scaling/report/"},
+    "matplotlib": {f"{C}/report/", "scaling/report/", "seaice/series/chart.py"},
     "jinja2": {f"{C}/report/command.py", "scaling/report/page.py", "seaice/page.py"},
     "tyro": {f"{C}/cli/flags.py", f"{C}/cli/options.py", "scaling/options.py", "seaice/options.py"},
-    "pyogrio": {"seaice/io/outlines.py"},
-    "shapely": {"seaice/io/outlines.py"},
+    "pyogrio": {"seaice/io/outlines.py", "seaice/series/regions.py"},
+    "shapely": {"seaice/io/outlines.py", "seaice/series/regions.py"},
     "cv2": {"seaice/opencv.py"},
-    "pyspark": {"seaice/spark.py"},
-    "py4j": {"seaice/spark.py"},
+    "pyspark": {"seaice/spark.py", "seaice/spark_session.py"},
+    "py4j": {"seaice/spark_session.py"},
 }
 
 

@@ -42,7 +42,8 @@ TRAIN = ("cloudmask/train", "cloudmask/model", "cloudmask/predict", "cloudmask/e
 # Of the networks' house, what alone wants the extra fits: a calibration blurs.
 CALIBRATION = "cloudmask/model/calibration.py"
 # Which modules each extra is for; what is in none of them needs the core alone.
-SEAICE = sorted(path for path in modules("seaice") if path != "seaice/spark.py")
+SPARK = ("seaice/spark.py", "seaice/spark_session.py")
+SEAICE = sorted(path for path in modules("seaice") if path not in SPARK)
 GEOTIFF = "cloudmask/predict/masks/geotiff.py"
 MASKS = [path for path in modules("cloudmask/predict/masks") if path != GEOTIFF]
 MODULES = {

@@ -9,7 +9,7 @@ import pytest
 
 from cloudmask.cli.errors import AgreedError
 from cloudmask.cli.options import PrepareConfig, VerifyConfig
-from cloudmask.data import slstr
+from cloudmask.data import parallel, slstr
 from cloudmask.data.patchset.encoding import decode
 from cloudmask.data.patchset.model import PatchSetError
 from cloudmask.data.patchset.open import open_patchset
@@ -51,6 +51,20 @@ def test_patches_are_the_scenes_pixels(archive, tmp_path):
     image = decode(batch.image, batch.scale, batch.offset)[0]
     assert np.allclose(image, scene.image[8:24, 16:32], atol=2e-3, equal_nan=True)
     assert (batch.label[0] == scene.label[8:24, 16:32]).all()
+
+
+def test_scenes_that_an_engine_did_not_reach_are_no_finished_patch_set(archive, tmp_path, tree):
+    def lossy(function, items, *, weights, **options):
+        done = parallel.map_items(function, items[:-2], weights=weights[:-2], **options)
+        return [*done, None, None]
+
+    config = PrepareConfig((archive,), tmp_path / "out", **OPTIONS)
+    with pytest.raises(ValueError, match="2 scenes not reached; run the same command again"):
+        prepare(config, map_items=lossy)
+    assert not (tmp_path / "out/manifest.json").exists()
+    assert prepare(config) == 0
+    run(archive, tmp_path / "whole")
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
 def test_second_run_reads_no_scene_and_changes_nothing(

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
+import safe2
 from test_seaice_label import scene, write
 from test_seaice_masks import write_raster
 
@@ -144,6 +145,27 @@ def test_an_archive_without_a_good_scene_is_refused(archive):
         path.write_bytes(b"broken")
     with pytest.raises(ValueError, match="no scene could be made, so there is nothing to cut"):
         prepare(archive)
+
+
+def test_date_tile_and_clouds_of_a_product_are_kept(tmp_path):
+    product = safe2.build(tmp_path / "scenes", level="L2A", bands=False)
+    assert run("label", product, "--out", tmp_path / "labels", "--clouds", "scl") == 0
+    record = json.loads((tmp_path / f"labels/records/{product.stem}.json").read_text())
+    assert record["tile"] == "58CEU"
+    assert record["date"].startswith("2019-11-03T20:49:21")
+    classes = safe2.classification().repeat(2, axis=0).repeat(2, axis=1)
+    clouds = np.isin(classes, (3, 8, 9, 10))
+    label = classmap.of_scene(tmp_path / "labels", product.stem)
+    assert np.array_equal(label.label == 255, clouds | (classes == 0))
+    assert label.date == record["date"]
+    assert record["done"]["cloud_pixels"] == clouds.sum()
+    assert record["done"]["missing_pixels"] == (classes == 0).sum()
+    words = ("--labels", tmp_path / "labels", "--out", tmp_path / "npz")
+    assert run("scenes", product, *words) == 0
+    npz = read_scene(tmp_path / f"npz/{product.stem}.npz")
+    assert npz.start.startswith("2019-11-03T20:49:21")
+    assert npz.crs == "EPSG:32758"
+    assert np.array_equal(npz.label, label.label)
 
 
 def test_a_label_that_lies_elsewhere_is_refused(tmp_path, capsys):

@@ -153,15 +153,15 @@ def test_what_is_no_class_map_is_one_line(tmp_path):
         "value.png": "holds the value 3; classes are 0 to 2, 255 is unknown",
         "colour.png": "holds the colour .9, 9, 9.; the colours are thick_ice .255, 0, 0.",
         "shown.png": "holds the colour .50, 50, 50.",
-        "broken.png": "is a PNG that breaks off; get the file again",
-        "text.tif": "is no class map that can be read",
+        "broken.png": "is damaged .libpng",
+        "text.tif": "is no PNG, JPEG, TIFF",
         "text.nc": "is not a mask of this program",
         "floats.tif": "holds float32 values, not whole numbers",
         "bands.tif": "has 2 bands; a class map has one of classes, or red, green",
-        "cut.tif": "is no class map that can be read",
+        "cut.tif": "is damaged",
         "classes.nc": "has the classes .'clear', 'cloud'.; needed are",
         "classes.tif": "has the classes .'clear', 'cloud'.; needed are",
-        "absent.tif": "is no class map that can be read",
+        "absent.tif": "cannot be read .no such file.",
     }
     for name, problem in problems.items():
         with pytest.raises(ValueError, match=problem) as caught:

@@ -1,114 +1,392 @@
+"""Scenes in one file: what is read of them, what of it is missing, what is told of bad ones."""
+
+import io
+import itertools
+import re
+import struct
+import tempfile
+import warnings
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+import rasterio
 import tifffile
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import Affine
 
-from seaice.io import geotiff
-from seaice.io.picture import SUFFIXES, ImageError, read
+from seaice import colour
+from seaice.io import png, reading
+from seaice.io.picture import ImageError, Reading, open_scene
+from seaice.io.sources import Source
 
 RNG = np.random.default_rng(2)
-RGB = RNG.integers(1, 256, (30, 40, 3), dtype=np.uint8)
-UTM = [
-    (33550, "d", 3, (10.0, 20.0, 0.0), True),
-    (33922, "d", 6, (0.0, 0.0, 0.0, 500000.0, 1600000.0, 0.0), True),
-    (34735, "H", 12, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32758), True),
-    (34737, "s", 0, "WGS 84 / UTM zone 58S|", True),
-]
+RGB = RNG.integers(3, 256, (30, 40, 3), dtype=np.uint8)
+SMOOTH = cv2.GaussianBlur(RNG.integers(0, 256, (90, 110, 3), dtype=np.uint8), (0, 0), 4)
+PLACE = {"crs": "EPSG:3031", "transform": Affine(10, 0, 1000, 0, -20, 500)}
 
 
-def encoded(array, suffix=".png"):
+def encoded(array, suffix=".png", *options):
     bgr = array if array.ndim == 2 else array[..., [2, 1, 0, *range(3, array.shape[2])]]
-    return cv2.imencode(suffix, np.ascontiguousarray(bgr))[1].tobytes()
+    return cv2.imencode(suffix, np.ascontiguousarray(bgr), options)[1].tobytes()
 
 
-def tiff(tmp_path, array, **options):
-    path = tmp_path / "scene.tif"
-    tifffile.imwrite(path, array, photometric="rgb", **options)
-    return path.read_bytes()
+def raster(array, driver="GTiff", **options):
+    """(H, W, C) as GDAL writes it: bytes."""
+    height, width, count = array.shape
+    layout = {"height": height, "width": width, "count": count, "dtype": array.dtype}
+    described, colours = options.pop("descriptions", None), options.pop("colours", None)
+    mask = options.pop("mask", None)
+    with (
+        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        path = Path(folder, "scene.jp2" if driver == "JP2OpenJPEG" else "scene.tif")
+        with rasterio.open(path, "w", driver=driver, **layout, **options) as file:
+            if colours is not None:
+                file.colorinterp = [ColorInterp[name] for name in colours]
+            if described is not None:
+                file.descriptions = described
+            if mask is not None:
+                file.write_mask(mask)
+            file.write(np.moveaxis(array, 2, 0))
+        return path.read_bytes()
+
+
+def tagged(array, **options):
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, array, **({"photometric": "rgb"} | options))
+    return stream.getvalue()
+
+
+def opened(content, name="folder/scene.png", **how):
+    return open_scene(Source(name, len(content), 0, "scene", content), Reading(**how))
+
+
+def read(content, name="folder/scene.png", **how):
+    with opened(content, name, **how) as scene:
+        return scene.picture()
+
+
+def outcome(content):
+    """A picture, or the line that tells why there is none."""
+    try:
+        return read(content)
+    except ImageError as error:
+        return str(error)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_lossless_pictures_come_back_as_red_green_blue(suffix):
-    found = read(encoded(RGB, suffix), "scene")
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_lossless_pictures_are_what_opencv_decodes(suffix, kind):
+    array = RGB.astype(kind) * (1 if kind == np.uint8 else 200)
+    content = encoded(array, suffix)
+    expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    assert np.array_equal(expected, array)
+    deep = {} if kind == np.uint8 else {"stretch": (0, 51000)}
+    found = read(content, **deep)
     assert np.array_equal(found.image, RGB)
     assert not found.missing.any()
 
 
-def test_a_jpeg_comes_back_nearly():
-    smooth = np.full((64, 64, 3), (200, 120, 40), np.uint8)
-    found = read(encoded(smooth, ".jpg"), "scene").image
-    assert np.abs(found.astype(int) - smooth).max() < 6
+def test_a_jpeg_is_what_opencv_decodes():
+    """Where its colours are as fine as its brightness; else decoders spread them as they like."""
+    for sampling, most in ((0x111111, 0), (0x221111, 8)):
+        content = encoded(SMOOTH, ".jpg", cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling)
+        expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        assert np.abs(read(content).image.astype(int) - expected).max() <= most
+
+
+LAYOUTS = [
+    *itertools.product(("pixel", "band"), ("none", "deflate", "zstd", "lzma"), (False, True)),
+    *itertools.product(("pixel",), ("lzw", "packbits", "webp"), (True,)),
+]
+
+
+@pytest.mark.parametrize(("interleave", "compress", "tiled"), LAYOUTS)
+def test_tiffs_of_every_layout_hold_the_same_pixels(interleave, compress, tiled):
+    options = {"interleave": interleave, "compress": compress, "photometric": "rgb"}
+    if tiled:
+        options |= {"tiled": True, "blockxsize": 16, "blockysize": 16}
+    if compress == "webp":
+        options |= {"webp_lossless": True}
+        assert np.array_equal(read(raster(RGB, **options)).image, RGB)
+        return
+    assert np.array_equal(read(raster(RGB, **options)).image, RGB)
+    deep = RGB.astype(np.uint16) * 39
+    assert np.array_equal(read(raster(deep, **options), stretch=(0, 9945)).image, RGB)
+    floats = RGB.astype(np.float32) / np.float32(255)
+    assert np.array_equal(read(raster(floats, **options), stretch=(0, 1)).image, RGB)
+
+
+@pytest.mark.parametrize("driver", ["COG", "JP2OpenJPEG"])
+def test_optimised_tiffs_and_jpeg_2000_are_read_with_their_place(driver):
+    options = {"quality": "100", "reversible": "yes"} if driver == "JP2OpenJPEG" else {}
+    for array, how in ((RGB, {}), (RGB.astype(np.uint16) * 39, {"stretch": (0, 9945)})):
+        with opened(raster(array, driver, **options, **PLACE), **how) as scene:
+            assert np.array_equal(scene.picture().image, RGB)
+            assert scene.shape == (30, 40)
+            assert scene.grid.crs == "EPSG:3031"
+            assert scene.grid.transform == tuple(PLACE["transform"])[:6]
+
+
+def test_a_file_beside_a_scene_is_not_read(tmp_path):
+    """Neither a place nor a mask: what a scene is depends on its own file alone."""
+    (tmp_path / "scene.png").write_bytes(encoded(RGB))
+    (tmp_path / "scene.pgw").write_text("10\n0\n0\n-10\n5\n5\n")
+    nodata = "<PAMRasterBand band='1'><NoDataValue>7</NoDataValue></PAMRasterBand>"
+    (tmp_path / "scene.png.aux.xml").write_text(f"<PAMDataset>{nodata}</PAMDataset>")
+    source = Source(str(tmp_path / "scene.png"), 1, 1, "scene")
+    with open_scene(source, Reading()) as scene:
+        assert scene.grid is None
+        assert not scene.picture().missing.any()
+
+
+def test_what_is_no_picture_is_not_opened_by_another_driver(tmp_path):
+    path = tmp_path / "scene.tif"
+    (tmp_path / "secret.png").write_bytes(encoded(RGB))
+    path.write_text(
+        "<VRTDataset rasterXSize='40' rasterYSize='30'><VRTRasterBand dataType='Byte' band='1'>"
+        "<SimpleSource><SourceFilename>secret.png</SourceFilename></SimpleSource>"
+        "</VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(ImageError, match="is no PNG, JPEG, TIFF, JPEG 2000"):
+        read_path(path)
+
+
+def read_path(path, **how):
+    with open_scene(Source(str(path), 1, 1, path.stem), Reading(**how)) as scene:
+        return scene.picture()
 
 
 def test_what_is_transparent_is_missing():
     alpha = np.full((30, 40, 1), 255, np.uint8)
     alpha[:5] = 0
-    found = read(encoded(np.concatenate([RGB, alpha], axis=2)), "scene")
+    found = read(encoded(np.concatenate([RGB, alpha], axis=2)))
     assert found.missing[:5].all()
     assert not found.missing[5:].any()
     assert np.array_equal(found.image, RGB)
 
 
-@pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_geotiff_keeps_its_place_and_tells_its_pixel_size(tmp_path, compression):
-    content = tiff(tmp_path, RGB, extratags=UTM, compression=compression)
-    found = read(content, "scene")
+@pytest.mark.parametrize(("extra", "alpha"), [("unspecified", False), ("unassalpha", True)])
+def test_a_fourth_band_is_alpha_where_the_file_says_so(extra, alpha):
+    fourth = np.full((30, 40, 1), 200, np.uint8)
+    fourth[:5] = 0
+    found = read(tagged(np.concatenate([RGB, fourth], axis=2), extrasamples=(extra,)))
     assert np.array_equal(found.image, RGB)
-    assert found.reference.pixel_metres == (10.0, 20.0)
-    label = RNG.integers(0, 3, (30, 40), dtype=np.uint8)
-    written = geotiff.encode(label, found.reference, nodata=255)
-    again = geotiff.read(written, "label")
-    assert again.tags == found.reference.tags
-    assert [tag[:4] for tag in UTM[:3]] == list(again.tags)[:3]
-    assert again.nodata == 255
-    path = tmp_path / "label.tif"
-    path.write_bytes(written)
-    assert np.array_equal(tifffile.imread(path), label)
-    assert written == geotiff.encode(label, found.reference, nodata=255)
+    assert found.missing[:5].all() == alpha
+    assert not found.missing[5:].any()
 
 
-def test_degrees_tell_no_pixel_size(tmp_path):
-    keys = (34735, "H", 8, (1, 1, 0, 1, 1024, 0, 1, 2), True)
-    content = tiff(tmp_path, RGB, extratags=[UTM[0], UTM[1], keys])
-    assert read(content, "scene").reference.pixel_metres is None
+def test_a_palette_is_read_as_colours():
+    label = RNG.choice([0, 1, 2], (37, 53)).astype(np.uint8)
+    found = read(png.encode_palette(label, colour.COLOURS))
+    assert np.array_equal(found.image, colour.picture(label))
+    assert not found.missing.any()
 
 
-def test_declared_nodata_is_missing_wherever_it_lies(tmp_path):
+def test_the_mask_of_a_file_says_what_is_missing():
+    seen = np.full((30, 40), 255, np.uint8)
+    seen[7:9, 3:30] = 0
+    found = read(raster(RGB, mask=seen))
+    assert np.array_equal(found.missing, seen == 0)
+
+
+def test_declared_nodata_is_missing_wherever_it_lies():
     array = RGB.copy()
     array[10:12, 10:12] = 255
-    content = tiff(tmp_path, array, extratags=[*UTM, (42113, "s", 0, "255", True)])
-    assert np.array_equal(read(content, "scene").missing, (array == 255).all(axis=2))
+    found = read(raster(array, nodata=255), nodata="none")
+    assert np.array_equal(found.missing, (array == 255).all(axis=2))
 
 
-def test_reflectance_needs_a_stated_stretch(tmp_path):
+def corners(kind):
+    """(40, 50, 3), and what is zero: a corner, and a square inside."""
+    array = RNG.integers(40, 200, (40, 50, 3)).astype(kind)
+    row, column = np.indices((40, 50))
+    corner, inside = row + column < 12, (abs(row - 25) < 3) & (abs(column - 30) < 3)
+    array[corner | inside] = 0
+    return array, corner, inside
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_nodata_is_what_the_option_says(kind):
+    array, corner, inside = corners(kind)
+    array[20, 3:40] = 77
+    content = raster(array, photometric="rgb")
+    how = {} if kind == np.uint8 else {"stretch": (0, 255)}
+    # Sentinel-2 keeps 0 of its 16 bits for what is not there, wherever that lies.
+    anywhere = corner | inside if kind == np.uint16 else corner
+    line = (array == 77).all(axis=2)
+    expected = {"border": anywhere, "zero": corner | inside, "none": corner & inside, 77: line}
+    for nodata, missing in expected.items():
+        found = read(content, nodata=nodata, **how)
+        assert np.array_equal(found.missing, missing), nodata
+
+
+def test_a_few_black_pixels_at_the_border_are_water():
+    array = RGB.copy()
+    array[0, :15] = 0
+    assert not read(encoded(array)).missing.any()
+    array[1, 0] = 0
+    assert read(encoded(array)).missing.sum() == 16
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_rim_of_next_to_nothing_belongs_to_what_is_missing(kind):
+    array, corner, _ = corners(kind)
+    array[array == 0] = 100
+    row, column = np.indices(corner.shape)
+    rim = (row + column >= 12) & (row + column < 14)
+    array[corner], array[rim] = 0, 2
+    array[30:33, 30:33] = 1  # far from it: very dark water
+    how = {} if kind == np.uint8 else {"stretch": (0, 255)}
+    found = read(raster(array, photometric="rgb"), **how)
+    assert np.array_equal(found.missing, corner | rim)
+    assert read(raster(array, photometric="rgb"), nodata="none", **how).missing.sum() == 0
+
+
+def test_the_collar_of_a_jpeg_is_missing_up_to_the_picture():
+    array = np.full((160, 160, 3), 225, np.uint8)
+    row, column = np.indices((160, 160))
+    collar = row + column < 100
+    array[collar] = 0
+    array[100:130, 100:130] = 8  # dark water inside
+    content = encoded(array, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 85)
+    found = read(content)
+    assert (found.image.max(axis=2)[collar] > 0).sum() > 50  # it is not black everywhere
+    assert found.missing[collar].mean() > 0.99
+    assert not found.missing[row + column > 104].any()
+    water = colour.classify(colour.brightness(found.image)) == colour.WATER
+    inside = (row >= 95) & (column >= 95)
+    assert (water & ~found.missing & ~inside).sum() < 0.005 * collar.sum()
+
+
+BANDS = np.stack([np.full((20, 25), value, np.uint8) for value in (10, 60, 110, 160, 210)], axis=2)
+BANDS[::2] += 5
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "expected", "told"),
+    [
+        ({}, {}, (10, 60, 110), "bands 1, 2, 3 of 5 are taken as red, green, blue"),
+        ({}, {"bands": ("3", "2", "1")}, (110, 60, 10), None),
+        ({"descriptions": ("blue", "green", "red", "nir", "swir")}, {}, (110, 60, 10), None),
+        ({"descriptions": ("B02", "B03", "B04", "B08", "B11")}, {}, (110, 60, 10), None),
+        ({"descriptions": ("B2", "B3", "B4", "B8", "B8A")}, {}, (110, 60, 10), None),
+        ({"descriptions": ("Red edge", "Red", "Green", "Blue", "NIR")}, {}, (60, 110, 160), None),
+        (
+            {"descriptions": ("B2", "B3", "B4", "B5", "B6")},
+            {"bands": ("b4", "b3", "b2")},
+            (110, 60, 10),
+            None,
+        ),
+        (
+            {"descriptions": tuple(f"Band {n}" for n in range(1, 6))},
+            {},
+            (10, 60, 110),
+            "bands 1, 2, 3 of 5 are taken as red, green, blue",
+        ),
+        ({"colours": ("blue", "green", "red", "undefined", "alpha")}, {}, (110, 60, 10), None),
+    ],
+)
+def test_bands_are_told_by_option_description_or_colour(options, how, expected, told):
+    with opened(raster(BANDS, **options), **how) as scene:
+        assert scene.picture().image[1, 1].tolist() == list(expected)
+        assert scene.told == ((told,) if told else ())
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "problem"),
+    [
+        (
+            {"descriptions": ("B2", "B3", "B4", "B5", "B6")},
+            {},
+            r"bands named B2, .* name them: --bands B2 B3 B4",
+        ),
+        ({"descriptions": ("red", "red", "green", "blue", "x")}, {}, "are not told; name them"),
+        ({}, {"bands": ("1", "2", "6")}, "none of them is '6', which --bands names"),
+        ({}, {"bands": ("red", "green", "blue")}, r"5 bands \(no names\), none of them is 'red'"),
+    ],
+)
+def test_bands_that_nobody_can_know_are_asked_for(options, how, problem):
+    with pytest.raises(ImageError, match=problem) as caught:
+        read(raster(BANDS, **options), **how)
+    assert str(caught.value).startswith("folder/scene.png has ")
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_three_or_four_gray_bands_are_taken_in_their_order_and_that_is_told(count):
+    with opened(raster(BANDS[..., :count].astype(np.uint16)), stretch=(0, 255)) as scene:
+        assert scene.picture().image[1, 1].tolist() == [10, 60, 110]
+        assert scene.told == (f"bands 1, 2, 3 of {count} are taken as red, green, blue",)
+
+
+def test_reflectance_has_the_names_and_the_scale_of_the_file():
+    names = ("blue", "green", "red", "nir", "swir16")
+    floats = BANDS.astype(np.float32) / np.float32(250)
+    floats[3, 3] = np.nan
+    with opened(raster(floats, descriptions=names), stretch=(0, 1)) as scene:
+        found = scene.reflectance(["red", "nir", "swir"], slice(2, 9))
+        assert found.dtype == np.float32
+        assert np.array_equal(found, floats[2:9][..., [2, 3, 4]], equal_nan=True)
+        assert scene.clouds(slice(2, 9)) is None
+    for content, how, problem in (
+        (raster(BANDS, descriptions=names), {}, r"no reflectance of nir: .* states no scale"),
+        (raster(floats[..., :3], photometric="rgb"), {"stretch": (0, 1)}, r"--bands RED GREEN"),
+    ):
+        with opened(content, **how) as scene, pytest.raises(ValueError, match=problem):
+            scene.reflectance(["nir"], slice(0, 3))
+
+
+def test_an_orientation_is_ignored_and_told():
+    """Pixels and place stay together: both are of the rows and columns that are stored."""
+    for order in "<>":
+        content = tagged(RGB, byteorder=order, extratags=[(274, "H", 1, 6, True)])
+        with opened(content) as scene:
+            assert np.array_equal(scene.picture().image, RGB)
+            assert "orientation 6 is ignored" in scene.told[0]
+
+
+def test_reflectance_needs_a_stated_stretch():
     bands = RNG.integers(1000, 11000, (30, 40, 3), dtype=np.uint16)
     bands[:4, :4] = 0
-    content = tiff(tmp_path, bands)
-    with pytest.raises(ImageError, match=r"scene holds 16-bit values.*--stretch LOW HIGH"):
-        read(content, "scene")
-    found = read(content, "scene", stretch=(1000, 11000))
+    content = tagged(bands)
+    with pytest.raises(ImageError, match=r"holds 16-bit values.*--stretch LOW HIGH"):
+        read(content)
+    found = read(content, stretch=(1000, 11000))
     expected = np.rint((bands.astype(float) - 1000) / 10000 * 255)
     assert np.abs(found.image.astype(float) - expected)[4:, 4:].max() <= 1
     assert found.missing[:4, :4].all()
     assert found.missing.sum() == 16
 
 
-def test_nan_in_all_bands_is_missing_in_a_scene_of_numbers(tmp_path):
+def test_nan_in_all_bands_is_missing_in_a_scene_of_numbers():
     bands = RNG.uniform(0.1, 1, (20, 20, 4)).astype(np.float32)
     bands[:5, :5] = np.nan
-    names = np.array(["blue", "green", "red", "nir"])
-    np.savez(tmp_path / "scene.npz", image=bands, channels=names)
-    content = (tmp_path / "scene.npz").read_bytes()
-    found = read(content, "scene", stretch=(0, 1))
-    assert found.missing.sum() == 25
-    assert np.array_equal(found.image[9, 9], np.rint(bands[9, 9, [2, 1, 0]] * 255))
+    stream = io.BytesIO()
+    place = {"crs": "EPSG:3031", "transform": [10, 0, 5, 0, -10, 7], "start": "2019-11-03T20:00:00"}
+    np.savez(stream, image=bands, channels=np.array(["blue", "green", "red", "nir"]), **place)
+    content = stream.getvalue()
+    with opened(content, "scene.npz", stretch=(0, 1)) as scene:
+        found = scene.picture()
+        assert found.missing.sum() == 25
+        assert np.array_equal(found.image[9, 9], np.rint(bands[9, 9, [2, 1, 0]] * 255))
+        assert (scene.grid.crs, scene.grid.transform) == ("EPSG:3031", (10, 0, 5, 0, -10, 7))
+        assert scene.date == "2019-11-03T20:00:00Z"
+        expected = bands[3:7][..., [3, 2]]
+        assert np.array_equal(scene.reflectance(["nir", "red"], slice(3, 7)), expected, True)
     with pytest.raises(ImageError, match="32-bit floating"):
-        read(content, "scene")
+        read(content, "scene.npz")
+    wanted = {"stretch": (0, 1), "bands": ("1", "green", "red")}
+    assert read(content, "scene.npz", **wanted).image[9, 9, 0] == np.rint(bands[9, 9, 0] * 255)
 
 
 def test_a_stretch_for_8_bit_is_refused():
     with pytest.raises(ImageError, match="8-bit already"):
-        read(encoded(RGB), "scene", stretch=(0, 1))
+        read(encoded(RGB), stretch=(0, 1))
 
 
 def damaged(content, place=0.5):
@@ -116,30 +394,99 @@ def damaged(content, place=0.5):
     return content[:where] + bytes([content[where] ^ 255]) + content[where + 1 :]
 
 
+def recoded(code):
+    """A TIFF that says that it is compressed so."""
+    content = tagged(RGB)
+    at = content.find(struct.pack("<HHI", 259, 3, 1)) + 8
+    return content[:at] + struct.pack("<H", code) + content[at + 2 :]
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
         (b"", "is empty"),
         (b"GIF89a and so on", "is no PNG, JPEG, TIFF"),
-        (encoded(RGB)[:900], "breaks off"),
-        (encoded(RGB)[:-12], "breaks off"),
-        (damaged(encoded(RGB)), "checksum is wrong"),
-        (encoded(RGB, ".jpg")[:700], "breaks off"),
-        (encoded(RGB, ".tiff")[:900], "TIFF"),
-        (b"II*\0" + bytes(100), "TIFF"),
+        (damaged(encoded(RGB)), r"libpng: IDAT: .*get the file again"),
+        (b"II*\0" + bytes(100), "is no PNG, JPEG, TIFF|damaged"),
         (b"PK\x03\x04" + bytes(50), "cannot be read"),
         (encoded(RGB[..., 0]), "has 1 band;"),
         (encoded(RGB[..., 0], ".tiff"), "has 1 band;"),
         (encoded(RGB.astype(np.uint16) * 256), "16-bit"),
+        (recoded(34712), "compressed by JP2000, which GDAL cannot read here.*gdal_translate"),
+        (recoded(9999), "compressed by code 9999, which GDAL cannot read"),
+        (raster(RGB.astype(np.complex64)), "complex64 values; needed are numbers"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told_in_one_line(content, problem, capfd):
     with pytest.raises(ValueError, match=problem) as caught:
-        read(content, "folder/scene.png")
+        read(content)
     assert str(caught.value).startswith("folder/scene.png ")
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
-def test_suffixes_are_those_of_the_kinds_that_are_read():
-    assert set(SUFFIXES) == {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npz"}
+WHOLE = {
+    "png": encoded(SMOOTH),
+    "jpeg": encoded(SMOOTH, ".jpg"),
+    "progressive": encoded(SMOOTH, ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "tiff": raster(SMOOTH, photometric="rgb"),
+    "tiles": raster(SMOOTH, compress="deflate", tiled=True, blockxsize=32, blockysize=32),
+    "lzw": raster(SMOOTH, compress="lzw"),
+    "jpeg in tiff": raster(SMOOTH, compress="jpeg", photometric="ycbcr"),
+    "cog": raster(SMOOTH, "COG", compress="deflate"),
+    "jp2": raster(SMOOTH, "JP2OpenJPEG", quality="100", reversible="yes"),
+    "lossy jp2": raster(SMOOTH, "JP2OpenJPEG", quality="30"),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_file_that_breaks_off_is_told_or_all_of_its_pixels_are_there(kind, capfd):
+    """Wherever it breaks off. Decoders forgive much: some fill the rest with gray or black."""
+    content, told = WHOLE[kind], 0
+    expected = read(content)
+    cuts = {len(content) * share // 16 for share in range(1, 16)}
+    for length in sorted(cuts | {len(content) - short for short in (1, 2, 8, 12, 20, 40)}):
+        found = outcome(content[:length])
+        if isinstance(found, str):
+            told += 1
+            assert re.fullmatch(r"folder/scene.png is .*", found)
+        else:
+            assert np.array_equal(found.image, expected.image), length
+    assert told >= 14
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", WHOLE)
+def test_whatever_damage_there_is_the_job_goes_on(kind):
+    """rasterio itself stumbles over texts of GDAL that are no UTF-8, which costs nothing."""
+    rng = np.random.default_rng(7)
+    for number in range(40):
+        content = bytearray(WHOLE[kind])
+        for _ in range(rng.integers(1, 6)):  # in its head, or anywhere
+            content[rng.integers(400 if number % 2 else len(content))] = rng.integers(256)
+        found = outcome(bytes(content))
+        assert not isinstance(found, str) or re.fullmatch(r"folder/scene.png .*", found)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [(33550, "d", 1, (10.0,), True), (33922, "d", 6, (0.0,) * 6, True)],
+        [(33550, "s", 0, "ten", True), (33922, "d", 2, (0.0, 1.0), True)],
+        [(34735, "H", 5, (1, 1, 0, 9, 1024), True)],
+        [(34264, "d", 3, (1.0, 2.0, 3.0), True), (42113, "s", 0, "none", True)],
+    ],
+)
+def test_odd_tags_of_place_cost_the_place_or_the_scene_and_never_the_job(tags, capfd):
+    content = tagged(RGB, extratags=tags)
+    found = outcome(content)
+    assert isinstance(found, str) or np.array_equal(found.image, RGB)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_flags_that_say_nothing_are_refused():
+    assert reading.checked(None, "-9999").nodata == -9999
+    for wrong in ({"stretch": (5, 5)}, {"nodata": "black"}, {"bands": ("1", "2")}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            reading.checked(**wrong)

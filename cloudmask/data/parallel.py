@@ -209,6 +209,18 @@ def _neighbours(world: World, allowed: launcher.Allowed) -> tuple[dict[int, tupl
     return everyone, place
 
 
+def ranks_here(world: World) -> int:
+    """How many of the ranks are on this host. Collective."""
+    if world.size == 1:
+        return 1
+    from mpi4py import MPI
+
+    here = world.comm.Split_type(MPI.COMM_TYPE_SHARED, key=world.rank)
+    count = int(here.size)
+    here.Free()
+    return count
+
+
 def deal(weights: Sequence[float], hands: int) -> list[list[int]]:
     """Indices of the weights in `hands` balanced groups, heaviest first to the lightest group."""
     groups: list[list[int]] = [[] for _ in range(hands)]

@@ -15,6 +15,16 @@ LabelChoice = Literal["any", "single_moderate", "dual", "summary", "probability"
 oblique view sees too, the threshold mask, the Bayesian probability; of a synthetic scene its
 truth"""
 
+LABEL_TITLES = {
+    "any": "Bayesian mask (any bit)",
+    "single_moderate": "Bayesian mask (single moderate)",
+    "dual": "Bayesian mask (where both views see)",
+    "probability": "Bayesian probability",
+    "densities": "mask by looks",
+    "unsupervised": "mask by images alone",
+}
+"""what pages call a label by its source; a source that is not here goes by its own name"""
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:

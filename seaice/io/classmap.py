@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from cloudmask.files import parse_json
 from cloudmask.metrics import UNKNOWN
 from seaice.colour import CLASSES, COLOURS
 from seaice.io import grid as grids
-from seaice.io import png
+from seaice.io import png, raster
 from seaice.io.grid import Grid
 
 LABELS, PICTURES, RECORDS = "labels", "pictures", "records"
@@ -51,10 +50,11 @@ def encode(label: np.ndarray, grid: Grid | None, *, date: str | None = None) -> 
     from rasterio.shutil import copy
 
     height, width = label.shape
+    place = grids.placing(grid)
     layout = {"height": height, "width": width, "count": 1, "dtype": "uint8", "nodata": UNKNOWN}
     tags = {_NAMES: json.dumps(CLASSES)} | ({_DATE: date} if date is not None else {})
-    with quiet("a class map"), MemoryFile() as plain, MemoryFile() as tiled:
-        with plain.open(driver="GTiff", **layout, **grids.placing(grid)) as file:
+    with raster.guarded("a class map"), MemoryFile() as plain, MemoryFile() as tiled:
+        with plain.open(driver="GTiff", **layout, **place) as file:
             file.write(label, 1)
             file.write_colormap(1, COLOURS)
             file.update_tags(**tags)
@@ -106,21 +106,26 @@ def read(path: Path) -> ClassMap:
     if path.suffix == ".nc":
         return _read_netcdf(path)
     with opened(path) as file:
-        tags, grid = file.tags(), grids.of_file(file)
-        if file.count in (3, 4) and set(file.dtypes) == {"uint8"}:
-            return ClassMap(_from_colours(file.read(), path), grid, tags.get(_DATE))
-        if file.count != 1 and file.descriptions[0] != "mask":
-            raise ValueError(
-                f"{path} has {file.count} bands; a class map has one of classes, or red, green "
-                "and blue in the colours of the classes"
-            )
-        band, nodata = file.read(1), file.nodata
+        tags, grid, count = file.tags(), grids.of_file(file), file.count
+        coloured = count in (3, 4) and set(file.dtypes) == {"uint8"}
+        ours = count == 1 or file.descriptions[0] == "mask"
+        bands = file.read() if coloured else file.read(1)[None] if ours else None
         palette = file.colormap(1) if has_palette(file) else None
+        nodata = file.nodata
+    if bands is None:
+        raise ValueError(
+            f"{path} has {count} bands; a class map has one of classes, or red, green and blue in "
+            "the colours of the classes"
+        )
     if _NAMES in tags:
         _check_names(tags[_NAMES], path)
-    if palette is not None:
-        return ClassMap(_from_palette(band, palette, path), grid, tags.get(_DATE))
-    return ClassMap(_from_classes(band, nodata, path), grid, tags.get(_DATE))
+    if coloured:
+        label = _from_colours(bands, path)
+    elif palette is not None:
+        label = _from_palette(bands[0], palette, path)
+    else:
+        label = _from_classes(bands[0], nodata, path)
+    return ClassMap(label, grid, tags.get(_DATE))
 
 
 def has_palette(file: Any) -> bool:
@@ -206,26 +211,7 @@ def _class_of(colour: tuple[int, ...], path: Path) -> int:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A PNG or GeoTIFF as a rasterio dataset. ValueError, also for what is damaged."""
-    import rasterio
-
-    is_png = path.suffix.lower() == ".png"
-    with quiet(str(path)):
-        if is_png and (problem := png.damage(path.read_bytes())) is not None:
-            raise ValueError(f"{path} {problem}; get the file again")
-        with rasterio.open(path, driver="PNG" if is_png else "GTiff") as file:
-            yield file
-
-
-@contextlib.contextmanager
-def quiet(name: str) -> Iterator[None]:
-    """A map that lies nowhere is no cause for a warning; what GDAL cannot read is a ValueError."""
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            yield
-    except (RasterioError, OSError) as error:
-        problem = " ".join(str(error).split())
-        raise ValueError(f"{name} is no class map that can be read ({problem})") from None
+    """A file as a dataset of rasterio, to read from. What the block raises becomes an ImageError,
+    a ValueError, of a damaged file."""
+    with raster.opened(str(path.absolute()), str(path)) as image, raster.guarded(str(path)):
+        yield image.file

@@ -36,6 +36,9 @@ def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
         descriptions, count = image.file.descriptions, image.file.count
         colours = [_colour(image, number) for number in range(1, count + 1)]
         kinds = {np.dtype(kind) for kind in image.file.dtypes}
+    if len(kinds) > 1 or next(iter(kinds)).kind not in "iuf":
+        held = ", ".join(sorted(str(kind) for kind in kinds))
+        raise ImageError(f"{image.name} holds {held} values; needed are numbers of one kind")
     told = []
     if colours == ["palette"]:
         numbers, layer = {}, _palette(image)
@@ -48,9 +51,6 @@ def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
         if choice.told is not None:
             told.append(choice.told)
         layer = _layer(image, numbers, colours, reading)
-    if len(kinds) > 1 or next(iter(kinds)).kind not in "iuf":
-        held = ", ".join(sorted(str(kind) for kind in kinds))
-        raise ImageError(f"{image.name} holds {held} values; needed are numbers of one kind")
     if (turned := raster.orientation(source.place, source.content)) != 1:
         told.append(f"orientation {turned} is ignored: rows and columns are taken as stored")
     known = _TILE_IMAGE.fullmatch(PurePosixPath(source.place).stem)

@@ -70,11 +70,12 @@ def source_of(flag: str, path: Path) -> MaskSource:
         outlines.check(path)
         return MaskSource(flag, place, "vector", _sha256_of_all(path))
     with classmap.opened(path) as file:
-        if grids.of_file(file) is None:
-            raise ValueError(
-                f"{flag} {path} does not say where it lies; one raster for all scenes needs a CRS "
-                "and a transform, or give a folder with a mask NAME.png for each"
-            )
+        grid = grids.of_file(file)
+    if grid is None:
+        raise ValueError(
+            f"{flag} {path} does not say where it lies; one raster for all scenes needs a CRS and "
+            "a transform, or give a folder with a mask NAME.png for each"
+        )
     return MaskSource(flag, place, "raster", sha256_of(path))
 
 

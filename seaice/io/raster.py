@@ -139,8 +139,8 @@ def _line(name: str, error: BaseException) -> str:
     codec = next(filter(None, map(_CODEC.search, texts)), None)
     if codec is not None:
         return (
-            f"{name} is compressed by {codec[1] or codec[2]}, which GDAL cannot read here; convert "
-            "it: gdal_translate -co COMPRESS=DEFLATE"
+            f"{name} is compressed by {codec['first'] or codec['second']}, which GDAL cannot read "
+            "here; convert it: gdal_translate -co COMPRESS=DEFLATE"
         )
     if any("not recognized as being in a supported file format" in text for text in texts):
         return f"{name} is no PNG, JPEG, TIFF, JPEG 2000 or .npz; leave it out or convert it"
@@ -152,7 +152,7 @@ def _line(name: str, error: BaseException) -> str:
 
 
 _CODEC = re.compile(
-    r"missing codec (\w+)|[Cc]ompression scheme (\w+) is not|(\w+) compression support is not"
+    r"missing codec (?:of )?(?P<first>code \w+|\w+)|[Cc]ompression scheme (?P<second>\w+) is not"
 )
 
 

@@ -104,6 +104,11 @@ def make_patch_set(
             receipts[job.name] = outcome.value
         elif outcome is not None:
             failed[job.name] = outcome.error or ""
+    lost = sum(1 for outcome in outcomes if outcome is None)
+    if lost and not (config.strict and failed):
+        raise AgreedError(
+            f"{plural(lost, 'scene')} not reached; run the same command again: what is done is kept"
+        )
     return world.on_root(lambda: _finish(out, options, plan, receipts, failed, config.strict))
 
 

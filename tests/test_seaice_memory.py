@@ -1,0 +1,119 @@
+"""Workers by memory, and workers that are ended from outside."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_seaice_label import ROOT, run, scene, write
+
+from cloudmask import host
+from cloudmask.data.parallel import World
+from seaice import memory
+from seaice.engines import Engine
+from seaice.io import sources
+from seaice.io.picture import Reading
+
+GIB = 2**30
+
+
+def test_no_more_workers_are_started_than_memory_holds():
+    assert memory.fitting(8, 2 * GIB, free=9 * GIB) == 4
+    assert memory.fitting(8, 2 * GIB, free=99 * GIB) == 8
+    assert memory.fitting(8, 2 * GIB, free=GIB) == 1
+    told = "8 x 2.0 GiB for the largest scene, and 9.0 GiB of memory is free"
+    assert memory.told(8, 2 * GIB, free=9 * GIB) == told
+
+
+def test_a_worker_is_reckoned_with_the_scene_of_the_most_pixels(tmp_path):
+    write(tmp_path / "small.png", scene(0, 40))
+    write(tmp_path / "large.png", scene(1, 300))
+    (tmp_path / "broken.png").write_bytes(b"no picture, but the largest file of all" * 9999)
+    np.savez(tmp_path / "arrays.npz", image=scene(2, 100))
+    found = sources.find([str(tmp_path)], apart_from=tmp_path / "out")
+    largest = memory.bytes_of_worker(found, Reading()) - memory.BYTES_OF_PROGRAM
+    assert largest == memory.BYTES_PER_PIXEL * np.prod(scene(1, 300).shape[:2])
+    assert memory.bytes_of_worker([], Reading()) == memory.BYTES_OF_PROGRAM
+
+
+@pytest.mark.skipif(host.num_cores() < 2, reason="with one core there is one worker anyway")
+def test_too_little_memory_means_fewer_workers_and_a_line(capsys):
+    found = Engine("processes").map_items(abs, [-1, -2], world=World(), bytes_each=2**60)
+    assert [outcome.value for outcome in found] == [1, 2]
+    assert capsys.readouterr().err.startswith("warning: 1 worker instead of 2: 2 x ")
+    asked = Engine("processes", workers=2)
+    asked.map_items(abs, [-1, -2], world=World(), bytes_each=2**60)
+    assert "warning: memory may not hold --workers 2" in capsys.readouterr().err
+
+
+@pytest.mark.mpi
+def test_too_little_memory_for_the_ranks_of_a_host_is_said_once(start):
+    code = (
+        "from seaice.engines import Engine\n"
+        "engine = Engine('mpi')\n"
+        "world = engine.world()\n"
+        "found = engine.map_items(abs, [-1, -2], world=world, bytes_each=2**60)\n"
+        "assert [outcome.value for outcome in found] == [1, 2]\n"
+    )
+    process = start(code, ranks=2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert len(re.findall("memory may not hold the ranks of a host: 2 x", err)) == 1
+
+
+def ends_with_its_process(item):
+    if item == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def test_what_a_lost_worker_leaves_undone_is_not_reached_and_the_rest_is_kept(capsys):
+    engine = Engine("processes", workers=1)
+    found = engine.map_items(ends_with_its_process, range(5), world=World())
+    assert [outcome and outcome.value for outcome in found] == [0, 1, None, None, None]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("a worker process was ended from outside")
+    assert "3 scenes not reached; run the same command again" in line
+
+
+def workers_of(process):
+    """Processes that the pool of a program has started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    words = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return [child for child, line in words.items() if b"spawn_main" in line]
+
+
+def test_label_keeps_what_is_done_when_a_worker_is_killed(tmp_path):
+    write(tmp_path / "scene.png", scene(0, 1100))
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for number in range(16):
+        os.link(tmp_path / "scene.png", folder / f"scene_{number:02d}.png")
+    words = ["label", folder, "--out", tmp_path / "out", "--engine", "processes", "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seaice", *map(str, words)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list((tmp_path / "out/records").glob("*.json")) and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, out + err
+    (line,) = err.splitlines()
+    lost = int(re.search(r"(\d+) scenes? not reached", line)[1])
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["labelled_now"] == 16 - lost
+    assert list(summary["failed"].values()) == ["not reached"] * lost
+    assert 1 < lost < 16
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    assert "0 failed" in out
