@@ -5,10 +5,11 @@
 There is one date, so a network learns from one half of the scene and is judged by the other, and
 the reverse; columns within MARGIN of the middle count in neither. The network and the patches are
 those of docs/seaice.md; what differs between the rows is how a network is shown them. Another date
-has other light: each network is also judged under changes of gain, offset and tint that it has not seen.
-Beside them stand the commonest class, the published colour rule (all ice, thick or thin, as ice), a
-threshold on one band, chosen on the other half, and scenes brought to the mean and deviation of the
-training half first. A second run goes on where the first was. Nothing is timed here.
+has other light: each network is also judged under changes of gain, offset and tint that it has not
+seen. Beside them stand the commonest class, the published colour rule (all ice, thick or thin, as
+ice), a threshold on one band, chosen on the other half, and scenes brought to the mean and
+deviation of the training half first. A second run goes on where the first was. Nothing is timed
+here.
 """
 
 from __future__ import annotations
