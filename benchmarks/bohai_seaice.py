@@ -4,11 +4,12 @@
 
 There is one date, so a network learns from one half of the scene and is judged by the other, and
 the reverse; columns within MARGIN of the middle count in neither. The network and the patches are
-those of docs/seaice.md; what differs between the rows is the augmentation. Another date has other
-light: each network is also judged under changes of gain, offset and tint that it has not seen.
-Beside them stand the commonest class, the published colour rule (all ice, thick or thin, as ice), a
-threshold on one band, chosen on the other half, and scenes brought to the mean and deviation of the
-training half first. A second run goes on where the first was. Nothing is timed here.
+those of docs/seaice.md; what differs between the rows is how a network is shown them. Another date
+has other light: each network is also judged under changes of gain, offset and tint that it has not
+seen. Beside them stand the commonest class, the published colour rule (all ice, thick or thin, as
+ice), a threshold on one band, chosen on the other half, and scenes brought to the mean and
+deviation of the training half first. A second run goes on where the first was. Nothing is timed
+here.
 """
 
 from __future__ import annotations
@@ -31,11 +32,8 @@ NETWORK = ("--widths", 16, 32, 64, 128, "--threads", 1, "--no-tensorboard", "--k
 EPOCHS = 16
 MARGIN = 48
 """columns beside the middle that do not count: what a network sees of the other half"""
-AUGMENTATIONS = {
-    "flips and turns": ("--augment-gain", 0, "--augment-shared", 0),
-    "default": (),
-    "wide": ("--augment-gain", 0.3, "--augment-shared", 0.6),
-}
+FLIPS = ("--augment-gain", 0, "--augment-shared", 0)
+RECIPES = {"default": (), "flips and turns": FLIPS, "decorrelated": (*FLIPS, "--decorrelate")}
 SIDES = ("left", "right")
 """what a network learns from"""
 Image = np.ndarray
@@ -69,11 +67,11 @@ def main() -> None:
     for side in SIDES:
         make_patches(image, label, side)
     rows = [row for side in SIDES for row in plain_rules(image, label, side)]
-    for name, side in itertools.product(AUGMENTATIONS, SIDES):
+    for name, side in itertools.product(RECIPES, SIDES):
         train(name, side)
         rows += judged(f"network, {name}", side, image, label, predictor(run_of(name, side)))
     # The same networks, where a scene is first brought to the light of the training half.
-    for name, side in itertools.product(("default", "wide"), SIDES):
+    for name, side in itertools.product(RECIPES, SIDES):
         brought = matched(predictor(run_of(name, side)), image[:, columns(side, image)])
         rows += judged(f"network, {name}, matched", side, image, label, brought)
     summed = summary(rows)
@@ -87,7 +85,7 @@ def main() -> None:
         epochs=EPOCHS,
         margin=MARGIN,
         options=[str(word) for word in (*CUT, *NETWORK)],
-        augmentations={name: list(map(str, words)) for name, words in AUGMENTATIONS.items()},
+        recipes={name: list(map(str, words)) for name, words in RECIPES.items()},
         share_of_commonest_class=float(np.mean(label == 0)),
     )
 
@@ -131,8 +129,8 @@ def train(name: str, side: str) -> None:
     if (out / "summary.json").exists() and bench.summary(out)["status"] == "finished":
         return
     words = ["--data", WORK / f"patches-{side}", "--out", out, "--epochs", EPOCHS, *NETWORK]
-    words += [*AUGMENTATIONS[name], *(["--resume"] if out.exists() else [])]
-    print(f"training on the {side} half, augmentation: {name}", flush=True)
+    words += [*RECIPES[name], *(["--resume"] if out.exists() else [])]
+    print(f"training on the {side} half: {name}", flush=True)
     bench.run([*bench.TRAIN, *words])
 
 

@@ -99,6 +99,19 @@ def test_labels_pictures_and_records_are_written(archive, tmp_path):
     assert record["done"]["missing_pixels"] == 78
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("published", THIN), ("guarded", THICK), ("none", THICK)]
+)
+def test_each_filter_is_the_one_of_its_name(tmp_path, kind, expected):
+    """The published one makes even snow thin: everything is as its background."""
+    snow = write(tmp_path / "scenes/snow.png", np.full((64, 64, 3), 230, np.uint8))
+    assert cli.main(["label", str(snow), "--out", str(tmp_path / "out"), "--filter", kind]) == 0
+    assert (read_label(tmp_path / "out/labels/snow.tif") == expected).all()
+    record = json.loads((tmp_path / "out/records/snow.json").read_text())
+    assert record["rule"]["filter"] == kind
+    assert record["done"].get("filter", {}).get("kind", "none") == kind
+
+
 def test_a_geotiff_gives_a_geotiff_and_areas(archive, tmp_path):
     out = tmp_path / "out"
     cli.main(["label", str(archive), "--out", str(out)])

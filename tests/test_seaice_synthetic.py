@@ -1,7 +1,12 @@
+import dataclasses
+import json
+
+import cv2
 import numpy as np
 import pytest
 
 from cloudmask.metrics import UNKNOWN
+from seaice import __main__ as cli
 from seaice import looks, synthetic
 from seaice.colour import THICK
 from seaice.missing import missing_pixels
@@ -134,3 +139,18 @@ def test_fixed_thresholds_fail_on_dark_snow_and_adaptive_ones_do_not():
 def test_scenes_that_cannot_be_made_are_refused(arguments, problem):
     with pytest.raises(ValueError, match=problem):
         synthetic.make_scene(0, **({"height": 64, "width": 64} | arguments))
+
+
+def test_a_varied_archive_tells_the_look_of_each_scene_and_another_family_makes_it_anew(tmp_path):
+    words = ["synth", "--out", str(tmp_path), "--scenes", "2", "--height", "64", "--width", "64"]
+    assert cli.main([*words, "--family", "varied"]) == 0
+    scene = synthetic.make_scene(1, height=64, width=64, family="varied")
+    record = json.loads((tmp_path / "truth/ice_0_0001.json").read_text())
+    assert record["made_from"]["family"] == "varied"
+    assert record["look"] == json.loads(json.dumps(dataclasses.asdict(scene.look)))
+    assert record["look"]["kind"] == "ponds"
+    path = tmp_path / "scenes/ice_0_0001.png"
+    assert np.array_equal(cv2.imread(str(path))[..., ::-1], scene.image)
+    assert cli.main(words) == 0
+    plain = synthetic.make_scene(1, height=64, width=64)
+    assert np.array_equal(cv2.imread(str(path))[..., ::-1], plain.image)
