@@ -10,21 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
-import re
-import zipfile
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from seaice.io import metadata, raster
+from seaice.io import metadata
 from seaice.io.kinds import PRODUCT
 from seaice.io.metadata import Metadata
 from seaice.io.opened import Colours, Opened, Rows
-from seaice.io.raster import Raster
+from seaice.io.product import AGAIN, Product, files_of
 from seaice.io.reading import BANDS, ImageError, Reading, Stretch
 from seaice.io.sources import Source
 
@@ -33,160 +28,17 @@ CLOUDS = (3, 8, 9, 10)
 """of the scene classification SCL: cloud shadow, cloud of medium and of high probability, cirrus"""
 _NO_DATA = 0
 _OF_BAND = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08", "swir": "B11"}
-_METRES = {"TCI": 10, "B02": 10, "B03": 10, "B04": 10, "B08": 10, "B11": 20, "SCL": 20}
-_AGAIN = "get the product again"
-# Folders above the product may have any name that leads nowhere else.
-_ROOT = r"(?P<root>(?:(?!\.\.?/)[^/\\\0]+/)*?)"
-_IMAGE = re.compile(
-    _ROOT + r"GRANULE/[\w.-]+/IMG_DATA/(?:R\d0m/)?(?:L2A_)?T(?P<tile>\d{2}[A-Z]{3})_\d{8}T\d{6}_"
-    r"(?P<image>TCI|SCL|B\d[\dA])(?:_(?P<metres>\d0)m)?\.jp2",
-    re.ASCII,
-)
-_METADATA = re.compile(_ROOT + r"MTD_MSI(?P<level>L1C|L2A)\.xml", re.ASCII)
 
 
 @contextlib.contextmanager
 def opened(source: Source, reading: Reading) -> Iterator[Opened]:
     """The scene of a product. ImageError."""
     with contextlib.ExitStack() as stack:
-        files = _files(source, stack)
-        yield _opened(_Product(source.place, files, stack), source, reading)
+        files = files_of(source, stack)
+        yield _opened(Product(source.place, files, stack), source, reading)
 
 
-class _Folder:
-    def __init__(self, place: str) -> None:
-        self.top = Path(place)
-
-    def names(self) -> list[str]:
-        found = (path for path in self.top.rglob("*") if path.suffix in (".xml", ".jp2"))
-        return [path.relative_to(self.top).as_posix() for path in found]
-
-    def read(self, name: str, most: int) -> bytes:
-        with (self.top / name).open("rb") as file:
-            return file.read(most)
-
-    def path(self, name: str) -> str:
-        """For GDAL."""
-        return str((self.top / name).absolute())
-
-
-class _Zip:
-    """A product that stays packed: GDAL reads in it. What it is packed in has checksums."""
-
-    def __init__(self, zipped: zipfile.ZipFile, place: str) -> None:
-        self.zipped, self.place = zipped, place
-
-    def names(self) -> list[str]:
-        return self.zipped.namelist()
-
-    def read(self, name: str, most: int) -> bytes:
-        with self.zipped.open(name) as file:
-            return file.read(most)
-
-    def path(self, name: str) -> str:
-        with self.zipped.open(name) as file:  # compares the checksum at the end
-            while file.read(1 << 20):
-                pass
-        return f"/vsizip/{self.place}/{name}"
-
-
-def _files(source: Source, stack: contextlib.ExitStack) -> _Folder | _Zip:
-    if source.content is None and Path(source.place).is_dir():
-        return _Folder(source.place)
-    with _told(source.place):
-        if source.content is None:
-            zipped = stack.enter_context(zipfile.ZipFile(source.place))
-            return _Zip(zipped, str(Path(source.place).absolute()))
-        zipped = stack.enter_context(zipfile.ZipFile(io.BytesIO(source.content)))
-        return _Zip(zipped, stack.enter_context(raster.in_memory(source.content, ".zip")))
-
-
-@contextlib.contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Whatever reading a damaged archive may end in becomes an ImageError."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except (
-        *(OSError, ValueError, LookupError, RuntimeError, EOFError, NotImplementedError),
-        *(zipfile.BadZipFile, zlib.error),
-    ) as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{name} is damaged ({problem}); {_AGAIN}") from None
-
-
-@dataclass(eq=False)
-class _Product:
-    """The files of a product, which are opened when they are asked for."""
-
-    name: str
-    files: _Folder | _Zip
-    stack: contextlib.ExitStack
-    images: dict[str, str] = field(default_factory=dict)
-    """path of TCI, SCL, B02, ..., each at its own resolution"""
-    tile: str | None = None
-    level: str | None = None
-    metadata_path: str | None = None
-    rasters: dict[str, Raster] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        with _told(self.name):
-            names = sorted(self.files.names())
-        for name in names:
-            found = _IMAGE.fullmatch(name)
-            if found is not None:
-                image, metres = found["image"], found["metres"]
-                if metres is not None and int(metres) != _METRES.get(image):
-                    continue
-                if self.images.setdefault(image, name) != name:
-                    raise ImageError(
-                        f"{self.name} holds more than one {image}: products of several tiles, as "
-                        "before December 2016, are not read; split it by tile"
-                    )
-                self.tile = found["tile"]
-            elif known := _METADATA.fullmatch(name):
-                self.metadata_path, self.level = name, known["level"]
-
-    def metadata(self) -> Metadata:
-        if self.metadata_path is None:
-            raise ImageError(f"{self.name} lacks its metadata, MTD_MSIL*.xml; {_AGAIN}")
-        with _told(self.name):
-            content = self.files.read(self.metadata_path, metadata.LARGEST_BYTES + 1)
-        try:
-            return metadata.parse(content)
-        except ValueError as error:
-            raise ImageError(
-                f"{self.name} has metadata that cannot be used ({error}); {_AGAIN}"
-            ) from None
-
-    def raster(self, image: str) -> Raster:
-        if image not in self.rasters:
-            if image not in self.images:
-                raise ImageError(f"{self.name} lacks {image}; {_AGAIN}")
-            with _told(self.name):
-                path = self.files.path(self.images[image])
-            name = f"{self.name}: {image}"
-            self.rasters[image] = self.stack.enter_context(raster.opened(path, name))
-        return self.rasters[image]
-
-    def rows(self, image: str, shape: tuple[int, int], rows: slice) -> np.ndarray:
-        """(h, W) of the first band, brought to the grid of `shape` pixels by nearest neighbour."""
-        found = self.raster(image)
-        times = shape[0] // found.shape[0]
-        if times < 1 or shape != (found.shape[0] * times, found.shape[1] * times):
-            raise ImageError(
-                f"{found.name} has {found.shape[0]} x {found.shape[1]} pixels, the picture "
-                f"{shape[0]} x {shape[1]}; {_AGAIN}"
-            )
-        first, last = rows.start // times, -(-rows.stop // times)
-        values = found.read([1], slice(first, last))[0]
-        if times > 1:
-            values = values.repeat(times, axis=0).repeat(times, axis=1)
-        return values[rows.start - first * times :][: rows.stop - rows.start]
-
-
-def _opened(product: _Product, source: Source, reading: Reading) -> Opened:
+def _opened(product: Product, source: Source, reading: Reading) -> Opened:
     known = PRODUCT.fullmatch(Path(source.place).name)
     level = product.level or (known and known["level"])
     told = []
@@ -235,10 +87,10 @@ def _opened(product: _Product, source: Source, reading: Reading) -> Opened:
     )
 
 
-def _of_tci(product: _Product, shape: tuple[int, int], level: str) -> Colours:
+def _of_tci(product: Product, shape: tuple[int, int], level: str) -> Colours:
     image = product.raster("TCI")
     if image.file.count != len(BANDS) or set(image.file.dtypes) != {"uint8"}:
-        raise ImageError(f"{image.name} is no 8-bit image of three bands; {_AGAIN}")
+        raise ImageError(f"{image.name} is no 8-bit image of three bands; {AGAIN}")
     # Over dark water the atmospheric correction leaves 0 in all bands; SCL knows better.
     classified = level == "L2A" and "SCL" in product.images
 
@@ -261,12 +113,12 @@ def _of_tci(product: _Product, shape: tuple[int, int], level: str) -> Colours:
 
 
 def _of_bands(
-    product: _Product, shape: tuple[int, int], facts: Metadata, stretch: Stretch
+    product: Product, shape: tuple[int, int], facts: Metadata, stretch: Stretch
 ) -> Colours:
     images = [_OF_BAND[band] for band in BANDS]
     for image in images:
         if product.raster(image).file.dtypes != ("uint16",):
-            raise ImageError(f"{product.raster(image).name} is no 16-bit image; {_AGAIN}")
+            raise ImageError(f"{product.raster(image).name} is no 16-bit image; {AGAIN}")
 
     def read(rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
         found = np.empty((rows.stop - rows.start, shape[1], len(images)), np.uint16)
@@ -291,7 +143,7 @@ def _stored(stretch: Stretch, facts: Metadata, image: str) -> Stretch:
 
 
 def _reflectance(
-    product: _Product, image: str, shape: tuple[int, int], facts: Metadata, rows: slice
+    product: Product, image: str, shape: tuple[int, int], facts: Metadata, rows: slice
 ) -> np.ndarray:
     """(h, W) float32, NaN where there is no data."""
     stored = product.rows(image, shape, rows)
@@ -302,11 +154,11 @@ def _reflectance(
     return found
 
 
-def _clouds(product: _Product, shape: tuple[int, int], rows: slice) -> np.ndarray:
+def _clouds(product: Product, shape: tuple[int, int], rows: slice) -> np.ndarray:
     """(h, W) bool."""
     table = np.zeros(256, bool)
     table[list(CLOUDS)] = True
     classes = product.rows("SCL", shape, rows)
     if classes.dtype != np.uint8:
-        raise ImageError(f"{product.name}: SCL is no 8-bit image; {_AGAIN}")
+        raise ImageError(f"{product.name}: SCL is no 8-bit image; {AGAIN}")
     return table[classes]
