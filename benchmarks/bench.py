@@ -25,6 +25,8 @@ MPIRUN = str(Path(sys.executable).with_name("mpirun"))
 TRAIN = [sys.executable, str(ROOT / "train_hvd.py")]
 DIRTY = "BENCH_DIRTY"
 """set: keep records of a checkout with changes too"""
+OLD = "BENCH_OLD"
+"""set: a checkout of an older version, to be timed in turns with this one"""
 WHY_NOT = (
     "the checkout has changes that its commit does not hold, so nobody could measure this again. "
     "Commit first, or ask for the record with --dirty."
@@ -42,14 +44,20 @@ def scenes(count: int = 4) -> list[Path]:
     return found
 
 
-def linked(originals: Sequence[Path], count: int) -> Path:
-    """A folder of links to a few scenes under many names, which thus come from the page cache."""
+def linked(originals: Sequence[Path], count: int, *, hard: bool = False) -> Path:
+    """A folder of links to a few scenes under many names, which thus come from the page cache.
+
+    Hard ones where links to one file would be taken for one scene."""
     folder = fresh(WORK / f"{originals[0].parent.name}-linked-{count}")
     for source in originals:
         source.read_bytes()
     for number in range(count):
         source = originals[number % len(originals)]
-        (folder / f"{source.stem}_{number:03d}{source.suffix}").symlink_to(source)
+        place = folder / f"{source.stem}_{number:03d}{source.suffix}"
+        if hard:
+            place.hardlink_to(source)
+        else:
+            place.symlink_to(source)
     return folder
 
 
@@ -88,12 +96,14 @@ def save_random_model(path: Path) -> Path:
     return path
 
 
-def run(words: Sequence[object]) -> None:
+def run(words: Sequence[object], *, cwd: Path | None = None) -> None:
     """Run a command to its end; CalledProcessError with its output shown if it fails."""
-    wait([start(words)])
+    wait([start(words, cwd=cwd)])
 
 
-def start(words: Sequence[object], *, cores: Iterable[int] = ()) -> subprocess.Popen[str]:
+def start(
+    words: Sequence[object], *, cores: Iterable[int] = (), cwd: Path | None = None
+) -> subprocess.Popen[str]:
     """Start a command, on these cores alone if any are named."""
     line = [str(word) for word in words]
     pinned = ["taskset", "--cpu-list", ",".join(map(str, cores)), *line] if cores else line
@@ -103,7 +113,7 @@ def start(words: Sequence[object], *, cores: Iterable[int] = ()) -> subprocess.P
     }
     return subprocess.Popen(
         pinned,
-        cwd=ROOT,
+        cwd=cwd or ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -173,6 +183,13 @@ def keep(name: str, **figures: Any) -> Path:
     if folder != RESULTS:
         print(f"{name}: {WHY_NOT} The figures are in {path.relative_to(ROOT)}.", file=sys.stderr)
     return path
+
+
+def commit_of(checkout: Path) -> str:
+    """The commit of another checkout."""
+    line = ["git", "rev-parse", "HEAD"]
+    done = subprocess.run(line, cwd=checkout, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def is_reproducible() -> bool:

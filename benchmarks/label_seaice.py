@@ -20,25 +20,38 @@ SIZE, ORIGINALS, SCENES, REPEATS = 2048, 4, 64, 3
 def main() -> None:
     originals = synthetic_scenes()
     core = one_core(originals[0])
-    folder = bench.linked(originals, SCENES)
-    seconds: dict[str, list[float]] = {"serial": [], "processes": []}
+    folder = bench.linked(originals, SCENES, hard=True)
+    checkouts = {"": bench.ROOT}
+    if bench.OLD in os.environ:
+        checkouts["old "] = Path(os.environ[bench.OLD])
+    seconds: dict[str, list[float]] = {}
     share = []
     for _ in range(REPEATS):
-        for engine in seconds:
-            summary = label(folder, "--engine", engine)
-            seconds[engine].append(summary["wall"])
-            parts = [summary["seconds"][key] for key in ("decode", "label", "write")]
-            if engine == "serial":
-                share.append(parts[0] / sum(parts))
-    serial, processes = (statistics.median(values) for values in seconds.values())
+        for engine in ("serial", "processes"):
+            for version, checkout in checkouts.items():
+                summary = label(folder, "--engine", engine, checkout=checkout)
+                seconds.setdefault(f"{version}{engine}", []).append(summary["wall"])
+                parts = [summary["seconds"][key] for key in ("decode", "label", "write")]
+                if engine == "serial" and not version:
+                    share.append(parts[0] / sum(parts))
+    median = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"one core, one scene of {SIZE} x {SIZE}")
     for name, values in core.items():
         print(f"  {name:<28} {1e3 * statistics.median(values):6.1f} ms")
     print(f"{SCENES} scenes, start-up included")
-    print(f"  serial       {bench.spread(seconds['serial'])} s")
-    print(f"  processes 2  {bench.spread(seconds['processes'])} s")
-    print(f"  ratio        {serial / processes:.2f} (target 1.8)")
+    for name, values in seconds.items():
+        print(f"  {name:<14} {bench.spread(values)} s")
+    ratio = median["serial"] / median["processes"]
+    print(f"  ratio          {ratio:.2f} (target 1.8)")
     print(f"  decoding is {statistics.median(share):.0%} of a scene's time, writing included")
+    old = {}
+    if len(checkouts) > 1:
+        old = {
+            "old_commit": bench.commit_of(checkouts["old "]),
+            "old_serial_seconds": seconds["old serial"],
+            "old_processes_2_seconds": seconds["old processes"],
+        }
+        print(f"  serial, to the old version's: {median['serial'] / median['old serial']:.2f}")
     bench.keep(
         "label_seaice",
         scenes=SCENES,
@@ -46,8 +59,9 @@ def main() -> None:
         one_core_seconds=core,
         serial_seconds=seconds["serial"],
         processes_2_seconds=seconds["processes"],
-        ratio=serial / processes,
+        ratio=ratio,
         decoding_share=share,
+        **old,
     )
 
 
@@ -59,25 +73,26 @@ def synthetic_scenes() -> list[Path]:
     return sorted((out / "scenes").glob("*.png"))[:ORIGINALS]
 
 
-def label(folder: Path, *words: object) -> dict:
-    """summary.json of a fresh labelling, and its wall time in seconds."""
+def label(folder: Path, *words: object, checkout: Path = bench.ROOT) -> dict:
+    """summary.json of a fresh labelling by a checkout, and its wall time in seconds."""
     out = bench.WORK / "ice-labels"
     shutil.rmtree(out, ignore_errors=True)
     os.sync()
-    line = [sys.executable, "-m", "seaice", "label", folder, "--out", out, *words]
-    wall = bench.seconds(lambda: bench.run(line))
+    start = f"PYTHONPATH={checkout}"
+    line = ["env", start, sys.executable, "-m", "seaice", "label", folder, "--out", out, *words]
+    wall = bench.seconds(lambda: bench.run(line, cwd=checkout))
     return bench.summary(out) | {"wall": wall}
 
 
 def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
     """Seconds of each step of one scene, on one thread."""
     from seaice import adaptive, colour
+    from seaice.io import sources
     from seaice.io.picture import Picture, Reading, open_scene
-    from seaice.io.sources import Source
     from seaice.rule import Rule, label_scene
     from seaice.survey import Survey
 
-    source = Source(str(path), path.stat().st_size, 0, path.stem)
+    (source,) = sources.find([str(path)], apart_from=path.parent / "none")
 
     def read() -> Picture:
         with open_scene(source, Reading()) as scene:

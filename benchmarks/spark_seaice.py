@@ -18,7 +18,7 @@ PHASES = ("start_up", "load", "map_reduce")
 
 
 def main() -> None:
-    folder = bench.linked(synthetic_scenes(), SCENES)
+    folder = bench.linked(synthetic_scenes(), SCENES, hard=True)
     rows = []
     for executors, cores in SHAPES:
         master = f"local-cluster[{executors},{cores},{MEGABYTES}]"

@@ -41,7 +41,7 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         # Processes of several hosts may write to one folder, so a process number is not enough.
         aside = path.with_name(f".{_shortened(path.name)}.{uuid.uuid4().hex[:12]}.part")
         try:
-            with naming(path), aside.open("xb") as file:
+            with naming(path), aside.open("x+b") as file:
                 if _try_lock(file.fileno()) and not os.fstat(file.fileno()).st_nlink:
                     continue  # another process took it for a leftover before it was locked
                 yield file

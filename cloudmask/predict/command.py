@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,9 @@ from cloudmask.predict.recipe import (
 from cloudmask.record import now, warn
 from cloudmask.text import plural
 from cloudmask.version import __version__
+
+LARGE_TILE = 1024
+"""the most rows and columns computed at once of a scene that does not fit: its tiles take memory"""
 
 
 def predict(config: PredictConfig) -> int:
@@ -105,7 +109,10 @@ def predict_scene(entry: Entry, config: PredictConfig, model: Model, recipe: Rec
     if stored is not None:
         check_names(stored.channels, entry.path, model, config.run)
         about = about_of(stored, entry, model, recipe)
-        write_bands(out, about, model.bands(stored.image, threshold=config.threshold))
+        narrow = model
+        if config.overlap is None:  # so there is no seam, whatever the tiles
+            narrow = replace(model, tile=min(model.tile, LARGE_TILE))
+        write_bands(out, about, narrow.bands(stored.image, threshold=config.threshold))
         return "written"
     scene = read_scene(
         entry.path,

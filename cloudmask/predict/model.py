@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 _ROWS = 256
-"""that are looked at together for what is missing"""
+"""of a band"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -164,15 +164,17 @@ class Model:
         memory. `image` has the model's channels in their order; the model is not calibrated."""
         assert not any(self.calibrations)
         for rows, parts in self._parts(image, None):
-            probability, spread = _pooled(parts)
+            whole, deviation = _pooled(parts)
             for top in range(rows.start, rows.stop, _ROWS):
                 some = slice(top, min(top + _ROWS, rows.stop))
+                inner = slice(some.start - rows.start, some.stop - rows.start)
                 nodata = missing_pixels(image[some, :])
-                inner = slice(top - rows.start, some.stop - rows.start)
-                probability[inner][nodata] = np.nan
+                probability = whole[inner]
+                probability[nodata] = np.nan
+                spread = None if deviation is None else deviation[inner]
                 if spread is not None:
-                    spread[inner][nodata] = np.nan
-            yield Band(rows, probability, spread, classify(probability, threshold=threshold))
+                    spread[nodata] = np.nan
+                yield Band(some, probability, spread, classify(probability, threshold=threshold))
 
     def _parts(
         self, image: Image, votes: np.ndarray | None

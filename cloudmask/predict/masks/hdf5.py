@@ -4,15 +4,70 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
 
 from cloudmask.files import open_hdf5, parse_json, write_whole
 from cloudmask.predict.masks.values import SceneMask, check_range, classify
+
+
+class Unfailing(io.RawIOBase):
+    """A file that HDF5 can write to: HDF5 itself crashes on a full disk.
+
+    So it is never told. What was wrong is kept, nothing more is written, and `complain` raises it.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.problem: OSError | None = None
+
+    def complain(self) -> None:
+        """OSError if anything could not be written."""
+        self.flush()
+        if self.problem is not None:
+            raise self.problem
+
+    def _attempt(self, work: Callable[[], Any]) -> Any:
+        if self.problem is None:
+            try:
+                return work()
+            except OSError as error:
+                self.problem = error
+        return None
+
+    def write(self, content: Any, /) -> int:
+        self._attempt(lambda: self.file.write(content))
+        return memoryview(content).nbytes
+
+    def readinto(self, buffer: Any, /) -> int:
+        found = self._attempt(lambda: self.file.read(memoryview(buffer).nbytes)) or b""
+        memoryview(buffer).cast("B")[: len(found)] = found
+        return len(found)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._attempt(lambda: self.file.seek(offset, whence)) or 0
+
+    def tell(self) -> int:
+        return self._attempt(self.file.tell) or 0
+
+    def truncate(self, size: int | None = None, /) -> int:
+        return self._attempt(lambda: self.file.truncate(size)) or 0
+
+    def flush(self) -> None:
+        self._attempt(self.file.flush)
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
 
 def write_hdf5(path: Path, mask: SceneMask) -> None:

@@ -7,7 +7,6 @@ or cloud. Unsigned bytes have been allowed since CF-1.9.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from cloudmask.files import open_hdf5, parse_json, write_whole
+from cloudmask.files import open_hdf5, parse_json, whole_file
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks.flags import cf_names, flag_attributes
-from cloudmask.predict.masks.hdf5 import attributes_in
+from cloudmask.predict.masks.hdf5 import Unfailing, attributes_in
 from cloudmask.predict.masks.place import (
     packing,
     read_crs,
@@ -58,40 +57,43 @@ TOLD = (
 
 
 def write_bands(path: Path, about: About, bands: Iterable[Band]) -> None:
-    """The same of a mask that comes in bands from the top; of one, little more is in memory.
-
-    The packed file is: HDF5 itself crashes on a full disk.
-    """
+    """The same of a mask that comes in bands from the top, of which one is in memory."""
     import h5netcdf
 
-    content = io.BytesIO()
-    with h5netcdf.File(content, "w") as file:
-        file.dimensions = {"y": about.shape[0], "x": about.shape[1]}
-        file.attrs["Conventions"] = "CF-1.9"
-        file.attrs["title"] = f"Classes of {about.name}"
-        for key, value in (about.attributes or {}).items():
-            file.attrs[key] = value
-        file.attrs["classes"] = json.dumps(about.classes)
-        where = write_place(file, about)
-        stored = 1 if len(about.classes) == 2 else len(about.classes)
-        names = cf_names(about.classes)[-stored:]
-        for name in names:
-            told = {"long_name": f"probability of {name}"}
-            if about.has_spread:
-                told["ancillary_variables"] = f"spread_{name}"
-                text = f"standard deviation of the probability of {name} over models"
-                _packed(file, f"spread_{name}", about.shape, {"long_name": text} | where)
-            _packed(file, f"probability_{name}", about.shape, told | where)
-        flags = file.create_variable(
-            "mask", ("y", "x"), "u1", fillvalue=UNKNOWN, **packing(*about.shape)
-        )
-        beside = {"ancillary_variables": " ".join(f"probability_{name}" for name in names)}
-        for key, value in (flag_attributes(about.classes) | beside | where).items():
-            flags.attrs[key] = value
-        for rows, layers in _in_chunks(bands, names, about.shape):
-            for name, values in layers.items():
-                file.variables[name][rows] = values
-    write_whole(path, content.getbuffer())
+    with whole_file(path) as disk:
+        content = Unfailing(disk)
+        with h5netcdf.File(content, "w") as file:
+            _write(file, about, bands, content)
+        content.complain()
+
+
+def _write(file: Any, about: About, bands: Iterable[Band], content: Unfailing) -> None:
+    file.dimensions = {"y": about.shape[0], "x": about.shape[1]}
+    file.attrs["Conventions"] = "CF-1.9"
+    file.attrs["title"] = f"Classes of {about.name}"
+    for key, value in (about.attributes or {}).items():
+        file.attrs[key] = value
+    file.attrs["classes"] = json.dumps(about.classes)
+    where = write_place(file, about)
+    stored = 1 if len(about.classes) == 2 else len(about.classes)
+    names = cf_names(about.classes)[-stored:]
+    for name in names:
+        told = {"long_name": f"probability of {name}"}
+        if about.has_spread:
+            told["ancillary_variables"] = f"spread_{name}"
+            text = f"standard deviation of the probability of {name} over models"
+            _packed(file, f"spread_{name}", about.shape, {"long_name": text} | where)
+        _packed(file, f"probability_{name}", about.shape, told | where)
+    flags = file.create_variable(
+        "mask", ("y", "x"), "u1", fillvalue=UNKNOWN, **packing(*about.shape)
+    )
+    beside = {"ancillary_variables": " ".join(f"probability_{name}" for name in names)}
+    for key, value in (flag_attributes(about.classes) | beside | where).items():
+        flags.attrs[key] = value
+    for rows, layers in _in_chunks(bands, names, about.shape):
+        for name, values in layers.items():
+            file.variables[name][rows] = values
+        content.complain()
 
 
 def _in_chunks(
