@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -104,11 +105,30 @@ def guarded(name: str) -> Iterator[None]:
 
     That a picture lies nowhere is no cause for a warning.
     """
-    with failures(name), load().Env(**_SETTINGS), warnings.catch_warnings():
+    with failures(name), _mute(), load().Env(**_SETTINGS), warnings.catch_warnings():
         from rasterio.errors import NotGeoreferencedWarning
 
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+@contextlib.contextmanager
+def _mute() -> Iterator[None]:
+    """Where GDAL quotes a damaged file, its text may be no UTF-8, over which rasterio's log trips.
+
+    It prints that by both hooks, and goes on.
+    """
+    unraisable, uncaught = sys.unraisablehook, sys.excepthook
+    sys.unraisablehook = lambda told: (
+        None if isinstance(told.exc_value, UnicodeDecodeError) else unraisable(told)
+    )
+    sys.excepthook = lambda kind, *rest: (
+        None if issubclass(kind, UnicodeDecodeError) else uncaught(kind, *rest)
+    )
+    try:
+        yield
+    finally:
+        sys.unraisablehook, sys.excepthook = unraisable, uncaught
 
 
 @contextlib.contextmanager
