@@ -78,8 +78,8 @@ def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> list[So
         if place.is_dir() and not _is_product(place):
             if place.name.endswith(_OTHER_PRODUCTS):
                 raise ValueError(
-                    f"{place} is no Sentinel-2 product (L1C or L2A, of one tile), and nothing in it "
-                    "is a scene"
+                    f"{place} is no Sentinel-2 product (L1C or L2A, of one tile), and nothing in "
+                    "it is a scene"
                 )
             listed = _search(place, apart, left_out)
             some = scenes_of(listed, left_out)
