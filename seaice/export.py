@@ -23,7 +23,7 @@ from cloudmask.text import plural
 from seaice import opencv
 from seaice.colour import CLASSES
 from seaice.engines import Engine
-from seaice.io import classmap, reading, sources
+from seaice.io import classmap, raster, reading, sources
 from seaice.io.classmap import ClassMap
 from seaice.io.picture import BANDS, Opened, Reading, open_scene
 from seaice.io.sources import Source
@@ -81,6 +81,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
 
     def plan() -> tuple[list[Source], Reading, int]:
         opencv.load()
+        raster.load()
         if not config.scenes:
             raise ValueError("give pictures, or folders of them")
         if labels is not None and not labels.is_dir():

@@ -19,7 +19,7 @@ from cloudmask.text import plural
 from seaice import colour, one_scene, opencv
 from seaice.colour import Thresholds
 from seaice.engines import Engine
-from seaice.io import classmap, masks, reading, sources
+from seaice.io import classmap, masks, raster, reading, sources
 from seaice.io.masks import MaskSource
 from seaice.io.sources import Source
 from seaice.one_scene import Done, Settings
@@ -67,6 +67,7 @@ def label(config: LabelConfig) -> int:
 def settings_of(config: LabelConfig) -> Settings:
     """What the flags say, checked, and whether there is what it takes."""
     opencv.load()
+    raster.load()
     if not config.scenes:
         raise ValueError("give scenes to label: pictures, folders, or URIs with --engine spark")
     if config.pixel_metres is not None and config.pixel_metres <= 0:

@@ -192,6 +192,7 @@ def test_four_ranks_see_every_patch_and_end_with_a_summary(run):
     assert summary["status"] == "finished"
     assert (summary["ranks"], summary["epochs_run"], summary["steps_run"]) == (4, 2, 8)
     assert summary["patches_trained"] == 2 * summary["training_patches"] == 60
+    assert summary["label_source"] == "any"
     records = [
         json.loads(line)
         for rank in range(4)

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -494,6 +495,32 @@ def test_verdict_follows_the_interval_over_scenes(changes, begins):
     sentence = f"{answer} {figures}"
     assert ("leaves room for chance (p = 0.200)" in sentence) == ("clustered_p" in changes)
     assert ("18 of 20 scenes" in sentence) == (changes.get("interval", True) is not None)
+
+
+def test_the_label_of_the_scenes_is_no_teacher_of_a_network_that_learned_from_another():
+    answer, _ = comparison(NAMES, DUEL, teacher="mask by looks")
+    assert answer == "The network is better than the Bayesian mask."
+    answer, _ = comparison(NAMES, DUEL, teacher="Bayesian mask")
+    assert answer == "The network is better than the Bayesian mask it learned from."
+
+
+@pytest.mark.parametrize(
+    ("source", "teacher", "learned"),
+    [
+        ("densities", "mask by looks", ""),
+        ("any", "Bayesian mask (any bit)", " it learned from"),
+        ("truth", "truth", ""),
+    ],
+)
+def test_page_names_the_labels_that_the_run_learned_from(masks, tmp_path, source, teacher, learned):
+    run = shutil.copytree(masks.parent, tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"label_source": source}))
+    report(run, "--out", tmp_path / "report.html", "--show", 0)
+    words = plain((tmp_path / "report.html").read_text())
+    assert f"Its teacher was the {teacher}." in words
+    assert f"labels learned from: {teacher}" in words
+    assert f"than the Bayesian mask (any bit){learned}. " in words
 
 
 def test_pixels_of_one_scene_are_not_taken_for_independent():

@@ -22,6 +22,7 @@ from seaice.io import classmap
 from seaice.io import grid as grids
 from seaice.io.grid import Grid
 
+OWN_CRS = rasterio.crs.CRS.from_string("+proj=laea +lat_0=80 +lon_0=9 +ellps=WGS84").to_wkt()
 POLAR = Grid("EPSG:3413", (100.0, 0.0, 3e5, 0.0, -100.0, -1.2e6))
 
 
@@ -177,6 +178,19 @@ def test_a_label_that_lies_elsewhere_is_refused(tmp_path, capsys):
         (tmp_path / "labels/a.tif").write_bytes(classmap.encode(label, moved))
         assert run("scenes", tmp_path / "scenes", *words) == code
     assert "lies elsewhere than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("crs", [OWN_CRS, 'LOCAL_CS["a hall",UNIT["metre",1]]'])
+def test_a_crs_without_a_number_is_the_same_in_other_words(tmp_path, crs):
+    """As a GeoTIFF tells it, names of its parts are lost."""
+    grid = Grid(crs, (10.0, 0.0, 5e3, 0.0, -10.0, 7e3))
+    write_geotiff(tmp_path / "scenes/a.tif", scene(), grid)
+    assert run("label", tmp_path / "scenes", "--out", tmp_path / "labels") == 0
+    words = ("--labels", tmp_path / "labels", "--out", tmp_path / "npz")
+    assert run("scenes", tmp_path / "scenes", *words) == 0
+    moved = Grid("EPSG:32633", grid.transform)
+    assert not moved.lies_on(grid, (64, 64))
+    assert not grid.lies_on(moved, (64, 64))
 
 
 def test_masks_beside_the_scenes_are_no_scenes(tmp_path):

@@ -6,7 +6,7 @@ import sys
 import pytest
 from imports import ROOT
 
-LIBRARIES = ("cv2", "skimage", "tifffile", "pyspark", "py4j", "jinja2")
+LIBRARIES = ("cv2", "skimage", "rasterio", "pyspark", "py4j", "jinja2")
 HEAVY = ("tensorflow", "keras", "horovod", "mpi4py", "h5netcdf")
 
 
@@ -55,6 +55,7 @@ def test_the_map_function_needs_no_command_line():
     ("libraries", "words", "said"),
     [
         (LIBRARIES, (), "OpenCV is not installed: pip install '.[seaice]'"),
+        (("rasterio",), (), "rasterio is not installed: pip install '.[seaice]'"),
         (
             ("pyspark", "py4j"),
             ("--engine", "spark"),

@@ -384,6 +384,18 @@ def test_nan_in_all_bands_is_missing_in_a_scene_of_numbers():
     assert read(content, "scene.npz", **wanted).image[9, 9, 0] == np.rint(bands[9, 9, 0] * 255)
 
 
+def test_a_scene_of_numbers_may_say_what_is_missing():
+    stream, missing = io.BytesIO(), np.zeros((30, 40), bool)
+    missing[4:6, 7:9] = True
+    np.savez(stream, image=RGB, channels=np.array(["red", "green", "blue"]), missing=missing)
+    found = read(stream.getvalue(), "scene.npz")
+    assert np.array_equal(found.image, RGB)
+    assert np.array_equal(found.missing, missing)
+    np.savez(stream := io.BytesIO(), image=RGB, missing=missing[:9])
+    with pytest.raises(ImageError, match="not bool of"):
+        read(stream.getvalue(), "scene.npz")
+
+
 def test_a_stretch_for_8_bit_is_refused():
     with pytest.raises(ImageError, match="8-bit already"):
         read(encoded(RGB), stretch=(0, 1))
@@ -423,6 +435,18 @@ def test_a_file_that_cannot_be_used_is_told_in_one_line(content, problem, capfd)
     assert str(caught.value).startswith("folder/scene.png ")
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_says_it_is_larger_than_memory_is_told():
+    """It is sparse: a few bytes that would take the machine down."""
+    layout = {"driver": "GTiff", "width": 10**6, "height": 10**6, "count": 3, "dtype": "uint8"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "scene.tif")
+        tiles = {"tiled": True, "blockxsize": 65536, "blockysize": 65536, "sparse_ok": True}
+        with warnings.catch_warnings(action="ignore"), rasterio.open(path, "w", **layout, **tiles):
+            pass
+        with pytest.raises(ImageError, match="1000000 x 1000000 pixels, which take 3725 GiB"):
+            read_path(path)
 
 
 WHOLE = {

@@ -2,8 +2,9 @@ import cv2
 import numpy as np
 
 from seaice import colour
-from seaice.io import picture as pictures
 from seaice.io import png
+from seaice.io.picture import Reading, open_scene
+from seaice.io.sources import Source
 
 RNG = np.random.default_rng(3)
 
@@ -16,7 +17,9 @@ def test_a_palette_shows_the_colours_of_the_classes():
     label = RNG.choice([0, 1, 2, 255], (37, 53)).astype(np.uint8)
     content = png.encode_palette(label, colour.COLOURS)
     assert np.array_equal(decoded(content), colour.picture(label))
-    assert pictures.read(content, "picture").image.shape == (37, 53, 3)
+    source = Source("picture.png", len(content), 0, "picture", content)
+    with open_scene(source, Reading()) as scene:
+        assert np.array_equal(scene.picture().image, colour.picture(label))
     assert content == png.encode_palette(label, colour.COLOURS)
 
 

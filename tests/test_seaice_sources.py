@@ -58,7 +58,7 @@ def test_what_is_no_scene_is_named_by_kind_and_number(tmp_path, capsys):
     assert found(tmp_path) == ["ice"]
     assert capsys.readouterr().err == (
         "warning: left out, being no scenes: .txt files 1, banners 1, files without a suffix 1, "
-        "masks 1, masks .nc 2, masks in QI_DATA 1, previews 1, products of other satellites 2, "
+        "masks 1, masks .nc 2, masks in QI_DATA 1, previews 1, products of other kinds 2, "
         "quicklooks 1, sidecars 2, single bands without their product 1, "
         "zip files not named as Sentinel-2 products 1\n"
     )
@@ -122,10 +122,15 @@ def test_a_product_changes_with_any_of_its_files(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "problem"),
-    [(["nowhere"], "does not exist"), (["notes.txt"], "is no picture"), ([], "no scenes found")],
+    [
+        (["nowhere"], "does not exist"),
+        (["notes.txt"], "is no picture"),
+        (["old.SAFE"], "is no Sentinel-2 product"),
+        ([], "no scenes found"),
+    ],
 )
 def test_places_without_scenes_are_one_line(tmp_path, names, problem):
-    touch(tmp_path, "notes.txt")
+    touch(tmp_path, "notes.txt", "old.SAFE/map.png")
     with pytest.raises(ValueError, match=problem):
         found(*[tmp_path / name for name in names] or [tmp_path])
 

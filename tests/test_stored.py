@@ -120,3 +120,24 @@ def test_masks_written_band_by_band_are_those_of_the_scene_at_once(
     assert read_stored(path) is not None
     assert predict(tmp_path / "bands") == at_once
     assert ("spread_cloud" in at_once or "spread_thin_ice" in at_once) == (networks > 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_scene_in_its_file_is_cut_into_the_same_patches(tmp_path, monkeypatch, tree, dtype):
+    """Whatever its labels are, and whatever its values span."""
+    label = np.random.default_rng(5).integers(0, 4, SHAPE).astype(np.uint8)
+    label[label == 3] = 255
+    wide = image(dtype) * dtype(200 if dtype is np.uint16 else 1)
+    names = {"channels": CHANNELS, "classes": ("thick", "thin", "water")}
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", label=label, image=wide, missing=corner(), **names)
+    np.savez(tmp_path / "mute.npz", image=wide, missing=corner(), **names)
+    for folder, large in (("whole", 2**40), ("stored", 1)):
+        monkeypatch.setattr(stored, "LARGE_BYTES", large)
+        words = ("--patch-size", "32", "--split", "train=1", "--out")
+        scenes = [str(tmp_path / f"{name}.npz") for name in ("a", "b", "mute")]
+        assert cli.main(["prepare", *scenes, *words, str(tmp_path / folder)]) == 1
+        found = read_stored(tmp_path / "a.npz", label="any")
+        assert (found is not None) == (folder == "stored")
+        assert read_stored(tmp_path / "mute.npz", label="any") is None  # it has no label
+    assert tree(tmp_path / "whole") == tree(tmp_path / "stored")

@@ -68,13 +68,15 @@ def read_scene(
     return replace(scene, name=scene_name(place))
 
 
-def read_stored(path: str | os.PathLike[str] | Url) -> StoredScene | None:
-    """A large .npz scene of whole numbers, whose image stays in its file; None for all others,
-    and for what is wrong: `read_scene` tells what."""
+def read_stored(
+    path: str | os.PathLike[str] | Url, *, label: LabelChoice | None = None
+) -> StoredScene | None:
+    """A large .npz scene of whole numbers, whose image stays in its file, with a label if one is
+    asked for; None for all others, and for what is wrong: `read_scene` tells what."""
     place = spelled_out(place_of(path))
     if isinstance(place, Url) or form_of(place) != "npz" or not place.is_file():
         return None
-    found = stored.read_stored(place)
+    found = stored.read_stored(place, label=label)
     return found and replace(found, name=scene_name(place))
 
 

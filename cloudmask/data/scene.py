@@ -15,6 +15,16 @@ LabelChoice = Literal["any", "single_moderate", "dual", "summary", "probability"
 oblique view sees too, the threshold mask, the Bayesian probability; of a synthetic scene its
 truth"""
 
+LABEL_TITLES = {
+    "any": "Bayesian mask (any bit)",
+    "single_moderate": "Bayesian mask (single moderate)",
+    "dual": "Bayesian mask (where both views see)",
+    "probability": "Bayesian probability",
+    "densities": "mask by looks",
+    "unsupervised": "mask by images alone",
+}
+"""what pages call a label by its source; a source that is not here goes by its own name"""
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:
@@ -59,11 +69,13 @@ class Image(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class StoredScene:
-    """What a Scene tells but for its masks, with an image that stays where it is."""
+    """What a Scene tells, with an image that stays where it is; of its masks the label alone."""
 
     name: str
     image: Image
     channels: tuple[str, ...]
+    label: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
     latitude: np.ndarray | None = None
     longitude: np.ndarray | None = None
     crs: str | None = None

@@ -15,7 +15,7 @@ import numpy as np
 from cloudmask.data.classes import with_classes
 from cloudmask.data.parallel import World
 from cloudmask.data.place import Place
-from cloudmask.data.scene import Scene, missing_pixels
+from cloudmask.data.scene import LABEL_TITLES, Scene, missing_pixels
 from cloudmask.evaluate import agreement, calibration
 from cloudmask.evaluate.regions import REGIONS, regions
 from cloudmask.metrics import UNKNOWN
@@ -25,12 +25,6 @@ MEMBERS = ("network", "label", "summary", "truth")
 """the masks of a scene; each is judged against those behind it"""
 REFERENCES = MEMBERS[1:]
 HOURS = ("day", "twilight", "night")
-TITLES = {
-    "any": "Bayesian mask (any bit)",
-    "single_moderate": "Bayesian mask (single moderate)",
-    "dual": "Bayesian mask (where both views see)",
-    "probability": "Bayesian probability",
-}
 
 
 @dataclass(frozen=True)
@@ -122,7 +116,7 @@ class Tally:
             measured=int((~missing).sum()),
             missing=int(missing.sum()),
             legacy=legacy,
-            label_title=TITLES.get(scene.label_source, scene.label_source or "label"),
+            label_title=LABEL_TITLES.get(scene.label_source, scene.label_source or "label"),
             fingerprint=fingerprint,
             redated=redated,
         )

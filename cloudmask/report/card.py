@@ -38,7 +38,7 @@ def card(part: Part) -> Facts:
         ("Model", _model(summary, found)),
         ("Input", _input(summary)),
         ("Output", _output(summary, found)),
-        ("Learned from", _learned(summary, found)),
+        ("Learned from", _learned(part, summary)),
         ("Evaluated on", _evaluated(part)),
         ("Intended use", _use(summary, found)),
         ("Limits", _limits(summary, found)),
@@ -76,7 +76,8 @@ def _output(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     return f"{told}."
 
 
-def _learned(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _learned(part: Part, summary: Mapping[str, Any]) -> str:
+    found = part.evaluation
     patchset = summary.get("patchset") or found.get("training_patchset")
     told = [f"Patch set {fingerprint(patchset) if patchset else UNKNOWN}"]
     if is_number(summary.get("training_patches")):
@@ -84,6 +85,8 @@ def _learned(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         told.append(f"{count(summary['training_patches'])} patches of {size} x {size} pixels")
     if found and (teacher := sentences.title_of(found, "label")) != sentences.NO_TITLE:
         told.append(f"labels of the scenes tried: {teacher}")
+    if summary.get("label_source"):
+        told.append(f"labels learned from: {sentences.teacher_of(part)}")
     init = summary.get("init") or {}
     if isinstance(init, dict) and init:
         told.append(f"from the weights of {init.get('path') or init.get('sha256') or UNKNOWN}")

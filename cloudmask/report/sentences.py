@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+from cloudmask.data.scene import LABEL_TITLES
 from cloudmask.model import calibration
 from cloudmask.report.sources import Part, Run
 from cloudmask.text import (
@@ -45,12 +47,24 @@ def trained(part: Part) -> str:
             f"It {start}was trained on {count(run.get('training_patches'))} patches of "
             f"{size} x {size} pixels; epochs: {count(run.get('epochs_run'))}."
         )
-    if found and (teacher := title_of(found, "label")) != NO_TITLE:
+    if teacher := teacher_of(part):
         told.append(f"Its teacher was the {teacher}.")
     told += calibrated(found)
     if found:
         told.append(f"It was tried on {plural(len(found['scenes']), 'whole scene')}.")
     return " ".join(told)
+
+
+def teacher_of(part: Part) -> str | None:
+    """What the labels were that the network learned from; None where nothing tells.
+
+    Runs of before said nothing of it: of them the label that the masks were held against is told.
+    """
+    source = next((s for run in part.runs if (s := run.summary.get("label_source"))), None)
+    if source is not None:
+        return LABEL_TITLES.get(str(source), str(source))
+    title = title_of(part.evaluation, "label") if part.evaluation else NO_TITLE
+    return None if title == NO_TITLE else title
 
 
 def calibrated(evaluation: Figures) -> list[str]:
@@ -73,7 +87,7 @@ def calibrated(evaluation: Figures) -> list[str]:
 def verdict(part: Part) -> list[str]:
     """Sentences, the most important first."""
     if part.evaluation:
-        return _of_scenes(part.evaluation)
+        return _of_scenes(part)
     for run in part.runs:
         if run.patch_evaluations or run.summary.get("best") or run.summary.get("final"):
             return _of_patches(run)
@@ -104,7 +118,8 @@ def main_comparison(evaluation: Figures) -> Figures | None:
     return None
 
 
-def _of_scenes(evaluation: Figures) -> list[str]:
+def _of_scenes(part: Part) -> list[str]:
+    evaluation = part.evaluation
     reference, scenes = best_reference(evaluation), plural(len(evaluation["scenes"]), "scene")
     if reference is None:
         return [
@@ -113,7 +128,8 @@ def _of_scenes(evaluation: Figures) -> list[str]:
         ]
     baseline = f"Over {scenes}: {agreement(evaluation, evaluation['pooled'][reference], reference)}"
     compared = main_comparison(evaluation)
-    told = [*(comparison(evaluation, compared) if compared else ()), baseline]
+    compare = functools.partial(comparison, evaluation, teacher=teacher_of(part))
+    told = [*(compare(compared) if compared else ()), baseline]
     if not compared and reference != "truth":
         told.append(
             "Whether the network is better than the mask it learned from cannot be said: "
@@ -209,13 +225,16 @@ def failings(evaluation: Figures) -> list[str]:
     return told
 
 
-def comparison(evaluation: Figures, found: Figures) -> tuple[str, str]:
+def comparison(
+    evaluation: Figures, found: Figures, *, teacher: str | None = None
+) -> tuple[str, str]:
     """Is a better than b? Decided by the interval over scenes, not by the number of pixels.
 
-    The answer, and the figures behind it.
+    The answer, and the figures behind it. `teacher` is what the network learned from, if it is
+    known: it may have been another mask than the label of the scenes.
     """
     a, b = (title_of(evaluation, str(found.get(side))) for side in "ab")
-    learned = " it learned from" if found.get("b") == "label" else ""
+    learned = " it learned from" if found.get("b") == "label" and teacher in (None, b) else ""
     figures = (
         f"By the {title_of(evaluation, str(found.get('reference')))}, the {a} is right on "
         f"{percent(found.get('accuracy_a'), 2)} of the pixels and the {b} on "

@@ -126,6 +126,7 @@ def _derived(plan: Plan) -> dict[str, Any]:
         "training_patches": plan.num_patches,
         "validation_patches": plan.num_valid,
         "patchset": plan.info.patchset,
+        "label_source": plan.patchset.label_source,
         "soft_targets": plan.soft,
         "fold": plan.info.fold or None,
     }

@@ -25,6 +25,9 @@ def opened(source: Source, reading: Reading) -> Opened:
     image = arrays.get("image")
     if image is None or image.ndim != 3 or 0 in image.shape or image.dtype.kind not in "uif":
         raise ImageError(f"{name} holds no 'image' of numbers, (rows, columns, channels)")
+    missing = arrays.get("missing")
+    if missing is not None and (missing.dtype != np.bool_ or missing.shape != image.shape[:2]):
+        raise ImageError(f"{name} holds a 'missing' that is not bool of (rows, columns)")
     channels = _channels(name, arrays, image.shape[2], reading)
     lacking = [band for band in BANDS if band not in channels]
     if lacking:
@@ -37,13 +40,20 @@ def opened(source: Source, reading: Reading) -> Opened:
     bands: dict[str, Rows] = {}
     if floating:
         wanted = [band for band in BANDS + INFRARED if band in channels]
-        bands = {band: functools.partial(_finite, image, channels[band]) for band in wanted}
+        bands = {
+            band: functools.partial(_finite, image, missing, channels[band]) for band in wanted
+        }
+
+    def read(rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
+        values = image[rows] if plain else image[rows][..., chosen]
+        return values, None if missing is None else missing[rows]
+
     return Opened(
         name=name,
         shape=image.shape[:2],
         grid=Grid(crs, transform) if crs and transform else None,
         colours=Colours(
-            read=lambda rows: (image[rows] if plain else image[rows][..., chosen], None),
+            read=read,
             dtype=image.dtype,
             stretches=stretches(name, image.dtype, reading.stretch),
         ),
@@ -56,7 +66,7 @@ def opened(source: Source, reading: Reading) -> Opened:
 
 def _arrays(source: Source) -> dict[str, np.ndarray]:
     def read(stream: IO[bytes]) -> dict[str, np.ndarray]:
-        arrays, _, _ = npz.load_arrays(stream, ("image", "channels"), georeference.KEYS)
+        arrays, _, _ = npz.load_arrays(stream, ("image", "channels", "missing"), georeference.KEYS)
         return arrays
 
     try:
@@ -89,8 +99,10 @@ def _channels(
     return chosen
 
 
-def _finite(image: np.ndarray, channel: int, rows: slice) -> np.ndarray:
-    """(h, W) float32 of one channel, NaN where it is no number."""
+def _finite(image: np.ndarray, missing: np.ndarray | None, channel: int, rows: slice) -> np.ndarray:
+    """(h, W) float32 of one channel, NaN where it is no number or nothing was measured."""
     found = image[rows, :, channel].astype(np.float32)
     found[~np.isfinite(found)] = np.nan
+    if missing is not None:
+        found[missing[rows]] = np.nan
     return found

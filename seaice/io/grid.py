@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import Any
 
-_ALIKE = 0.01  # of a pixel
+import numpy as np
+
+_ALIKE = 0.05  # of a pixel
 Transform = tuple[float, float, float, float, float, float]
 
 
@@ -26,13 +29,36 @@ class Grid:
         return Grid(self.crs, (a, b, c + b * row, d, e, f + e * row))
 
     def lies_on(self, other: Grid, shape: tuple[int, int]) -> bool:
-        """Whether pixels of a scene lie on pixels: to a hundredth of one, in the same CRS."""
-        a, b, _, d, e, _ = other.transform
-        pixel = math.sqrt(abs(a * e - b * d))
-        apart = [abs(x - y) for x, y in zip(self.transform, other.transform, strict=True)]
+        """Whether the pixels of a scene lie on pixels, to a twentieth of one.
+
+        Files tell the same CRS in different words: then its places are compared.
+        """
         rows, columns = shape
-        farthest = max(columns * p + rows * q + r for p, q, r in (apart[:3], apart[3:]))
-        return self.crs == other.crs and farthest <= _ALIKE * pixel
+        row, column = np.array([0, 0, rows, rows]), np.array([0, columns, 0, columns])
+        mine, theirs = self._at(row, column), other._at(row, column)
+        if self.crs != other.crs:
+            mine = _moved(mine, self.crs, other.crs)
+        a, b, _, d, e, _ = other.transform
+        apart = np.hypot(*np.subtract(mine, theirs)).max()
+        return bool(apart <= _ALIKE * math.sqrt(abs(a * e - b * d)))
+
+    def _at(self, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        a, b, c, d, e, f = self.transform
+        return a * column + b * row + c, d * column + e * row + f
+
+
+def _moved(
+    places: tuple[np.ndarray, np.ndarray], crs: str, other: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of one CRS in another; NaN where there are none."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform
+
+    with contextlib.suppress(CPLE_BaseError, RasterioError, ValueError):
+        x, y = transform(crs, other, *places)
+        return np.asarray(x), np.asarray(y)
+    return np.full(4, np.nan), np.full(4, np.nan)
 
 
 def of_file(file: Any) -> Grid | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from seaice.io.raster import Raster
 from seaice.io.reading import BANDS, ImageError, Reading, Stretch
 from seaice.io.sources import Source
 
-_JPEG = ("JPEG", "YCbCr JPEG", "WEBP")
 _TILE_IMAGE = re.compile(r"T(?P<tile>\d{2}[A-Z]{3})_(?P<date>\d{8}T\d{6})_TCI(_10m)?")
 
 
@@ -51,7 +51,9 @@ def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
         if choice.told is not None:
             told.append(choice.told)
         layer = _layer(image, numbers, colours, reading)
-    if (turned := raster.orientation(source.place, source.content)) != 1:
+    with raster.guarded(image.name), _stream(source) as stream:
+        turned = raster.orientation(stream)
+    if turned != 1:
         told.append(f"orientation {turned} is ignored: rows and columns are taken as stored")
     known = _TILE_IMAGE.fullmatch(PurePosixPath(source.place).stem)
     date = known and known["date"]
@@ -66,6 +68,12 @@ def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
         told=tuple(told),
         **_reflectances(image, numbers, layer),
     )
+
+
+def _stream(source: Source) -> IO[bytes]:
+    if source.content is not None:
+        return io.BytesIO(source.content)
+    return Path(source.place).open("rb")
 
 
 def _colour(image: Raster, number: int) -> str:
@@ -100,7 +108,7 @@ def _layer(image: Raster, numbers: dict[str, int], colours: list[str], reading: 
         dtype=kind,
         stretches=stretches(image.name, kind, reading.stretch),
         declared=(float(values[0]),) if same else (),
-        lossy=image.compression in _JPEG,
+        lossy=image.lossy,
         block_rows=block_rows,
     )
 

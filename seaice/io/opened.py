@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cloudmask import host
 from seaice import missing
 from seaice.io import nodata
 from seaice.io.grid import Grid
@@ -71,6 +72,12 @@ class Opened:
     def picture(self) -> Picture:
         """8-bit red, green and blue, and what is missing, read in bands of rows."""
         height, width = self.shape
+        needed, there = (len(BANDS) + 1) * height * width, host.memory_bytes()
+        if needed > there:
+            raise ImageError(
+                f"{self.name} has {height} x {width} pixels, which take {needed / 2**30:.0f} GiB "
+                f"of the {there / 2**30:.0f} there are; cut it into parts"
+            )
         colours, rule = self.colours, self.reading.nodata
         image = np.empty((height, width, len(BANDS)), np.uint8)
         kinds = missing.framed(self.shape)

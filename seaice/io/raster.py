@@ -12,8 +12,7 @@ import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -55,12 +54,13 @@ class Raster:
             return grids.of_file(self.file)
 
     @property
-    def compression(self) -> str:
-        return str(self.structure().get("COMPRESSION", ""))
-
-    def structure(self) -> dict[str, str]:
+    def lossy(self) -> bool:
+        """Whether edges are smeared over the blocks of the compression."""
         with guarded(self.name):
-            return dict(self.file.tags(ns="IMAGE_STRUCTURE"))
+            told = self.file.tags(ns="IMAGE_STRUCTURE")
+        return told.get("COMPRESSION_REVERSIBILITY") == "LOSSY" or "JPEG" in told.get(
+            "COMPRESSION", ""
+        )
 
     def read(self, bands: Sequence[int], rows: slice) -> np.ndarray:
         """(n, h, W) as stored."""
@@ -156,33 +156,24 @@ _CODEC = re.compile(
 )
 
 
-def orientation(place: str | Path, content: bytes | None) -> int:
+def orientation(stream: IO[bytes]) -> int:
     """Where a TIFF's first row and column are meant to be shown: 1 is upper left, as usual.
 
     GDAL does not tell. TIFF 6.0, section 2, and BigTIFF: tag 274 of the first directory.
     """
     try:
-        with contextlib.ExitStack() as stack:
-            if content is None:
-                file = stack.enter_context(Path(place).open("rb"))
-                read = lambda start, count: (file.seek(start), file.read(count))[1]  # noqa: E731
-            else:
-                read = lambda start, count: content[start : start + count]  # noqa: E731
-            head = read(0, 16)
-            order = {b"II": "<", b"MM": ">"}[head[:2]]
-            (version,) = struct.unpack_from(f"{order}H", head, 2)
-            big = version == 43
-            (start,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", head, 8 if big else 4)
-            kind, size = ("Q", 20) if big else ("H", 12)
-            width = struct.calcsize(f"{order}{kind}")
-            (count,) = struct.unpack(f"{order}{kind}", read(start, width))
-            entries = read(start + width, min(count, 4096) * size)
-            for place_of in range(0, len(entries), size):
-                tag, _ = struct.unpack_from(f"{order}HH", entries, place_of)
-                if tag == _ORIENTATION:
-                    value = place_of + (12 if big else 8)
-                    return int(struct.unpack_from(f"{order}H", entries, value)[0])
-    except (OSError, struct.error, KeyError, OverflowError, MemoryError):
+        head = stream.read(16)
+        order = {b"II": "<", b"MM": ">"}[head[:2]]
+        (version,) = struct.unpack_from(f"{order}H", head, 2)
+        offset, number, size = ("Q", "Q", 20) if version == 43 else ("I", "H", 12)
+        (start,) = struct.unpack_from(order + offset, head, struct.calcsize(offset))
+        stream.seek(start)
+        (count,) = struct.unpack(order + number, stream.read(struct.calcsize(order + number)))
+        for _ in range(min(count, 4096)):
+            entry = stream.read(size)
+            if struct.unpack_from(f"{order}H", entry) == (_ORIENTATION,):
+                return int(struct.unpack_from(f"{order}H", entry, 12 if version == 43 else 8)[0])
+    except (OSError, struct.error, KeyError, ValueError, OverflowError):
         return 1
     return 1
 

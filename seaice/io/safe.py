@@ -255,6 +255,7 @@ def _of_tci(product: _Product, shape: tuple[int, int], level: str) -> Colours:
         dtype=np.dtype(np.uint8),
         stretches=None,
         declared=() if level == "L2A" else (float(_NO_DATA),),
+        lossy=image.lossy,
         block_rows=int(image.file.block_shapes[0][0]),
     )
 

@@ -13,6 +13,7 @@ from cloudmask.record import warn
 from seaice.io import kinds
 from seaice.io.kinds import PRODUCT, SCENE, SUFFIXES
 
+_OTHER_PRODUCTS = (".SAFE", ".SEN3")
 _OURS = "folders of labels, pictures or truth"
 
 
@@ -75,6 +76,11 @@ def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> list[So
         if not place.exists():
             raise ValueError(f"{place} does not exist; give pictures or folders that hold them")
         if place.is_dir() and not _is_product(place):
+            if place.name.endswith(_OTHER_PRODUCTS):
+                raise ValueError(
+                    f"{place} is no Sentinel-2 product (L1C or L2A, of one tile), and nothing in "
+                    "it is a scene"
+                )
             listed = _search(place, apart, left_out)
             some = scenes_of(listed, left_out)
         else:
@@ -184,9 +190,9 @@ def _search(top: Path, apart: set[Path], left_out: LeftOut) -> Iterator[Listed]:
             elif _is_product(path):
                 subfolders.remove(name)
                 yield _listed(path, (*parts, name))
-            elif name.endswith((".SAFE", ".SEN3")):
+            elif name.endswith(_OTHER_PRODUCTS):
                 subfolders.remove(name)
-                left_out.kinds["products of other satellites"] += 1
+                left_out.kinds["products of other kinds"] += 1
             elif _is_ours(here, name):
                 subfolders.remove(name)
                 left_out.kinds[_OURS] += 1

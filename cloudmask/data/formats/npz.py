@@ -35,7 +35,7 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     larger than 100 times what it is packed in, or 64 MiB. What of place and time cannot be used is
     told in a line and left out.
     """
-    wanted = {"any": "label"}.get(label, label)
+    wanted = label_name(label)
     names = ("image", "missing", "channels", "classes", "truth", "summary", wanted)
     try:
         with path.open("rb") as stream:
@@ -51,19 +51,7 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     image = _npz_image(path, arrays["image"], arrays.get("missing"))
     missing = missing_pixels(image)
     channels = channels_of(path, arrays, image.shape[2])
-    masks = {name: arrays[name] for name in (wanted, "truth", "summary") if name in arrays}
-    for name, mask in masks.items():
-        if mask.shape != image.shape[:2]:
-            raise SceneError(
-                path,
-                f"'{name}' has shape {mask.shape}, the image {image.shape}",
-                "a mask must be (rows, columns) of the image",
-            )
-    known = [int(mask[mask != UNKNOWN].max(initial=1)) for mask in masks.values()]
-    classes = _names(path, arrays, "classes", max([1, *known]) + 1, "class_{}", first=0)
-    labels = {name: _as_label(path, name, mask, len(classes)) for name, mask in masks.items()}
-    for mask in labels.values():
-        mask[missing] = UNKNOWN
+    classes, labels = labels_of(path, arrays, image.shape, missing)
     return Scene(
         name=path.stem,
         image=image,
@@ -77,6 +65,37 @@ def read_npz(path: Path, *, label: LabelChoice, need_label: bool) -> Scene:
     )
 
 
+def label_name(label: LabelChoice) -> str:
+    """What the array of a label is called."""
+    return {"any": "label"}.get(label, label)
+
+
+def labels_of(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    shape: tuple[int, ...],
+    missing: np.ndarray | None,
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Names of the classes, and of `arrays` the masks of an image of this shape by their names:
+    (H, W) uint8, unknown where (H, W) `missing`. SceneError."""
+    masks = {name: mask for name, mask in arrays.items() if name not in _NO_MASKS}
+    for name, mask in masks.items():
+        if mask.shape != shape[:2]:
+            raise SceneError(
+                path,
+                f"'{name}' has shape {mask.shape}, the image {shape}",
+                "a mask must be (rows, columns) of the image",
+            )
+    known = [int(mask[mask != UNKNOWN].max(initial=1)) for mask in masks.values()]
+    classes = _names(path, arrays, "classes", max([1, *known]) + 1, "class_{}", first=0)
+    labels = {name: _as_label(path, name, mask, len(classes)) for name, mask in masks.items()}
+    for mask in labels.values():
+        if missing is not None:
+            mask[missing] = UNKNOWN
+    return classes, labels
+
+
+_NO_MASKS = ("image", "missing", "channels", "classes", *georeference.KEYS)
 DAMAGED = (
     *(OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError, ArithmeticError),
     *(MemoryError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),

@@ -13,7 +13,8 @@ from typing import IO
 import numpy as np
 
 from cloudmask.data.formats import georeference, npz
-from cloudmask.data.scene import StoredScene
+from cloudmask.data.scene import LabelChoice, StoredScene
+from cloudmask.metrics import UNKNOWN
 
 LARGE_BYTES = 2**28
 """of an image as float32, from which on it stays in its file"""
@@ -47,19 +48,20 @@ class StoredImage:
         return part
 
 
-def read_stored(path: Path) -> StoredScene | None:
+def read_stored(path: Path, *, label: LabelChoice | None = None) -> StoredScene | None:
     """The scene of a file whose image is large, of whole numbers, and not compressed; else None.
 
-    None too for what is damaged or wrong: whoever reads all of it tells what.
+    With a label, if one is asked for. None too for what is damaged or wrong, such as a label that
+    is not there: whoever reads all of it tells what.
     """
     try:
         with path.open("rb") as stream:
-            return _read(path, stream)
+            return _read(path, stream, None if label is None else npz.label_name(label))
     except npz.DAMAGED:
         return None
 
 
-def _read(path: Path, stream: IO[bytes]) -> StoredScene | None:
+def _read(path: Path, stream: IO[bytes], wanted: str | None) -> StoredScene | None:
     with zipfile.ZipFile(stream) as archive:
         member = archive.getinfo("image.npy")
         with archive.open(member) as content:
@@ -76,16 +78,25 @@ def _read(path: Path, stream: IO[bytes]) -> StoredScene | None:
                 pass
         offset = _start_of(member, stream) + within
     stream.seek(0)
-    arrays, _, _ = npz.load_arrays(stream, ("missing", "channels"), georeference.KEYS)
+    names = ("missing", "channels", *(("classes", wanted) if wanted is not None else ()))
+    arrays, _, _ = npz.load_arrays(stream, names, georeference.KEYS)
     missing = arrays.get("missing")
     npz.check_missing(path, missing, shape[:2])
     if missing is not None and missing.all():
         return None
     height, width, channels = shape
+    classes: tuple[str, ...] = ()
+    labels: dict[str, np.ndarray] = {}
+    if wanted is not None:
+        classes, labels = npz.labels_of(path, arrays, shape, missing)
+        if wanted not in labels or (labels[wanted] == UNKNOWN).all():
+            return None
     return StoredScene(
         name=path.stem,
         image=StoredImage(path, offset, (height, width, channels), dtype, missing),
         channels=npz.channels_of(path, arrays, channels),
+        label=labels.get(str(wanted)),
+        classes=classes,
         **georeference.places(path, arrays, (height, width)),
     )
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cloudmask.data.scene import Image
+
 FILL = -32768
 """stored value of a pixel without measurement"""
 
+_BAND_ROWS = 256
 _LARGEST = 32767
 _LEVELS = 65_000
 # Brightness temperatures and reflectances stay far below this range; beyond it a step would be
@@ -31,15 +34,27 @@ class Encoding:
     """(C,) float64"""
 
 
-def choose(image: np.ndarray) -> Encoding:
+def bands(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """Rows and columns of an (H, W, C) image, some rows at a time."""
+    return [
+        (slice(top, top + _BAND_ROWS), slice(0, shape[1])) for top in range(0, shape[0], _BAND_ROWS)
+    ]
+
+
+def choose(image: Image) -> Encoding:
     """(H, W, C) float32 with NaN -> the finest steps that cover each channel's range.
 
     A step is at most 1/26000 of the range and half of it is the largest error: below 0.001 K for
     150 K, 1e-5 for a reflectance of up to 1.3. Channels wider than 650 are cut to their 0.01 and
     99.99 percentiles, widened by a quarter, if that is much narrower.
     """
-    rows = image.reshape(image.shape[0], -1)  # long rows: channels alone are too short to be fast
-    low, high = (_extremes(ufunc, rows).reshape(image.shape[1:]) for ufunc in (np.fmin, np.fmax))
+    _, width, channels = image.shape
+    low, high = np.full((2, width, channels), np.nan, np.float32)
+    for band in bands(image.shape):
+        part = image[band]
+        rows = part.reshape(len(part), -1)  # long rows: channels alone are too short to be fast
+        low = np.fmin(low, _extremes(np.fmin, rows).reshape(width, channels))
+        high = np.fmax(high, _extremes(np.fmax, rows).reshape(width, channels))
     scale, offset = np.ones(image.shape[2]), np.zeros(image.shape[2])
     for channel, (lowest, highest) in enumerate(
         zip(np.fmin.reduce(low).tolist(), np.fmax.reduce(high).tolist(), strict=True)
@@ -47,7 +62,8 @@ def choose(image: np.ndarray) -> Encoding:
         if math.isnan(lowest):
             continue  # nothing measured, nothing to store
         if highest - lowest > _WIDE:
-            lowest, highest = _without_outliers(image[..., channel], lowest, highest)
+            values = np.concatenate([image[band][..., channel] for band in bands(image.shape)])
+            lowest, highest = _without_outliers(values, lowest, highest)
         scale[channel], offset[channel] = _step_and_offset(lowest, highest)
     return Encoding(scale, offset)
 

@@ -26,7 +26,7 @@ import numpy as np
 from cloudmask.data import tiles
 from cloudmask.data.patchset import encoding
 from cloudmask.data.patchset.model import FORMAT_VERSION, VERSIONS, FileEntry, Target
-from cloudmask.data.scene import Scene, missing_pixels, reason
+from cloudmask.data.scene import Scene, StoredScene, missing_pixels, reason
 from cloudmask.files import open_hdf5, write_whole
 from cloudmask.metrics import UNKNOWN
 
@@ -35,9 +35,11 @@ Window = tuple[slice, slice]
 
 
 def write_patches(
-    folder: Path, path: str, scene: Scene, *, patch_size: int, stride: int
+    folder: Path, path: str, scene: Scene | StoredScene, *, patch_size: int, stride: int
 ) -> FileEntry:
     """Cut a labelled scene and write its patches to `folder / path`: same scene, same bytes.
+
+    Of an image that lies in a file some rows are held at a time.
 
     Patches without a measurement and patches without a label are left out. The file appears
     complete or not at all. ValueError if the scene is smaller than a patch; OSError, also where the
@@ -45,7 +47,9 @@ def write_patches(
     """
     assert scene.label is not None
     _refuse_link((folder / path).parent)
-    measured = ~missing_pixels(scene.image)
+    measured = np.concatenate(
+        [~missing_pixels(scene.image[rows]) for rows in encoding.bands(scene.image.shape)]
+    )
     label = np.where(measured, scene.label, UNKNOWN)
     windows, no_measurement, no_label = _windows(label, measured, size=patch_size, stride=stride)
     coding = encoding.choose(scene.image)
@@ -113,7 +117,7 @@ def _hdf5(stream: io.BytesIO) -> h5py.File:
 
 def _datasets(
     file: h5py.File,
-    scene: Scene,
+    scene: Scene | StoredScene,
     coding: encoding.Encoding,
     windows: Sequence[Window],
     size: int,

@@ -36,15 +36,15 @@ from cloudmask.data.patchset.open import verify_files
 from cloudmask.data.prepare.plan import Job, Plan, make_plan
 from cloudmask.data.prepare.receipts import LONGEST_NAME, Receipt, forget, path_of, write_receipt
 from cloudmask.data.prepare.split import parse_split
-from cloudmask.data.read import read_scene
-from cloudmask.data.scene import Scene, SceneError
+from cloudmask.data.read import read_scene, read_stored
+from cloudmask.data.scene import Scene, SceneError, StoredScene
 from cloudmask.files import remove_leftovers
 from cloudmask.record import warn
 from cloudmask.text import plural
 
 MapItems = Callable[..., "list[parallel.Outcome[Receipt] | None]"]
 """takes what `parallel.map_items` takes, with a function that can be pickled"""
-ReadLabelled = Callable[[Job, Mapping[str, Any], bool], Scene]
+ReadLabelled = Callable[[Job, Mapping[str, Any], bool], Scene | StoredScene]
 """a job, the options, and whether to verify -> its scene with a label; it can be pickled"""
 
 
@@ -137,8 +137,9 @@ def _all_match(files: Sequence[PatchFile]) -> str:
     return f"{plural(len(files), 'file')}, {plural(patches, 'patch')}: all checksums match"
 
 
-def _read(job: Job, options: Mapping[str, Any], verify: bool) -> Scene:
-    return read_scene(
+def _read(job: Job, options: Mapping[str, Any], verify: bool) -> Scene | StoredScene:
+    stored = read_stored(job.source, label=options["label"])
+    return stored or read_scene(
         job.source,
         label=options["label"],
         verify=verify,
