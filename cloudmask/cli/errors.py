@@ -26,7 +26,7 @@ OUR_OWN = ("cloudmask", "scaling", "seaice")
 EXTRAS = {
     **{"tensorflow": "train", "keras": "train", "mpi4py": "mpi", "scipy": "fits"},
     **{"matplotlib": "report", "jinja2": "report", "mlperf_logging": "mllog"},
-    **{"cv2": "seaice", "skimage": "seaice", "pyspark": "spark"},
+    **{"cv2": "seaice", "pyspark": "spark"},
     **{"pyogrio": "seaice", "shapely": "seaice"},
     **{"zarr": "zarr", "fsspec": "zarr"},
     **{"satpy": "products", "xarray": "products", "netCDF4": "products", "h5netcdf": "masks"},
