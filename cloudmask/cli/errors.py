@@ -31,7 +31,6 @@ EXTRAS = {
     **{"zarr": "zarr", "fsspec": "zarr"},
     **{"satpy": "products", "xarray": "products", "netCDF4": "products", "h5netcdf": "masks"},
     **{"pyproj": "masks", "rasterio": "geotiff", "PIL": "report"},
-    **{"pyogrio": "seaice", "shapely": "seaice"},
 }
 """the extra that brings a library, for those that nobody asks for with care"""
 
