@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from cloudmask.cli import commands, errors
 from seaice import options
+from seaice.io.sources import is_uri
 
 USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists its options)
 
@@ -20,9 +20,6 @@ USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists 
   evaluate   score masks against raw labels, filtered labels, truth, side by side
 
 Training is train_hvd.py --preset seaice, masks of whole scenes are `cloudmask predict`."""
-
-
-URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 COMMANDS: commands.Commands = {
     "synth": (options.SynthConfig, "seaice.archive"),
     "label": (options.LabelConfig, "seaice.label"),
@@ -39,7 +36,7 @@ def main(words: Sequence[str]) -> int:
 
 def check(config: Any) -> None:
     """UsageError where a command would write to a URI: it would be a folder of that name here."""
-    if URI.match(str(config.out)):
+    if is_uri(str(config.out)):
         raise errors.UsageError(
             f"--out {config.out} is a URI, and results are written to folders alone; give a path, "
             "and copy them from there"

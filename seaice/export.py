@@ -23,7 +23,7 @@ from cloudmask.text import plural
 from seaice import opencv
 from seaice.colour import CLASSES
 from seaice.engines import Engine
-from seaice.io import classmap, raster, reading, sources
+from seaice.io import classmap, lookup, raster, reading, sources
 from seaice.io.classmap import ClassMap
 from seaice.io.picture import BANDS, Opened, Reading, open_scene
 from seaice.io.sources import Source
@@ -149,7 +149,10 @@ def write_scene(source: Source, *, folder: Path, labels: Path | None, reading: R
     if labels is not None:
         path = classmap.find(labels, source.name)
         if path is None:
-            raise ValueError(f"{source.place} has no label in {labels}; label it first")
+            looked_for = lookup.looked_for(source.name)
+            raise ValueError(
+                f"{source.place} has no label in {labels} ({looked_for}); label it first"
+            )
         facts.append(_sha256(path))
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     key = f"seaice-{FORMAT_VERSION}-{digest}"

@@ -136,8 +136,8 @@ HOMES = {
     "zarr": {f"{D}/formats/eopf.py"},
     "h5netcdf": {f"{C}/predict/masks/netcdf.py", "seaice/series/netcdf.py"},
     "pyproj": {
-        *(f"{C}/predict/masks/place.py", "seaice/ground.py", "seaice/io/outlines.py"),
-        "seaice/series/overlap.py",
+        *(f"{C}/predict/masks/place.py", "seaice/ground.py", "seaice/series/overlap.py"),
+        *("seaice/io/grid.py", "seaice/io/outlines.py"),
     },
     "rasterio": {f"{C}/predict/masks/geotiff.py", "seaice/io/", "seaice/series/"},
     "xarray": {

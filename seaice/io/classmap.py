@@ -6,29 +6,24 @@ the scene where it has one.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cloudmask.files import parse_json
 from cloudmask.metrics import UNKNOWN
 from seaice.colour import CLASSES, COLOURS
+from seaice.io import drawing, lookup, png, raster
 from seaice.io import grid as grids
-from seaice.io import png, raster
+from seaice.io.drawing import Drawing, Part
 from seaice.io.grid import Grid
+from seaice.io.reading import ImageError
 
 LABELS, PICTURES, RECORDS = "labels", "pictures", "records"
 """folders of what `label` writes"""
-SUFFIXES = (".tif", ".png", ".nc")
 QUICKLOOK = 1024
 """rows and columns of a quicklook, at most"""
-_NAMES, _DATE = "classes", "time_coverage_start"
-"""tags, named as in masks of `cloudmask predict`"""
 _TILE = 512
 
 
@@ -52,7 +47,9 @@ def encode(label: np.ndarray, grid: Grid | None, *, date: str | None = None) -> 
     height, width = label.shape
     place = grids.placing(grid)
     layout = {"height": height, "width": width, "count": 1, "dtype": "uint8", "nodata": UNKNOWN}
-    tags = {_NAMES: json.dumps(CLASSES)} | ({_DATE: date} if date is not None else {})
+    tags = {drawing.CLASSES: json.dumps(CLASSES)} | (
+        {drawing.DATE: date} if date is not None else {}
+    )
     with raster.guarded("a class map"), MemoryFile() as plain, MemoryFile() as tiled:
         with plain.open(driver="GTiff", **layout, **place) as file:
             file.write(label, 1)
@@ -71,29 +68,26 @@ def quicklook(label: np.ndarray) -> bytes:
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """The class map of a scene: FOLDER/labels/NAME or FOLDER/NAME, as .tif, .png or .nc."""
-    for top in (folder / LABELS, folder):
-        for suffix in SUFFIXES:
-            path = top / f"{name}{suffix}"
-            if path.is_file():
-                return path
-    return None
+    """The class map of a scene: below FOLDER/labels or FOLDER, by its name or its path there."""
+    return lookup.find(folder / LABELS, name) or lookup.find(folder, name)
 
 
 def names(folder: Path) -> list[str]:
     """Scenes that a folder has class maps of, sorted. ValueError without any."""
     for top in (folder / LABELS, folder):
-        found = {path.stem for path in top.glob("*") if path.suffix in SUFFIXES}
+        found = lookup.names(top) if top.is_dir() else []
         if found:
-            return sorted(found)
-    raise ValueError(f"{folder} holds no class maps (NAME.tif, NAME.png or NAME.nc)")
+            return found
+    raise ValueError(f"{folder} holds no class maps ({lookup.WANTED})")
 
 
 def of_scene(folder: Path, name: str) -> ClassMap:
     """The class map that a folder has of a scene. ValueError."""
     path = find(folder, name)
     if path is None:
-        raise ValueError(f"{folder} holds no class map of the scene {name}")
+        raise ValueError(
+            f"{folder} holds no class map of the scene {name} ({lookup.looked_for(name)})"
+        )
     return read(path)
 
 
@@ -103,115 +97,53 @@ def read(path: Path) -> ClassMap:
     One band holds the classes themselves. The colours of a PNG, be they a palette or three bands,
     are those of the classes: red, blue, green, and black where nothing is known.
     """
-    if path.suffix == ".nc":
-        return _read_netcdf(path)
-    with opened(path) as file:
-        tags, grid, count = file.tags(), grids.of_file(file), file.count
-        coloured = count in (3, 4) and set(file.dtypes) == {"uint8"}
-        ours = count == 1 or file.descriptions[0] == "mask"
-        bands = file.read() if coloured else file.read(1)[None] if ours else None
-        palette = file.colormap(1) if has_palette(file) else None
-        nodata = file.nodata
-    if bands is None:
-        raise ValueError(
-            f"{path} has {count} bands; a class map has one of classes, or red, green and blue in "
-            "the colours of the classes"
-        )
-    if _NAMES in tags:
-        _check_names(tags[_NAMES], path)
-    if coloured:
-        label = _from_colours(bands, path)
-    elif palette is not None:
-        label = _from_palette(bands[0], palette, path)
-    else:
-        label = _from_classes(bands[0], nodata, path)
-    return ClassMap(label, grid, tags.get(_DATE))
+    with drawing.opened(path) as drawn:
+        if drawn.classes is not None and drawn.classes != CLASSES:
+            raise ImageError(f"{path} has the classes {drawn.classes}; needed are {CLASSES}")
+        if not drawn.coloured and len(drawn.bands) > 1:
+            raise ImageError(
+                f"{path} has {len(drawn.bands)} bands; a class map has one of classes, or red, "
+                "green and blue in the colours of the classes"
+            )
+        label = np.empty(drawn.shape, np.uint8)
+        for start in range(0, len(label), drawing.ROWS):
+            rows = slice(start, min(start + drawing.ROWS, len(label)))
+            label[rows] = _classes(drawn.read(rows), drawn)
+        return ClassMap(label, drawn.grid, drawn.date)
 
 
-def has_palette(file: Any) -> bool:
-    """Whether the values are those of a picture's colours; in a GeoTIFF they mean something."""
-    from rasterio.enums import ColorInterp
-
-    return file.driver == "PNG" and file.colorinterp[0] == ColorInterp.palette
-
-
-def _read_netcdf(path: Path) -> ClassMap:
-    from cloudmask.predict.masks.netcdf import read_classes
-
-    found = read_classes(path)
-    _check_names(json.dumps(found.classes), path)
-    grid = None
-    if found.crs is not None and found.transform is not None:
-        grid = grids.of_text(found.crs, found.transform)
-    return ClassMap(found.mask, grid, found.start)
+def _classes(part: Part, drawn: Drawing) -> np.ndarray:
+    if drawn.coloured:
+        return _from_colours(part.values, np.any(part.known, axis=0), drawn.path)
+    return _from_classes(part.values[0], part.known[0], drawn.path)
 
 
-def _check_names(text: str, path: Path) -> None:
-    try:
-        classes = tuple(parse_json(text))
-    except (TypeError, ValueError):
-        classes = (text[:60],)
-    if classes != CLASSES:
-        raise ValueError(f"{path} has the classes {classes}; needed are {CLASSES}")
-
-
-def _from_classes(band: np.ndarray, nodata: float | None, path: Path) -> np.ndarray:
-    """(H, W) whole numbers -> (H, W) uint8."""
+def _from_classes(band: np.ndarray, known: np.ndarray, path: Path) -> np.ndarray:
+    """(h, W) whole numbers, (h, W) bool -> (h, W) uint8."""
     if band.dtype.kind not in "iu":
-        raise ValueError(f"{path} is no class map: it holds {band.dtype} values, not whole numbers")
-    found = band
-    if nodata is not None and nodata != UNKNOWN:
-        found = np.where(band == nodata, np.array(UNKNOWN, np.int32), band)
-    wrong = (found != UNKNOWN) & ((found < 0) | (found >= len(CLASSES)))
+        raise ImageError(f"{path} is no class map: it holds {band.dtype} values, not whole numbers")
+    wrong = known & (band != UNKNOWN) & ((band < 0) | (band >= len(CLASSES)))
     if wrong.any():
-        raise ValueError(
-            f"{path} holds the value {found[wrong][0]}; classes are 0 to {len(CLASSES) - 1}, "
+        raise ImageError(
+            f"{path} holds the value {band[wrong][0]}; classes are 0 to {len(CLASSES) - 1}, "
             f"{UNKNOWN} is unknown"
         )
-    return found.astype(np.uint8, copy=False)
+    return np.where(known, band, UNKNOWN).astype(np.uint8)
 
 
-def _from_palette(band: np.ndarray, palette: dict[int, tuple[int, ...]], path: Path) -> np.ndarray:
-    """(H, W) indices of colours -> (H, W) uint8. Shades of gray in their order are no colours."""
-    used = np.flatnonzero(np.bincount(band.ravel(), minlength=256)).tolist()
-    if all(palette.get(index, ())[:3] == (index,) * 3 for index in used):
-        return _from_classes(band, None, path)
-    table = np.zeros(256, np.uint8)
-    for index in used:
-        table[index] = _class_of(palette.get(index, (0, 0, 0, 0)), path)
-    return table[band]
-
-
-def _from_colours(bands: np.ndarray, path: Path) -> np.ndarray:
-    """(3 or 4, H, W) uint8 red, green, blue, perhaps alpha -> (H, W) uint8."""
-    label = np.full(bands.shape[1:], UNKNOWN, np.uint8)
-    known = np.zeros(label.shape, bool) if len(bands) == 3 else bands[3] == 0
+def _from_colours(shown: np.ndarray, known: np.ndarray, path: Path) -> np.ndarray:
+    """(3, h, W) uint8 red, green, blue, (h, W) bool -> (h, W) uint8."""
+    label = np.full(known.shape, UNKNOWN, np.uint8)
+    left = known & shown.any(axis=0)  # black is unknown
     for index, colour in COLOURS.items():
-        same = (bands[:3] == np.array(colour, np.uint8)[:, None, None]).all(axis=0) & ~known
+        same = left & (shown == np.array(colour, np.uint8)[:, None, None]).all(axis=0)
         label[same] = index
-        known |= same
-    if not known.all():
-        _class_of(tuple(bands[:, ~known][:, 0].tolist()), path)
+        left &= ~same
+    if left.any():
+        strange = tuple(shown[:, left][:, 0].tolist())
+        told = ", ".join(f"{name} {COLOURS[index]}" for index, name in enumerate(CLASSES))
+        raise ImageError(
+            f"{path} holds the colour {strange}; the colours are {told}, and black for unknown; or "
+            f"save one band of 0 to {len(CLASSES) - 1}"
+        )
     return label
-
-
-def _class_of(colour: tuple[int, ...], path: Path) -> int:
-    """ValueError for a colour of no class."""
-    if len(colour) == 4 and colour[3] == 0:
-        return UNKNOWN
-    for index, known in COLOURS.items():
-        if colour[:3] == known:
-            return index
-    told = ", ".join(f"{name} {COLOURS[index]}" for index, name in enumerate(CLASSES))
-    raise ValueError(
-        f"{path} holds the colour {colour[:3]}; the colours are {told}, and black for unknown; or "
-        f"save one band of 0 to {len(CLASSES) - 1}"
-    )
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """A file as a dataset of rasterio, to read from. What the block raises becomes an ImageError,
-    a ValueError, of a damaged file."""
-    with raster.opened(str(path.absolute()), str(path)) as image, raster.guarded(str(path)):
-        yield image.file

@@ -61,6 +61,18 @@ def _moved(
     return np.full(4, np.nan), np.full(4, np.nan)
 
 
+def are_joined(crs: str, other: str) -> bool:
+    """Whether a way leads from one CRS to the other: none from a building site or the Moon."""
+    from pyproj import CRS, Transformer
+    from pyproj.exceptions import CRSError, ProjError
+
+    try:
+        Transformer.from_crs(CRS.from_user_input(crs), CRS.from_user_input(other))
+    except (CRSError, ProjError):
+        return False
+    return True
+
+
 def of_file(file: Any) -> Grid | None:
     """The grid of an opened rasterio dataset; None without a CRS, or with control points alone."""
     from rasterio.errors import CRSError

@@ -17,15 +17,15 @@ from seaice.io import grid as grids
 from seaice.io.grid import Grid
 
 SUFFIXES = (".geojson", ".json", ".gpkg", ".shp", ".fgb")
-_POLYGON = 3  # the kind of a geometry, in shapely
+_POLYGON, _SEVERAL = 3, (4, 5, 6, 7)  # kinds of geometries, in shapely
 _MARGIN = 0.02  # of a scene's box on either side
 _STEPS = 2048  # of the longest edge of a box
 
 _Box = tuple[float, float, float, float]
 
 
-def check(path: Path) -> None:
-    """ValueError unless a file holds one layer of polygons whose CRS is known."""
+def check(path: Path) -> str:
+    """The CRS of a file. ValueError unless it holds one layer of polygons, and says where."""
     info = _info(path)
     if info["crs"] is None:
         raise ValueError(
@@ -35,6 +35,7 @@ def check(path: Path) -> None:
         raise ValueError(
             f"{path} holds {info['geometry_type']}, which encloses nothing; polygons are needed"
         )
+    return str(info["crs"])
 
 
 def burn(path: Path, grid: Grid, shape: tuple[int, int]) -> np.ndarray | None:
@@ -42,14 +43,12 @@ def burn(path: Path, grid: Grid, shape: tuple[int, int]) -> np.ndarray | None:
 
     ValueError for a file that cannot be read.
     """
-    import shapely
     from rasterio import features
 
     info, parts, reached = _info(path), [], False
     for box, shift in _boxes(grid, shape, info):
         reached = True
-        found = shapely.get_parts(_cut(_read(path, box), box))
-        parts.append(_moved(found[shapely.get_type_id(found) == _POLYGON], shift, box))
+        parts.append(_moved(_cut(_read(path, box), box, path), shift, box))
     if not reached:
         return None
     polygons = _reprojected(np.concatenate(parts), info["crs"], grid, path)
@@ -97,6 +96,10 @@ def _boxes(grid: Grid, shape: tuple[int, int], info: dict[str, Any]) -> list[tup
     """
     from pyproj import CRS, Transformer
 
+    if info["total_bounds"] is None:  # no features, or none that lies anywhere
+        return []
+    west, south, east, north = map(float, info["total_bounds"])
+    ends = west, south, east, north
     a, b, c, d, e, f = grid.transform
     corners = [(column, row) for row in (0, shape[0]) for column in (0, shape[1])]
     x = [a * column + b * row + c for column, row in corners]
@@ -104,8 +107,6 @@ def _boxes(grid: Grid, shape: tuple[int, int], info: dict[str, Any]) -> list[tup
     crs = CRS.from_user_input(info["crs"])
     to_file = Transformer.from_crs(CRS.from_user_input(grid.crs), crs, always_xy=True)
     bounds = to_file.transform_bounds(min(x), min(y), max(x), max(y), densify_pts=101)
-    west, south, east, north = map(float, info["total_bounds"])
-    ends = west, south, east, north
     if not np.isfinite(bounds).all():
         return [(_wider(ends), 0.0)]
     left, bottom, right, top = bounds
@@ -126,13 +127,29 @@ def _meet(one: _Box, other: _Box) -> bool:
     return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
-def _cut(geometries: np.ndarray, box: _Box) -> np.ndarray:
+def _cut(geometries: np.ndarray, box: _Box, path: Path) -> np.ndarray:
+    """Polygons in the box. An outline that crosses itself is mended first: it would be cut wrongly,
+    in silence. Each by itself, since where two overlap is land."""
     import shapely
 
+    found = _polygons(geometries)
+    crossed = ~shapely.is_valid(found)
     try:
-        return shapely.clip_by_rect(geometries, *box)
-    except shapely.errors.GEOSException:  # an outline that crosses itself
-        return shapely.clip_by_rect(shapely.make_valid(geometries), *box)
+        mended = _polygons(shapely.make_valid(found[crossed]))
+        found = np.concatenate([found[~crossed], mended])
+        return _polygons(shapely.clip_by_rect(found, *box))
+    except shapely.errors.GEOSException as error:
+        raise _unreadable(path, error) from None
+
+
+def _polygons(geometries: np.ndarray) -> np.ndarray:
+    """Of collections, and of what they hold; points and lines enclose nothing."""
+    import shapely
+
+    found = geometries
+    while np.isin(kinds := shapely.get_type_id(found), _SEVERAL).any():
+        found = shapely.get_parts(found)
+    return found[kinds == _POLYGON]
 
 
 def _moved(polygons: np.ndarray, shift: float, box: _Box) -> np.ndarray:
