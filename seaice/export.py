@@ -26,7 +26,7 @@ from seaice.engines import Engine
 from seaice.io import classmap, raster, reading, sources
 from seaice.io.classmap import ClassMap
 from seaice.io.picture import BANDS, Opened, Reading, open_scene
-from seaice.io.sources import Source
+from seaice.io.sources import Found, Source
 from seaice.options import PrepareConfig, ScenesConfig
 
 FORMAT_VERSION = 2
@@ -79,7 +79,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
     """
     world, labels = engine.world(), config.labels
 
-    def plan() -> tuple[list[Source], Reading, int]:
+    def plan() -> tuple[Found, Reading, int]:
         opencv.load()
         raster.load()
         if not config.scenes:

@@ -1,6 +1,9 @@
 """What is found in an archive, what it is called, and what is left out with a line."""
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,61 @@ def test_links_that_go_round_or_nowhere_do_not_stop_the_search(tmp_path):
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
     listed = sources.find([str(tmp_path)], apart_from=tmp_path / "out")
     assert [(source.name, source.size_bytes) for source in listed] == [("gone", 0), ("north__a", 7)]
+
+
+AS_NOBODY = """
+import os, sys
+from seaice.io import sources
+if os.getuid() == 0:  # who may read everything; nobody may not
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    found = sources.find([sys.argv[1]], apart_from=[])
+except ValueError as error:
+    print(error)
+else:
+    print([source.name for source in found])
+    print(sorted(found.unreadable))
+"""
+
+
+def as_nobody(place):
+    """What is found, in lines, and what is told, by a user who may not read everything."""
+    words = [sys.executable, "-c", AS_NOBODY, str(place)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines(), done.stderr.splitlines()
+
+
+@pytest.fixture
+def open_to_all():
+    """A folder that any user may enter, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_the_others_are_searched(open_to_all):
+    """What it holds is not withdrawn, so the caller is told that the list is not whole."""
+    top = touch(open_to_all, "a.png", "dark/b.png", "dark.SAFE/MTD_MSIL1C.xml", "deep/er/c.png")
+    closed = [top / "dark", top / "dark.SAFE", top / "deep/er"]
+    for folder in closed:
+        folder.chmod(0)
+    try:
+        out, err = as_nobody(top)
+        alone, _ = as_nobody(top / "dark")
+        within, _ = as_nobody(top / "dark/b.png")
+    finally:
+        for folder in closed:
+            folder.chmod(0o755)
+    assert out == ["['a']", str(sorted(map(str, closed)))]
+    assert err == [
+        f"warning: {folder} cannot be read (Permission denied): what it holds is not known"
+        for folder in closed
+    ]
+    for lines, place in ((alone, "dark"), (within, "dark/b.png")):
+        assert lines[0].startswith(f"{top / place} cannot be read (Permission denied)")
+    assert sources.find([str(top)], apart_from=[]).unreadable == ()
 
 
 def test_a_product_is_one_scene_of_its_own_name(tmp_path, capsys):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 from cloudmask.record import warn
 from seaice.io import kinds
@@ -43,6 +45,25 @@ class Listed:
     modified: int
 
 
+@dataclass(frozen=True)
+class Found(Sequence[Source]):
+    """The scenes of an archive, by name; not all of them where a folder could not be listed."""
+
+    scenes: tuple[Source, ...]
+    unreadable: tuple[str, ...] = ()
+    """folders that could not be listed: what is in them is not withdrawn, it is not known"""
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    @overload
+    def __getitem__(self, index: int) -> Source: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Source]: ...
+    def __getitem__(self, index: int | slice) -> Source | Sequence[Source]:
+        return self.scenes[index]
+
+
 @dataclass
 class LeftOut:
     """What is no scene, by kind and number."""
@@ -50,6 +71,12 @@ class LeftOut:
     kinds: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
     """of what deserves a line of its own"""
+    unreadable: list[str] = field(default_factory=list)
+    """folders that could not be listed"""
+
+    def not_listed(self, folder: str, error: OSError) -> None:
+        self.unreadable.append(folder)
+        self.lines.append(f"{folder} cannot be read ({error.strerror}): what it holds is not known")
 
     def tell(self) -> None:
         for line in self.lines:
@@ -64,17 +91,17 @@ def is_uri(place: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", place) is not None
 
 
-def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> list[Source]:
+def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> Found:
     """Scenes among and below `places`, sorted by name; files and folders `apart_from` are not.
 
-    What is left out is told in a line. ValueError for a place that does not exist, for two scenes
-    of one name and if nothing is found.
+    What is left out is told in a line. A folder that cannot be listed is told, and handed back as
+    `unreadable`. ValueError for a place that does not exist or cannot be read, for two scenes of
+    one name and if nothing is found.
     """
-    apart = {path.resolve() for path in _several(apart_from)}
+    apart = {os.path.realpath(path) for path in _several(apart_from)}
     left_out, found, seen = LeftOut(), list[Source](), set[str]()
     for place in map(Path, places):
-        if not place.exists():
-            raise ValueError(f"{place} does not exist; give pictures or folders that hold them")
+        _ask(place)
         if place.is_dir() and not _is_product(place):
             if place.name.endswith(_OTHER_PRODUCTS):
                 raise ValueError(
@@ -93,9 +120,28 @@ def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> list[So
             if real not in seen:
                 seen.add(real)
                 found.append(source)
-    found = unique(found, left_out)
-    left_out.tell()
-    return found
+    try:
+        found = unique(found, left_out)
+    finally:
+        left_out.tell()
+    return Found(tuple(found), tuple(left_out.unreadable))
+
+
+def _ask(place: Path) -> None:
+    """ValueError for a place that is not there, or may not be read."""
+    try:
+        if place.is_dir():
+            with os.scandir(place):
+                return
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(
+            f"{place} does not exist; give pictures or folders that hold them"
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"{place} cannot be read ({error.strerror}); give pictures or folders that may be read"
+        ) from None
 
 
 def scenes_of(files: Iterable[Listed], left_out: LeftOut) -> list[Source]:
@@ -145,11 +191,22 @@ def _several(apart_from: Path | Sequence[Path]) -> Sequence[Path]:
 
 def _is_product(place: Path) -> bool:
     """A folder that holds the metadata of a Sentinel-2 product, or is named as one."""
-    if not place.is_dir():
+    if not stat.S_ISDIR(_mode(place)):
         return False
     return PRODUCT.fullmatch(place.name) is not None or any(
-        (place / f"MTD_MSI{level}.xml").is_file() for level in ("L1C", "L2A")
+        stat.S_ISREG(_mode(place / f"MTD_MSI{level}.xml")) for level in ("L1C", "L2A")
     )
+
+
+def _mode(path: Path) -> int:
+    """What a place is; 0 where there is none, or where it may not be asked.
+
+    Path.is_file and its like raise where a folder may not be entered.
+    """
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def _listed(path: Path, parts: tuple[str, ...]) -> Listed:
@@ -157,10 +214,10 @@ def _listed(path: Path, parts: tuple[str, ...]) -> Listed:
     size, modified = 0, 0
     for one in _files_of(path):
         try:
-            stat = one.stat()
+            facts = one.stat()
         except OSError:
             continue
-        size, modified = size + stat.st_size, max(modified, stat.st_mtime_ns)
+        size, modified = size + facts.st_size, max(modified, facts.st_mtime_ns)
     return Listed(str(path), parts, size, modified)
 
 
@@ -171,12 +228,12 @@ def _files_of(path: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in files)
 
 
-def _search(top: Path, apart: set[Path], left_out: LeftOut) -> Iterator[Listed]:
+def _search(top: Path, apart: set[str], left_out: LeftOut) -> Iterator[Listed]:
     """Files below a folder, and products as one; not what this program wrote."""
     been: set[str] = set()
 
     def unreadable(error: OSError) -> None:
-        left_out.lines.append(f"{error.filename} cannot be read ({error.strerror})")
+        left_out.not_listed(str(error.filename), error)
 
     for folder, subfolders, files in os.walk(top, followlinks=True, onerror=unreadable):
         subfolders.sort()
@@ -185,24 +242,36 @@ def _search(top: Path, apart: set[Path], left_out: LeftOut) -> Iterator[Listed]:
         parts = here.relative_to(top).parts
         for name in list(subfolders):
             path = here / name
-            if path.resolve() in apart or os.path.realpath(path) in been:
+            real = os.path.realpath(path)
+            if real in apart:
                 subfolders.remove(name)
+            elif real in been:
+                subfolders.remove(name)
+                left_out.kinds["folders that were searched before"] += 1
             elif _is_product(path):
                 subfolders.remove(name)
                 yield _listed(path, (*parts, name))
-            elif name.endswith(_OTHER_PRODUCTS):
+            elif name.endswith(_OTHER_PRODUCTS) and _can_be_listed(path):
                 subfolders.remove(name)
                 left_out.kinds["products of other kinds"] += 1
             elif _is_ours(here, name):
                 subfolders.remove(name)
                 left_out.kinds[_OURS] += 1
         for name in sorted(files):
-            if (here / name).resolve() not in apart:
+            if os.path.realpath(here / name) not in apart:
                 yield _listed(here / name, (*parts, name))
+
+
+def _can_be_listed(folder: Path) -> bool:
+    try:
+        with os.scandir(folder):
+            return True
+    except OSError:
+        return False
 
 
 def _is_ours(parent: Path, name: str) -> bool:
     """A folder that `label` or `synth` wrote, by what they write beside it."""
     if name == "truth":
-        return (parent / "scenes").is_dir() and any((parent / name).glob("*.json"))
-    return name in ("labels", "pictures", "records") and (parent / "records").is_dir()
+        return stat.S_ISDIR(_mode(parent / "scenes")) and any((parent / name).glob("*.json"))
+    return name in ("labels", "pictures", "records") and stat.S_ISDIR(_mode(parent / "records"))
