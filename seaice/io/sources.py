@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import stat
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import overload
 
 from cloudmask.record import warn
-from seaice.io import kinds
+from seaice.io import kinds, stamp
 from seaice.io.kinds import PRODUCT, SCENE, SUFFIXES
 
 _OTHER_PRODUCTS = (".SAFE", ".SEN3")
@@ -111,13 +113,12 @@ def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> Found:
             listed = _search(place, apart, left_out)
             some = scenes_of(listed, left_out)
         else:
-            file = _listed(place, (place.absolute().name,))
-            if kinds.kind(file.parts) is not SCENE and not place.is_dir():
-                raise ValueError(f"{place} is no picture: expected {', '.join(SUFFIXES)}")
-            some = scenes_of([file], left_out)
+            some = scenes_of([_given(place)], left_out)
         for source in some:
             real = os.path.realpath(source.place)
-            if real not in seen:
+            if real in seen:
+                left_out.kinds["files that were found before"] += 1
+            else:
                 seen.add(real)
                 found.append(source)
     try:
@@ -142,6 +143,23 @@ def _ask(place: Path) -> None:
         raise ValueError(
             f"{place} cannot be read ({error.strerror}); give pictures or folders that may be read"
         ) from None
+
+
+def _given(place: Path) -> Listed:
+    """A file or product that was given by itself. ValueError if it is no scene."""
+    file = _listed(place, (place.absolute().name,))
+    if not place.is_dir():
+        if not place.is_file():
+            raise ValueError(f"{place} is no file that can be read twice; copy it to one")
+        kind = kinds.kind(file.parts)
+        if kind is None or kind.endswith("without a suffix") or kind.startswith("."):
+            raise ValueError(f"{place} is no picture: expected {', '.join(SUFFIXES)}")
+        if kind is not SCENE:
+            raise ValueError(
+                f"{place} is no scene by its name ({kind}); give the picture or the product that "
+                "it belongs to, or rename it"
+            )
+    return file
 
 
 def scenes_of(files: Iterable[Listed], left_out: LeftOut) -> list[Source]:
@@ -210,20 +228,28 @@ def _mode(path: Path) -> int:
 
 
 def _listed(path: Path, parts: tuple[str, ...]) -> Listed:
-    """With the size and date of all that a product holds. What cannot be asked is 0."""
-    size, modified = 0, 0
-    for one in _files_of(path):
-        try:
-            facts = one.stat()
-        except OSError:
-            continue
-        size, modified = size + facts.st_size, max(modified, facts.st_mtime_ns)
-    return Listed(str(path), parts, size, modified)
+    """With its size and date; of a product with those of all that it holds, in one number each.
+
+    What cannot be asked is 0.
+    """
+    if not path.is_dir():
+        return Listed(str(path), parts, *_facts(path))
+    held = sorted((one.relative_to(path).as_posix(), *_facts(one)) for one in _files_of(path))
+    digest = hashlib.sha256(json.dumps(held).encode()).digest()
+    return Listed(
+        str(path), parts, sum(size for _, size, _ in held), int.from_bytes(digest[:7], "big")
+    )
+
+
+def _facts(path: Path) -> tuple[int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _files_of(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
     for folder, _, files in os.walk(path):
         yield from (Path(folder, name) for name in files)
 
@@ -258,8 +284,22 @@ def _search(top: Path, apart: set[str], left_out: LeftOut) -> Iterator[Listed]:
                 subfolders.remove(name)
                 left_out.kinds[_OURS] += 1
         for name in sorted(files):
-            if os.path.realpath(here / name) not in apart:
-                yield _listed(here / name, (*parts, name))
+            path = here / name
+            mode = _mode(path)  # 0 for a link that leads nowhere, which is told as a bad scene
+            if os.path.realpath(path) in apart:
+                continue
+            if mode and not stat.S_ISREG(mode):
+                left_out.kinds["pipes and devices"] += 1
+            elif _is_chart(here, name) or (parts and name.endswith(".npz") and stamp.is_ours(path)):
+                left_out.kinds["charts and .npz scenes that were made here"] += 1
+            else:
+                yield _listed(path, (*parts, name))
+
+
+def _is_chart(parent: Path, name: str) -> bool:
+    """The picture of a time series, by the tables that `series` writes beside it."""
+    beside = (parent / f"series.{suffix}" for suffix in ("csv", "nc"))
+    return name == "series.png" and all(stat.S_ISREG(_mode(path)) for path in beside)
 
 
 def _can_be_listed(folder: Path) -> bool:
