@@ -18,9 +18,9 @@ import numpy as np
 
 from cloudmask.cli.options import PrepareConfig as PatchConfig
 from cloudmask.data.prepare.command import prepare as prepare_patches
-from cloudmask.files import sha256_of, whole_file
+from cloudmask.files import remove_leftovers, sha256_of, whole_file
 from cloudmask.text import plural
-from seaice import opencv
+from seaice import opencv, records
 from seaice.colour import CLASSES
 from seaice.engines import Engine
 from seaice.io import classmap, raster, reading, sources
@@ -91,6 +91,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
         how = reading.checked(config.stretch, config.nodata, config.bands)
         found = sources.find(config.scenes, apart_from=[out, *([labels] if labels else [])])
         out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out)
         return found, how, engine.bytes_each(found, how)
 
     found, how, bytes_each = world.on_root(plan)
@@ -150,6 +151,7 @@ def write_scene(source: Source, *, folder: Path, labels: Path | None, reading: R
         path = classmap.find(labels, source.name)
         if path is None:
             raise ValueError(f"{source.place} has no label in {labels}; label it first")
+        records.check_picture(path, source)
         facts.append(_sha256(path))
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     key = f"seaice-{FORMAT_VERSION}-{digest}"
