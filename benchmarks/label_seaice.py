@@ -86,6 +86,7 @@ def label(folder: Path, *words: object, checkout: Path = bench.ROOT) -> dict:
 
 def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
     """Seconds of each step of one scene, on one thread."""
+    from cloudmask.data.tiles import Window
     from seaice import adaptive, colour
     from seaice.io import sources
     from seaice.io.picture import Picture, Reading, open_scene
@@ -104,7 +105,9 @@ def one_core(path: Path, repeats: int = 7) -> dict[str, list[float]]:
     steps = {
         "decode": read,
         "colour rule": lambda: colour.classify(colour.brightness(picture.image)),
-        "filter": lambda: Survey.of_whole(picture.image, raw, picture.missing),
+        "filter": lambda: Survey(raw.shape).add(
+            picture.image, raw, picture.missing, colour.PAPER, Window(0, len(raw), 0, len(raw))
+        ),
         "colour rule and filter": lambda: label_scene(picture.image, picture.missing, Rule()),
         "exposure": lambda: adaptive.estimate(picture.image, known),
     }

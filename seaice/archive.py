@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import asdict
 from pathlib import Path
 
-from cloudmask.files import parse_json, write_json, write_whole
+from cloudmask.files import parse_json, remove_leftovers, write_json, write_whole
 from cloudmask.text import plural
 from seaice import opencv, placed, synthetic
 from seaice.engines import Engine
@@ -28,11 +29,12 @@ def synth(config: SynthConfig) -> int:
         opencv.load()
         if config.scenes < 1:
             raise ValueError(f"--scenes {config.scenes} must be 1 or more")
-        if not 0 < config.exposure[0] <= config.exposure[1]:
+        if not 0 < config.exposure[0] <= config.exposure[1] < math.inf:
             raise ValueError(f"--exposure {config.exposure}: give a range of numbers above 0")
         placed.check(config)
         for folder in (SCENES, TRUTH):
             (config.out / folder).mkdir(parents=True, exist_ok=True)
+            remove_leftovers(config.out / folder)
 
     world.on_root(check)
     outcomes = engine.map_items(

@@ -7,16 +7,18 @@ alone, an OSError (a full disk) ends the work.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -34,6 +36,8 @@ from seaice.io.sources import Source
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 Kind = Literal["serial", "processes", "mpi", "spark"]
+_OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EISDIR)
+"""what the system says of a single file's name, not of the disk"""
 
 
 @dataclass(frozen=True)
@@ -139,17 +143,22 @@ def foreseen(function: Callable[[Item], Value], item: Item) -> Value:
     """Call it; what nobody foresaw in one item's content becomes a ValueError of that item.
 
     A library may raise anything for an odd file. An OSError with a number is the system's (a full
-    disk), and concerns all items; GDAL's have none.
+    disk), and concerns all items, but for a file's own name; GDAL's have none.
     """
     try:
         return function(item)
     except ValueError:
         raise
     except Exception as error:
+        name = getattr(item, "place", item)
+        if isinstance(error, OSError) and error.errno in _OF_ONE_NAME:
+            raise ValueError(
+                f"{name}: {error.filename} cannot be written ({error.strerror}); rename the scene, "
+                "or remove what lies there"
+            ) from None
         if isinstance(error, OSError) and error.errno is not None:
             raise
         place = traceback.extract_tb(error.__traceback__)[-1]
-        name = getattr(item, "place", item)
         text = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{name}: {type(error).__name__} ({text}) in {Path(place.filename).name}, line "
@@ -179,7 +188,8 @@ def _on_processes(
 
     When a worker is ended from outside, all others end too: None for what they had not done.
     """
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         futures: list[Future] = [pool.submit(attempt, function, item) for item in items]
         lost = 0
         try:
@@ -197,6 +207,21 @@ def _on_processes(
             f"{plural(lost, 'scene')} not reached; run the same command again with fewer --workers",
             file=sys.stderr,
         )
+
+
+def _end_with_parent() -> None:
+    """Of a worker: end when its parent has ended, be it killed, which closes a pipe between them.
+
+    Else it would wait for ever for work that nobody sends.
+    """
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _watch(

@@ -13,10 +13,10 @@ from typing import Any
 from tqdm import tqdm
 
 from cloudmask.data.patchset.manifest import read_manifest
-from cloudmask.files import write_json
+from cloudmask.files import remove_leftovers, write_json
 from cloudmask.record import now, warn
 from cloudmask.text import listed, plural
-from seaice import colour, comparison, page, table
+from seaice import colour, comparison, ground, page, table
 from seaice.comparison import CLOUDY, Compared
 from seaice.io import classmap, reading
 from seaice.options import EvaluateConfig
@@ -36,10 +36,12 @@ def evaluate(config: EvaluateConfig) -> int:
     predictions = folders(config.predictions, "--predictions")
     references = folders(config.against, "--against")
     how = reading.checked(config.stretch, config.nodata, config.bands)
+    ground.check_pixel("--pixel-metres", config.pixel_metres)
     names, lacking = scene_names(config, [*predictions.values(), *references.values()])
     for place, lost in lacking.items():
         warn(f"{place} lacks {plural(len(lost), 'scene')}, not scored: {listed(lost, most=_SHOWN)}")
     config.out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(config.out)
     scenes, failed = measure(predictions, references, names, config.pixel_metres)
     record = {
         **comparison.figures(scenes),

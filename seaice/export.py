@@ -15,9 +15,9 @@ import numpy as np
 
 from cloudmask.cli.options import PrepareConfig as PatchConfig
 from cloudmask.data.prepare.command import prepare as prepare_patches
-from cloudmask.files import sha256_of, whole_file
+from cloudmask.files import remove_leftovers, sha256_of, whole_file
 from cloudmask.text import plural
-from seaice import opencv
+from seaice import opencv, records
 from seaice.colour import CLASSES
 from seaice.engines import Engine
 from seaice.io import classmap, lookup, raster, reading, sources, stamp
@@ -85,6 +85,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
         how = reading.checked(config.stretch, config.nodata, config.bands)
         found = sources.find(config.scenes, apart_from=[out, *([labels] if labels else [])])
         out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out)
         return found, how, engine.bytes_each(found, how)
 
     found, how, bytes_each = world.on_root(plan)
@@ -152,6 +153,7 @@ def write_scene(source: Source, *, folder: Path, labels: Path | None, reading: R
             raise ValueError(
                 f"{source.place} has no label in {labels} ({looked_for}); label it first"
             )
+        records.check_picture(path, source)
         facts.append(_sha256(path))
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     key = stamp.KEY.format(version=FORMAT_VERSION, digest=digest)

@@ -22,12 +22,19 @@ from seaice.io.grid import Grid
 UNKNOWN_AREA = "unknown"
 _NODE_PIXELS, _NODE_METRES = 32, 4_000.0
 _BAND = 256  # rows that are looked at together
+_LARGEST = 1e250  # of a pixel: however many there are, their area is a number
 
 _Places = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class NoAreaError(ValueError):
     """Why a grid tells nothing of areas, in one line."""
+
+
+def check_pixel(flag: str, size: float | None) -> None:
+    """ValueError for a size of pixels that gives no areas."""
+    if size is not None and not 0 < size * size < _LARGEST:
+        raise ValueError(f"{flag} {size} must be above 0, and finite")
 
 
 def class_areas(label: np.ndarray, grid: Grid) -> dict[str, float]:

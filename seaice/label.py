@@ -13,14 +13,15 @@ from typing import Any, Literal
 import yaml
 
 from cloudmask.data.parallel import Outcome
-from cloudmask.files import write_json
+from cloudmask.files import remove_leftovers, write_json
 from cloudmask.record import now
 from cloudmask.text import plural
-from seaice import colour, one_scene, opencv
+from seaice import colour, ground, one_scene, opencv, records
 from seaice.colour import Thresholds
 from seaice.engines import Engine
 from seaice.io import classmap, masks, raster, reading, sources
 from seaice.io.masks import MaskSource
+from seaice.io.reading import ImageError
 from seaice.io.sources import Found, Source
 from seaice.one_scene import Done, Settings
 from seaice.options import LabelConfig
@@ -54,6 +55,13 @@ def label(config: LabelConfig) -> int:
     failed = any(outcome is None or outcome.error is not None for outcome in outcomes)
 
     def finish() -> None:
+        lost = [
+            source.name
+            for source, outcome in zip(plan.todo, outcomes, strict=True)
+            if outcome is None or outcome.error is not None
+        ]
+        stale = records.set_aside(config.out, lost)
+        records.tell(config.out, stale, "that could not be labelled again")
         record = summary(config, settings, engine, plan, outcomes, ranks=world.size)
         write_json(config.out / SUMMARY, record)
         for line in told_of([o.value for o in outcomes if o is not None and o.value is not None]):
@@ -70,8 +78,7 @@ def settings_of(config: LabelConfig) -> Settings:
     raster.load()
     if not config.scenes:
         raise ValueError("give scenes to label: pictures, folders, or URIs with --engine spark")
-    if config.pixel_metres is not None and config.pixel_metres <= 0:
-        raise ValueError(f"--pixel-metres {config.pixel_metres} must be above 0")
+    ground.check_pixel("--pixel-metres", config.pixel_metres)
     return Settings(
         out=str(config.out.absolute()),
         rule=rule_of(config),
@@ -136,8 +143,12 @@ def make_plan(config: LabelConfig, settings: Settings, engine: Engine) -> Plan:
         found = sources.find(config.scenes, apart_from=apart_from)
     if config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file; choose another --out")
-    states = [(source, one_scene.already_done(source, settings)) for source in found]
+    states = [(source, _state(source, settings)) for source in found]
     # From here on nothing is refused.
+    remove_leftovers(config.out)
+    gone = records.withdrawn(config.out, config.scenes, {source.name for source in found})
+    gone = records.set_aside(config.out, gone)
+    records.tell(config.out, gone, "whose pictures are not there any more")
     for folder in (classmap.LABELS, classmap.PICTURES, classmap.RECORDS):
         (config.out / folder).mkdir(parents=True, exist_ok=True)
     (config.out / SUMMARY).unlink(missing_ok=True)
@@ -147,6 +158,14 @@ def make_plan(config: LabelConfig, settings: Settings, engine: Engine) -> Plan:
         done=tuple(state for _, state in states if state is not None),
         bytes_each=engine.bytes_each(todo, settings.reading),
     )
+
+
+def _state(source: Source, settings: Settings) -> Done | None:
+    """See `one_scene.already_done`. What is wrong with one scene is told when it is worked on."""
+    try:
+        return one_scene.already_done(source, settings)
+    except ImageError:
+        return None
 
 
 def summary(

@@ -19,13 +19,6 @@ _FLOODED, _GROWN = 4, 5
 _ROWS = 512  # of a block
 
 
-def missing_pixels(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W) bool: black regions that touch the border, edges sharp."""
-    kinds = framed(image.shape[:2])
-    kinds[1:-1, 1:-1][~image.any(axis=2)] = BLACK
-    return settle(kinds)
-
-
 def framed(shape: tuple[int, int]) -> np.ndarray:
     """(H, W) -> (H + 2, W + 2) uint8, all measured: fill [1:-1, 1:-1] with the kinds of pixels."""
     return np.full((shape[0] + 2, shape[1] + 2), MEASURED, np.uint8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,19 +16,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cloudmask.files import parse_json, sha256_of, write_json, write_whole
-from seaice import colour, ground
+from cloudmask.files import sha256_of, write_json, write_whole
+from seaice import colour, ground, records
 from seaice.colour import CLASSES
 from seaice.infrared import BANDS
 from seaice.io import classmap, masks
-from seaice.io.classmap import LABELS, PICTURES, RECORDS
+from seaice.io.classmap import LABELS, PICTURES
 from seaice.io.grid import Grid
 from seaice.io.masks import Laid, MaskSource
 from seaice.io.picture import Opened, Reading, open_scene
 from seaice.io.sources import Source
 from seaice.rule import Rule, label_reflectance, label_scene
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 AS_IT_IS = Reading()
 SCL: Literal["scl"] = "scl"
 """clouds as the scene classification of a Sentinel-2 product has them"""
@@ -124,7 +125,7 @@ def label_source(source: Source, settings: Settings) -> Done:
     path = _write(Path(settings.out), source.name, content, classmap.quicklook(labelled.label))
     record = {
         "scene": source.name,
-        "source": source.place,
+        **records.facts_of(source),
         "key": key_of(source, settings),
         "options": settings.options(),
         "label": path,
@@ -142,7 +143,7 @@ def label_source(source: Source, settings: Settings) -> Done:
         "without": without,
         "told": told,
     }
-    write_json(Path(settings.out) / RECORDS / f"{source.name}.json", record)
+    write_json(records.path_of(Path(settings.out), source.name), record)
     end = time.perf_counter()
     times = decoded - began, ready - decoded, end - ready
     return Done(source.name, counts, km2, tuple(without), tuple(told), *times)
@@ -151,25 +152,17 @@ def label_source(source: Source, settings: Settings) -> Done:
 def already_done(source: Source, settings: Settings) -> Done | None:
     """What an earlier run has left of this very scene; None if it is to be done.
 
-    ValueError if it was made with other options.
+    ValueError if it was made with other options; ImageError if its record cannot be looked at.
     """
     out = Path(settings.out)
-    record = _record_of(out, source.name)
+    record = records.read(records.path_of(out, source.name))
     try:
         key, options, label = record["key"], dict(record["options"]), record["label"]
-        counts = (*(record["pixels"][name] for name in CLASSES), record["unknown_pixels"])
-        areas, without = record["area_km2"], tuple(record.get("without", ()))
-        km2 = None
-        if areas is not None:
-            km2 = (*(areas[name] for name in CLASSES), record["unknown_km2"])
+        done = _told_by(record, source.name)
     except (LookupError, ValueError, TypeError):
         return None
     # What tells of another scene's labels, or of files elsewhere, tells nothing of this scene.
-    if label not in (_label_of(source.name), _old_label_of(source.name)):
-        return None
-    if not all(type(count) is int for count in counts) or not all(
-        type(area) in (float, int) for area in km2 or ()
-    ):
+    if label != _label_of(source.name):
         return None
     asked = settings.options()
     if options != asked:
@@ -178,11 +171,29 @@ def already_done(source: Source, settings: Settings) -> Done | None:
             f"{out} holds labels made with other options ({', '.join(names)} differ); choose "
             "another --out or delete it"
         )
-    if label != _label_of(source.name) or key != key_of(source, settings):
+    if key != key_of(source, settings):
         return None
-    if not (out / label).is_file() or sha256_of(out / label) != record.get("label_sha256"):
+    try:
+        same = sha256_of(out / label) == record.get("label_sha256")
+    except OSError:  # it is not there, or nobody may read it: it is written anew
         return None
-    return Done(source.name, counts, km2, without)
+    return done if same else None
+
+
+def _told_by(record: dict[str, Any], name: str) -> Done:
+    """What a record counts. LookupError, ValueError or TypeError if it cannot be true."""
+    counts = (*(record["pixels"][kind] for kind in CLASSES), record["unknown_pixels"])
+    areas, without, km2 = record["area_km2"], record["without"], None
+    if areas is not None:
+        km2 = (*(areas[kind] for kind in CLASSES), record["unknown_km2"])
+    whole = all(type(count) is int and count >= 0 for count in counts)
+    if not whole or sum(counts) != record["rows"] * record["columns"]:
+        raise ValueError("these are not the pixels of the scene")
+    if not all(type(area) in (float, int) and 0 <= area < math.inf for area in km2 or ()):
+        raise ValueError("these are no areas")
+    if not isinstance(without, list) or not set(without) <= {"--land", "--clouds"}:
+        raise ValueError("these are no options")
+    return Done(name, counts, km2, tuple(without))
 
 
 def area_statistics(km2: tuple[float, ...] | None) -> dict[str, Any]:
@@ -220,27 +231,11 @@ def _areas(
 
 
 def _write(out: Path, name: str, content: bytes, picture: bytes) -> str:
-    """Label and quicklook. A PNG that an older version left in the label's place is removed."""
+    """Label and quicklook."""
     write_whole(out / _label_of(name), content)
     write_whole(out / PICTURES / f"{name}.png", picture)
-    old, before = out / _old_label_of(name), _record_of(out, name)
-    ours = before.get("label") == _old_label_of(name) and old.is_file()
-    if ours and sha256_of(old) == before.get("label_sha256"):
-        old.unlink()
     return _label_of(name)
-
-
-def _record_of(out: Path, name: str) -> dict[str, Any]:
-    """The record of a scene; empty without one that can be read."""
-    try:
-        return dict(parse_json((out / RECORDS / f"{name}.json").read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
-        return {}
 
 
 def _label_of(name: str) -> str:
     return f"{LABELS}/{name}.tif"
-
-
-def _old_label_of(name: str) -> str:
-    return f"{LABELS}/{name}.png"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import dataclass, replace
 
-from seaice import synthetic
+from seaice import ground, synthetic
 from seaice.io import grid as grids
 from seaice.io.grid import Grid
 from seaice.options import SynthConfig
@@ -38,8 +39,9 @@ def check(config: SynthConfig) -> None:
             f"--scenes {config.scenes} cannot be shared out over --days {config.days}; give a "
             "multiple of it"
         )
-    if not config.pixel_size > 0:
-        raise ValueError(f"--pixel-size {config.pixel_size} must be above 0")
+    ground.check_pixel("--pixel-size", config.pixel_size)
+    if not all(math.isfinite(value) for value in config.origin):
+        raise ValueError(f"--origin {config.origin} must be two finite numbers")
     grids.placing(place_of(0, config).grid)
 
 

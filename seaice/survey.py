@@ -12,7 +12,7 @@ from cloudmask.data.tiles import Window, cover
 from cloudmask.metrics import UNKNOWN
 from seaice import filter as thin_cloud
 from seaice import opencv
-from seaice.colour import PAPER, THICK, THIN, WATER, Thresholds
+from seaice.colour import THICK, THIN, WATER, Thresholds
 from seaice.filter import ALIKE, COLOUR, MISSING, REACH, STATES, TINTED, WHITE, Decision
 
 _COUNTED = 2**23
@@ -27,15 +27,6 @@ class Survey:
         self.like = np.zeros(shape, np.uint8)
         self.counts = np.zeros((STATES, 256), np.int64)
         """pixels by state and likeness"""
-
-    @classmethod
-    def of_whole(
-        cls, image: np.ndarray, raw: np.ndarray, missing: np.ndarray, thresholds: Thresholds = PAPER
-    ) -> Survey:
-        """A scene at once: see `add`."""
-        survey, rows = cls(raw.shape), len(raw)
-        survey.add(image, raw, missing, thresholds, Window(0, rows, 0, rows))
-        return survey
 
     def add(
         self,

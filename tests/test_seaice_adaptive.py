@@ -3,7 +3,6 @@ import pytest
 
 from seaice import adaptive
 from seaice.colour import THICK, THIN, WATER, brightness, classify
-from seaice.missing import missing_pixels
 from seaice.rule import Rule, label_scene
 
 SNOW, YOUNG, SEA = (228, 231, 232), (82, 94, 106), (5, 9, 14)
@@ -16,8 +15,7 @@ def field(colour, exposure, shape=(200, 200)):
 
 
 def classes(image):
-    known = ~missing_pixels(image)
-    found = adaptive.estimate(image, known)
+    found = adaptive.estimate(image, image.any(axis=2))
     return classify(brightness(adaptive.correct(image, found.value)))
 
 
@@ -81,14 +79,3 @@ def test_correcting_divides_and_takes_what_is_saturated_for_snow():
     image = np.array([[[0, 100, 255]]], np.uint8)
     assert adaptive.correct(image, 1.25).tolist() == [[[0, 80, 232]]]
     assert adaptive.correct(image, 0.5).tolist() == [[[0, 200, 255]]]
-
-
-def test_missing_are_zeros_that_reach_the_border_and_no_others():
-    image = np.full((40, 40, 3), 9, np.uint8)
-    image[:6, :6] = 0
-    image[20:30, 20:30] = 0
-    image[39, 10:13] = 0  # too small for a swath's edge
-    image[30, 0] = (0, 1, 0)
-    expected = np.zeros((40, 40), bool)
-    expected[:6, :6] = True
-    assert np.array_equal(missing_pixels(image), expected)

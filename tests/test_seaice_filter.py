@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from cloudmask.data.tiles import Window
 from cloudmask.metrics import UNKNOWN
 from seaice import adaptive
 from seaice import filter as thin_cloud
@@ -144,13 +145,19 @@ def even(value, shape=(300, 300)):
     return np.repeat(np.clip(value + noise, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
+def surveyed(image, raw, missing):
+    survey = Survey(raw.shape)
+    survey.add(image, raw, missing, PAPER, Window(0, len(raw), 0, len(raw)))
+    return survey
+
+
 class Guarded:
     """What the filter with guards makes of a whole scene."""
 
     def __init__(self, image, missing=None):
         raw = classify(brightness(image))
         missing = np.zeros(raw.shape, bool) if missing is None else missing
-        survey = Survey.of_whole(image, raw, missing)
+        survey = surveyed(image, raw, missing)
         decision = thin_cloud.guarded(survey.counts)
         self.skipped, self.guarded_pixels = decision.skipped, decision.guarded_pixels
         self.label = survey.labels(decision)
@@ -297,7 +304,7 @@ def test_blocks_of_any_size_give_the_bytes_of_the_whole_scene(kind, exposed):
         expected = np.where(missing | land, UNKNOWN, expected)
         told = None
         for rows in (161, 162, 199, 320, 4000):
-            found = label_scene(image, missing, rule, land=land, block_rows=rows)
+            found = label_scene(image, missing | land, rule, block_rows=rows)
             assert np.array_equal(found.label, expected)
             assert told in (None, found.done)
             told = found.done
@@ -308,7 +315,7 @@ def test_blocks_of_any_size_give_the_bytes_of_the_whole_scene(kind, exposed):
 
 def test_the_scene_of_the_block_test_is_one_that_the_guards_let_through():
     image, missing, land = large(1)
-    done = label_scene(image, missing, Rule(), land=land).done["filter"]
+    done = label_scene(image, missing | land, Rule()).done["filter"]
     assert done["used"]
     assert done["otsu_and_stretches_used"]
     assert done["ice_pixels_left_to_the_colour_rule"] > 0
@@ -318,7 +325,7 @@ def test_the_scene_of_the_block_test_is_one_that_the_guards_let_through():
 def test_counts_of_the_guards_add_up_over_blocks():
     image, missing, _ = large(1)
     raw = classify(brightness(image))
-    at_once, by_blocks = Survey.of_whole(image, raw, missing), Survey(raw.shape)
+    at_once, by_blocks = surveyed(image, raw, missing), Survey(raw.shape)
     for window in blocks(len(raw), most=170):
         rows = slice(window.start, window.stop)
         by_blocks.add(image[rows], raw[rows], missing[rows], PAPER, window)

@@ -1,6 +1,5 @@
 """`label` as it is used: real processes on real files."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -309,22 +308,6 @@ def test_results_are_not_written_to_a_uri(archive, tmp_path, monkeypatch, uri):
         with pytest.raises(UsageError, match="is a URI, and results are written to folders"):
             cli.main([command, *needed[command], "--out", uri])
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_a_label_of_an_older_version_gives_way(tmp_path):
-    """A PNG that was written in the label's place goes; one that was made by hand stays."""
-    path = write(tmp_path / "scenes/a.png", scene())
-    words = ["label", str(path), "--out", str(tmp_path / "out")]
-    assert cli.main(words) == 0
-    old, record = tmp_path / "out/labels/a.png", tmp_path / "out/records/a.json"
-    values = json.loads(record.read_text())
-    for content, stays in ((b"of an older version", False), (b"made by hand", True)):
-        old.write_bytes(content)
-        sha256 = hashlib.sha256(b"of an older version").hexdigest()
-        record.write_text(json.dumps(values | {"label": "labels/a.png", "label_sha256": sha256}))
-        assert cli.main(words) == 0
-        assert old.exists() == stays
-        assert json.loads(record.read_text())["label"] == "labels/a.tif"
 
 
 def test_a_doctored_record_reaches_nothing_outside_its_folder(tmp_path):

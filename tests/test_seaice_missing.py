@@ -61,3 +61,13 @@ def test_a_checkered_border_is_no_missing_region():
     row, column = np.indices((1500, 1500))
     kinds = np.where((row + column) % 2, np.uint8(MEASURED), np.uint8(BLACK))
     assert not settled(kinds).any()
+
+
+def test_missing_are_zeros_that_reach_the_border_and_no_others():
+    kinds = np.full((40, 40), MEASURED, np.uint8)
+    kinds[:6, :6] = BLACK
+    kinds[20:30, 20:30] = BLACK
+    kinds[39, 10:13] = BLACK  # too small for a swath's edge
+    expected = np.zeros((40, 40), bool)
+    expected[:6, :6] = True
+    assert np.array_equal(settled(kinds), expected)

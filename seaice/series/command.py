@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cloudmask.data.parallel import Outcome
-from cloudmask.files import write_json, write_whole
+from cloudmask.files import remove_leftovers, write_json, write_whole
 from cloudmask.record import now
 from cloudmask.text import percent, plural
 from cloudmask.version import __version__
@@ -68,6 +68,7 @@ def series(config: SeriesConfig) -> int:
         twice = seen_twice(found)
         for text in twice:
             print(f"seen twice: {text}", file=sys.stderr)
+        remove_leftovers(config.out)
         (config.out / SUMMARY).unlink(missing_ok=True)
         write_whole(config.out / "series.csv", table.to_csv(rows))
         netcdf.write(config.out / "series.nc", rows, places, facts(config))

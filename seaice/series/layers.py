@@ -21,6 +21,7 @@ from cloudmask.files import open_hdf5, parse_json
 from cloudmask.metrics import UNKNOWN
 from cloudmask.predict.masks.hdf5 import attributes_in
 from cloudmask.predict.masks.place import read_crs, read_transform
+from seaice import records
 from seaice.colour import CLASSES
 from seaice.io import classmap
 from seaice.io.grid import Grid, of_file
@@ -92,27 +93,20 @@ def pattern_of(text: str | None) -> re.Pattern[str] | None:
 def _paths(place: Path) -> list[tuple[Path, Path | None]]:
     """Class maps and their records. A scene whose record is missing is not done."""
     if place.is_file():
-        return [(place, None)]
+        return [(place, records.beside(place))]
     if not place.is_dir():
         raise ValueError(f"{place} does not exist; give folders of class maps, or such files")
-    records = place / classmap.RECORDS
-    found = []
-    for name in classmap.names(place):
-        path = classmap.find(place, name)
-        if path is not None:
-            ours = path.parent.name == classmap.LABELS and records.is_dir()
-            found.append((path, records / f"{name}.json" if ours else None))
-    return found
+    paths = [classmap.find(place, name) for name in classmap.names(place)]
+    return [(path, records.beside(path)) for path in paths if path is not None]
 
 
 def describe(path: Path, record: Path | None, pattern: re.Pattern[str] | None) -> Layer:
     """What is known of a class map without reading its pixels. ValueError: it cannot be counted."""
     told: dict[str, Any] = {}
     if record is not None:
-        try:
-            told = dict(parse_json(record.read_bytes()))
-        except (OSError, ValueError, TypeError):
-            raise ValueError(f"{path} has no record; label the scene again") from None
+        told = records.read(record)
+        if not told:
+            raise ValueError(f"{path} has no record; label the scene again")
     rows, columns, grid, date = _head(path)
     if grid is None:
         raise ValueError(f"{path} has no place on the ground (no CRS, or no transform)")
