@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +21,6 @@ USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists 
 Training is train_hvd.py --preset seaice, masks of whole scenes are `cloudmask predict`."""
 
 
-URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 COMMANDS: commands.Commands = {
     "synth": (options.SynthConfig, "seaice.archive"),
     "label": (options.LabelConfig, "seaice.label"),
@@ -39,7 +37,9 @@ def main(words: Sequence[str]) -> int:
 
 def check(config: Any) -> None:
     """UsageError where a command would write to a URI: it would be a folder of that name here."""
-    if URI.match(str(config.out)):
+    from seaice.io.sources import is_uri
+
+    if is_uri(str(config.out)):
         raise errors.UsageError(
             f"--out {config.out} is a URI, and results are written to folders alone; give a path, "
             "and copy them from there"

@@ -21,14 +21,15 @@ from seaice.colour import CLASSES, COLOURS
 from seaice.io import grid as grids
 from seaice.io import png, raster
 from seaice.io.grid import Grid
+from seaice.io.reading import DATE_TAG
 
 LABELS, PICTURES, RECORDS = "labels", "pictures", "records"
 """folders of what `label` writes"""
 SUFFIXES = (".tif", ".png", ".nc")
 QUICKLOOK = 1024
 """rows and columns of a quicklook, at most"""
-_NAMES, _DATE = "classes", "time_coverage_start"
-"""tags, named as in masks of `cloudmask predict`"""
+_NAMES = "classes"
+"""a tag, named as in masks of `cloudmask predict`"""
 _TILE = 512
 
 
@@ -52,7 +53,7 @@ def encode(label: np.ndarray, grid: Grid | None, *, date: str | None = None) -> 
     height, width = label.shape
     place = grids.placing(grid)
     layout = {"height": height, "width": width, "count": 1, "dtype": "uint8", "nodata": UNKNOWN}
-    tags = {_NAMES: json.dumps(CLASSES)} | ({_DATE: date} if date is not None else {})
+    tags = {_NAMES: json.dumps(CLASSES)} | ({DATE_TAG: date} if date is not None else {})
     with raster.guarded("a class map"), MemoryFile() as plain, MemoryFile() as tiled:
         with plain.open(driver="GTiff", **layout, **place) as file:
             file.write(label, 1)
@@ -125,7 +126,7 @@ def read(path: Path) -> ClassMap:
         label = _from_palette(bands[0], palette, path)
     else:
         label = _from_classes(bands[0], nodata, path)
-    return ClassMap(label, grid, tags.get(_DATE))
+    return ClassMap(label, grid, tags.get(DATE_TAG))
 
 
 def has_palette(file: Any) -> bool:
