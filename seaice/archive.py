@@ -67,6 +67,7 @@ def write_scene(index: int, config: SynthConfig) -> bool:
         name = f"{name}_{place.date:%Y%m%d}"
         strip = [config.scenes, config.days]
         facts |= {"crs": place.grid.crs, "transform": list(place.grid.transform), "strip": strip}
+        facts["date"] = place.moment
     record = config.out / TRUTH / f"{name}.json"
     if _facts_of(record) == facts:
         return False
@@ -83,8 +84,9 @@ def write_scene(index: int, config: SynthConfig) -> bool:
         write_whole(config.out / TRUTH / f"{name}.png", png.encode(scene.truth))
     else:
         scene = placed.make_scene(place, config)
-        truth = classmap.encode(scene.truth, place.grid, date=f"{place.date}T00:00:00Z")
-        write_whole(config.out / SCENES / f"{name}.tif", geotiff.encode(scene.image, place.grid))
+        truth = classmap.encode(scene.truth, place.grid, date=place.moment)
+        picture = geotiff.encode(scene.image, place.grid, date=place.moment)
+        write_whole(config.out / SCENES / f"{name}.tif", picture)
         write_whole(config.out / TRUTH / f"{name}.tif", truth)
     write_json(
         record,

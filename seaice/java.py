@@ -19,7 +19,9 @@ def check(spark: str) -> None:
     """ValueError unless the Java that Spark will start runs this version of Spark."""
     newest = NEWEST.get(".".join(spark.split(".")[:2]))
     wanted = f"Java {OLDEST} or newer" if newest is None else f"Java {OLDEST} to {newest}"
-    advice = f"Spark {spark} needs {wanted}; install it, or use --engine processes"
+    advice = (
+        f"Spark {spark} needs {wanted}; install it and set JAVA_HOME, or use --engine processes"
+    )
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     if not java or not os.access(java, os.X_OK) or Path(java).is_dir():
@@ -27,7 +29,7 @@ def check(spark: str) -> None:
     version = _version(java, advice)
     if version < OLDEST or (newest is not None and version > newest):
         where = f"JAVA_HOME {home}" if home else java
-        raise ValueError(f"{where} is Java {version}: {advice}, and set JAVA_HOME")
+        raise ValueError(f"{where} is Java {version}: {advice}")
 
 
 def _version(java: str, advice: str) -> int:

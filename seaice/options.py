@@ -87,7 +87,7 @@ class SynthConfig(EngineOptions):
     seed: int = 0
     """the same seed gives the same scenes"""
     crs: str | None = None
-    """place the scenes on the ground, as GeoTIFFs with their date in the name: EPSG:32622"""
+    """place the scenes on the ground, as GeoTIFFs with their date: EPSG:32622"""
     origin: tuple[float, float] = (500_000.0, 7_800_000.0)
     """x and y of the upper left corner, in units of the CRS"""
     pixel_size: float = 10.0
@@ -168,6 +168,7 @@ class SeriesConfig(EngineOptions):
     by: Literal["date", "month"] = "date"
     """length of a period"""
     min_coverage: float = 0.5
-    """share of what was seen that must have a class; below it, a row is flagged low"""
+    """share of what was seen, of a region: of all of it, that must have a class; below it, a row is
+    flagged low"""
     date_from_name: str | None = None
     """regular expression with one group, for class maps without a date: '_(\\d{8})_'"""

@@ -27,6 +27,11 @@ class Place:
     """in the strip that all scenes of the day are cut from"""
     grid: Grid
 
+    @property
+    def moment(self) -> str:
+        """UTC as ISO 8601."""
+        return f"{self.date}T00:00:00Z"
+
 
 def check(config: SynthConfig) -> None:
     """ValueError for what cannot be laid out."""

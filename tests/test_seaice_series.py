@@ -169,7 +169,8 @@ def test_one_tile_twice_on_a_date_counts_once_and_is_told(tmp_path, capsys):
     for name, when in (("first", "10"), ("second", "15")):
         write(tmp_path / "l", name, label, grid(0, 0), moment=f"{DAY}T{when}:00:00Z", tile="22WEA")
     run(tmp_path / "l", "--out", tmp_path / "out")
-    assert f"seen twice: tile 22WEA on {DAY}: first, second" in capsys.readouterr().err
+    first, second = (f"{tmp_path}/l/labels/{name}.tif" for name in ("first", "second"))
+    assert f"seen twice: tile 22WEA on {DAY}: {first}, {second};" in capsys.readouterr().err
     row = rows(tmp_path / "out")[DAY, "all", "all"]
     assert sum(pixels(row)) == label.size
     assert json.loads((tmp_path / "out/summary.json").read_text())["seen_twice"]

@@ -18,7 +18,7 @@ from seaice.io import drawing, lookup, png, raster
 from seaice.io import grid as grids
 from seaice.io.drawing import Drawing, Part
 from seaice.io.grid import Grid
-from seaice.io.reading import ImageError
+from seaice.io.reading import DATE_TAG, ImageError
 
 LABELS, PICTURES, RECORDS = "labels", "pictures", "records"
 """folders of what `label` writes"""
@@ -47,9 +47,7 @@ def encode(label: np.ndarray, grid: Grid | None, *, date: str | None = None) -> 
     height, width = label.shape
     place = grids.placing(grid)
     layout = {"height": height, "width": width, "count": 1, "dtype": "uint8", "nodata": UNKNOWN}
-    tags = {drawing.CLASSES: json.dumps(CLASSES)} | (
-        {drawing.DATE: date} if date is not None else {}
-    )
+    tags = {drawing.CLASSES: json.dumps(CLASSES)} | ({DATE_TAG: date} if date is not None else {})
     with raster.guarded("a class map"), MemoryFile() as plain, MemoryFile() as tiled:
         with plain.open(driver="GTiff", **layout, **place) as file:
             file.write(label, 1)

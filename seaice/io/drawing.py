@@ -19,11 +19,11 @@ from cloudmask.metrics import UNKNOWN
 from seaice.io import grid as grids
 from seaice.io import raster
 from seaice.io.grid import Grid
-from seaice.io.reading import ImageError
+from seaice.io.reading import DATE_TAG, ImageError
 
 ROWS = 1024
 """rows that are read together"""
-CLASSES, DATE = "classes", "time_coverage_start"
+CLASSES = "classes"
 """tags, as in masks of `cloudmask predict`"""
 _MASK = "mask"  # the band of its GeoTIFFs that holds the classes
 
@@ -183,7 +183,7 @@ def _of_file(path: Path, file: Any) -> Drawing:
         shape=file.shape,
         grid=grids.of_file(file),
         classes=_names(tags[CLASSES]) if CLASSES in tags else None,
-        date=tags.get(DATE),
+        date=tags.get(DATE_TAG),
         dtype=dtypes.pop(),
         bands=bands,
         alpha=alpha,

@@ -1,4 +1,4 @@
-"""A picture as a GeoTIFF: red, green and blue, in tiles, on its grid."""
+"""A picture as a GeoTIFF: red, green and blue, in tiles, on its grid, with its date."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import numpy as np
 
 from seaice.io import grid as grids
 from seaice.io.grid import Grid
+from seaice.io.reading import DATE_TAG
 
 
-def encode(image: np.ndarray, grid: Grid) -> bytes:
-    """(H, W, 3) uint8 -> a compressed GeoTIFF: the same image, the same bytes. ValueError."""
+def encode(image: np.ndarray, grid: Grid, *, date: str) -> bytes:
+    """(H, W, 3) uint8 -> a compressed GeoTIFF: the same image, the same bytes. ValueError.
+
+    `date` is when it was acquired, UTC as ISO 8601.
+    """
     from rasterio.io import MemoryFile
 
     height, width, count = image.shape
@@ -18,4 +22,5 @@ def encode(image: np.ndarray, grid: Grid) -> bytes:
     with MemoryFile() as memory:
         with memory.open(driver="GTiff", **layout, **form, **grids.placing(grid)) as file:
             file.write(np.moveaxis(image, -1, 0))
+            file.update_tags(**{DATE_TAG: date})
         return bytes(memory.getbuffer())

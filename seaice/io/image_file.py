@@ -11,10 +11,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from seaice.io import bands, raster
+from seaice.io import bands, metadata, raster
 from seaice.io.opened import Colours, Opened, Rows
 from seaice.io.raster import Raster
-from seaice.io.reading import BANDS, ImageError, Reading, Stretch
+from seaice.io.reading import BANDS, DATE_TAG, ImageError, Reading, Stretch
 from seaice.io.sources import Source
 
 _TILE_IMAGE = re.compile(r"T(?P<tile>\d{2}[A-Z]{3})_(?P<date>\d{8}T\d{6})_TCI(_10m)?")
@@ -56,14 +56,20 @@ def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
     if turned != 1:
         told.append(f"orientation {turned} is ignored: rows and columns are taken as stored")
     known = _TILE_IMAGE.fullmatch(PurePosixPath(source.place).stem)
-    date = known and known["date"]
+    with raster.guarded(image.name):
+        date = known["date"] if known else image.file.tags().get(DATE_TAG)
+    try:
+        date = metadata.utc(date)
+    except ValueError:
+        told.append(f"its {DATE_TAG} {date[:40]!r} is no date, and is ignored")
+        date = None
     return Opened(
         name=image.name,
         shape=image.shape,
         grid=image.grid,
         colours=layer,
         reading=reading,
-        date=date and f"{date[:4]}-{date[4:6]}-{date[6:11]}:{date[11:13]}:{date[13:]}Z",
+        date=date,
         tile=known and known["tile"],
         told=tuple(told),
         **_reflectances(image, numbers, layer),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BANDS = ("red", "green", "blue")
+DATE_TAG = "time_coverage_start"
+"""tag of a GeoTIFF: when the scene was acquired, UTC as ISO 8601, as in `cloudmask predict`'s"""
 INFRARED = ("nir", "swir")
 """near infrared, and short-wave infrared at 1.6 micrometres"""
 

@@ -1,6 +1,7 @@
-"""The series as a picture: concentration over time, a panel per region, and how much was seen.
+"""The series as a picture: concentration over time, a panel per region, and how much is known.
 
-Points of low coverage are hollow. Only the tiles together are drawn.
+The bars are what the quality is judged by. Points of low
+quality are hollow. Only the tiles together are drawn.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from cloudmask.cli.errors import missing
 from cloudmask.files import write_whole
 from seaice.series.netcdf import span
+from seaice.series.regions import ALL
 from seaice.series.table import ALL_TILES, Row
 
 MOST_PANELS = 8
@@ -29,8 +31,8 @@ _STYLE: dict[Any, Any] = {  # of matplotlib
 }
 
 
-def write(path: Path, rows: Sequence[Row]) -> int:
-    """PATH.png and PATH.svg; how many regions there was no room for. OSError, ValueError."""
+def write(path: Path, rows: Sequence[Row]) -> list[str]:
+    """PATH.png and PATH.svg; the regions there was no room for. OSError, ValueError."""
     try:
         import matplotlib
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -38,10 +40,9 @@ def write(path: Path, rows: Sequence[Row]) -> int:
     except ImportError as error:
         raise ValueError(f"{missing('matplotlib', 'seaice')} ({error})") from None
 
-    together = [row for row in rows if row.tile == ALL_TILES]
-    names = list(dict.fromkeys(row.region for row in sorted(together, key=lambda r: r.period)))
-    names.sort(key=lambda name: (name != "all", name))
-    shown = names[:MOST_PANELS]
+    together = [row for row in rows if row.tile == ALL_TILES and row.scenes]
+    names = sorted({row.region for row in together}, key=lambda name: (name != ALL, name))
+    shown, hidden = names[:MOST_PANELS], names[MOST_PANELS:]
     spans = {row.period: span(row.period) for row in together}
     epoch = datetime.datetime(1970, 1, 1)
     middles = {p: epoch + datetime.timedelta(days=sum(s) / 2) for p, s in spans.items()}
@@ -55,7 +56,7 @@ def write(path: Path, rows: Sequence[Row]) -> int:
             when = [middles[row.period] for row in own]
             days = [spans[row.period][1] - spans[row.period][0] for row in own]
             widths = [max(0.8 * n, 0.004 * (last - first).days) for n in days]  # to be seen
-            cover = [row.coverage or 0 for row in own]
+            cover = [row.share for row in own]
             axes.bar(when, cover, width=widths, color=_SEEN, label="coverage", zorder=1)
             known = [row for row in own if row.concentration is not None]
             axes.plot(
@@ -94,4 +95,4 @@ def write(path: Path, rows: Sequence[Row]) -> int:
             content = io.BytesIO()
             figure.savefig(content, format=suffix, dpi=150, metadata=more)
             write_whole(path.with_name(f"{path.name}.{suffix}"), content.getvalue())
-    return len(names) - len(shown)
+    return hidden

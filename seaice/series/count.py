@@ -3,12 +3,16 @@
 A pixel on the ground counts once a date. The first scene in sorted order that knows its class
 counts it; where none knows it, the first that sees it counts it as unknown. So each scene is
 counted by itself, by looking at its neighbours, and scenes can be counted in any order.
+
+A scene that cannot be counted has given no ground away, and may take none: its neighbours are
+counted again without it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,13 +20,11 @@ from cloudmask.metrics import UNKNOWN
 from seaice.colour import CLASSES
 from seaice.ground import pixel_km2
 from seaice.series import overlap, regions
-from seaice.series.layers import Layer, Read, Window, reading
+from seaice.series.layers import Layer, LayerError, Read, Window, reading
 from seaice.series.regions import ALL, Region
 
 KINDS = len(CLASSES) + 1
 """the classes, and unknown"""
-_CACHE_MEGABYTES = 128
-"""of blocks that GDAL keeps: else a share of the host's memory, in each process"""
 _ROWS = 512
 """rows that are counted at a time: those of a tile in our files"""
 
@@ -40,6 +42,14 @@ class Task:
         """What it goes by in messages."""
         return self.layer.path
 
+    def without(self, paths: Mapping[str, str]) -> Task:
+        """As if the class maps of these paths were not there."""
+        earlier, later = (
+            tuple(other for other in others if other.path not in paths)
+            for others in (self.earlier, self.later)
+        )
+        return replace(self, earlier=earlier, later=later)
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -52,28 +62,25 @@ class Tally:
     """the same in square kilometres"""
     elsewhere: int
     """pixels that another scene counts"""
+    lost: dict[str, str]
+    """neighbours that could not be read, by path: this tally is not to be used with them"""
 
 
 def count(task: Task, places: tuple[Region, ...]) -> Tally:
-    """Count one scene, some rows at a time. ValueError: its file, or a neighbour's, is bad."""
+    """Count one scene, some rows at a time. ValueError: its file is bad."""
     layer = task.layer
     shapes = regions.placed(places, layer)
     pixels = {name: np.zeros(KINDS, np.int64) for name in (ALL, *(x.name for x in shapes))}
     km2 = {name: np.zeros(KINDS) for name in pixels}
     elsewhere = 0
-    import rasterio
-
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MEGABYTES), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         read = stack.enter_context(reading(layer))
-        earlier, later = (
-            [(other, stack.enter_context(reading(other))) for other in others]
-            for others in (task.earlier, task.later)
-        )
+        beside = _Neighbours(task, stack)
         for top in range(0, layer.rows, _ROWS):
             rows = slice(top, min(top + _ROWS, layer.rows))
             window = rows, slice(0, layer.columns)
             label = read(*window)
-            counted = ~_taken(label, layer, rows, earlier, later)
+            counted = ~beside.taken(label, rows)
             elsewhere += int(np.count_nonzero(~counted))
             kind = np.minimum(label, len(CLASSES))
             size = pixel_km2(layer.grid, rows, layer.columns)
@@ -86,6 +93,7 @@ def count(task: Task, places: tuple[Region, ...]) -> Tally:
         {name: tuple(found.tolist()) for name, found in seen.items()},
         {name: tuple(km2[name].tolist()) for name in seen},
         elsewhere,
+        beside.lost,
     )
 
 
@@ -101,26 +109,44 @@ def _within(
     return found
 
 
-def _taken(
-    label: np.ndarray,
-    layer: Layer,
-    rows: slice,
-    earlier: list[tuple[Layer, Read]],
-    later: list[tuple[Layer, Read]],
-) -> np.ndarray:
-    """(h, W) bool: pixels of these rows that another scene counts."""
-    unknown = label == UNKNOWN
-    taken = np.zeros(label.shape, bool)
-    for others, first in ((earlier, True), (later, False)):
-        for other, read in others:
-            window = overlap.window_of(other, layer, rows)
-            if window is None:
-                continue
-            there = overlap.classes_at(other, read, layer, window)
-            here = slice(window[0].start - rows.start, window[0].stop - rows.start), window[1]
-            known = there < len(CLASSES)
-            if first:
-                taken[here] |= known | (unknown[here] & (there == UNKNOWN))
-            else:
-                taken[here] |= known & unknown[here]
-    return taken
+class _Neighbours:
+    """The scenes that may lie on the same ground. One that cannot be read is as if not there."""
+
+    def __init__(self, task: Task, stack: contextlib.ExitStack) -> None:
+        self.layer = task.layer
+        self.lost: dict[str, str] = {}
+        self.earlier = self._opened(task.earlier, stack)
+        self.later = self._opened(task.later, stack)
+
+    def _opened(
+        self, others: Sequence[Layer], stack: contextlib.ExitStack
+    ) -> list[tuple[Layer, Read]]:
+        found = []
+        for other in others:
+            try:
+                found.append((other, stack.enter_context(reading(other))))
+            except LayerError as error:
+                self.lost[other.path] = str(error)
+        return found
+
+    def taken(self, label: np.ndarray, rows: slice) -> np.ndarray:
+        """(h, W) bool: pixels of these rows that another scene counts."""
+        unknown = label == UNKNOWN
+        taken = np.zeros(label.shape, bool)
+        for others, first in ((self.earlier, True), (self.later, False)):
+            for other, read in others:
+                window = overlap.window_of(other, self.layer, rows)
+                if window is None or other.path in self.lost:
+                    continue
+                try:
+                    there = overlap.classes_at(other, read, self.layer, window)
+                except LayerError as error:
+                    self.lost[other.path] = str(error)
+                    continue
+                here = slice(window[0].start - rows.start, window[0].stop - rows.start), window[1]
+                known = there < len(CLASSES)
+                if first:
+                    taken[here] |= known | (unknown[here] & (there == UNKNOWN))
+                else:
+                    taken[here] |= known & unknown[here]
+        return taken

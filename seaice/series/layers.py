@@ -23,18 +23,23 @@ from cloudmask.predict.masks.hdf5 import attributes_in
 from cloudmask.predict.masks.place import read_crs, read_transform
 from seaice import records
 from seaice.colour import CLASSES
-from seaice.io import classmap
+from seaice.ground import NoAreaError, pixel_km2
+from seaice.io import classmap, raster
 from seaice.io.grid import Grid, of_file
+from seaice.io.reading import DATE_TAG
 
 NO_TILE = "none"
 """of a scene that is no tile of the MGRS"""
-DATE_TAG = "time_coverage_start"
 _PRODUCT = re.compile(r"^S2[A-Z]_MSIL[12][A-Z]_(\d{8}T\d{6})_")
 _TILE = re.compile(r"(?:^|_)T(\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)")
 _ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 
 Window = tuple[slice, slice]
 Read = Callable[[slice, slice], np.ndarray]
+
+
+class LayerError(ValueError):
+    """What is wrong with one class map, in one line that names it."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,10 @@ def describe(path: Path, record: Path | None, pattern: re.Pattern[str] | None) -
     rows, columns, grid, date = _head(path)
     if grid is None:
         raise ValueError(f"{path} has no place on the ground (no CRS, or no transform)")
+    try:
+        pixel_km2(grid, slice(0, 1), 1)
+    except NoAreaError as error:
+        raise ValueError(f"{path} has no place on the ground: {error}") from None
     date = told.get("date") or date or _date_in(path.stem, _PRODUCT)
     if date is None and pattern is not None:
         date = _date_in(path.stem, pattern)
@@ -138,14 +147,14 @@ def _utc(text: str, path: Path) -> str:
 def _head(path: Path) -> tuple[int, int, Grid | None, str | None]:
     """Rows, columns, grid and date. ValueError for what is no class map of sea ice."""
     if path.suffix == ".nc":
-        with _hdf5(path) as file:
+        with _hdf5(path) as file, _told(path):
             attributes = attributes_in(file)
             crs, transform = read_crs(file), read_transform(file)
             rows, columns = file["mask"].shape
             classes = attributes["classes"]
         grid = Grid(crs, transform) if crs is not None and transform is not None else None
     else:
-        with _raster(path) as file:
+        with _raster(path) as file, raster.guarded(str(path)):
             attributes, grid = file.tags(), of_file(file)
             rows, columns = file.shape
             classes = attributes.get("classes", json.dumps(CLASSES))
@@ -162,18 +171,32 @@ def _head(path: Path) -> tuple[int, int, Grid | None, str | None]:
 
 @contextlib.contextmanager
 def reading(layer: Layer) -> Iterator[Read]:
-    """A function of rows and columns -> (h, w) uint8 classes, 255 = unknown. ValueError."""
+    """A function of rows and columns -> (h, w) uint8 classes, 255 = unknown.
+
+    What is wrong with this file is a LayerError. What else the block raises stays as it is.
+    """
     path = Path(layer.path)
     if path.suffix == ".nc":
         with _hdf5(path) as file:
-            yield lambda rows, columns: _checked(file["mask"][rows, columns], None, path)
+
+            def read(rows: slice, columns: slice) -> np.ndarray:
+                with _told(path):
+                    return _checked(file["mask"][rows, columns], None, path)
+
+            yield read
     else:
         from rasterio.windows import Window as Part
 
         with _raster(path) as file:
-            yield lambda rows, columns: _checked(
-                file.read(1, window=Part.from_slices(rows, columns)), file.nodata, path
-            )
+
+            def read(rows: slice, columns: slice) -> np.ndarray:
+                with _told(path), raster.guarded(str(path)):
+                    found = file.read(1, window=Part.from_slices(rows, columns))
+                    nodata = file.nodata
+                with _told(path):
+                    return _checked(found, nodata, path)
+
+            yield read
 
 
 def _checked(band: np.ndarray, nodata: float | None, path: Path) -> np.ndarray:
@@ -194,30 +217,26 @@ def _checked(band: np.ndarray, nodata: float | None, path: Path) -> np.ndarray:
 
 @contextlib.contextmanager
 def _hdf5(path: Path) -> Iterator[Any]:
-    try:
-        with open_hdf5(path) as file:
-            yield file
-    except _ERRORS as error:
-        raise ValueError(_told(path, error)) from None
+    with contextlib.ExitStack() as stack:
+        with _told(path):
+            file = stack.enter_context(open_hdf5(path))
+        yield file
 
 
 @contextlib.contextmanager
 def _raster(path: Path) -> Iterator[Any]:
-    import warnings
+    with contextlib.ExitStack() as stack:
+        with _told(path):
+            image = stack.enter_context(raster.opened(str(path.absolute()), str(path)))
+        yield image.file
 
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What reading this file raises, in one line that names it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            driver = "PNG" if path.suffix == ".png" else "GTiff"
-            with rasterio.open(path, driver=driver) as file:
-                yield file
-    except (RasterioError, *_ERRORS) as error:
-        raise ValueError(_told(path, error)) from None
-
-
-def _told(path: Path, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if str(path) in text else f"{path} is no class map that can be read ({text})"
+        yield
+    except _ERRORS as error:
+        text = " ".join(str(error).split())
+        named = text if str(path) in text else f"{path} is no class map that can be read ({text})"
+        raise LayerError(named) from None

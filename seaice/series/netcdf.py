@@ -34,12 +34,16 @@ _KM2 = (
 def write(
     path: Path, rows: Sequence[Row], regions: Sequence[Region], facts: dict[str, str]
 ) -> None:
-    """The file, whole or not at all; `facts` become global attributes. OSError."""
+    """The file, whole or not at all; `facts` become global attributes. OSError.
+
+    What was not seen is filled.
+    """
     try:
         import h5netcdf
     except ImportError as error:
         raise ValueError(f"{missing('h5netcdf', 'seaice')} ({error})") from None
 
+    rows = [row for row in rows if row.scenes]
     periods, tiles = (sorted({getattr(row, key) for row in rows}) for key in ("period", "tile"))
     names = [ALL, *(region.name for region in regions)]
     tiles = [ALL_TILES, *(tile for tile in tiles if tile != ALL_TILES)]
@@ -86,6 +90,9 @@ def write(
             _add(file, name, values, area | {"long_name": text})
         text = "share of the area that was seen whose class is known"
         _add(file, "coverage", filled(lambda row: row.coverage, FILL), {**share, "long_name": text})
+        text = "share of the whole region whose class is known"
+        values = filled(lambda row: row.region_coverage, FILL)
+        _add(file, "region_coverage", values, {**share, "long_name": text})
         flags = file.create_variable(
             "quality",
             _DIMENSIONS,
@@ -94,7 +101,7 @@ def write(
         )
         for key, value in {
             "standard_name": "quality_flag",
-            "long_name": "none: nothing is known; low: less coverage than was asked for; good",
+            "long_name": "none: nothing is known; low: less is known than was asked for; good",
             "coordinates": _BESIDE,
             "flag_values": np.arange(len(FLAGS), dtype="i1"),
             "flag_meanings": " ".join(FLAGS),

@@ -110,7 +110,7 @@ def _carried(grid: Grid, window: Window, onto: Grid, within: Window) -> Window |
     x, y = transformer(grid.crs, onto.crs).transform(*_lattice(grid, window))
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return within
-    columns, rows = _pixels(onto, x, y)
+    columns, rows = _pixels(onto, *_beside(onto, within, x, y))
     parts = []
     for places, limits in ((rows, within[0]), (columns, within[1])):
         first = max(limits.start, math.floor(places.min()) - _MARGIN)
@@ -119,6 +119,31 @@ def _carried(grid: Grid, window: Window, onto: Grid, within: Window) -> Window |
             return None
         parts.append(slice(first, last))
     return parts[0], parts[1]
+
+
+@functools.lru_cache(maxsize=256)
+def turn(crs: str) -> float | None:
+    """Once around the Earth in the units of a CRS of longitude and latitude; None for others."""
+    from pyproj import CRS
+
+    known = CRS.from_user_input(crs)
+    return 2 * math.pi / known.axis_info[0].unit_conversion_factor if known.is_geographic else None
+
+
+def around(x: np.ndarray, middle: float, whole: float) -> np.ndarray:
+    """Longitudes as they are told within half a turn of this one: -179 is 181 around 180."""
+    return x - whole * np.round((x - middle) / whole)
+
+
+def _beside(
+    grid: Grid, window: Window, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places as this grid tells them: its longitudes may go beyond 180."""
+    whole = turn(grid.crs)
+    if whole is None:
+        return x, y
+    middle = float(np.mean(_lattice(grid, window)[0]))
+    return around(x, middle, whole), y
 
 
 def _lattice(grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 A region's edges are straight in the CRS of its file. They are cut to the surroundings of a scene
 and divided finely before they are carried over, so that they bend as they must, and so that a
-region around a pole or across the date line works.
+region around a pole works. Longitudes may go beyond 180: across the date line a region is split
+there, or goes on, from 179 to 181.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cloudmask.cli.errors import missing
 from cloudmask.text import listed
 from seaice.io.grid import Grid
 from seaice.series.layers import Layer, Window
-from seaice.series.overlap import moved, transformer
+from seaice.series.overlap import around, moved, transformer, turn
 
 ALL = "all"
 """the region of everything, with or without a file"""
@@ -81,6 +82,28 @@ def read_regions(path: Path, field: str) -> list[Region]:
     ]
 
 
+def wide(regions: Sequence[Region]) -> list[str]:
+    """Regions of which a part is wider than half the Earth, and not a ring around it, in lines.
+
+    From 179 to -179 a straight edge goes the long way around.
+    """
+    import shapely
+
+    lines = []
+    for region in regions:
+        whole = turn(region.crs)
+        if whole is None:
+            continue
+        left, _, right, _ = shapely.bounds(shapely.get_parts(shapely.from_wkb(region.wkb))).T
+        width = float((right - left).max()) / whole * 360
+        if 180 < width < 360 - 1e-6:
+            lines.append(
+                f"the region {region.name} is {width:.0f} degrees wide; if it is to cross the date "
+                "line, let its longitudes go on, as from 179 to 181, or split it there"
+            )
+    return lines
+
+
 def _check(path: Path) -> None:
     """A file that is what its name says: other drivers of GDAL open further files."""
     begins = KINDS.get(path.suffix.lower())
@@ -100,10 +123,10 @@ def area_km2(shape: Any, crs: str) -> float:
 
     x, y = shape.centroid.x, shape.centroid.y
     longitude, latitude = transformer(crs, "OGC:CRS84").transform(x, y)
-    around = f"+proj=laea +lat_0={latitude} +lon_0={longitude} +datum=WGS84 +units=m"
+    equal = f"+proj=laea +lat_0={latitude} +lon_0={longitude} +datum=WGS84 +units=m"
     left, low, right, high = shape.bounds
     fine = shapely.segmentize(shape, max(right - left, high - low) / 1000)
-    return float(_carried(fine, crs, around).area) / 1e6
+    return float(_carried(fine, crs, equal).area) / 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +145,15 @@ def placed(regions: Sequence[Region], layer: Layer) -> list[Placed]:
 
     found = []
     for region in regions:
-        pieces = []
-        for box in _boxes(layer, region.crs):
-            piece = shapely.intersection(shapely.from_wkb(region.wkb), box)
+        shape, pieces = shapely.from_wkb(region.wkb), []
+        for box, shift in _boxes(layer, region.crs):
+            piece = shapely.intersection(shape, box)
             if not piece.is_empty:
                 left, low, right, high = box.bounds
                 step = max(right - left, high - low) / _PARTS
-                fine = shapely.segmentize(piece, step)
-                pieces.append(shapely.make_valid(_carried(fine, region.crs, layer.grid.crs)))
+                fine = _moved(shapely.segmentize(piece, step), -shift)
+                there = _home(_carried(fine, region.crs, layer.grid.crs), layer)
+                pieces.append(shapely.make_valid(there))
         if pieces:
             found.append(Placed(region.name, shapely.union_all(pieces)))
     return found
@@ -146,24 +170,61 @@ def mask(region: Placed, grid: Grid, window: Window) -> np.ndarray | None:
     return found.astype(bool) if found.any() else None
 
 
-def _boxes(layer: Layer, crs: str) -> list[Any]:
-    """Boxes in the regions' CRS that hold the scene; two where it crosses the date line."""
+def _boxes(layer: Layer, crs: str) -> list[tuple[Any, float]]:
+    """Boxes in the regions' CRS that hold the scene, and how far each is shifted.
+
+    A longitude has many names: a region may call 170 W 190, and the scene may as well.
+    """
     import shapely
 
-    a, b, c, d, e, f = layer.grid.transform
-    corners = [(col, row) for col in (0, layer.columns) for row in (0, layer.rows)]
-    x, y = ([p * col + q * row + r for col, row in corners] for p, q, r in ((a, b, c), (d, e, f)))
+    x, y = _corners(layer)
     across = transformer(layer.grid.crs, crs)
     left, low, right, high = across.transform_bounds(min(x), min(y), max(x), max(y), densify_pts=21)
     if not np.isfinite([left, low, right, high]).all():
         raise ValueError(f"{layer.path}: its place cannot be told in the CRS of the regions")
-    wide = 0.01 * max(high - low, abs(right - left))
-    if left <= right:
-        return [shapely.box(left - wide, low - wide, right + wide, high + wide)]
+    whole = turn(crs)
+    if whole is not None and left > right:  # it crosses the date line
+        right += whole
+    wide = 0.01 * max(high - low, right - left)
+    shifts = (0.0,) if whole is None else (-whole, 0.0, whole)
     return [
-        shapely.box(left - wide, low - wide, 180, high + wide),
-        shapely.box(-180, low - wide, right + wide, high + wide),
+        (shapely.box(left - wide + by, low - wide, right + wide + by, high + wide), by)
+        for by in shifts
     ]
+
+
+def _corners(layer: Layer) -> tuple[list[float], list[float]]:
+    a, b, c, d, e, f = layer.grid.transform
+    corners = [(col, row) for col in (0, layer.columns) for row in (0, layer.rows)]
+    return (
+        [a * column + b * row + c for column, row in corners],
+        [d * column + e * row + f for column, row in corners],
+    )
+
+
+def _home(shape: Any, layer: Layer) -> Any:
+    """A shape with the longitudes that the scene uses, if it is one in degrees."""
+    whole = turn(layer.grid.crs)
+    if whole is None:
+        return shape
+    import shapely
+
+    x, _ = _corners(layer)
+    middle, reach = (max(x) + min(x)) / 2, (max(x) - min(x)) * 0.52  # and what the boxes add
+
+    def move(points: np.ndarray) -> np.ndarray:
+        own = points[:, 0]
+        near = np.abs(own - middle) <= reach
+        points[:, 0] = np.where(near, own, around(own, middle, whole))
+        return points
+
+    return shapely.transform(shape, move)
+
+
+def _moved(shape: Any, by: float) -> Any:
+    import shapely
+
+    return shapely.transform(shape, lambda points: np.add(points, (by, 0.0))) if by else shape
 
 
 def _carried(shape: Any, source: str, target: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +37,8 @@ COLUMNS = {
     "coverage": "known / (known + unknown), 0 to 1",
     "region_km2": "the whole region on the ellipsoid, km2; empty for all",
     "region_coverage": "known / whole region; empty for all",
-    "quality": "good, low (coverage below --min-coverage) or none (nothing known)",
+    "quality": "good, none (nothing known) or low: below --min-coverage; of a region with all "
+    "tiles it is region_coverage that counts, else coverage",
     "known_pixels": "pixels of a class; each place on the ground counts once a date",
     "unknown_pixels": "pixels of no class",
     "scenes": "class maps that saw it",
@@ -68,11 +70,23 @@ class Row:
     scenes: int
     dates: int
 
+    @property
+    def share(self) -> float:
+        """What the quality is judged by: of a region, how much of all of it is known.
+
+        A tile alone holds a part of a region, and is judged by what it saw of it.
+        """
+        whole = self.region_km2 is not None and self.tile == ALL_TILES
+        return (self.region_coverage if whole else self.coverage) or 0.0
+
 
 def rows(
     tallies: Iterable[Tally], regions: Sequence[Region], *, by: By, min_coverage: float
 ) -> list[Row]:
-    """Sorted by period, region and tile, with `all` first. ValueError for a share that is none."""
+    """Sorted by period, region and tile, with `all` first. ValueError for a share that is none.
+
+    Each region has a row of the tiles together in each period, whether it was seen or not.
+    """
     if not 0 <= min_coverage <= 1:
         raise ValueError(f"--min-coverage {min_coverage} must be between 0 and 1")
     groups: dict[tuple[str, str, str], list[Tally]] = {}
@@ -81,6 +95,8 @@ def rows(
         for region in tally.pixels:
             for tile in (ALL_TILES, tally.layer.tile):
                 groups.setdefault((period, region, tile), []).append(tally)
+    for period, place in itertools.product({key[0] for key in groups}, regions):
+        groups.setdefault((period, place.name, ALL_TILES), [])
     sizes = {region.name: region.km2 for region in regions}
     order = sorted(groups, key=lambda k: (k[0], k[1] != "all", k[1], k[2] != ALL_TILES, k[2]))
     return [_row(key, groups[key], sizes.get(key[1]), min_coverage) for key in order]
@@ -95,11 +111,11 @@ def _row(
     for tally in tallies:
         pixels += tally.pixels[region]
         areas += tally.km2[region]
-    km2 = (areas / dates).tolist()
+    km2 = (areas / max(1, dates)).tolist()
     ice, known = km2[THICK] + km2[THIN], sum(km2[:-1])
     seen = known + km2[-1]
     coverage = known / seen if seen else None
-    return Row(
+    row = Row(
         period=period,
         region=region,
         tile=tile,
@@ -113,12 +129,15 @@ def _row(
         coverage=coverage,
         region_km2=region_km2,
         region_coverage=known / region_km2 if region_km2 else None,
-        quality="none" if not known else "good" if (coverage or 0) >= least else "low",
+        quality="none",
         known_pixels=int(pixels[:-1].sum()),
         unknown_pixels=int(pixels[-1]),
         scenes=len(tallies),
         dates=dates,
     )
+    if not known:
+        return row
+    return dataclasses.replace(row, quality="good" if row.share >= least else "low")
 
 
 def to_csv(found: Sequence[Row]) -> bytes:
