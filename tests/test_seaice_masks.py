@@ -240,6 +240,11 @@ def test_masks_of_predict_are_set_where_they_say_cloud(tmp_path, name):
     mask = SceneMask("mask", ("clear", "cloud"), probability, None, classes, **place)
     write_mask(tmp_path / name, mask)
     assert np.array_equal(lay(tmp_path, grid, "mask").mask, classes == 1)
+    below = grid.from_row(7)
+    expected = np.pad(classes[7:] == 1, ((0, 7), (0, 0)))
+    laid = lay(tmp_path, below, "mask")
+    assert np.array_equal(laid.mask, expected)
+    assert laid.told == f"--land reaches {(classes[7:] != 255).sum() / classes.size:.1%} of it"
 
 
 def test_the_content_of_masks_counts(tmp_path):
