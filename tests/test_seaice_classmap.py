@@ -184,3 +184,43 @@ def test_a_folder_tells_its_scenes(tmp_path):
         classmap.names(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="holds no class map of the scene d"):
         classmap.of_scene(tmp_path, "d")
+
+
+def test_maps_by_hand_are_found_by_name_and_by_path(tmp_path):
+    for path in ("a/b.tiff", "a/c/d.png", "e__f.TIF", "labels/g.txt", "a/records/h.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"")
+    assert classmap.names(tmp_path) == ["a__b", "a__c__d", "e__f"]
+    assert classmap.find(tmp_path, "a__b") == tmp_path / "a/b.tiff"
+    assert classmap.find(tmp_path, "a__c__d") == tmp_path / "a/c/d.png"
+    assert classmap.find(tmp_path, "e__f") == tmp_path / "e__f.TIF"
+    with pytest.raises(
+        ValueError, match=r"the scene x__y \(x__y.tif, .tiff, .png, .nc, or x/y.tif"
+    ):
+        classmap.of_scene(tmp_path, "x__y")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_alpha_is_what_a_file_declares(tmp_path):
+    known = label()
+    opaque = np.where(known == 255, 0, 9).astype(np.uint8)
+    values = np.stack([known % 3, opaque])
+    path = write_tiff(tmp_path / "gray.tif", values)
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [rasterio.enums.ColorInterp.gray, rasterio.enums.ColorInterp.alpha]
+    assert np.array_equal(classmap.read(path).label, known)
+    shown = np.moveaxis(colour.picture(known), -1, 0)
+    path = write_tiff(tmp_path / "nir.tif", np.stack([*shown, opaque]), photometric="rgb")
+    with rasterio.open(path, "r+") as file:
+        names = ("red", "green", "blue", "undefined")
+        file.colorinterp = [rasterio.enums.ColorInterp[name] for name in names]
+    with pytest.raises(ValueError, match="has 4 bands; a class map has one of classes"):
+        classmap.read(path)
+
+
+def test_a_palette_that_begins_with_black_is_no_ramp_of_gray(tmp_path):
+    """All of it unknown: index 0 alone is used, whose colour is that of nothing known."""
+    colours = {0: (0, 0, 0), 1: (255, 0, 0), 2: (0, 0, 255), 3: (0, 255, 0)}
+    nothing = np.zeros((9, 9), np.uint8)
+    (tmp_path / "a.png").write_bytes(png.encode_palette(nothing, colours))
+    assert (classmap.read(tmp_path / "a.png").label == 255).all()

@@ -240,6 +240,11 @@ def test_masks_of_predict_are_set_where_they_say_cloud(tmp_path, name):
     mask = SceneMask("mask", ("clear", "cloud"), probability, None, classes, **place)
     write_mask(tmp_path / name, mask)
     assert np.array_equal(lay(tmp_path, grid, "mask").mask, classes == 1)
+    below = grid.from_row(7)
+    expected = np.pad(classes[7:] == 1, ((0, 7), (0, 0)))
+    laid = lay(tmp_path, below, "mask")
+    assert np.array_equal(laid.mask, expected)
+    assert laid.told == f"--land reaches {(classes[7:] != 255).sum() / classes.size:.1%} of it"
 
 
 def test_the_content_of_masks_counts(tmp_path):
@@ -255,3 +260,149 @@ def test_the_content_of_masks_counts(tmp_path):
     (tmp_path / "land.prj").write_text((tmp_path / "land.prj").read_text() + " ")
     assert masks.source_of("--land", path).content("scene") != one
     json.dumps(one)
+
+
+def write_bands(path, bands, grid, colours=None, inside=None, **more):
+    layout = {"height": bands.shape[1], "width": bands.shape[2], "count": len(bands)}
+    place = grids.placing(grid)
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            path, "w", driver="GTiff", dtype=bands.dtype, **layout, **place, **more
+        ) as file,
+    ):
+        if colours is not None:
+            file.colorinterp = [rasterio.enums.ColorInterp[name] for name in colours]
+        file.write(bands)
+        if inside is not None:
+            file.write_mask(inside)
+    return path
+
+
+LAND = np.indices((80, 100))[0] < 30  # of the wider grid, whose rows and columns begin 10 before
+BYTE = LAND.astype(np.uint8) * 255
+KINDS = {
+    "one band": (BYTE[None], {}),
+    "NaN that is declared": (np.where(LAND, 1, np.nan)[None], {"nodata": np.nan}),
+    "NaN that is not": (np.where(LAND, 1, np.nan)[None].astype(np.float32), {}),
+    "a second band of zeros": (np.stack([BYTE, BYTE * 0]), {}),
+    "a first band of zeros": (np.stack([BYTE * 0, BYTE]), {}),
+    "blue alone": (np.stack([BYTE * 0, BYTE * 0, BYTE]), {"photometric": "rgb"}),
+    "infrared of zeros": (
+        np.stack([BYTE, BYTE, BYTE, BYTE * 0]),
+        {"colours": ("red", "green", "blue", "undefined")},
+    ),
+    "alpha": (
+        np.stack([BYTE | 255, BYTE | 255, BYTE | 255, BYTE]),
+        {"colours": ("red", "green", "blue", "alpha")},
+    ),
+    "gray and alpha": (np.stack([BYTE | 255, BYTE]), {"colours": ("gray", "alpha")}),
+    "nodata where it is clear": (np.where(LAND, 7, 9)[None].astype(np.int16), {"nodata": 9}),
+    "nodata 0": (np.stack([BYTE * 0, BYTE * 0, BYTE]), {"nodata": 0}),
+    "a mask inside": (BYTE[None] | 255, {"inside": LAND}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_means_the_same_on_the_grid_and_warped(tmp_path, kind):
+    bands, more = KINDS[kind]
+    grid = GRIDS["UTM"]
+    a, b, c, d, e, f = grid.transform
+    wider = Grid(grid.crs, (a, b, c - 10 * a, d, e, f - 10 * e))
+    for folder in ("same", "wider"):
+        (tmp_path / folder).mkdir()
+    write_bands(tmp_path / "same/scene.tif", bands[:, 10:70, 10:90], grid, **cut(more))
+    write_bands(tmp_path / "wider/scene.tif", bands, wider, **more)
+    for path in ("same", "wider", "wider/scene.tif"):
+        mask = lay(tmp_path / path, grid).mask
+        assert np.array_equal(mask, LAND[10:70, 10:90]), path
+
+
+def cut(more):
+    inside = more.get("inside")
+    return more if inside is None else {**more, "inside": inside[10:70, 10:90]}
+
+
+def test_masks_are_found_by_name_and_by_path(tmp_path):
+    mask = np.indices(SHAPE)[0] < 5
+    content = png.encode(mask.astype(np.uint8))
+    for path in ("a/b.png", "a__c.TIF", "a/x__y/d.png", "flat__e.png", "__odd.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    for name in ("a__b", "a__c", "a__x__y__d", "flat__e", "__odd"):
+        assert np.array_equal(lay(tmp_path, None, name).mask, mask), name
+    # A name leads nowhere else.
+    for name in ("..__b", "a__..__flat__e", ".__flat__e", "a__"):
+        laid = lay(tmp_path / "a", None, name)
+        assert "has no mask of it (NAME.tif, .tiff, .png or .nc, for a__b also a/b)" in laid.told
+
+
+CROSSING = {
+    "bow": shapely.Polygon([(-52, 70), (-50, 71), (-50, 70), (-52, 71)]),
+    "loop": shapely.Polygon(
+        [
+            (-51 + 1.5 * np.cos(2 * t + 0.5), 70.5 + 0.5 * np.sin(3 * t))
+            for t in np.arange(0, 6.28, 0.02)
+        ]
+    ),
+    "overlapping": shapely.MultiPolygon(
+        [shapely.box(-52, 70.2, -50.8, 70.7), shapely.box(-51.2, 70.3, -50, 70.8)]
+    ),
+    "with a spike": shapely.Polygon(
+        [(-52, 70.2), (-50.6, 70.2), (-50, 70.2), (-50.6, 70.2), (-50.6, 70.8), (-52, 70.8)]
+    ),
+    "collection": shapely.GeometryCollection(
+        [
+            shapely.MultiPolygon(
+                [shapely.box(-52, 70.2, -51.5, 70.7), shapely.box(-51, 70.3, -50, 70.8)]
+            ),
+            shapely.Point(-51, 70),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CROSSING)
+def test_outlines_that_cross_themselves_are_what_they_enclose(tmp_path, kind):
+    path = write_outlines(tmp_path / "land.gpkg", [CROSSING[kind]], kind="Unknown")
+    enclosed = shapely.unary_union(
+        [shapely.make_valid(part) for part in shapely.get_parts(CROSSING[kind])]
+    )
+    for west, north in ((-52.207, 71.203), (-51.607, 70.803), (-51.207, 70.703)):
+        grid = Grid("EPSG:4326", (0.02, 0, west, 0, -0.02, north))
+        expected = shapely.contains_xy(enclosed, *centres(grid))
+        assert expected.sum() > 0
+        assert (lay(path, grid).mask != expected).sum() <= 3
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".shp"])
+def test_outlines_without_features_do_not_reach_a_scene(tmp_path, suffix):
+    path = write_outlines(tmp_path / f"land{suffix}", [])
+    laid = lay(path, GRIDS["UTM"])
+    assert (laid.mask, laid.told) == (None, "--land does not reach it")
+
+
+def test_outlines_that_are_null_do_not_reach_a_scene(tmp_path):
+    feature = {"type": "Feature", "properties": {}, "geometry": None}
+    path = tmp_path / "land.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert lay(path, GRIDS["UTM"]).told == "--land does not reach it"
+
+
+SITE = pyproj.CRS('LOCAL_CS["mine",UNIT["metre",1]]').to_wkt()
+MOON = (
+    'PROJCS["Moon",GEOGCS["Moon",DATUM["D_Moon",SPHEROID["Moon",1737400,0]],PRIMEM["Reference",0],'
+    'UNIT["degree",0.0174532925199433]],PROJECTION["Mollweide"],PARAMETER["central_meridian",0],'
+    'PARAMETER["false_easting",0],PARAMETER["false_northing",0],UNIT["metre",1]]'
+)
+
+
+@pytest.mark.parametrize("crs", [SITE, MOON], ids=["site", "moon"])
+def test_a_scene_to_which_no_way_leads_is_told(tmp_path, crs):
+    grid = Grid(crs, (10.0, 0, 0, 0, -10.0, 0))
+    outline = write_outlines(tmp_path / "land.gpkg", [shapely.box(-9, -9, 9, 9)])
+    raster = write_raster(tmp_path / "scene.tif", np.ones(SHAPE, np.uint8), GRIDS["UTM"])
+    for path in (outline, raster, tmp_path):
+        laid = lay(path, grid)
+        assert laid.mask is None
+        assert laid.told.startswith("no way leads from the CRS of --land")

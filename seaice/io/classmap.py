@@ -21,6 +21,7 @@ from seaice.io.grid import Grid
 from seaice.io.reading import DATE_TAG, ImageError
 
 LABELS, PICTURES, RECORDS = "labels", "pictures", "records"
+OURS = (LABELS, PICTURES, RECORDS)
 """folders of what `label` writes"""
 QUICKLOOK = 1024
 """rows and columns of a quicklook, at most"""
@@ -73,7 +74,7 @@ def find(folder: Path, name: str) -> Path | None:
 def names(folder: Path) -> list[str]:
     """Scenes that a folder has class maps of, sorted. ValueError without any."""
     for top in (folder / LABELS, folder):
-        found = lookup.names(top) if top.is_dir() else []
+        found = lookup.names(top, apart_from=OURS) if top.is_dir() else []
         if found:
             return found
     raise ValueError(f"{folder} holds no class maps ({lookup.WANTED})")

@@ -6,7 +6,7 @@ Of `north/ice.png` the name is `north__ice`: NAME.tif and north/ice.tif are its 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SUFFIXES = (".tif", ".tiff", ".png", ".nc")
@@ -26,12 +26,19 @@ def find(folder: Path, name: str) -> Path | None:
     return None
 
 
-def names(folder: Path) -> list[str]:
-    """Scenes that a folder has files of, sorted. OSError for a folder that cannot be listed."""
+def names(folder: Path, *, apart_from: Sequence[str]) -> list[str]:
+    """Scenes that a folder has files of, sorted; not in subfolders of these names.
+
+    OSError for a folder that cannot be listed.
+    """
     found, been = set(), set()
     for top, subfolders, files in os.walk(folder, followlinks=True, onerror=_told):
         been.add(os.path.realpath(top))
-        subfolders[:] = [one for one in subfolders if os.path.realpath(Path(top, one)) not in been]
+        subfolders[:] = [
+            one
+            for one in subfolders
+            if one not in apart_from and os.path.realpath(Path(top, one)) not in been
+        ]
         parts = Path(top).relative_to(folder).parts
         for path in map(Path, files):
             if path.suffix.lower() in SUFFIXES:
