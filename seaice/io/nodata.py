@@ -13,8 +13,9 @@ RIM, RIM_PIXELS = 2, 2
 """what resampling leaves at the edge of nothing: how much, and how far"""
 COLLAR, COLLAR_PIXELS = 16, 16
 """the same of JPEG, which draws an edge all over its blocks; of its colours they are 16 x 16.
-Beside another fill than black this would take snow: 15 columns and more of values of 236 to 255 beside
-255, of which RIM takes none, and leaves as many pixels of the fill as 2 columns have, at most"""
+
+Beside another fill than black this would take snow: beside 255 it took 15 columns and more of
+values of 236 to 255. RIM takes none, and leaves as many pixels of the fill as 2 columns have."""
 
 
 def kinds(
