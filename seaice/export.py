@@ -6,10 +6,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 import sys
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +20,13 @@ from cloudmask.text import plural
 from seaice import opencv, records
 from seaice.colour import CLASSES
 from seaice.engines import Engine
-from seaice.io import classmap, raster, reading, sources
+from seaice.io import classmap, raster, reading, sources, stamp
 from seaice.io.classmap import ClassMap
 from seaice.io.picture import BANDS, Opened, Reading, open_scene
-from seaice.io.sources import Source
+from seaice.io.sources import Found, Source
 from seaice.options import PrepareConfig, ScenesConfig
 
 FORMAT_VERSION = 2
-_OURS = re.compile(r"seaice-\d+-[0-9a-f]{64}")
-"""the array `key` of an .npz that was written here"""
-_DAMAGED = (OSError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
     """
     world, labels = engine.world(), config.labels
 
-    def plan() -> tuple[list[Source], Reading, int]:
+    def plan() -> tuple[Found, Reading, int]:
         opencv.load()
         raster.load()
         if not config.scenes:
@@ -111,7 +105,12 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
     paths = [_path_of(out, source) for source in found]
     done = [outcome is not None and outcome.error is None for outcome in outcomes]
     for path, outcome in zip(paths, outcomes, strict=True):
-        if world.is_root and outcome is not None and outcome.error is not None and _is_ours(path):
+        if (
+            world.is_root
+            and outcome is not None
+            and outcome.error is not None
+            and stamp.is_ours(path)
+        ):
             path.unlink()
     return Converted(
         tuple(path for path, good in zip(paths, done, strict=True) if good),
@@ -126,7 +125,7 @@ def remove_withdrawn(folder: Path, kept: tuple[Path, ...]) -> None:
     What was not written here stays; it goes into no patch set either.
     """
     others = sorted(set(folder.glob("*.npz")) - set(kept))
-    ours = [path for path in others if _is_ours(path)]
+    ours = [path for path in others if stamp.is_ours(path)]
     for path in ours:
         path.unlink()
     if ours:
@@ -154,8 +153,8 @@ def write_scene(source: Source, *, folder: Path, labels: Path | None, reading: R
         records.check_picture(path, source)
         facts.append(_sha256(path))
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    key = f"seaice-{FORMAT_VERSION}-{digest}"
-    if _key_of(out) == key:
+    key = stamp.KEY.format(version=FORMAT_VERSION, digest=digest)
+    if stamp.of(out) == key:
         return False
     labelled = classmap.read(path) if path is not None else None
     with open_scene(source, reading) as scene:
@@ -207,15 +206,3 @@ def _sha256(path: Path) -> str:
         return sha256_of(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
-
-
-def _is_ours(path: Path) -> bool:
-    return _OURS.fullmatch(_key_of(path) or "") is not None
-
-
-def _key_of(path: Path) -> str | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return str(file["key"])
-    except (*_DAMAGED, LookupError, EOFError, RuntimeError):  # it is not what was written here
-        return None

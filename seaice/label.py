@@ -22,7 +22,7 @@ from seaice.engines import Engine
 from seaice.io import classmap, masks, raster, reading, sources
 from seaice.io.masks import MaskSource
 from seaice.io.reading import ImageError
-from seaice.io.sources import Source
+from seaice.io.sources import Found, Source
 from seaice.one_scene import Done, Settings
 from seaice.options import LabelConfig
 from seaice.rule import Rule
@@ -134,7 +134,9 @@ def make_plan(config: LabelConfig, settings: Settings, engine: Engine) -> Plan:
             raise ValueError(f"{uris[0]} is a URI, which Spark alone reads; add --engine spark")
         from seaice import spark
 
-        found = spark.listed(uris, engine.master or spark.default_master(engine.workers))
+        found = Found(
+            tuple(spark.listed(uris, engine.master or spark.default_master(engine.workers)))
+        )
     else:
         laid = [m for m in (settings.land, settings.clouds) if isinstance(m, MaskSource)]
         apart_from = [config.out, *(Path(mask.path) for mask in laid)]

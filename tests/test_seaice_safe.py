@@ -1,8 +1,13 @@
 """Sentinel-2 products as they lie in archives: folders and zip files, whole and damaged."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +18,7 @@ import safe2
 from test_seaice_label import run
 
 from seaice import __main__ as cli
-from seaice.io import metadata, sources
+from seaice.io import metadata, product, sources
 from seaice.io.picture import ImageError, Reading, open_scene
 from seaice.io.safe import TCI_STRETCH
 
@@ -285,6 +290,153 @@ def test_names_in_a_zip_file_lead_nowhere(tmp_path):
         with pytest.raises(ImageError, match="lacks"), open_scene(source_of(path), Reading()):
             pass
         assert sorted(tmp_path.rglob("*")) == before
+
+
+def members(product):
+    """Name in a zip file -> content, as downloaded."""
+    with zipfile.ZipFile(safe2.packed(product)) as file:
+        return {info.filename: file.read(info) for info in file.infolist()}
+
+
+def rezipped(folder, files):
+    """A zip file of a product's name that holds these names and contents."""
+    path = folder / f"{safe2.NAME.format(level='L1C', baseline='0208')}.zip"
+    folder.mkdir()
+    with (
+        warnings.catch_warnings(action="ignore"),
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+    ):
+        for name, content in files:
+            file.writestr(name, content)
+    return path
+
+
+def problem_of(path):
+    """The line in which it ends."""
+    with pytest.raises(ImageError) as caught, open_scene(source_of(path), Reading()) as scene:
+        scene.picture()
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_zip_file_of_several_products_is_none(tmp_path):
+    files = members(safe2.build(tmp_path))
+    moved = [(f"other/{name}", content) for name, content in files.items() if "TCI" in name]
+    kept = [(name, content) for name, content in files.items() if "TCI" not in name]
+    both = [*files.items(), *((f"B{name}", content) for name, content in files.items())]
+    for number, held in enumerate((kept + moved, both)):
+        path = rezipped(tmp_path / f"{number}", held)
+        assert "holds more than one product, in " in problem_of(
+            rezipped(tmp_path / f"{number}", held)
+        )
+
+
+def test_a_name_that_a_zip_file_holds_twice_is_refused(tmp_path):
+    """The one whose checksum is compared need not be the one that GDAL reads."""
+    files = members(safe2.build(tmp_path))
+    for number, what in enumerate(("TCI", "MTD_MSI")):
+        again = [(name, content[:200]) for name, content in files.items() if what in name]
+        told = problem_of(rezipped(tmp_path / f"{number}", [*files.items(), *again]))
+        assert "twice under one name" in told
+
+
+def test_an_image_that_is_larger_than_any_is_not_unpacked(tmp_path, monkeypatch):
+    files = members(safe2.build(tmp_path))
+    monkeypatch.setattr(product, "LARGEST_BYTES", 1 << 20)
+    bomb = [(name, bytes(2 << 20) if "TCI" in name else held) for name, held in files.items()]
+    assert "larger than any image of a product" in problem_of(rezipped(tmp_path / "bomb", bomb))
+
+
+def test_a_zip_file_that_needs_a_password_is_not_called_damaged(tmp_path):
+    path = rezipped(tmp_path / "zip", members(safe2.build(tmp_path)).items())
+    content = bytearray(path.read_bytes())
+    for found in re.finditer(rb"PK\x01\x02", bytes(content)):
+        content[found.start() + 8] |= 1
+    path.write_bytes(content)
+    assert problem_of(path) == f"{path} is encrypted; unpack it"
+    for found in re.finditer(rb"PK\x01\x02", bytes(content)):
+        content[found.start() + 8] &= 254
+        content[found.start() + 10] = 97  # a way to pack that zipfile does not know
+    path.write_bytes(content)
+    assert "cannot be unpacked here" in problem_of(path)
+
+
+def test_a_product_that_holds_a_copy_of_itself_is_read_once_and_that_is_told(tmp_path):
+    folder = safe2.build(tmp_path)
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.move(tmp_path / "copy", folder / folder.name)
+    for path in (folder, safe2.packed(folder)):
+        with open_scene(source_of(path), Reading()) as scene:
+            assert np.array_equal(scene.picture().image, safe2.true_colour(0))
+            assert scene.told == ("another product lies in its folder, which is not read",)
+
+
+def test_images_that_a_folder_links_to_are_its_images(tmp_path):
+    folder = safe2.build(tmp_path)
+    images = next(folder.rglob("IMG_DATA"))
+    shutil.move(images, tmp_path / "pool")
+    images.symlink_to(tmp_path / "pool")
+    (folder / "GRANULE/round").symlink_to(folder)
+    os.mkfifo(folder / "pipe.xml")
+    with open_scene(source_of(folder), Reading()) as scene:
+        assert np.array_equal(scene.picture().image, safe2.true_colour(0))
+
+
+OPEN_AS_NOBODY = """
+import os, sys
+from seaice.io import raster, sources
+from seaice.io.picture import Reading, open_scene
+raster.load()
+if os.getuid() == 0:  # who may read everything; nobody may not
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+(source,) = sources.find([sys.argv[1]], apart_from=[])
+try:
+    with open_scene(source, Reading()) as scene:
+        print(scene.clouds(slice(0, 9)))
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("closed", ["R20m", "T58CEU_20191103T204921_TCI_10m.jp2", "MTD_MSIL2A.xml"])
+def test_what_may_not_be_read_of_a_product_is_not_taken_for_lacking(closed):
+    with tempfile.TemporaryDirectory() as top:  # which any user may enter, unlike those of pytest
+        folder = safe2.build(top, level="L2A")
+        Path(top).chmod(0o755)
+        path = next(folder.rglob(closed))
+        path.chmod(0)
+        try:
+            words = [sys.executable, "-c", OPEN_AS_NOBODY, str(folder)]
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+        finally:
+            path.chmod(0o755)
+    assert done.stdout.startswith(f"{folder} cannot be read ({path}: Permission denied)")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (">10000<", ">inf<", "its quantification value is no number"),
+        (">10000<", "> <", "it states no quantification value"),
+        (">10000<", ">1e-300<", "its quantification value 1e-300 is none of 16-bit values"),
+        (">10000<", ">-10000<", "its quantification value -10000 is none"),
+        ("'3'>-1000<", "'3'><", "it states no offset of B04"),
+        ("'3'>-1000<", "'3'>nan<", "its offset of B04 is no number"),
+        ("'3'>-1000<", "'3'>1e9<", r"its offset of B04 1e\+09 is none of 16 bits"),
+    ],
+)
+def test_metadata_of_no_finite_number_are_refused(old, new, problem, tmp_path):
+    text = safe2.metadata("x", "L1C", "0400")
+    assert old in text
+    with pytest.raises(ValueError, match=problem):
+        metadata.parse(text.replace(old, new, 1).encode())
+    folder = safe2.build(tmp_path, baseline="0400", tci=False)
+    (folder / "MTD_MSIL1C.xml").write_text(text.replace(old, new, 1))
+    assert re.search(rf"metadata that cannot be used \({problem}", problem_of(folder))
 
 
 def test_a_product_of_its_image_alone_has_the_date_of_its_name(tmp_path):

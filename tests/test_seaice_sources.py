@@ -1,11 +1,16 @@
 """What is found in an archive, what it is called, and what is left out with a line."""
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from seaice.io import kinds, sources
+from cloudmask.files import write_whole
+from seaice.io import kinds, sources, stamp
 from seaice.io.sources import LeftOut, Listed
 
 NAME = "S2A_MSIL1C_20191103T204921_N0208_R128_T58CEU_20191103T214131"
@@ -92,6 +97,61 @@ def test_links_that_go_round_or_nowhere_do_not_stop_the_search(tmp_path):
     assert [(source.name, source.size_bytes) for source in listed] == [("gone", 0), ("north__a", 7)]
 
 
+AS_NOBODY = """
+import os, sys
+from seaice.io import sources
+if os.getuid() == 0:  # who may read everything; nobody may not
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    found = sources.find([sys.argv[1]], apart_from=[])
+except ValueError as error:
+    print(error)
+else:
+    print([source.name for source in found])
+    print(sorted(found.unreadable))
+"""
+
+
+def as_nobody(place):
+    """What is found, in lines, and what is told, by a user who may not read everything."""
+    words = [sys.executable, "-c", AS_NOBODY, str(place)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines(), done.stderr.splitlines()
+
+
+@pytest.fixture
+def open_to_all():
+    """A folder that any user may enter, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_the_others_are_searched(open_to_all):
+    """What it holds is not withdrawn, so the caller is told that the list is not whole."""
+    top = touch(open_to_all, "a.png", "dark/b.png", "dark.SAFE/MTD_MSIL1C.xml", "deep/er/c.png")
+    closed = [top / "dark", top / "dark.SAFE", top / "deep/er"]
+    for folder in closed:
+        folder.chmod(0)
+    try:
+        out, err = as_nobody(top)
+        alone, _ = as_nobody(top / "dark")
+        within, _ = as_nobody(top / "dark/b.png")
+    finally:
+        for folder in closed:
+            folder.chmod(0o755)
+    assert out == ["['a']", str(sorted(map(str, closed)))]
+    assert err == [
+        f"warning: {folder} cannot be read (Permission denied): what it holds is not known"
+        for folder in closed
+    ]
+    for lines, place in ((alone, "dark"), (within, "dark/b.png")):
+        assert lines[0].startswith(f"{top / place} cannot be read (Permission denied)")
+    assert sources.find([str(top)], apart_from=[]).unreadable == ()
+
+
 def test_a_product_is_one_scene_of_its_own_name(tmp_path, capsys):
     """However it is packed, wherever it lies; of two copies one is taken, and that is told."""
     touch(tmp_path, f"2019/{NAME}.SAFE/GRANULE/x/IMG_DATA/T.jp2", f"2019/{NAME}.SAFE/HTML/b.png")
@@ -111,26 +171,88 @@ def test_a_product_is_one_scene_of_its_own_name(tmp_path, capsys):
 
 
 def test_a_product_changes_with_any_of_its_files(tmp_path):
-    top = touch(tmp_path, f"{NAME}.SAFE/MTD_MSIL1C.xml") / f"{NAME}.SAFE"
-    before = sources.find([str(top)], apart_from=tmp_path / "out")[0]
-    assert before.name == NAME
-    touch(top, "GRANULE/x.jp2")
-    os.utime(top / "GRANULE/x.jp2", ns=(9, before.modified + 1000))
-    after = sources.find([str(top)], apart_from=tmp_path / "out")[0]
-    assert (after.size_bytes, after.modified) == (14, before.modified + 1000)
+    """Also where the sum of the sizes and the newest date stay."""
+    top = touch(tmp_path, f"{NAME}.SAFE/MTD_MSIL1C.xml", f"{NAME}.SAFE/x.jp2") / f"{NAME}.SAFE"
+
+    def state():
+        (one,) = sources.find([str(top)], apart_from=tmp_path / "out")
+        assert (one.name, one.size_bytes) == (NAME, 14)
+        return one.modified
+
+    states = [state()]
+    os.utime(top / "x.jp2", ns=(9, 1000))
+    states.append(state())
+    (top / "x.jp2").rename(top / "y.jp2")
+    states.append(state())
+    (top / "y.jp2").write_bytes(b"conten")
+    (top / "MTD_MSIL1C.xml").write_bytes(b"content+")
+    states.append(state())
+    assert len(set(states)) == len(states)
+    assert state() == states[-1] < 2**63
+
+
+def test_names_that_no_file_can_have_are_shortened(tmp_path):
+    """Labels, records and what is written aside have suffixes of their own."""
+    deep = "/".join(["f" * 100, "g" * 100, "scene"])
+    wide = "\N{SNOWFLAKE}" * 80
+    touch(tmp_path, f"{deep}1.png", f"{deep}2.png", "n" * 251 + ".png", f"{wide}.tif", "short.png")
+    names = found(tmp_path)
+    assert len(set(names)) == 5
+    assert all(len(name.encode()) <= kinds.LONGEST_KEY for name in names)
+    assert names == found(tmp_path)
+    assert "short" in names
+    for name in names:
+        write_whole(tmp_path / "out" / f"{name}.json", b"")
+    edge = "n" * kinds.LONGEST_KEY
+    assert kinds.key([f"{edge}.png"]) == edge
+    assert kinds.key([f"{edge}m.png"]).startswith("n" * (kinds.LONGEST_KEY - 17) + "-")
+    assert len(kinds.key([NAME + "_" + "a" * 180 + ".zip"])) == kinds.LONGEST_KEY
+
+
+def test_what_is_no_plain_file_is_left_out_and_not_waited_for(tmp_path, capsys):
+    touch(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "pipe.png")
+    assert found(tmp_path) == ["a"]
+    assert "pipes and devices 2" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="is no file that can be read twice"):
+        found(tmp_path / "pipe.png")
+
+
+def test_scenes_and_charts_that_were_made_here_are_no_scenes(tmp_path, capsys):
+    touch(tmp_path, "a.png", "ice/series.png", "ice/series.csv", "ice/series.nc", "b/series.png")
+    key = np.array(stamp.KEY.format(version=2, digest="0" * 64))
+    for name, arrays in (("a", {"key": key}), ("b", {}), ("c", {"key": np.array("mine")})):
+        (tmp_path / "p-scenes").mkdir(exist_ok=True)
+        np.savez(tmp_path / f"p-scenes/{name}.npz", image=np.zeros((2, 2, 3), np.uint8), **arrays)
+    touch(tmp_path, "p-scenes/d.npz")
+    assert found(tmp_path) == ["a", "b__series", "p-scenes__b", "p-scenes__c", "p-scenes__d"]
+    assert "charts and .npz scenes that were made here 2" in capsys.readouterr().err
+    # Whoever gives that very folder means it.
+    assert found(tmp_path / "p-scenes") == ["a", "b", "c", "d"]
+
+
+def test_what_is_found_again_is_counted(tmp_path, capsys):
+    touch(tmp_path, "north/a.png")
+    (tmp_path / "north/again.png").symlink_to(tmp_path / "north/a.png")
+    (tmp_path / "round").symlink_to(tmp_path)
+    assert found(tmp_path) == ["north__a"]
+    told = "files that were found before 1, folders that were searched before 1"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
         (["nowhere"], "does not exist"),
-        (["notes.txt"], "is no picture"),
+        (["notes.txt"], "is no picture: expected .png"),
+        (["T58CEU_20191103T204921_B04.jp2"], r"no scene by its name \(single bands without"),
         (["old.SAFE"], "is no Sentinel-2 product"),
         ([], "no scenes found"),
     ],
 )
 def test_places_without_scenes_are_one_line(tmp_path, names, problem):
-    touch(tmp_path, "notes.txt", "old.SAFE/map.png")
+    touch(tmp_path, "notes.txt", "old.SAFE/map.png", "T58CEU_20191103T204921_B04.jp2")
     with pytest.raises(ValueError, match=problem):
         found(*[tmp_path / name for name in names] or [tmp_path])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -14,6 +15,8 @@ PRODUCT = re.compile(
 )
 """of Sentinel-2 since December 2016, after the product specification; then one tile a product"""
 SCENE = ""
+LONGEST_KEY = 200
+"""bytes: a file name has 255 at most, and suffixes and what is written aside take some of them"""
 
 _OF_TILE = r"T\d{2}[A-Z]{3}_\d{8}T\d{6}"
 _FOLDERS = {
@@ -56,10 +59,21 @@ def kind(parts: Sequence[str]) -> str | None:
 
 
 def key(parts: Sequence[str]) -> str:
-    """The name of a scene: its path in the archive, without suffix, with __ for /."""
+    """The name of a scene: its path in the archive, without suffix, with __ for /.
+
+    Where that is longer than LONGEST_KEY bytes, its end is replaced by a hash of all of it.
+    """
     known = PRODUCT.fullmatch(parts[-1])
     if known is not None:
-        return known["name"]
+        return _fitting(known["name"])
     name = PurePosixPath(parts[-1])
     known_suffix = name.suffix.lower() in (*SUFFIXES, ".safe", ".zip")
-    return "__".join([*parts[:-1], name.stem if known_suffix else name.name])
+    return _fitting("__".join([*parts[:-1], name.stem if known_suffix else name.name]))
+
+
+def _fitting(name: str) -> str:
+    content = name.encode("utf-8", "surrogateescape")
+    if len(content) <= LONGEST_KEY:
+        return name
+    end = "-" + hashlib.sha256(content).hexdigest()[:16]
+    return content[: LONGEST_KEY - len(end)].decode("utf-8", "ignore") + end

@@ -7,6 +7,7 @@ offset, -1000 so far, which each band states.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from xml.etree import ElementTree
 
 LARGEST_BYTES = 8 << 20
 """of metadata that are read; those of real products have some 50 kB"""
+_LARGEST = 65535
+"""of stored values"""
 OFFSETS_SINCE = (4, 0)
 _BAND_IDS = {1: "B02", 2: "B03", 3: "B04", 7: "B08", 11: "B11"}
 
@@ -47,15 +50,17 @@ def parse(content: bytes) -> Metadata:
     except ElementTree.ParseError as error:
         raise ValueError(" ".join(str(error).split())) from None
     names = ("QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE")
-    quantification = float(_text(root, *names) or "nan")
-    if not quantification > 0:
-        raise ValueError("it states no quantification value")
+    quantification = _number(_text(root, *names), "quantification value")
+    if not 1 <= quantification <= _LARGEST:
+        raise ValueError(f"its quantification value {quantification:g} is none of 16-bit values")
     offsets = {}
     for name in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET"):
         for element in root.iterfind(f".//{{*}}{name}"):
             band = _BAND_IDS.get(int(element.get("band_id", "-1")))
             if band is not None:
-                offsets[band] = float(element.text or "nan")
+                offsets[band] = _number(element.text, f"offset of {band}")
+                if not abs(offsets[band]) <= _LARGEST:
+                    raise ValueError(f"its offset of {band} {offsets[band]:g} is none of 16 bits")
     baseline = _text(root, "PROCESSING_BASELINE") or ""
     numbers = tuple(int(part) for part in baseline.split("."))
     if numbers >= OFFSETS_SINCE and set(offsets) < set(_BAND_IDS.values()):
@@ -65,6 +70,17 @@ def parse(content: bytes) -> Metadata:
         quantification=quantification,
         offsets=offsets,
     )
+
+
+def _number(text: str | None, what: str) -> float:
+    """ValueError for none that is finite."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"it states no {what}" if not text else f"its {what} is no number")
+    return number
 
 
 def _text(root: ElementTree.Element, *names: str) -> str | None:

@@ -41,7 +41,7 @@ def opened(source: Source, reading: Reading) -> Iterator[Opened]:
 def _opened(product: Product, source: Source, reading: Reading) -> Opened:
     known = PRODUCT.fullmatch(Path(source.place).name)
     level = product.level or (known and known["level"])
-    told = []
+    told = [product.told] if product.told else []
     if product.metadata_path is None and known is not None and "TCI" in product.images:
         facts = None
         date = metadata.utc(known["date"])

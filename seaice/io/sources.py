@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 from cloudmask.record import warn
-from seaice.io import kinds
+from seaice.io import kinds, stamp
 from seaice.io.kinds import PRODUCT, SCENE, SUFFIXES
 
 _OTHER_PRODUCTS = (".SAFE", ".SEN3")
@@ -43,6 +47,25 @@ class Listed:
     modified: int
 
 
+@dataclass(frozen=True)
+class Found(Sequence[Source]):
+    """The scenes of an archive, by name; not all of them where a folder could not be listed."""
+
+    scenes: tuple[Source, ...]
+    unreadable: tuple[str, ...] = ()
+    """folders that could not be listed: what is in them is not withdrawn, it is not known"""
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    @overload
+    def __getitem__(self, index: int) -> Source: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Source]: ...
+    def __getitem__(self, index: int | slice) -> Source | Sequence[Source]:
+        return self.scenes[index]
+
+
 @dataclass
 class LeftOut:
     """What is no scene, by kind and number."""
@@ -50,6 +73,12 @@ class LeftOut:
     kinds: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
     """of what deserves a line of its own"""
+    unreadable: list[str] = field(default_factory=list)
+    """folders that could not be listed"""
+
+    def not_listed(self, folder: str, error: OSError) -> None:
+        self.unreadable.append(folder)
+        self.lines.append(f"{folder} cannot be read ({error.strerror}): what it holds is not known")
 
     def tell(self) -> None:
         for line in self.lines:
@@ -64,17 +93,17 @@ def is_uri(place: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", place) is not None
 
 
-def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> list[Source]:
+def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> Found:
     """Scenes among and below `places`, sorted by name; files and folders `apart_from` are not.
 
-    What is left out is told in a line. ValueError for a place that does not exist, for two scenes
-    of one name and if nothing is found.
+    What is left out is told in a line. A folder that cannot be listed is told, and handed back as
+    `unreadable`. ValueError for a place that does not exist or cannot be read, for two scenes of
+    one name and if nothing is found.
     """
-    apart = {path.resolve() for path in _several(apart_from)}
+    apart = {os.path.realpath(path) for path in _several(apart_from)}
     left_out, found, seen = LeftOut(), list[Source](), set[str]()
     for place in map(Path, places):
-        if not place.exists():
-            raise ValueError(f"{place} does not exist; give pictures or folders that hold them")
+        _ask(place)
         if place.is_dir() and not _is_product(place):
             if place.name.endswith(_OTHER_PRODUCTS):
                 raise ValueError(
@@ -84,18 +113,53 @@ def find(places: Sequence[str], *, apart_from: Path | Sequence[Path]) -> list[So
             listed = _search(place, apart, left_out)
             some = scenes_of(listed, left_out)
         else:
-            file = _listed(place, (place.absolute().name,))
-            if kinds.kind(file.parts) is not SCENE and not place.is_dir():
-                raise ValueError(f"{place} is no picture: expected {', '.join(SUFFIXES)}")
-            some = scenes_of([file], left_out)
+            some = scenes_of([_given(place)], left_out)
         for source in some:
             real = os.path.realpath(source.place)
-            if real not in seen:
+            if real in seen:
+                left_out.kinds["files that were found before"] += 1
+            else:
                 seen.add(real)
                 found.append(source)
-    found = unique(found, left_out)
-    left_out.tell()
-    return found
+    try:
+        found = unique(found, left_out)
+    finally:
+        left_out.tell()
+    return Found(tuple(found), tuple(left_out.unreadable))
+
+
+def _ask(place: Path) -> None:
+    """ValueError for a place that is not there, or may not be read."""
+    try:
+        if place.is_dir():
+            with os.scandir(place):
+                return
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(
+            f"{place} does not exist; give pictures or folders that hold them"
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"{place} cannot be read ({error.strerror}); give pictures or folders that may be read"
+        ) from None
+
+
+def _given(place: Path) -> Listed:
+    """A file or product that was given by itself. ValueError if it is no scene."""
+    file = _listed(place, (place.absolute().name,))
+    if not place.is_dir():
+        if not place.is_file():
+            raise ValueError(f"{place} is no file that can be read twice; copy it to one")
+        kind = kinds.kind(file.parts)
+        if kind is None or kind.endswith("without a suffix") or kind.startswith("."):
+            raise ValueError(f"{place} is no picture: expected {', '.join(SUFFIXES)}")
+        if kind is not SCENE:
+            raise ValueError(
+                f"{place} is no scene by its name ({kind}); give the picture or the product that "
+                "it belongs to, or rename it"
+            )
+    return file
 
 
 def scenes_of(files: Iterable[Listed], left_out: LeftOut) -> list[Source]:
@@ -145,38 +209,57 @@ def _several(apart_from: Path | Sequence[Path]) -> Sequence[Path]:
 
 def _is_product(place: Path) -> bool:
     """A folder that holds the metadata of a Sentinel-2 product, or is named as one."""
-    if not place.is_dir():
+    if not stat.S_ISDIR(_mode(place)):
         return False
     return PRODUCT.fullmatch(place.name) is not None or any(
-        (place / f"MTD_MSI{level}.xml").is_file() for level in ("L1C", "L2A")
+        stat.S_ISREG(_mode(place / f"MTD_MSI{level}.xml")) for level in ("L1C", "L2A")
     )
 
 
+def _mode(path: Path) -> int:
+    """What a place is; 0 where there is none, or where it may not be asked.
+
+    Path.is_file and its like raise where a folder may not be entered.
+    """
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
 def _listed(path: Path, parts: tuple[str, ...]) -> Listed:
-    """With the size and date of all that a product holds. What cannot be asked is 0."""
-    size, modified = 0, 0
-    for one in _files_of(path):
-        try:
-            stat = one.stat()
-        except OSError:
-            continue
-        size, modified = size + stat.st_size, max(modified, stat.st_mtime_ns)
-    return Listed(str(path), parts, size, modified)
+    """With its size and date; of a product with those of all that it holds, in one number each.
+
+    What cannot be asked is 0.
+    """
+    if not path.is_dir():
+        return Listed(str(path), parts, *_facts(path))
+    held = sorted((one.relative_to(path).as_posix(), *_facts(one)) for one in _files_of(path))
+    digest = hashlib.sha256(json.dumps(held).encode()).digest()
+    return Listed(
+        str(path), parts, sum(size for _, size, _ in held), int.from_bytes(digest[:7], "big")
+    )
+
+
+def _facts(path: Path) -> tuple[int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _files_of(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
     for folder, _, files in os.walk(path):
         yield from (Path(folder, name) for name in files)
 
 
-def _search(top: Path, apart: set[Path], left_out: LeftOut) -> Iterator[Listed]:
+def _search(top: Path, apart: set[str], left_out: LeftOut) -> Iterator[Listed]:
     """Files below a folder, and products as one; not what this program wrote."""
     been: set[str] = set()
 
     def unreadable(error: OSError) -> None:
-        left_out.lines.append(f"{error.filename} cannot be read ({error.strerror})")
+        left_out.not_listed(str(error.filename), error)
 
     for folder, subfolders, files in os.walk(top, followlinks=True, onerror=unreadable):
         subfolders.sort()
@@ -185,24 +268,50 @@ def _search(top: Path, apart: set[Path], left_out: LeftOut) -> Iterator[Listed]:
         parts = here.relative_to(top).parts
         for name in list(subfolders):
             path = here / name
-            if path.resolve() in apart or os.path.realpath(path) in been:
+            real = os.path.realpath(path)
+            if real in apart:
                 subfolders.remove(name)
+            elif real in been:
+                subfolders.remove(name)
+                left_out.kinds["folders that were searched before"] += 1
             elif _is_product(path):
                 subfolders.remove(name)
                 yield _listed(path, (*parts, name))
-            elif name.endswith(_OTHER_PRODUCTS):
+            elif name.endswith(_OTHER_PRODUCTS) and _can_be_listed(path):
                 subfolders.remove(name)
                 left_out.kinds["products of other kinds"] += 1
             elif _is_ours(here, name):
                 subfolders.remove(name)
                 left_out.kinds[_OURS] += 1
         for name in sorted(files):
-            if (here / name).resolve() not in apart:
-                yield _listed(here / name, (*parts, name))
+            path = here / name
+            mode = _mode(path)  # 0 for a link that leads nowhere, which is told as a bad scene
+            if os.path.realpath(path) in apart:
+                continue
+            if mode and not stat.S_ISREG(mode):
+                left_out.kinds["pipes and devices"] += 1
+            elif _is_chart(here, name) or (parts and name.endswith(".npz") and stamp.is_ours(path)):
+                left_out.kinds["charts and .npz scenes that were made here"] += 1
+            else:
+                yield _listed(path, (*parts, name))
+
+
+def _is_chart(parent: Path, name: str) -> bool:
+    """The picture of a time series, by the tables that `series` writes beside it."""
+    beside = (parent / f"series.{suffix}" for suffix in ("csv", "nc"))
+    return name == "series.png" and all(stat.S_ISREG(_mode(path)) for path in beside)
+
+
+def _can_be_listed(folder: Path) -> bool:
+    try:
+        with os.scandir(folder):
+            return True
+    except OSError:
+        return False
 
 
 def _is_ours(parent: Path, name: str) -> bool:
     """A folder that `label` or `synth` wrote, by what they write beside it."""
     if name == "truth":
-        return (parent / "scenes").is_dir() and any((parent / name).glob("*.json"))
-    return name in ("labels", "pictures", "records") and (parent / "records").is_dir()
+        return stat.S_ISDIR(_mode(parent / "scenes")) and any((parent / name).glob("*.json"))
+    return name in ("labels", "pictures", "records") and stat.S_ISDIR(_mode(parent / "records"))
