@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
@@ -25,6 +26,7 @@ from seaice.io.sources import Source
 RNG = np.random.default_rng(2)
 RGB = RNG.integers(3, 256, (30, 40, 3), dtype=np.uint8)
 SMOOTH = cv2.GaussianBlur(RNG.integers(0, 256, (90, 110, 3), dtype=np.uint8), (0, 0), 4)
+BANDS_NAMED = ("red", "green", "blue", "nir", "swir")
 PLACE = {"crs": "EPSG:3031", "transform": Affine(10, 0, 1000, 0, -20, 500)}
 
 
@@ -39,6 +41,8 @@ def raster(array, driver="GTiff", **options):
     layout = {"height": height, "width": width, "count": count, "dtype": array.dtype}
     described, colours = options.pop("descriptions", None), options.pop("colours", None)
     mask = options.pop("mask", None)
+    facts = {name: options.pop(name) for name in ("scales", "offsets") if name in options}
+    palette = options.pop("palette", None)
     with (
         warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
@@ -50,6 +54,10 @@ def raster(array, driver="GTiff", **options):
                 file.colorinterp = [ColorInterp[name] for name in colours]
             if described is not None:
                 file.descriptions = described
+            for name, values in facts.items():
+                setattr(file, name, values)
+            if palette is not None:
+                file.write_colormap(1, palette)
             if mask is not None:
                 file.write_mask(mask)
             file.write(np.moveaxis(array, 2, 0))
@@ -188,6 +196,48 @@ def test_a_palette_is_read_as_colours():
     assert not found.missing.any()
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_palettes_of_8_and_16_bits_may_have_alpha(kind, alpha):
+    last = np.iinfo(kind).max
+    table = {0: (10, 20, 25), 7: (100, 120, 130), last: (235, 238, 240)}
+    index = RNG.choice([0, 7, last], (30, 40, 1)).astype(kind)
+    seen = np.where(index == 7, 0, last).astype(kind)
+    array = np.concatenate([index, seen], axis=2) if alpha else index
+    options = {"photometric": "palette", "palette": table} | ({"alpha": "yes"} if alpha else {})
+    found = read(raster(array, **options))
+    assert np.array_equal(
+        found.image, np.array([table[int(i)] for i in index.flat], np.uint8).reshape(30, 40, 3)
+    )
+    assert np.array_equal(found.missing, (index[..., 0] == 7) & alpha)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 7])
+def test_values_of_fewer_than_8_bits_are_refused(bits):
+    """They would all be water."""
+    content = raster(RGB >> (8 - bits), nbits=bits, photometric="rgb")
+    with pytest.raises(ImageError, match=rf"holds {bits}-bit values; .* -scale 0 {2**bits - 1} 0"):
+        read(content)
+
+
+def test_other_colours_are_converted_and_that_is_told_or_they_are_refused():
+    """GDAL knows no more than 8 bits of CMYK, and a gray of CIELAB comes out yellow."""
+    lab = np.full((30, 40, 3), 99, np.uint8)
+    ink = np.concatenate([255 - RGB, np.zeros((30, 40, 1), np.uint8)], axis=2)
+    with opened(tagged(ink, photometric="separated")) as scene:
+        assert scene.told == ("its colours are converted from CMYK",)
+        assert np.abs(scene.picture().image.astype(int) - RGB).max() <= 1
+    for content, number in (
+        (tagged(lab, photometric="cielab"), 8),
+        (tagged(lab.astype(np.uint16), photometric="cielab"), 8),
+        (tagged(ink.astype(np.uint16), photometric="separated"), 5),
+        (tagged(lab, photometric="icclab"), 9),
+        (tagged(lab, photometric="itulab"), 10),
+    ):
+        with pytest.raises(ImageError, match=rf"\(photometric interpretation {number}\)"):
+            read(content)
+
+
 def test_the_mask_of_a_file_says_what_is_missing():
     seen = np.full((30, 40), 255, np.uint8)
     seen[7:9, 3:30] = 0
@@ -209,6 +259,43 @@ def corners(kind):
     corner, inside = row + column < 12, (abs(row - 25) < 3) & (abs(column - 30) < 3)
     array[corner | inside] = 0
     return array, corner, inside
+
+
+def test_zeros_are_measured_where_a_file_says_what_else_is_missing():
+    """In all bands for the colours, in one for reflectance; what reaches the border may be not."""
+    array, corner, inside = corners(np.int16)
+    array[20:22, 3:40] = -9999
+    array[30:32, 3:9, 0] = -9999
+    absent = (array == -9999).any(axis=2)
+    bands = {"descriptions": BANDS_NAMED[:3], "scales": (1e-4,) * 3}
+    with opened(raster(array, nodata=-9999, **bands), stretch=(0, 255)) as scene:
+        assert np.array_equal(scene.picture().missing, absent | corner)
+        found = scene.reflectance(["red", "green", "blue"], slice(0, 40))
+        assert np.array_equal(np.isnan(found), array == -9999)
+        assert (found[inside] == 0).all()
+    with opened(raster(array, **bands), stretch=(0, 255)) as scene:
+        assert np.array_equal(scene.picture().missing, corner | inside)
+        found = scene.reflectance(["red", "green", "blue"], slice(0, 40))
+        assert np.array_equal(np.isnan(found), array == 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_pixel_without_a_finite_number_in_each_band_is_missing(value):
+    floats = RGB.astype(np.float32) / np.float32(255)
+    floats[3:9, 4, 1] = value
+    found = read(raster(floats, photometric="rgb"), stretch=(0, 1), nodata="none")
+    assert np.array_equal(found.missing, ~np.isfinite(floats).all(axis=2))
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(np.nan, 0.0), (np.inf, 0.0), (0.0, 0.0), (1e-4, np.nan)]
+)
+def test_a_scale_that_is_none_gives_no_reflectance(scale, offset):
+    facts = {"scales": (scale,) * 3, "offsets": (offset,) * 3, "photometric": "rgb"}
+    with opened(raster(RGB.astype(np.uint16), **facts), stretch=(0, 255)) as scene:
+        assert np.array_equal(scene.picture().image, RGB)
+        with pytest.raises(ValueError, match=r"no reflectance of red: it states a scale of"):
+            scene.reflectance(["red"], slice(0, 9))
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
@@ -348,6 +435,24 @@ def test_an_orientation_is_ignored_and_told():
         with opened(content) as scene:
             assert np.array_equal(scene.picture().image, RGB)
             assert "orientation 6 is ignored" in scene.told[0]
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHHI", 274, 3, 1, 6, 0, 0)
+    content = encoded(SMOOTH, ".jpg")
+    content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+    with opened(content) as scene:
+        assert np.array_equal(scene.picture().image, read(encoded(SMOOTH, ".jpg")).image)
+        assert scene.told == ("orientation 6 is ignored: rows and columns are taken as stored",)
+
+
+def test_control_points_alone_are_no_place_and_that_is_told():
+    points = [
+        GroundControlPoint(row, column, column / 1000, 75 - row / 1000)
+        for row in (0, 30)
+        for column in (0, 40)
+    ]
+    with opened(raster(RGB, gcps=points, crs="EPSG:4326", photometric="rgb")) as scene:
+        assert scene.grid is None
+        (line,) = scene.told
+        assert "control points" in line
 
 
 def test_reflectance_needs_a_stated_stretch():
@@ -449,6 +554,14 @@ def test_a_file_that_says_it_is_larger_than_memory_is_told():
             read_path(path)
 
 
+def test_a_scene_that_takes_more_memory_than_the_system_gives_is_told():
+    with (
+        pytest.raises(ImageError, match=r"scene\.png is larger than the memory there is"),
+        opened(encoded(RGB)),
+    ):
+        np.empty(2**59)
+
+
 WHOLE = {
     "png": encoded(SMOOTH),
     "jpeg": encoded(SMOOTH, ".jpg"),
@@ -510,6 +623,12 @@ def test_odd_tags_of_place_cost_the_place_or_the_scene_and_never_the_job(tags, c
 
 def test_flags_that_say_nothing_are_refused():
     assert reading.checked(None, "-9999").nodata == -9999
-    for wrong in ({"stretch": (5, 5)}, {"nodata": "black"}, {"bands": ("1", "2")}):
+    assert reading.checked((0.0, 1e-9)).stretch == (0.0, 1e-9)
+    strange = [(5, 5), (0, np.inf), (-np.inf, 0), (0, np.nan), (0, 1e-320), (0, 1e39)]
+    for wrong in (
+        *({"stretch": stretch} for stretch in strange),
+        *({"nodata": word} for word in ("black", "9" * 400)),
+        {"bands": ("1", "2")},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             reading.checked(**wrong)

@@ -327,9 +327,7 @@ def test_a_zip_file_of_several_products_is_none(tmp_path):
     both = [*files.items(), *((f"B{name}", content) for name, content in files.items())]
     for number, held in enumerate((kept + moved, both)):
         path = rezipped(tmp_path / f"{number}", held)
-        assert "holds more than one product, in " in problem_of(
-            rezipped(tmp_path / f"{number}", held)
-        )
+        assert "holds more than one product, in " in problem_of(path)
 
 
 def test_a_name_that_a_zip_file_holds_twice_is_refused(tmp_path):

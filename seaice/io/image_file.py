@@ -17,6 +17,11 @@ from seaice.io.raster import Raster
 from seaice.io.reading import BANDS, ImageError, Reading, Stretch
 from seaice.io.sources import Source
 
+_CONVERTED = "CMYK"
+"""colours of 8 bits that GDAL hands over as red, green, blue; what it makes of CIELAB is far off"""
+_PLAIN = (0, 1, 2, 3, 6)
+"""photometric interpretations of TIFF: gray, red green blue, a palette, YCbCr of JPEG"""
+_BITS = 8  # at least, of a value that is no index
 _TILE_IMAGE = re.compile(r"T(?P<tile>\d{2}[A-Z]{3})_(?P<date>\d{8}T\d{6})_TCI(_10m)?")
 
 
@@ -39,9 +44,11 @@ def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
     if len(kinds) > 1 or next(iter(kinds)).kind not in "iuf":
         held = ", ".join(sorted(str(kind) for kind in kinds))
         raise ImageError(f"{image.name} holds {held} values; needed are numbers of one kind")
-    told = []
-    if colours == ["palette"]:
-        numbers, layer = {}, _palette(image)
+    with raster.guarded(image.name), _stream(source) as stream:
+        tags = raster.tags(stream)
+    told = _lines(image, tags)
+    if colours in (["palette"], ["palette", "alpha"]):
+        numbers, layer = {}, _palette(image, next(iter(kinds)))
     else:
         try:
             choice = bands.choose(descriptions, colours, reading.bands)
@@ -51,10 +58,6 @@ def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
         if choice.told is not None:
             told.append(choice.told)
         layer = _layer(image, numbers, colours, reading)
-    with raster.guarded(image.name), _stream(source) as stream:
-        turned = raster.orientation(stream)
-    if turned != 1:
-        told.append(f"orientation {turned} is ignored: rows and columns are taken as stored")
     known = _TILE_IMAGE.fullmatch(PurePosixPath(source.place).stem)
     date = known and known["date"]
     return Opened(
@@ -68,6 +71,32 @@ def _opened(image: Raster, source: Source, reading: Reading) -> Opened:
         told=tuple(told),
         **_reflectances(image, numbers, layer),
     )
+
+
+def _lines(image: Raster, tags: dict[int, int]) -> list[str]:
+    """What people should know of a file. ImageError for colours that are not red, green, blue."""
+    told = []
+    with raster.guarded(image.name):
+        space = image.file.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE")
+        exif = image.file.tags().get("EXIF_Orientation", "1")
+        points = bool(image.file.gcps[0]) or image.file.rpcs is not None
+    photometric = tags.get(raster.PHOTOMETRIC)
+    if space == _CONVERTED:
+        told.append(f"its colours are converted from {space}")
+    elif photometric is not None and photometric not in _PLAIN:
+        raise ImageError(
+            f"{image.name} holds colours that are not red, green and blue (photometric "
+            f"interpretation {photometric}); convert it to those"
+        )
+    turned = str(tags.get(raster.ORIENTATION, exif))
+    if turned != "1":
+        told.append(f"orientation {turned} is ignored: rows and columns are taken as stored")
+    if points and image.grid is None:
+        told.append(
+            "it has control points or coefficients (RPC) alone, so it is taken to lie nowhere; "
+            "gdalwarp places it"
+        )
+    return told
 
 
 def _stream(source: Source) -> IO[bytes]:
@@ -89,8 +118,14 @@ def _layer(image: Raster, numbers: dict[str, int], colours: list[str], reading: 
     with raster.guarded(image.name):
         kind = np.dtype(image.file.dtypes[wanted[0] - 1])
         flags = {flag.name for flag in image.file.mask_flag_enums[wanted[0] - 1]}
+        bits = image.file.tags(wanted[0], ns="IMAGE_STRUCTURE").get("NBITS", "8")
         values = [image.file.nodatavals[number - 1] for number in wanted]
         block_rows = int(image.file.block_shapes[wanted[0] - 1][0])
+    if bits.isdecimal() and int(bits) < _BITS:
+        raise ImageError(
+            f"{image.name} holds {bits}-bit values; convert it: gdal_translate -ot Byte -scale 0 "
+            f"{2 ** int(bits) - 1} 0 255 -co NBITS=8"
+        )
     masked = "per_dataset" in flags and "alpha" not in flags
     same = len(set(values)) == 1 and values[0] is not None and np.isfinite(values[0])
 
@@ -128,18 +163,25 @@ def stretches(name: str, dtype: np.dtype, stretch: Stretch | None) -> tuple[Stre
     return (stretch,) * len(BANDS)
 
 
-def _palette(image: Raster) -> Colours:
+def _palette(image: Raster, kind: np.dtype) -> Colours:
     """Indices of colours, as red, green, blue."""
+    if kind.kind != "u" or kind.itemsize > 2:
+        raise ImageError(f"{image.name} holds {kind} indices of colours; needed are 8 or 16 bits")
     with raster.guarded(image.name):
-        table = np.zeros((256, 4), np.uint8)
+        table = np.zeros((1 << 8 * kind.itemsize, 4), np.uint8)
         for index, colour in image.file.colormap(1).items():
             if index < len(table):
                 table[index] = colour
         block_rows = int(image.file.block_shapes[0][0])
+        bands = list(range(1, image.file.count + 1))
 
     def read(rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
-        found = table[image.read([1], rows)[0]]
-        return found[..., :3], found[..., 3] == 0
+        index, *alpha = image.read(bands, rows)
+        found = table[index]
+        absent = found[..., 3] == 0
+        for band in alpha:
+            absent |= band == 0
+        return found[..., :3], absent
 
     return Colours(read, np.dtype(np.uint8), None, block_rows=block_rows)
 
@@ -148,6 +190,7 @@ def _reflectances(image: Raster, numbers: dict[str, int], layer: Colours) -> dic
     """Of floating values, and of whole ones whose scale the file states."""
     with raster.guarded(image.name):
         every_scale, every_offset = image.file.scales, image.file.offsets
+        every_nodata = image.file.nodatavals
     scales = {band: every_scale[number - 1] for band, number in numbers.items()}
     if layer.dtype.kind != "f" and set(scales.values()) <= {1.0}:
         return {
@@ -156,9 +199,11 @@ def _reflectances(image: Raster, numbers: dict[str, int], layer: Colours) -> dic
         }
     rows_of: dict[str, Rows] = {}
     for band, number in numbers.items():
-        rows_of[band] = _reflectance(
-            image, number, scales[band], every_offset[number - 1], layer.declared
-        )
+        scale, offset = scales[band], every_offset[number - 1]
+        if not (np.isfinite([scale, offset]).all() and scale):
+            told = f"it states a scale of {scale:g} and an offset of {offset:g}; state others in"
+            return {"no_bands": f"{told} the file (gdal_edit.py -scale -offset)"}
+        rows_of[band] = _reflectance(image, number, scale, offset, every_nodata[number - 1])
     return {
         "bands": rows_of,
         "no_bands": "no band is described as such; name it, --bands RED GREEN BLUE NIR SWIR",
@@ -166,14 +211,16 @@ def _reflectances(image: Raster, numbers: dict[str, int], layer: Colours) -> dic
 
 
 def _reflectance(
-    image: Raster, number: int, scale: float, offset: float, declared: tuple[float, ...]
+    image: Raster, number: int, scale: float, offset: float, nodata: float | None
 ) -> Rows:
+    """Of whole numbers 0 is missing, unless the file says what else is."""
+
     def read(rows: slice) -> np.ndarray:
         raw = image.read([number], rows)[0]
         found = raw.astype(np.float32) * np.float32(scale) + np.float32(offset)
-        for value in declared:
-            found[raw == value] = np.nan
-        if raw.dtype.kind in "iu":
+        if nodata is not None:
+            found[raw == nodata] = np.nan
+        elif raw.dtype.kind in "iu":
             found[raw == 0] = np.nan
         found[~np.isfinite(found)] = np.nan
         return found

@@ -25,7 +25,7 @@ def kinds(
 ) -> np.ndarray:
     """(h, W, 3) as stored, (h, W) bool -> (h, W) uint8: BLACK, MEASURED, ABSENT, SOFT.
 
-    What is `absent` or of a `declared` value in all bands is missing whatever --nodata says.
+    What is `absent`, of a `declared` value or no finite number is missing whatever --nodata says.
     """
     found = np.full(raw.shape[:2], MEASURED, np.uint8)
     whole = raw.dtype.kind in "iu"
@@ -35,15 +35,19 @@ def kinds(
         for fill in fills:
             found[_all_within(raw, fill, near)] = SOFT
     if nodata in ("border", "zero"):
-        # Deeper than 8 bits nothing measured is 0 in all bands: Sentinel-2 keeps it for no data.
-        anywhere = nodata == "zero" or (whole and raw.dtype.itemsize > 1)
+        # Deeper than 8 bits nothing measured is 0 in all bands: Sentinel-2 keeps it for no data,
+        # unless the file says that something else stands for it.
+        deep = whole and raw.dtype.itemsize > 1 and not declared
+        anywhere = nodata == "zero" or deep
         found[_all_within(raw, 0, 0)] = ABSENT if anywhere else BLACK
     elif nodata != "none":
         found[_all_within(raw, float(nodata), 0)] = ABSENT
     for value in declared:
-        found[_all_within(raw, value, 0)] = ABSENT
+        # 0, and any value of 8 bits, may be measured in one band alone; others stand for nothing.
+        alone = value != 0 and raw.dtype.itemsize > 1
+        found[(raw == value).any(axis=2) if alone else _all_within(raw, value, 0)] = ABSENT
     if not whole:
-        found[~np.isfinite(raw).any(axis=2)] = ABSENT
+        found[~np.isfinite(raw).all(axis=2)] = ABSENT
     if absent is not None:
         found[absent] = ABSENT
     return found

@@ -22,7 +22,21 @@ _AGAIN = "get the file again"
 
 @contextlib.contextmanager
 def open_scene(source: Source, reading: Reading) -> Iterator[Opened]:
-    """A scene to read from while the block lasts. ImageError, in one line, whatever is wrong."""
+    """A scene to read from while the block lasts. ImageError, in one line, whatever is wrong.
+
+    Where the block itself runs out of memory, that is the scene's fault, too.
+    """
+    try:
+        with _opened(source, reading) as scene:
+            yield scene
+    except MemoryError:
+        raise ImageError(
+            f"{source.place} is larger than the memory there is; cut it into parts"
+        ) from None
+
+
+@contextlib.contextmanager
+def _opened(source: Source, reading: Reading) -> Iterator[Opened]:
     path = Path(source.place)
     if (source.content is None and path.is_dir()) or PRODUCT.fullmatch(path.name):
         with safe.opened(source, reading) as scene:

@@ -34,7 +34,8 @@ _SETTINGS = {
     "GDAL_NUM_THREADS": "1",  # the engines share out the cores
     "GDAL_CACHEMAX": CACHE_BYTES,
 }
-_ORIENTATION = 274  # a tag of TIFF
+PHOTOMETRIC, ORIENTATION = 262, 274
+"""tags of TIFF: how values mean colours; where the first row and column are meant to be shown"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,12 +177,13 @@ _CODEC = re.compile(
 )
 
 
-def orientation(stream: IO[bytes]) -> int:
-    """Where a TIFF's first row and column are meant to be shown: 1 is upper left, as usual.
+def tags(stream: IO[bytes]) -> dict[int, int]:
+    """Orientation and colours of a TIFF, as its first directory tells them in short numbers.
 
-    GDAL does not tell. TIFF 6.0, section 2, and BigTIFF: tag 274 of the first directory.
+    GDAL does not tell. TIFF 6.0, section 2, and BigTIFF. What is no TIFF has none.
     """
-    try:
+    found: dict[int, int] = {}
+    with contextlib.suppress(OSError, struct.error, KeyError, ValueError, OverflowError):
         head = stream.read(16)
         order = {b"II": "<", b"MM": ">"}[head[:2]]
         (version,) = struct.unpack_from(f"{order}H", head, 2)
@@ -191,11 +193,10 @@ def orientation(stream: IO[bytes]) -> int:
         (count,) = struct.unpack(order + number, stream.read(struct.calcsize(order + number)))
         for _ in range(min(count, 4096)):
             entry = stream.read(size)
-            if struct.unpack_from(f"{order}H", entry) == (_ORIENTATION,):
-                return int(struct.unpack_from(f"{order}H", entry, 12 if version == 43 else 8)[0])
-    except (OSError, struct.error, KeyError, ValueError, OverflowError):
-        return 1
-    return 1
+            (tag,) = struct.unpack_from(f"{order}H", entry)
+            if tag in (ORIENTATION, PHOTOMETRIC):
+                (found[tag],) = struct.unpack_from(f"{order}H", entry, 12 if version == 43 else 8)
+    return found
 
 
 def load() -> Any:

@@ -11,6 +11,9 @@ INFRARED = ("nir", "swir")
 Stretch = tuple[float, float]
 Nodata = str | int
 """border, zero, none, or the value that stands for no measurement"""
+_LARGEST = 1e30
+"""of --stretch; float32 holds some more"""
+_WIDEST = 2**63
 _RULES = ("border", "zero", "none")
 
 
@@ -34,8 +37,17 @@ def checked(
     stretch: Stretch | None = None, nodata: str = "border", bands: tuple[str, ...] | None = None
 ) -> Reading:
     """A Reading of what was given as flags. ValueError."""
-    if stretch is not None and not stretch[0] < stretch[1]:
-        raise ValueError(f"--stretch {stretch}: the first value must be below the second")
+    if stretch is not None:
+        low, high = stretch
+        if not low < high:
+            raise ValueError(
+                f"--stretch {low:g} {high:g}: the first value must be below the second"
+            )
+        if max(abs(low), abs(high)) > _LARGEST or high - low < 1 / _LARGEST:
+            raise ValueError(
+                f"--stretch {low:g} {high:g}: give two numbers of at most {_LARGEST:g}, at least "
+                f"{1 / _LARGEST:g} apart"
+            )
     if bands is not None and not len(BANDS) <= len(bands) <= len(BANDS + INFRARED):
         raise ValueError(
             f"--bands {' '.join(bands)}: name three bands for red, green and blue, and after them "
@@ -44,6 +56,9 @@ def checked(
     if nodata in _RULES:
         return Reading(stretch, nodata, bands)
     try:
-        return Reading(stretch, int(nodata), bands)
+        value = int(nodata)
+        if not -_WIDEST <= value < _WIDEST:
+            raise ValueError
+        return Reading(stretch, value, bands)
     except ValueError:
         raise ValueError(f"--nodata {nodata}: give {', '.join(_RULES)} or a whole number") from None
