@@ -153,7 +153,7 @@ def foreseen(function: Callable[[Item], Value], item: Item) -> Value:
         name = getattr(item, "place", item)
         if isinstance(error, OSError) and error.errno in _OF_ONE_NAME:
             raise ValueError(
-                f"{name}: {error.filename2 or error.filename} cannot be written ({error.strerror}); rename the scene, "
+                f"{name}: {error.filename} cannot be written ({error.strerror}); rename the scene, "
                 "or remove what lies there"
             ) from None
         if isinstance(error, OSError) and error.errno is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,8 +123,9 @@ def test_a_label_of_another_picture_is_not_trained_on(tmp_path, capsys):
     assert "b.tif has no record; label it again" in told
     assert [path.name for path in (tmp_path / "p-scenes").iterdir()] == ["c.npz"]
     assert cli.main(label) == 0
+    prepare[prepare.index("--out") + 1] = str(tmp_path / "whole")
     assert cli.main(prepare) == 0
-    assert len(list((tmp_path / "p-scenes").iterdir())) == 3
+    assert len(list((tmp_path / "whole-scenes").iterdir())) == 3
 
 
 def test_names_that_the_disk_cannot_hold_cost_their_scenes_alone(tmp_path, capsys):
@@ -173,14 +175,15 @@ def test_a_record_whose_counts_cannot_be_true_is_not_believed(tmp_path, change):
 def test_sizes_of_pixels_that_give_no_areas_are_refused(tmp_path):
     path = str(write(tmp_path / "a.png", scene()))
     for size in ("nan", "inf", "-1", "1e-300", "1e300"):
-        with pytest.raises(ValueError, match=f"--pixel-metres {size}.* must be above 0"):
+        told = re.escape(str(float(size)))
+        with pytest.raises(ValueError, match=f"--pixel-metres {told} must be above 0"):
             cli.main(["label", path, "--out", str(tmp_path / "out"), "--pixel-metres", size])
         words = ["--predictions", f"a={tmp_path}", "--against", f"b={tmp_path}"]
         words += ["--out", str(tmp_path / "e"), "--pixel-metres", size]
-        with pytest.raises(ValueError, match=f"--pixel-metres {size}.* must be above 0"):
+        with pytest.raises(ValueError, match=f"--pixel-metres {told} must be above 0"):
             cli.main(["evaluate", *words])
         words = ["--crs", "EPSG:32622", "--pixel-size", size]
-        with pytest.raises(ValueError, match=f"--pixel-size {size}.* must be above 0"):
+        with pytest.raises(ValueError, match=f"--pixel-size {told} must be above 0"):
             cli.main(["synth", "--out", str(tmp_path / "s"), *words])
     with pytest.raises(ValueError, match="--exposure"):
         cli.main(["synth", "--out", str(tmp_path / "s"), "--exposure", "1", "inf"])
