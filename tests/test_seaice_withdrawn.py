@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,21 +69,41 @@ def test_a_withdrawn_scene_is_in_no_series(tmp_path, capsys):
         sorted(place.iterdir())[-1].unlink()
 
 
+AS_NOBODY = """
+import os, sys
+from seaice import __main__ as cli
+if not os.getuid():
+    os.setgid(65534)
+    os.setuid(65534)
+scenes, out, patches = sys.argv[1:]
+print(cli.main(["label", scenes, "--out", out]))
+words = ["prepare", scenes, "--labels", out, "--out", patches, "--patch-size", "32"]
+print(cli.main([*words, "--split", "train=1"]))
+"""
+
+
 def test_a_folder_that_nobody_may_look_at_has_lost_nothing(parts):
-    """A scene below it is not found, but who can tell that it is gone?"""
+    """A scene below it is not found, but who can tell that it is gone? The exit code says so."""
+    out, patches = parts / "out", parts / "patches"
+    words = ["prepare", str(parts / "two"), "--labels", str(out), "--out", str(patches)]
+    assert cli.main([*words, "--patch-size", "32", "--split", "train=1"]) == 0
+    write(parts / "two/e.png", scene(7))
     (parts / "two/c.png").unlink()
-    for folder in (parts, parts.parent, parts.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o005)
-    code = "import os, sys; from pathlib import Path; from seaice import records\n"
-    code += "if not os.getuid(): os.setgid(65534); os.setuid(65534)\n"
-    code += "print(records.withdrawn(Path(sys.argv[1]), [sys.argv[2]], set()))"
-    words = [sys.executable, "-c", code, str(parts / "out"), str(parts / "two")]
+    for path in (parts.parent.parent, parts.parent, parts, *parts.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o007)
     (parts / "two/deep").chmod(0)
+    words = [sys.executable, "-c", AS_NOBODY, parts / "two", out, parts / "other"]
+    shutil.copytree(parts / "patches-scenes", parts / "other-scenes")
+    for path in (parts / "other-scenes", *(parts / "other-scenes").iterdir()):
+        path.chmod(0o777)
     try:
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*map(str, words)], cwd=ROOT, capture_output=True, text=True)
     finally:
         (parts / "two/deep").chmod(0o755)
-    assert done.stdout.strip() == "['c']", done.stderr
+    assert [line for line in done.stdout.splitlines() if len(line) == 1] == ["1", "1"], done.stderr
+    assert labelled(out) == [["a", "b", "deep__d", "e"]] * 3
+    assert labelled(out / "withdrawn") == [["c"]] * 3
+    assert (parts / "other-scenes/deep__d.npz").exists()
 
 
 def test_labels_of_a_scene_that_fails_now_are_set_aside(tmp_path, capsys):
