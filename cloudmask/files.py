@@ -182,11 +182,15 @@ def locked(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add the file's name to an OSError without one: read(), write() and fsync() do not say it."""
+    """Add the file's name to an OSError without one: read(), write() and fsync() do not say it.
+
+    Of a rename, it is the name that was to be given.
+    """
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror, error.filename or str(path)) from None
+        name = error.filename2 or error.filename or str(path)
+        raise OSError(error.errno, error.strerror, name) from None
 
 
 def _try_lock(handle: int) -> bool | None:

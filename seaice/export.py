@@ -37,25 +37,34 @@ class Converted:
     """.npz files of those that could be made, now or before"""
     written: int
     failed: int
+    unreadable: tuple[str, ...] = ()
+    """folders that could not be listed"""
+
+    @property
+    def whole(self) -> bool:
+        return not self.failed and not self.unreadable
 
 
 def scenes(config: ScenesConfig) -> int:
-    """Write a scene for every picture; exit code 1 if one failed. ValueError, OSError."""
+    """Write a scene for every picture; exit code 1 if one failed, or a folder could not be listed.
+    ValueError, OSError."""
     engine = Engine(config.engine, config.workers, config.master)
     found = convert(config, config.out, engine)
     told = f"{plural(found.written, 'scene')} written, {found.failed} failed, in {config.out}"
     engine.world().on_root(lambda: print(told))  # before any rank leaves with a failure
-    return 1 if found.failed else 0
+    return 0 if found.whole else 1
 
 
 def prepare(config: PrepareConfig) -> int:
-    """Scenes, then patches of exactly these; exit code 1 if a scene failed. ValueError, OSError."""
+    """Scenes, then patches of exactly these; exit code 1 if a scene failed, or a
+    folder could not be listed. ValueError, OSError."""
     engine = Engine(config.engine, config.workers, config.master)
     folder = config.out.with_name(f"{config.out.name}-scenes")
     found = convert(config, folder, engine)
 
     def check() -> None:
-        remove_withdrawn(folder, found.paths)
+        if not found.unreadable:  # else nobody knows what is gone
+            remove_withdrawn(folder, found.paths)
         if not found.paths:
             raise ValueError("no scene could be made, so there is nothing to cut")
 
@@ -63,7 +72,7 @@ def prepare(config: PrepareConfig) -> int:
     names = ("out", "patch_size", "stride", "split", "seed", "strict")
     patches = PatchConfig(scenes=found.paths, **{name: getattr(config, name) for name in names})
     code = prepare_patches(patches, map_items=engine.map_items)
-    return 1 if found.failed else code
+    return code if found.whole else 1
 
 
 def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> Converted:
@@ -116,6 +125,7 @@ def convert(config: ScenesConfig | PrepareConfig, out: Path, engine: Engine) -> 
         tuple(path for path, good in zip(paths, done, strict=True) if good),
         sum(1 for outcome in outcomes if outcome is not None and outcome.value),
         done.count(False),
+        found.unreadable,
     )
 
 

@@ -33,7 +33,7 @@ class NoAreaError(ValueError):
 
 def check_pixel(flag: str, size: float | None) -> None:
     """ValueError for a size of pixels that gives no areas."""
-    if size is not None and not 0 < size * size < _LARGEST:
+    if size is not None and not (size > 0 and 0 < size * size < _LARGEST):
         raise ValueError(f"{flag} {size} must be above 0, and finite")
 
 

@@ -36,10 +36,13 @@ class Plan:
     done: tuple[Done, ...]
     bytes_each: int
     """memory that a worker takes; 0 where it need not be known"""
+    unreadable: tuple[str, ...] = ()
+    """folders that could not be listed"""
 
 
 def label(config: LabelConfig) -> int:
-    """Label every scene; exit code 1 if one failed. ValueError, OSError."""
+    """Label every scene; exit code 1 if one failed, or a folder could not be listed. ValueError,
+    OSError."""
     engine = Engine(config.engine, config.workers, config.master)
     world = engine.world()
     settings = world.on_root(lambda: settings_of(config))
@@ -69,7 +72,7 @@ def label(config: LabelConfig) -> int:
         print(closing_line(record, config.out))
 
     world.on_root(finish)  # before any rank leaves with a failure, which would end rank 0
-    return 1 if failed else 0
+    return 1 if failed or plan.unreadable else 0
 
 
 def settings_of(config: LabelConfig) -> Settings:
@@ -157,6 +160,7 @@ def make_plan(config: LabelConfig, settings: Settings, engine: Engine) -> Plan:
         todo=todo,
         done=tuple(state for _, state in states if state is not None),
         bytes_each=engine.bytes_each(todo, settings.reading),
+        unreadable=found.unreadable,
     )
 
 
@@ -193,6 +197,7 @@ def summary(
             for source, outcome in zip(plan.todo, outcomes, strict=True)
             if outcome is None or outcome.error is not None
         },
+        "folders_not_listed": list(plan.unreadable),
         **colour.statistics(totals, None),
         **one_scene.area_statistics(km2),
         "scenes_with_area": len(sized),

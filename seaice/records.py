@@ -66,9 +66,7 @@ def check_picture(label: Path, source: Source) -> None:
         return
     record = read(path)
     if not record:
-        raise ValueError(
-            f"{source.place}: {label} has no record, so it is not done; label it again"
-        )
+        raise ValueError(f"{source.place}: {label} has no record; label it again")
     if is_uri(str(record.get("source"))):
         return
     facts = facts_of(source)

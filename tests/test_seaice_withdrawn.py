@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,21 +69,41 @@ def test_a_withdrawn_scene_is_in_no_series(tmp_path, capsys):
         sorted(place.iterdir())[-1].unlink()
 
 
+AS_NOBODY = """
+import os, sys
+from seaice import __main__ as cli
+if not os.getuid():
+    os.setgid(65534)
+    os.setuid(65534)
+scenes, out, patches = sys.argv[1:]
+print(cli.main(["label", scenes, "--out", out]))
+words = ["prepare", scenes, "--labels", out, "--out", patches, "--patch-size", "32"]
+print(cli.main([*words, "--split", "train=1"]))
+"""
+
+
 def test_a_folder_that_nobody_may_look_at_has_lost_nothing(parts):
-    """A scene below it is not found, but who can tell that it is gone?"""
+    """A scene below it is not found, but who can tell that it is gone? The exit code says so."""
+    out, patches = parts / "out", parts / "patches"
+    words = ["prepare", str(parts / "two"), "--labels", str(out), "--out", str(patches)]
+    assert cli.main([*words, "--patch-size", "32", "--split", "train=1"]) == 0
+    write(parts / "two/e.png", scene(7))
     (parts / "two/c.png").unlink()
-    for folder in (parts, parts.parent, parts.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o005)
-    code = "import os, sys; from pathlib import Path; from seaice import records\n"
-    code += "if not os.getuid(): os.setgid(65534); os.setuid(65534)\n"
-    code += "print(records.withdrawn(Path(sys.argv[1]), [sys.argv[2]], set()))"
-    words = [sys.executable, "-c", code, str(parts / "out"), str(parts / "two")]
+    for path in (parts.parent.parent, parts.parent, parts, *parts.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o007)
     (parts / "two/deep").chmod(0)
+    words = [sys.executable, "-c", AS_NOBODY, parts / "two", out, parts / "other"]
+    shutil.copytree(parts / "patches-scenes", parts / "other-scenes")
+    for path in (parts / "other-scenes", *(parts / "other-scenes").iterdir()):
+        path.chmod(0o777)
     try:
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*map(str, words)], cwd=ROOT, capture_output=True, text=True)
     finally:
         (parts / "two/deep").chmod(0o755)
-    assert done.stdout.strip() == "['c']", done.stderr
+    assert [line for line in done.stdout.splitlines() if len(line) == 1] == ["1", "1"], done.stderr
+    assert labelled(out) == [["a", "b", "deep__d", "e"]] * 3
+    assert labelled(out / "withdrawn") == [["c"]] * 3
+    assert (parts / "other-scenes/deep__d.npz").exists()
 
 
 def test_labels_of_a_scene_that_fails_now_are_set_aside(tmp_path, capsys):
@@ -122,20 +144,21 @@ def test_a_label_of_another_picture_is_not_trained_on(tmp_path, capsys):
     assert "b.tif has no record; label it again" in told
     assert [path.name for path in (tmp_path / "p-scenes").iterdir()] == ["c.npz"]
     assert cli.main(label) == 0
+    prepare[prepare.index("--out") + 1] = str(tmp_path / "whole")
     assert cli.main(prepare) == 0
-    assert len(list((tmp_path / "p-scenes").iterdir())) == 3
+    assert len(list((tmp_path / "whole-scenes").iterdir())) == 3
 
 
 def test_names_that_the_disk_cannot_hold_cost_their_scenes_alone(tmp_path, capsys):
     place, out = tmp_path / "scenes", tmp_path / "out"
-    for name in ("n" * 251, "b", "c", "good"):
+    for name in ("b", "c", "good"):
         write(place / f"{name}.png", scene())
     (out / "records/b.json").mkdir(parents=True)
     (out / "labels/c.tif").mkdir(parents=True)
     assert cli.main(["label", str(place), "--out", str(out)]) == 1
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == 3
-    for text in ("b.json cannot be read (Is a dir", "c.tif cannot be written (Is a", "too long"):
+    assert len(told) == 2
+    for text in ("b.json cannot be read (Is a dir", "/c.tif cannot be written (Is a dir"):
         assert sum(text in line for line in told) == 1
     assert summary_of(out)["labelled_now"] == 1
     assert cli.main(["scenes", str(place), "--out", str(tmp_path / "npz")]) == 0
@@ -156,7 +179,7 @@ def test_names_that_the_disk_cannot_hold_cost_their_scenes_alone(tmp_path, capsy
         {"without": [["--land"]]},
         {"without": None},
         {"area_km2": {"thick_ice": -1.0, "thin_ice": 1, "open_water": 1}, "unknown_km2": 1},
-        {"area_km2": {"thick_ice": 1e999, "thin_ice": 1, "open_water": 1}, "unknown_km2": 1},
+        {"area_km2": {"thick_ice": float("inf"), "thin_ice": 1, "open_water": 1}, "unknown_km2": 1},
     ],
 )
 def test_a_record_whose_counts_cannot_be_true_is_not_believed(tmp_path, change):
@@ -173,14 +196,15 @@ def test_a_record_whose_counts_cannot_be_true_is_not_believed(tmp_path, change):
 def test_sizes_of_pixels_that_give_no_areas_are_refused(tmp_path):
     path = str(write(tmp_path / "a.png", scene()))
     for size in ("nan", "inf", "-1", "1e-300", "1e300"):
-        with pytest.raises(ValueError, match=f"--pixel-metres {size}.* must be above 0"):
+        told = re.escape(str(float(size)))
+        with pytest.raises(ValueError, match=f"--pixel-metres {told} must be above 0"):
             cli.main(["label", path, "--out", str(tmp_path / "out"), "--pixel-metres", size])
         words = ["--predictions", f"a={tmp_path}", "--against", f"b={tmp_path}"]
         words += ["--out", str(tmp_path / "e"), "--pixel-metres", size]
-        with pytest.raises(ValueError, match=f"--pixel-metres {size}.* must be above 0"):
+        with pytest.raises(ValueError, match=f"--pixel-metres {told} must be above 0"):
             cli.main(["evaluate", *words])
         words = ["--crs", "EPSG:32622", "--pixel-size", size]
-        with pytest.raises(ValueError, match=f"--pixel-size {size}.* must be above 0"):
+        with pytest.raises(ValueError, match=f"--pixel-size {told} must be above 0"):
             cli.main(["synth", "--out", str(tmp_path / "s"), *words])
     with pytest.raises(ValueError, match="--exposure"):
         cli.main(["synth", "--out", str(tmp_path / "s"), "--exposure", "1", "inf"])
@@ -188,7 +212,7 @@ def test_sizes_of_pixels_that_give_no_areas_are_refused(tmp_path):
 
 
 KILLED = """
-import functools, os, sys, time
+import functools, os, signal, sys
 from pathlib import Path
 from cloudmask.data.parallel import World
 from seaice.engines import Engine
@@ -197,11 +221,11 @@ def work(item, out):
     from cloudmask.files import whole_file
     with whole_file(Path(out) / "labels" / f"{item}.tif") as file:
         print(os.getpid(), flush=True)
-        time.sleep(600)
+        signal.pause()  # until somebody ends it
 
 if __name__ == "__main__":
-    work = functools.partial(work, out=sys.argv[1])
-    Engine("processes", 2).map_items(work, [0, 1], world=World())
+    held = functools.partial(work, out=sys.argv[1])
+    Engine("processes", 2).map_items(held, [0, 1], world=World())
 """
 
 
@@ -220,7 +244,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     )
     workers = [int(process.stdout.readline()) for _ in range(2)]
     try:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.communicate(timeout=60)
     finally:
         for worker in workers:
