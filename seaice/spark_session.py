@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cloudmask import host
 from cloudmask.cli.errors import missing
 from seaice import java
 
@@ -78,6 +79,9 @@ def _set_up(conf: Any, master: str, folder: str) -> None:
     if re.split(r"[\[:]", master)[0] in _LOCAL:
         conf.set("spark.driver.host", "127.0.0.1").set("spark.driver.bindAddress", "127.0.0.1")
         conf.set("spark.local.dir", folder)
+        # Java's own share is 1 GB, and an object is held there several times.
+        megabytes = max(1024, host.free_memory_bytes() // 2 // 2**20)
+        conf.setIfMissing("spark.driver.memory", f"{megabytes}m")
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     conf.set("spark.executorEnv.PYTHONPATH", path)
@@ -122,6 +126,11 @@ def _first_line(error: Exception, log: Path) -> str:
         return f"the workers cannot start {found[1]}: PYSPARK_PYTHON must name a Python of theirs"
     if found := re.search(r"PYTHON_VERSION_MISMATCH\] ([^\n]+)", text):
         return f"{found[1].strip()[:200]} PYSPARK_PYTHON must name a Python of the same version"
+    if "SparkContext was shut down" in text:
+        return (
+            "Java ended, perhaps for want of memory; copy large objects to a folder and give that, "
+            "or start with spark-submit and more --driver-memory"
+        )
     if "ExecutorLostFailure" in text:
         return (
             "executors were lost again and again, perhaps for want of memory; run the same command "
