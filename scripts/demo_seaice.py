@@ -36,7 +36,6 @@ def stages(engines: tuple[str, ...]) -> list[Stage]:
     train: Words = [*TRAIN, "--data", PATCHES, "--out", RUN, "--resume"]
     smaller: Words = ["--widths", 16, 32, 64, "--dropout", 0.1, 0.1, 0.2]
     shorter: Words = ["--batch-size", 4, "--epochs", 10]
-    dated: Words = ["--date-from-name", r"_(\d{8})$"]
     references: Words = [f"filtered={filtered}", f"raw={raw}", f"truth={ICE / 'truth'}"]
     compared: Words = [f"network={MASKS}", f"labels={filtered}"]
     return [
@@ -48,7 +47,7 @@ def stages(engines: tuple[str, ...]) -> list[Stage]:
         *(
             (
                 f"series of {name}",
-                [*seaice, "series", folder, *dated, "--out", DEMO / f"series-{name}"],
+                [*seaice, "series", folder, "--out", DEMO / f"series-{name}"],
             )
             for name, folder in (("labels", filtered), ("masks", MASKS))
         ),

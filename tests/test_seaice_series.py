@@ -367,7 +367,7 @@ def test_class_maps_without_date_or_place_are_told_and_left_out(tmp_path, capsys
     for name, reason in {
         "dateless_20191107": "has no date; --date-from-name",
         "placeless": "has no place on the ground",
-        "cut": "is no class map that can be read",
+        "cut": "is damaged",
         "undone": "has no record",
     }.items():
         lines = [line for line in err.splitlines() if name in line]
