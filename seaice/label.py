@@ -172,8 +172,7 @@ def summary(
             for source, outcome in zip(plan.todo, outcomes, strict=True)
             if outcome is None or outcome.error is not None
         },
-        **colour.statistics(totals, None),
-        **one_scene.area_statistics(km2),
+        **colour.statistics(totals, km2),
         "scenes_with_area": len(sized),
         "scenes_without": {
             f"--{what}": sum(f"--{what}" in done.without for done in scenes)

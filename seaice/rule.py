@@ -44,20 +44,18 @@ class Labelled:
 
 def label_scene(
     image: np.ndarray,
-    missing: np.ndarray,
+    unknown: np.ndarray,
     rule: Rule,
     *,
-    land: np.ndarray | None = None,
     block_rows: int = BLOCK_ROWS,
 ) -> Labelled:
-    """(H, W, 3) uint8 red, green, blue; (H, W) bool, and the same for land -> labels.
+    """(H, W, 3) uint8 red, green, blue; (H, W) bool, what is missing or hidden -> labels.
 
     The scene is worked on in blocks of rows, and the labels are those of the scene at once. Beside
     what is given it takes two bytes a pixel, and some for a block. ValueError for blocks of fewer
     rows than the filter's overlap needs.
     """
-    unknown = missing if land is None else missing | land
-    done: dict[str, Any] = {"thresholds": asdict(rule.thresholds)}
+    done: dict[str, Any] = {}
     exposure: float | None = None
     told: tuple[str, ...] = ()
     if rule.adaptive:
@@ -65,22 +63,19 @@ def label_scene(
         exposure = found.value
         done["exposure"] = found.record()
         told = found.told()
-    if rule.filter == "none":
-        label = np.empty(missing.shape, np.uint8)
+    if rule.filter == "none" or not unknown.size:
+        label = np.empty(unknown.shape, np.uint8)
         for top in range(0, len(label), block_rows):
             rows = slice(top, top + block_rows)
             label[rows] = _by_colour(image[rows], rule, exposure)[1]
         label[unknown] = UNKNOWN
     else:
-        survey = Survey(missing.shape)
+        survey = Survey(unknown.shape)
         for window in windows(len(image), most=block_rows):
             rows = slice(window.start, window.stop)
             block, raw = _by_colour(image[rows], rule, exposure)
             survey.add(block, raw, unknown[rows], rule.thresholds, window)
         label, done["filter"] = _filtered(survey, rule)
-    done["missing_pixels"] = int(np.count_nonzero(missing))
-    if land is not None:
-        done["land_pixels"] = int(np.count_nonzero(land & ~missing))
     return Labelled(label, done, told)
 
 

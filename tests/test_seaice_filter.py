@@ -297,7 +297,7 @@ def test_blocks_of_any_size_give_the_bytes_of_the_whole_scene(kind, exposed):
         expected = np.where(missing | land, UNKNOWN, expected)
         told = None
         for rows in (161, 162, 199, 320, 4000):
-            found = label_scene(image, missing, rule, land=land, block_rows=rows)
+            found = label_scene(image, missing | land, rule, block_rows=rows)
             assert np.array_equal(found.label, expected)
             assert told in (None, found.done)
             told = found.done
@@ -308,7 +308,7 @@ def test_blocks_of_any_size_give_the_bytes_of_the_whole_scene(kind, exposed):
 
 def test_the_scene_of_the_block_test_is_one_that_the_guards_let_through():
     image, missing, land = large(1)
-    done = label_scene(image, missing, Rule(), land=land).done["filter"]
+    done = label_scene(image, missing | land, Rule()).done["filter"]
     assert done["used"]
     assert done["otsu_and_stretches_used"]
     assert done["ice_pixels_left_to_the_colour_rule"] > 0
