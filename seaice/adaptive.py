@@ -8,9 +8,11 @@ likely, where a scene is a mixture of three classes in unknown shares:
 
   p(V, w) = sum over classes of share * p(V / exposure) * p(w)
 
-The shares are fitted by expectation maximisation at each exposure of a fixed series; a weak prior
-keeps a scene that fits several at the published exposure, 1. The class models below are broad, and
-assumptions of ours: snow and ice albedos from the literature on the published scale of brightness.
+The shares are fitted by expectation maximisation at each exposure of a fixed series. Thick ice that
+would lie in shadow for the most part is none: the exposure is then fitted without that class. A
+weak prior keeps a scene that fits several at the published exposure, 1. The class models below are
+broad, and assumptions of ours: snow and ice albedos from the literature on the published scale of
+brightness.
 
 Where one kind of ice is alone, nothing but its whiteness tells snow from young ice, and between
 `BLUISH` and `WHITE` both are found. Such a scene is ambiguous, and so is one that exposures of
@@ -40,6 +42,8 @@ DARK = 8  # below this V, whiteness is noise
 APART = 0.1  # share of the pixels that other classes are told from
 ALONE = 0.05  # share of the ice below which a kind of it is none
 BLUISH, WHITE = 0.88, 0.975  # between them both kinds of ice are found
+LEAST = 0.02  # share of the pixels from which on a class that becomes another is one
+SUNLIT = 0.5  # share of thick ice that lies in the sun, at least
 TIE = 0.1  # difference in log likelihood, per pixel
 
 SNOW = 232.0  # brightness at exposure 1
@@ -66,7 +70,7 @@ class Exposure:
     ambiguous: str = ""
     """why other classes are about as likely; empty if they are not"""
     by_whiteness: bool = False
-    """there is one kind of ice alone, whose whiteness decides on other classes than exposure 1"""
+    """there is one kind of ice alone, and nothing but its whiteness says which"""
 
     def record(self) -> dict[str, Any]:
         """What is told of it in the types that JSON has."""
@@ -87,12 +91,12 @@ class Exposure:
                 f"exposure: {self.likeliest:.2f} is likeliest, but ambiguous ({self.ambiguous}): "
                 "taken as 1"
             )
-        elif self.limit_reached:
+        if self.limit_reached:
             lines.append(
                 f"exposure: {self.likeliest:.2f} is the end of what is searched "
                 f"({EXPOSURES[0]:g} to {EXPOSURES[-1]:g}); labels may be wrong"
             )
-        elif self.by_whiteness:
+        if self.by_whiteness:
             lines.append(
                 f"exposure: {self.likeliest:.2f} by the whiteness of the only kind of ice there is"
             )
@@ -113,7 +117,7 @@ def estimate(image: np.ndarray, known: np.ndarray) -> Exposure:
     shares, exposure = fits[best][1], EXPOSURES[best]
     of_value = weight.sum(axis=1)
     labels = np.stack([classify(_table(one)) for one in EXPOSURES])
-    apart = ((labels != labels[best]) * of_value).sum(axis=1) > APART
+    apart = _apart(labels, best, of_value)
     why, one_kind = "", False
     if apart.any():
         tie = float(likelihood[best] - likelihood[apart].max())
@@ -123,28 +127,52 @@ def estimate(image: np.ndarray, known: np.ndarray) -> Exposure:
             why = f"one kind of ice alone, of whiteness {whiteness:.2f}, as both kinds can have"
         elif tie < TIE:
             why = "exposures that give other classes fit as well"
-    at_one = ((classify(np.arange(256)) != labels[best]) * of_value).sum() > APART
     return Exposure(
         value=1.0 if why else exposure,
         shares=tuple(np.round(shares, 4).tolist()),
         likeliest=exposure,
         limit_reached=best in (0, len(EXPOSURES) - 1),
         ambiguous=why,
-        by_whiteness=bool(one_kind and at_one and not why),
+        by_whiteness=bool(one_kind and not why),
     )
+
+
+def _apart(labels: np.ndarray, best: int, of_value: np.ndarray) -> np.ndarray:
+    """(E, 256) classes by exposure and brightness, (256,) shares -> (E,) bool: other classes?
+
+    Other than those of the best are so many pixels, or most of a class of the one or the other.
+    """
+    differ = labels != labels[best]
+    found = (differ * of_value).sum(axis=1) > APART
+    for kind in range(len(CLASSES)):
+        for held in (labels[best] == kind, labels == kind):
+            share = (held * of_value).sum(axis=-1)
+            found |= ((differ & held) * of_value).sum(axis=1) > 0.5 * np.maximum(share, LEAST)
+    return found
 
 
 def _fit(weight: np.ndarray, exposure: float) -> tuple[float, np.ndarray]:
     """(256, WHITENESS_BINS) shares of pixels -> mean log likelihood, shares of the classes."""
     models = _models(exposure)
-    shares = np.full(len(models), 1 / len(models))
-    for _ in range(EM_STEPS):
-        parts = shares[:, None, None] * models
-        total = parts.sum(axis=0) + OUTLIERS / weight.size
-        shares = (parts / total * weight).sum(axis=(1, 2))
-        shares = shares / shares.sum()
+    shares, of_value = _shares(weight, models, np.ones(len(models)))
+    in_sun = float((of_value[THICK] * _in_sun(exposure)).sum())
+    if in_sun < SUNLIT * shares[THICK]:
+        shares, _ = _shares(weight, models, np.arange(len(models)) != THICK)
     mixture = np.tensordot(shares, models, 1) + OUTLIERS / weight.size
     return float((weight * np.log(mixture)).sum()), shares
+
+
+def _shares(
+    weight: np.ndarray, models: np.ndarray, there: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest shares of the classes that are there; (K, 256) their pixels by brightness."""
+    shares = there / there.sum()
+    for _ in range(EM_STEPS):
+        parts = shares[:, None, None] * models
+        parts = parts / (parts.sum(axis=0) + OUTLIERS / weight.size) * weight
+        shares = parts.sum(axis=(1, 2))
+        shares = shares / shares.sum()
+    return shares, parts.sum(axis=2)
 
 
 def _whiteness_of_ice(pixels: np.ndarray, exposure: float) -> float:
@@ -187,10 +215,26 @@ def _histogram(pixels: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _models(exposure: float) -> np.ndarray:
-    """(K, 256, WHITENESS_BINS) probability of each bin, by class, a few outliers included."""
+def _in_sun(exposure: float) -> np.ndarray:
+    """(256,) how much of what is thick ice of a brightness lies in the sun."""
+    parts = [
+        share * np.diff(_normal_below(_value_edges(), mean * exposure, deviation * exposure))
+        for mean, deviation, share in _MODELS[THICK][0]
+    ]
+    in_sun, in_shadow = parts
+    return in_sun / np.maximum(in_sun + in_shadow, np.finfo(float).tiny)
+
+
+def _value_edges() -> np.ndarray:
     edges = np.arange(257) - 0.5
     edges[0], edges[-1] = -np.inf, np.inf
+    return edges
+
+
+@functools.cache
+def _models(exposure: float) -> np.ndarray:
+    """(K, 256, WHITENESS_BINS) probability of each bin, by class, a few outliers included."""
+    edges = _value_edges()
     bins = np.linspace(0, 1, WHITENESS_BINS + 1)
     bins[0], bins[-1] = -np.inf, np.inf
     models = []

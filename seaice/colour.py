@@ -67,16 +67,16 @@ def count(label: np.ndarray) -> tuple[int, ...]:
     return (*found[: len(CLASSES)].tolist(), int(found[UNKNOWN]))
 
 
-def statistics(counts: tuple[int, ...], km2_per_pixel: float | None) -> dict[str, Any]:
-    """Pixels, fractions of what is known and, with a pixel size, areas, by class."""
+def statistics(counts: tuple[int, ...], km2: tuple[float, ...] | None) -> dict[str, Any]:
+    """Pixels, fractions of what is known and square kilometres, by class and of what is unknown, as
+    records and summaries tell them. Both count the unknown last; areas are None where nothing tells
+    them."""
     known = sum(counts[:-1])
     by_class = dict(zip(CLASSES, counts[:-1], strict=True))
-    areas = None
-    if km2_per_pixel is not None:
-        areas = {name: pixels * km2_per_pixel for name, pixels in by_class.items()}
     return {
         "pixels": by_class,
         "unknown_pixels": counts[-1],
         "fractions": {name: pixels / known if known else None for name, pixels in by_class.items()},
-        "area_km2": areas,
+        "area_km2": None if km2 is None else dict(zip(CLASSES, km2[:-1], strict=True)),
+        "unknown_km2": None if km2 is None else km2[-1],
     }

@@ -94,14 +94,13 @@ def _size(found: ClassMap) -> str:
 
 def _statistics(found: ClassMap, grid: Grid | None, pixel_metres: float | None) -> dict[str, Any]:
     """Pixels and fractions of a map; areas on its own ground, else that of its reference."""
-    km2 = pixel_metres**2 / 1e6 if pixel_metres else None
-    facts = colour.statistics(colour.count(found.label), km2)
+    counts = colour.count(found.label)
+    km2 = tuple(pixels * pixel_metres**2 / 1e6 for pixels in counts) if pixel_metres else None
     place = found.grid or grid
     if place is not None:
         with contextlib.suppress(ground.NoAreaError):
-            areas = ground.class_areas(found.label, place)
-            facts["area_km2"] = {kind: areas[kind] for kind in CLASSES}
-    return facts
+            km2 = tuple(ground.class_areas(found.label, place).values())
+    return colour.statistics(counts, km2)
 
 
 def cloud_cover(places: Sequence[Path], name: str) -> float | None:

@@ -62,16 +62,19 @@ def infrared(
     *,
     bounds: Bounds = BOUNDS,
 ) -> np.ndarray:
-    """(...) reflectance of four bands, NaN where missing -> (...) uint8 classes, 255 = unknown."""
-    # Comparisons with NaN are false, so a pixel that lacks a band comes out as neither.
+    """(...) reflectance of four bands, not finite where missing -> (...) uint8 classes.
+
+    A pixel that lacks a band is unknown, 255.
+    """
+    whole = np.isfinite(green) & np.isfinite(red) & np.isfinite(nir) & np.isfinite(swir)
+    green, swir = np.where(whole, green, 0), np.where(whole, swir, 0)
     # Some sensors tell reflectance slightly below 0 over water: there the index says nothing.
     total = green + swir
     index = np.divide(green - swir, total, out=np.zeros_like(total), where=total > 0)
     dark = swir <= bounds.swir_max
-    whole = ~np.isnan(green + red + nir + swir)
     ice = whole & dark & (index > bounds.ndsi_min) & (nir > bounds.nir_min)
     water = whole & dark & (nir <= bounds.nir_min) & (swir <= bounds.nir_min)
-    thick = (green + red) / 2 >= bounds.thick_min
+    thick = (green + np.where(whole, red, 0)) / 2 >= bounds.thick_min
     label = np.full(np.shape(green), UNKNOWN, np.uint8)
     label[ice] = THIN
     label[ice & thick] = THICK
@@ -84,7 +87,7 @@ def by_rows(
 ) -> np.ndarray:
     """Rows of a scene -> (h, W, 4) reflectance of BANDS; the scene's shape -> its classes."""
     label = np.empty(shape, np.uint8)
-    step = max(1, BLOCK_PIXELS // shape[1])
+    step = max(1, BLOCK_PIXELS // max(1, shape[1]))
     for top in range(0, shape[0], step):
         rows = slice(top, min(top + step, shape[0]))
         bands = np.moveaxis(reflectance(rows), -1, 0)

@@ -198,8 +198,7 @@ def summary(
             if outcome is None or outcome.error is not None
         },
         "folders_not_listed": list(plan.unreadable),
-        **colour.statistics(totals, None),
-        **one_scene.area_statistics(km2),
+        **colour.statistics(totals, km2),
         "scenes_with_area": len(sized),
         "scenes_without": {
             f"--{what}": sum(f"--{what}" in done.without for done in scenes)

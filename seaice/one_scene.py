@@ -136,8 +136,7 @@ def label_source(source: Source, settings: Settings) -> Done:
         "transform": grid.transform if grid else None,
         "date": scene.date,
         "tile": scene.tile,
-        **colour.statistics(counts, None),
-        **area_statistics(km2),
+        **colour.statistics(counts, km2),
         "rule": asdict(settings.rule),
         "done": labelled.done | hidden,
         "without": without,
@@ -194,13 +193,6 @@ def _told_by(record: dict[str, Any], name: str) -> Done:
     if not isinstance(without, list) or not set(without) <= {"--land", "--clouds"}:
         raise ValueError("these are no options")
     return Done(name, counts, km2, tuple(without))
-
-
-def area_statistics(km2: tuple[float, ...] | None) -> dict[str, Any]:
-    """Square kilometres by class, and of what is unknown, as records and summaries tell them."""
-    if km2 is None:
-        return {"area_km2": None, "unknown_km2": None}
-    return {"area_km2": dict(zip(CLASSES, km2[:-1], strict=True)), "unknown_km2": km2[-1]}
 
 
 def _laid(scene: Opened, source: Source, mask: MaskSource | Literal["scl"]) -> Laid:

@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 
 from cloudmask.files import write_whole
+from cloudmask.metrics import UNKNOWN
 from cloudmask.record import warn
 from cloudmask.text import number, percent
 from seaice import colour
@@ -84,7 +85,7 @@ def write_page(
         notes=notes(record),
         legend=[
             (name.replace("_", " "), "rgb({}, {}, {})".format(*colour.COLOURS[index]))
-            for index, name in enumerate(colour.CLASSES)
+            for index, name in (*enumerate(colour.CLASSES), (UNKNOWN, "unknown"))
         ],
         shades=record["ssim_shades"],
         cloudy_from=record["cloudy_from"],

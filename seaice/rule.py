@@ -49,13 +49,13 @@ def label_scene(
     *,
     block_rows: int = BLOCK_ROWS,
 ) -> Labelled:
-    """(H, W, 3) uint8 red, green, blue; (H, W) bool, missing or masked -> labels.
+    """(H, W, 3) uint8 red, green, blue; (H, W) bool, what is missing or hidden -> labels.
 
     The scene is worked on in blocks of rows, and the labels are those of the scene at once. Beside
     what is given it takes two bytes a pixel, and some for a block. ValueError for blocks of fewer
     rows than the filter's overlap needs.
     """
-    done: dict[str, Any] = {"thresholds": asdict(rule.thresholds)}
+    done: dict[str, Any] = {}
     exposure: float | None = None
     told: tuple[str, ...] = ()
     if rule.adaptive:
@@ -63,7 +63,7 @@ def label_scene(
         exposure = found.value
         done["exposure"] = found.record()
         told = found.told()
-    if rule.filter == "none":
+    if rule.filter == "none" or not unknown.size:
         label = np.empty(unknown.shape, np.uint8)
         for top in range(0, len(label), block_rows):
             rows = slice(top, top + block_rows)

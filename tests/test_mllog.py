@@ -193,7 +193,7 @@ def test_staging_by_the_run_itself_is_told_and_counted_once(runs, tmp_path):
     assert found["staging_seconds"] == seconds["staging"] < seconds["startup"]
     assert found["run_and_staging_seconds"] == found["run_seconds"] == seconds["total"]
     assert "s by the runs, which is in their times." in (folder / "README.md").read_text()
-    assert "stage: /" not in (folder / "training.yaml").read_text()
+    assert "\nstage:" not in (folder / "training.yaml").read_text()
 
 
 def test_runs_that_stage_and_runs_that_do_not_form_no_set(runs, tmp_path, capsys):
