@@ -129,3 +129,12 @@ def test_a_crs_that_is_unknown_or_nowhere_has_no_areas_and_says_so(crs, problem)
     with pytest.raises(ground.NoAreaError, match=problem) as caught:
         ground.class_areas(np.zeros((3, 3), np.uint8), grid)
     assert "\n" not in str(caught.value)
+
+
+def test_a_grid_lies_on_itself_whatever_its_crs_is_called():
+    known = pyproj.CRS("+proj=laea +lat_0=90 +lon_0=10 +datum=WGS84").to_wkt()
+    named = known.replace('"unknown"', '"My polar laea"', 1)
+    one, other = (Grid(crs, (100.0, 0, 0, 0, -100.0, 0)) for crs in (known, named))
+    assert one.crs != other.crs
+    assert one.lies_on(other, (120, 120))
+    assert not one.from_row(1).lies_on(other, (120, 120))

@@ -87,6 +87,7 @@ class Drawing:
         if isinstance(source, np.ndarray):
             source, place = source[None], grids.placing(self.grid)
             place = {f"src_{key}": value for key, value in place.items()}
+            place["src_nodata"] = self.nodata[0]
         else:
             source = rasterio.band(source, self._numbers())
         height = rows.stop - rows.start
