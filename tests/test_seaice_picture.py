@@ -351,6 +351,18 @@ def test_the_collar_of_a_jpeg_is_missing_up_to_the_picture():
     assert (water & ~found.missing & ~inside).sum() < 0.005 * collar.sum()
 
 
+@pytest.mark.parametrize("quality", [50, 75, 90])
+def test_snow_beside_a_bright_fill_of_a_jpeg_is_measured(quality):
+    """An edge is drawn over its block, but snow is as bright as what would be taken for its rim."""
+    array = RNG.integers(236, 250, (120, 160, 3), dtype=np.uint8)
+    array[:, 100:] = 255
+    options = {"compress": "jpeg", "jpeg_quality": quality, "photometric": "ycbcr", "nodata": 255}
+    missing = read(raster(array, tiled=True, blockxsize=64, blockysize=64, **options)).missing
+    assert missing[:, :98].mean() < 0.002
+    assert missing[:, 112:].all()
+    assert (~missing[:, 100:112]).sum() <= 2 * 120
+
+
 BANDS = np.stack([np.full((20, 25), value, np.uint8) for value in (10, 60, 110, 160, 210)], axis=2)
 BANDS[::2] += 5
 

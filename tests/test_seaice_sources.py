@@ -232,6 +232,14 @@ def test_scenes_and_charts_that_were_made_here_are_no_scenes(tmp_path, capsys):
     assert found(tmp_path / "p-scenes") == ["a", "b", "c", "d"]
 
 
+def test_folders_that_an_archive_links_to_belong_to_it(tmp_path):
+    touch(tmp_path, "disk/deep/a.png", f"disk/{NAME}.SAFE/MTD_MSIL1C.xml")
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/2019").symlink_to(tmp_path / "disk/deep")
+    (tmp_path / "archive/products").symlink_to(tmp_path / "disk")
+    assert found(tmp_path / "archive") == ["2019__a", NAME]
+
+
 def test_what_is_found_again_is_counted(tmp_path, capsys):
     touch(tmp_path, "north/a.png")
     (tmp_path / "north/again.png").symlink_to(tmp_path / "north/a.png")

@@ -12,7 +12,10 @@ from seaice.missing import ABSENT, BLACK, MEASURED, SOFT
 RIM, RIM_PIXELS = 2, 2
 """what resampling leaves at the edge of nothing: how much, and how far"""
 COLLAR, COLLAR_PIXELS = 16, 16
-"""the same of JPEG, which draws an edge all over its blocks; of its colours they are 16 x 16"""
+"""the same of JPEG, which draws an edge all over its blocks; of its colours they are 16 x 16.
+
+Beside another fill than black this would take snow: beside 255 it took 15 columns and more of
+values of 236 to 255. RIM takes none, and leaves as many pixels of the fill as 2 columns have."""
 
 
 def kinds(
@@ -31,8 +34,8 @@ def kinds(
     whole = raw.dtype.kind in "iu"
     fills = [*declared, *(_fills(nodata))]
     if whole and nodata != "none":
-        near = COLLAR if lossy else RIM
         for fill in fills:
+            near = COLLAR if lossy and not fill else RIM
             found[_all_within(raw, fill, near)] = SOFT
     if nodata in ("border", "zero"):
         # Deeper than 8 bits nothing measured is 0 in all bands: Sentinel-2 keeps it for no data,
