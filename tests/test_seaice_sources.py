@@ -58,11 +58,18 @@ def test_what_is_no_scene_is_named_by_kind_and_number(tmp_path, capsys):
         *(tmp_path, "ice.tif", "ice.tif.aux.xml", "ice.tfw", "mask.nc", "other.nc", "notes.txt"),
         *("README", ".hidden", f"{NAME}-ql.jpg", "preview/ice.png", "QI_DATA/MSK_CLOUDS_B00.jp2"),
         *("T58CEU_20191103T204921_B04.jp2", "T58CEU_20191103T204921_SCL_20m.jp2", "data.zip"),
-        *("banner_1.png", "S3A_OL.SEN3/map.png", "old.SAFE/measurement/vv.tiff"),
+        *(
+            "HTML/map.png",
+            "AUX_DATA/ice.tif",
+            "banner_1.png",
+            "S3A_OL.SEN3/map.png",
+            "old.SAFE/measurement/vv.tiff",
+        ),
     )
     assert found(tmp_path) == ["ice"]
     assert capsys.readouterr().err == (
-        "warning: left out, being no scenes: .txt files 1, banners 1, files without a suffix 1, "
+        "warning: left out, being no scenes: .txt files 1, banners 1, files in AUX_DATA 1, "
+        "files in HTML 1, files without a suffix 1, "
         "masks 1, masks .nc 2, masks in QI_DATA 1, previews 1, products of other kinds 2, "
         "quicklooks 1, sidecars 2, single bands without their product 1, "
         "zip files not named as Sentinel-2 products 1\n"
