@@ -117,7 +117,7 @@ def test_objects_behind_a_uri_are_fetched_by_spark(scenes, expected, tmp_path):
             below = record["source"].removeprefix(str(scenes))
             assert found["source"] == f"file:{folder}{below}"
             differing = {key for key in record if record[key] != found[key]}
-            assert differing == {"source", "key"}
+            assert differing == {"source", "key", "modified"}
     for path in (tmp_path / "out/labels").iterdir():
         path.unlink()
         break

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -71,39 +70,42 @@ def test_a_withdrawn_scene_is_in_no_series(tmp_path, capsys):
 
 AS_NOBODY = """
 import os, sys
+from pathlib import Path
 from seaice import __main__ as cli
+
+def work(scenes, out, patches):
+    words = ["prepare", scenes, "--labels", out, "--out", patches, "--patch-size", "32"]
+    labelled = cli.main(["label", scenes, "--out", out])
+    return labelled, cli.main([*words, "--split", "train=1"])
+
+here = Path(sys.argv[1])
+work(*(str(here / name) for name in ("one", "warm", "warmer")))  # nobody may load no modules
 if not os.getuid():
     os.setgid(65534)
     os.setuid(65534)
-scenes, out, patches = sys.argv[1:]
-print(cli.main(["label", scenes, "--out", out]))
-words = ["prepare", scenes, "--labels", out, "--out", patches, "--patch-size", "32"]
-print(cli.main([*words, "--split", "train=1"]))
+print(work(*(str(here / name) for name in ("two", "out", "patches"))))
 """
 
 
 def test_a_folder_that_nobody_may_look_at_has_lost_nothing(parts):
     """A scene below it is not found, but who can tell that it is gone? The exit code says so."""
-    out, patches = parts / "out", parts / "patches"
-    words = ["prepare", str(parts / "two"), "--labels", str(out), "--out", str(patches)]
-    assert cli.main([*words, "--patch-size", "32", "--split", "train=1"]) == 0
+    out, scenes = parts / "out", parts / "patches-scenes"
+    words = ["scenes", str(parts / "two"), "--labels", str(out), "--out", str(scenes)]
+    assert cli.main(words) == 0
     write(parts / "two/e.png", scene(7))
     (parts / "two/c.png").unlink()
     for path in (parts.parent.parent, parts.parent, parts, *parts.rglob("*")):
         path.chmod(path.stat().st_mode | 0o007)
     (parts / "two/deep").chmod(0)
-    words = [sys.executable, "-c", AS_NOBODY, parts / "two", out, parts / "other"]
-    shutil.copytree(parts / "patches-scenes", parts / "other-scenes")
-    for path in (parts / "other-scenes", *(parts / "other-scenes").iterdir()):
-        path.chmod(0o777)
+    words = [sys.executable, "-c", AS_NOBODY, str(parts)]
     try:
-        done = subprocess.run([*map(str, words)], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
     finally:
         (parts / "two/deep").chmod(0o755)
-    assert [line for line in done.stdout.splitlines() if len(line) == 1] == ["1", "1"], done.stderr
+    assert done.stdout.splitlines()[-1] == "(1, 1)", done.stderr
     assert labelled(out) == [["a", "b", "deep__d", "e"]] * 3
     assert labelled(out / "withdrawn") == [["c"]] * 3
-    assert (parts / "other-scenes/deep__d.npz").exists()
+    assert (scenes / "deep__d.npz").exists()
 
 
 def test_labels_of_a_scene_that_fails_now_are_set_aside(tmp_path, capsys):
