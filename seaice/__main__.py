@@ -8,6 +8,7 @@ from typing import Any
 
 from cloudmask.cli import commands, errors
 from seaice import options
+from seaice.io.sources import is_uri
 
 USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists its options)
 
@@ -19,8 +20,6 @@ USAGE = """usage: python -m seaice COMMAND [OPTIONS]      (COMMAND --help lists 
   evaluate   score masks against raw labels, filtered labels, truth, side by side
 
 Training is train_hvd.py --preset seaice, masks of whole scenes are `cloudmask predict`."""
-
-
 COMMANDS: commands.Commands = {
     "synth": (options.SynthConfig, "seaice.archive"),
     "label": (options.LabelConfig, "seaice.label"),
@@ -37,8 +36,6 @@ def main(words: Sequence[str]) -> int:
 
 def check(config: Any) -> None:
     """UsageError where a command would write to a URI: it would be a folder of that name here."""
-    from seaice.io.sources import is_uri
-
     if is_uri(str(config.out)):
         raise errors.UsageError(
             f"--out {config.out} is a URI, and results are written to folders alone; give a path, "
