@@ -56,9 +56,9 @@ def test_dim_white_ice_alone_never_becomes_thick_without_a_word(whiteness):
         assert "whiteness of the only kind of ice" in found.told[0]
 
 
-@pytest.mark.parametrize("exposure", [0.7, 0.85, 1.0, 1.15])
+@pytest.mark.parametrize("exposure", [0.7, 1.0])
 @pytest.mark.parametrize("young", [150, 165, 180, 190])
-@pytest.mark.parametrize("share", [0.03, 0.06, 0.1, 0.16, 0.25, 0.4])
+@pytest.mark.parametrize("share", [0.03, 0.06, 0.1, 0.25])
 def test_snow_beside_bright_young_ice_does_not_become_thin_without_a_word(share, young, exposure):
     """At 1.44 the snow of a scene at exposure 1 is like snow in shadow, and all ice was thin."""
     image = field((young * 0.8, young * 0.9, young), exposure, (128, 128))
