@@ -33,6 +33,10 @@ WAYS = {
 }
 SCENES, SIZE, SEED = 60, 768, 8
 BRIGHTNESS = (110, 125, 140, 160, 180, 198)
+APART = 0.05
+"""of accuracies, for one to be counted as better"""
+POOR = 0.6
+"""accuracy of a scene that is all but lost"""
 WHITENESS = (0.75, 0.82, 0.87, 0.9, 0.95, 1.0)
 
 
@@ -113,6 +117,7 @@ def of_family(family: synthetic.Family, exposure: tuple[float, float]) -> list[d
                 "pixels": int(np.sum(scene.truth != UNKNOWN)),
                 **found,
                 "estimated": of_exposure,
+                "told": bool(made["adaptive"].told),
             }
         )
     return rows
@@ -148,6 +153,15 @@ def by_kind(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "worst_adaptive": min(row["adaptive"] for row in mine),
                 "ambiguous": sum(row["estimated"]["ambiguous"] for row in mine),
                 "limit_reached": sum(row["estimated"]["limit_reached"] for row in mine),
+                "told": sum(row["told"] for row in mine),
+                "poor": sum(row["adaptive"] < POOR for row in mine),
+                "poor_untold": sum(row["adaptive"] < POOR and not row["told"] for row in mine),
+                "guarded_worse_than_published": sum(
+                    row["guarded"] < row["published"] - APART for row in mine
+                ),
+                "guarded_better_than_published": sum(
+                    row["guarded"] > row["published"] + APART for row in mine
+                ),
             }
             found.append(summed)
             name = f"{family}, {kind}, {exposures[0]:g} to {exposures[1]:g}"

@@ -9,10 +9,9 @@ likely, where a scene is a mixture of three classes in unknown shares:
   p(V, w) = sum over classes of share * p(V / exposure) * p(w)
 
 The shares are fitted by expectation maximisation at each exposure of a fixed series. Thick ice that
-would lie in shadow for the most part is none: the exposure is then fitted without that class. A
-weak prior keeps a scene that fits several at the published exposure, 1. The class models below are
-broad, and assumptions of ours: snow and ice albedos from the literature on the published scale of
-brightness.
+would lie in shadow alone is none: the exposure is then fitted without that class. A weak prior
+keeps a scene that fits several at the published exposure, 1. The class models below are broad, and
+assumptions of ours: snow and ice albedos from the literature on the published scale of brightness.
 
 Where one kind of ice is alone, nothing but its whiteness tells snow from young ice, and between
 `BLUISH` and `WHITE` both are found. Such a scene is ambiguous, and so is one that exposures of
@@ -43,7 +42,7 @@ APART = 0.1  # share of the pixels that other classes are told from
 ALONE = 0.05  # share of the ice below which a kind of it is none
 BLUISH, WHITE = 0.88, 0.975  # between them both kinds of ice are found
 LEAST = 0.02  # share of the pixels from which on a class that becomes another is one
-SUNLIT = 0.5  # share of thick ice that lies in the sun, at least
+SUNLIT = 0.1  # share of thick ice that lies in the sun, at least
 TIE = 0.1  # difference in log likelihood, per pixel
 
 SNOW = 232.0  # brightness at exposure 1

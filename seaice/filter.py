@@ -106,8 +106,9 @@ def otsu(counts: np.ndarray) -> int:
     """(256,) pixels of each value -> the value up to which they are the lower of two classes.
 
     Otsu, IEEE Transactions on Systems, Man, and Cybernetics 9 (1979): the variance between the
-    classes is greatest; of several values the least counts. Sums are made in OpenCV's order, so
-    that rounding decides as it does there.
+    classes is greatest; of several values the least counts. Sums are made in the order of OpenCV's
+    own code, so that rounding decides exact ties as it does there. Builds of OpenCV that call
+    Intel's library (cv2.ipp.useIPP()) decide some of them otherwise.
     """
     share = 1.0 / int(counts.sum())
     mean = sum(value * float(count) for value, count in enumerate(counts.tolist())) * share

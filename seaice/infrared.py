@@ -5,8 +5,10 @@ dark in the near infrared. A pixel counts on its own:
 
 - ice where the normalised difference snow index, (green - swir) / (green + swir), is above 0.4
   (Hall, Riggs and Salomonson, Remote Sensing of Environment 54, 1995) and the near infrared above
-  0.11 (Riggs, Hall and Ackerman, Remote Sensing of Environment 68, 1999, for sea ice from MODIS;
-  both as IceMap250 has them, Gignac et al., Remote Sensing 9 (1), 70, 2017);
+  0.11 (Riggs, Hall and Ackerman, Remote Sensing of Environment 68, 1999, for sea ice from MODIS).
+  Both are what IceMap and IceMap250 use, with the surface's temperature, which Sentinel-2 does not
+  tell (Gignac et al., Remote Sensing 9 (1), 70, 2017, and espace.inrs.ca/id/eprint/4310, which says
+  that 0.11 was found by trial);
 - water where the near infrared is at most 0.11, and 1.6 micrometres is no brighter than that;
 - cloud, or land, hence unknown, where it is neither, or above 0.2 at 1.6 micrometres, which is
   more than what snow and ice reflect there (a bound of ours);

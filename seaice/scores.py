@@ -33,6 +33,10 @@ def similarity(reference: np.ndarray, predicted: np.ndarray) -> tuple[float, int
     Wang et al. 2004 in windows of 7 x 7 pixels, on SHADES, range 255, with the covariance of a
     sample; what is unknown in either is black in both, and does not count. Class ids or other
     shades would give other values. Beyond the border the map is mirrored.
+
+    This is scikit-image's structural_similarity, which the tests compare it with. That takes 111
+    bytes a pixel (measured on 3000 x 3000), which would be 12 GiB for a tile of 10980 x 10980.
+    OpenCV is needed here anyway, and its sums over blocks are exact.
     """
     if min(reference.shape) < WINDOW:
         return 0.0, 0

@@ -218,9 +218,17 @@ def test_the_published_sea_ice_training_is_the_papers_and_no_more():
 def test_the_improved_sea_ice_training_differs_in_what_its_file_says():
     improved = dataclasses.asdict(train_config("--preset", "seaice"))
     published = dataclasses.asdict(train_config("--preset", "seaice-published"))
-    assert {name for name in improved if improved[name] != published[name]} == {
-        *("upsampling", "lr_decay", "precision", "fixed_mean", "fixed_std"),
-        *("augment", "augment_gain", "augment_shared", "loss", "class_weights"),
+    assert {name: improved[name] for name in improved if improved[name] != published[name]} == {
+        "upsampling": "nearest",
+        "lr_decay": "cosine",
+        "precision": "auto",
+        "fixed_mean": (),
+        "fixed_std": (),
+        "augment": True,
+        "augment_gain": 0.05,
+        "augment_shared": 0.1,
+        "loss": "wbce",
+        "class_weights": (1.0, 1.5, 1.5),
     }
 
 

@@ -1,6 +1,7 @@
 """Scores against plain computations, patch sets from pictures, and the whole road."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -113,6 +114,13 @@ def test_labels_are_scored_side_by_side_and_by_cloud_cover(archive, capsys):
     assert rows["raw", "truth", "clear"]["scenes"] == 6 - cloudy
     page = (archive / "out/index.html").read_text()
     assert page.count("<figure>") == 4 * 5
+    assert re.findall(r'background: rgb\((.*?)\)"></span>(.*)', page) == [
+        ("255, 0, 0", "thick ice"),
+        ("0, 0, 255", "thin ice"),
+        ("0, 255, 0", "open water"),
+        ("0, 0, 0", "unknown"),
+    ]
+    assert "<th>of all</th>" in page
     assert "km2" in page
 
 

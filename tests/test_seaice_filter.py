@@ -1,5 +1,7 @@
 """Each step of the filter against a plain computation, then the guards, then blocks."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -104,6 +106,21 @@ def test_tables_made_of_counts_are_what_opencv_makes_of_the_pixels(seed):
         for percent in (0.0, 1.0, 37.0, 100.0):
             expected = np.percentile(values, percent)
             assert thin_cloud.percentile(counted(values), percent) == expected
+
+
+def test_exact_ties_of_otsu_are_decided_as_opencvs_own_code_does():
+    """Intel's library, which many builds of OpenCV call instead, decides some of them otherwise."""
+    used = cv2.ipp.useIPP()
+    cv2.ipp.setUseIPP(False)
+    try:
+        for low, step in itertools.product(range(0, 250, 7), range(1, 125, 4)):
+            if low + 2 * step > 255:
+                continue
+            values = np.repeat(np.uint8([[low, low + step, low + 2 * step]]), 7, axis=0)
+            threshold, _ = cv2.threshold(values, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+            assert thin_cloud.otsu(counted(values)) == threshold
+    finally:
+        cv2.ipp.setUseIPP(used)
 
 
 def test_otsus_threshold_is_that_of_the_greatest_variance_between():

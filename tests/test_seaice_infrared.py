@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ SURFACES = {
 
 def of_one(green, red, nir, swir, bounds=BOUNDS):
     """A pixel, in the words of the module."""
-    if any(np.isnan(value) for value in (green, red, nir, swir)) or swir > bounds.swir_max:
+    if not np.isfinite((green, red, nir, swir)).all() or swir > bounds.swir_max:
         return UNKNOWN
     if nir <= bounds.nir_min:
         return WATER if swir <= bounds.nir_min else UNKNOWN
@@ -47,11 +48,28 @@ def test_surfaces_are_what_they_are(name):
 
 
 def test_the_rule_is_that_of_one_pixel_at_a_time():
-    values = [np.nan, -0.01, 0.0, 0.05, 0.11, 0.1101, 0.2, 0.2001, 0.3, 0.5, 0.7, 1.2]
+    values = [
+        np.nan,
+        np.inf,
+        -np.inf,
+        -0.01,
+        0.0,
+        0.05,
+        0.11,
+        0.1101,
+        0.2,
+        0.2001,
+        0.3,
+        0.5,
+        0.7,
+        1.2,
+    ]
     pixels = np.array(list(itertools.product(values, repeat=4)))
     for bounds in (BOUNDS, Bounds(ndsi_min=0.6, nir_min=0.05, swir_max=0.3, thick_min=0.4)):
         expected = [of_one(*pixel, bounds) for pixel in pixels.tolist()]
-        assert infrared(*pixels.T, bounds=bounds).tolist() == expected
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert infrared(*pixels.T, bounds=bounds).tolist() == expected
         assert set(expected) == {THICK, THIN, WATER, UNKNOWN}
 
 
@@ -66,6 +84,11 @@ def test_rows_in_blocks_are_the_rows(monkeypatch):
 
     assert np.array_equal(by_rows(rows_of, (33, 20)), infrared(*np.moveaxis(bands, -1, 0)))
     assert len(asked) == 11
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
+def test_a_scene_without_pixels_has_no_labels(shape):
+    assert by_rows(lambda rows: np.zeros((*shape, 4)), shape).shape == shape
 
 
 @pytest.fixture
