@@ -33,7 +33,8 @@ class ReadingOptions:
     tell them"""
     nodata: str = "border"
     """what is missing beside what a file declares: border (black that reaches it; 0 in all bands of
-    16 bit, unless the file declares another value), zero (0 in all bands, anywhere), none, or a value"""
+    16 bit, unless the file declares another value), zero (0 in all bands, anywhere), none, or a
+    value"""
     stretch: tuple[float, float] | None = None
     """values that become 0 and 255, for bands that are not 8-bit; reflectance of a product, whose
     own true-colour image it replaces"""
