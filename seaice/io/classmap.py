@@ -26,6 +26,7 @@ OURS = (LABELS, PICTURES, RECORDS)
 QUICKLOOK = 1024
 """rows and columns of a quicklook, at most"""
 _TILE = 512
+_LEVEL = 1  # of compression: a third more bytes than by default, in half the time
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ def encode(label: np.ndarray, grid: Grid | None, *, date: str | None = None) -> 
             file.write_colormap(1, COLOURS)
             file.update_tags(**tags)
         with plain.open() as file:
-            options = {"compress": "deflate", "blocksize": _TILE, "overview_resampling": "nearest"}
+            options = {"compress": "deflate", "level": _LEVEL, "blocksize": _TILE}
+            options["overview_resampling"] = "nearest"
             copy(file, tiled.name, driver="COG", **options)
         return bytes(tiled.getbuffer())
 
