@@ -23,7 +23,8 @@ from urllib.parse import unquote
 
 from cloudmask.data.parallel import Outcome
 from seaice.io import sources
-from seaice.io.sources import LeftOut, Listed, Source, is_uri
+from seaice.io.listing import LeftOut, Listed
+from seaice.io.sources import Source, is_uri
 from seaice.spark_session import lacks, session
 
 TASKS_PER_CORE = 4  # scenes differ; whoever is done early takes more

@@ -11,7 +11,7 @@ import pytest
 
 from cloudmask.files import write_whole
 from seaice.io import kinds, sources, stamp
-from seaice.io.sources import LeftOut, Listed
+from seaice.io.listing import LeftOut, Listed
 
 NAME = "S2A_MSIL1C_20191103T204921_N0208_R128_T58CEU_20191103T214131"
 
