@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ FLAGS = ("none", "low", "good")
 _DIMENSIONS = ("region", "tile", "time")
 """CF wants time to come last, after what is neither time nor space"""
 _BESIDE = "region_name tile_name"
+_SHARE = {"units": "1", "coordinates": _BESIDE}
 _KM2 = (
     ("thick_ice_area", "thick_ice_km2", "area of thick, snow-covered ice"),
     ("thin_ice_area", "thin_ice_km2", "area of thin ice"),
@@ -29,6 +31,9 @@ _KM2 = (
     ("known_area", "known_km2", "area whose class is known"),
     ("unknown_area", "unknown_km2", "area that was seen but has no class: no data, cloud, land"),
 )
+
+_Filled = Callable[..., np.ndarray]
+"""what a row holds, and what stands where there is nothing -> (region, tile, time) values"""
 
 
 def write(
@@ -50,7 +55,7 @@ def write(
     shape = len(names), len(tiles), len(periods)
     places = [(names.index(r.region), tiles.index(r.tile), periods.index(r.period)) for r in rows]
 
-    def filled(value: Callable[[Row], float | int | None], nothing: float) -> np.ndarray:
+    def filled(value: Callable[[Row], float | int | None], nothing: float = FILL) -> np.ndarray:
         array = np.full(shape, nothing)
         for place, row in zip(places, rows, strict=True):
             found = value(row)
@@ -65,67 +70,65 @@ def write(
         _times(file, periods)
         _texts(file, "region_name", "region", names, "name of the region")
         _texts(file, "tile_name", "tile", tiles, "tile of the military grid reference system")
-        share = {"units": "1", "coordinates": _BESIDE}
-        _add(
-            file,
-            "sea_ice_area_fraction",
-            filled(lambda row: row.concentration, FILL),
-            {
-                **share,
-                "standard_name": "sea_ice_area_fraction",
-                "long_name": "ice over ice and water, of the area whose class is known",
-                "ancillary_variables": "coverage quality",
-                "cell_methods": "time: mean",
-            },
-        )
-        area = {"units": "km2", "coordinates": _BESIDE, "cell_methods": "time: mean"}
-        about = {
-            "standard_name": "sea_ice_area",
-            "long_name": "area of ice",
-            "ancillary_variables": "coverage quality",
-        }
-        _add(file, "sea_ice_area", filled(lambda row: row.ice_km2, FILL), area | about)
-        for name, column, text in _KM2:
-            values = filled(lambda row, column=column: getattr(row, column), FILL)  # type: ignore[misc]
-            _add(file, name, values, area | {"long_name": text})
-        text = "share of the area that was seen whose class is known"
-        _add(file, "coverage", filled(lambda row: row.coverage, FILL), {**share, "long_name": text})
-        text = "share of the whole region whose class is known"
-        values = filled(lambda row: row.region_coverage, FILL)
-        _add(file, "region_coverage", values, {**share, "long_name": text})
-        flags = file.create_variable(
-            "quality",
-            _DIMENSIONS,
-            "i1",
-            data=filled(lambda row: FLAGS.index(row.quality), 0).astype("i1"),
-        )
-        for key, value in {
-            "standard_name": "quality_flag",
-            "long_name": "none: nothing is known; low: less is known than was asked for; good",
-            "coordinates": _BESIDE,
-            "flag_values": np.arange(len(FLAGS), dtype="i1"),
-            "flag_meanings": " ".join(FLAGS),
-        }.items():
-            flags.attrs[key] = value
-        scenes = file.create_variable(
-            "scenes", _DIMENSIONS, "i4", data=filled(lambda row: row.scenes, 0).astype("i4")
-        )
-        for key, value in {**share, "long_name": "number of class maps"}.items():
-            scenes.attrs[key] = value
-        whole = file.create_variable(
-            "region_area",
-            ("region",),
-            "f8",
-            data=np.array([FILL, *(region.km2 for region in regions)]),
-            fillvalue=FILL,
-        )
-        for key, value in {
-            "units": "km2",
-            "long_name": "area of the whole region on the ellipsoid",
-            "coordinates": "region_name",
-        }.items():
-            whole.attrs[key] = value
+        _areas(file, filled)
+        _shares(file, filled)
+        _counts(file, filled)
+        _whole_regions(file, regions)
     write_whole(path, content.getvalue())
+
+
+def _areas(file: Any, filled: _Filled) -> None:
+    area = {"units": "km2", "coordinates": _BESIDE, "cell_methods": "time: mean"}
+    about = {
+        "standard_name": "sea_ice_area",
+        "long_name": "area of ice",
+        "ancillary_variables": "coverage quality",
+    }
+    _add(file, "sea_ice_area", filled(lambda row: row.ice_km2), area | about)
+    for name, column, text in _KM2:
+        _add(file, name, filled(operator.attrgetter(column)), area | {"long_name": text})
+
+
+def _shares(file: Any, filled: _Filled) -> None:
+    about = {
+        "standard_name": "sea_ice_area_fraction",
+        "long_name": "ice over ice and water, of the area whose class is known",
+        "ancillary_variables": "coverage quality",
+        "cell_methods": "time: mean",
+    }
+    fraction = filled(lambda row: row.concentration)
+    _add(file, "sea_ice_area_fraction", fraction, _SHARE | about)
+    text = "share of the area that was seen whose class is known"
+    _add(file, "coverage", filled(lambda row: row.coverage), _SHARE | {"long_name": text})
+    text = "share of the whole region whose class is known"
+    covered = filled(lambda row: row.region_coverage)
+    _add(file, "region_coverage", covered, _SHARE | {"long_name": text})
+
+
+def _counts(file: Any, filled: _Filled) -> None:
+    quality = filled(lambda row: FLAGS.index(row.quality), 0).astype("i1")
+    flags = {
+        "standard_name": "quality_flag",
+        "long_name": "none: nothing is known; low: less is known than was asked for; good",
+        "coordinates": _BESIDE,
+        "flag_values": np.arange(len(FLAGS), dtype="i1"),
+        "flag_meanings": " ".join(FLAGS),
+    }
+    file.create_variable("quality", _DIMENSIONS, "i1", data=quality).attrs.update(flags)
+    scenes = filled(lambda row: row.scenes, 0).astype("i4")
+    about = _SHARE | {"long_name": "number of class maps"}
+    file.create_variable("scenes", _DIMENSIONS, "i4", data=scenes).attrs.update(about)
+
+
+def _whole_regions(file: Any, regions: Sequence[Region]) -> None:
+    km2 = np.array([FILL, *(region.km2 for region in regions)])
+    about = {
+        "units": "km2",
+        "long_name": "area of the whole region on the ellipsoid",
+        "coordinates": "region_name",
+    }
+    whole = file.create_variable("region_area", ("region",), "f8", data=km2, fillvalue=FILL)
+    whole.attrs.update(about)
 
 
 def _add(file: Any, name: str, values: np.ndarray, attributes: dict[str, str]) -> None:
