@@ -330,6 +330,24 @@ def test_blocks_of_any_size_give_the_bytes_of_the_whole_scene(kind, exposed):
             assert told["filter"]["share_of_pixels_changed"] == (changed / known if known else 0)
 
 
+def in_blocks(image, raw, missing):
+    survey = Survey(raw.shape)
+    for window in blocks(len(raw), most=170):
+        rows = slice(window.start, window.stop)
+        survey.add(image[rows], raw[rows], missing[rows], PAPER, window)
+    return survey
+
+
+def test_blocks_of_water_alone_count_as_they_do_in_the_whole_scene():
+    image, missing, _ = large(1)
+    image[:250] = 5
+    raw = classify(brightness(image))
+    assert ((raw[:170] == WATER) | missing[:170]).all()  # the first block
+    at_once, by_blocks = surveyed(image, raw, missing), in_blocks(image, raw, missing)
+    assert np.array_equal(at_once.counts, by_blocks.counts)
+    assert np.array_equal(at_once.like, by_blocks.like)
+
+
 def test_the_scene_of_the_block_test_is_one_that_the_guards_let_through():
     image, missing, land = large(1)
     done = label_scene(image, missing | land, Rule()).done["filter"]
@@ -342,9 +360,6 @@ def test_the_scene_of_the_block_test_is_one_that_the_guards_let_through():
 def test_counts_of_the_guards_add_up_over_blocks():
     image, missing, _ = large(1)
     raw = classify(brightness(image))
-    at_once, by_blocks = surveyed(image, raw, missing), Survey(raw.shape)
-    for window in blocks(len(raw), most=170):
-        rows = slice(window.start, window.stop)
-        by_blocks.add(image[rows], raw[rows], missing[rows], PAPER, window)
+    at_once, by_blocks = surveyed(image, raw, missing), in_blocks(image, raw, missing)
     assert np.array_equal(at_once.counts, by_blocks.counts)
     assert at_once.counts.sum() == raw.size

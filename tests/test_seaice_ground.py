@@ -138,3 +138,13 @@ def test_a_grid_lies_on_itself_whatever_its_crs_is_called():
     assert one.crs != other.crs
     assert one.lies_on(other, (120, 120))
     assert not one.from_row(1).lies_on(other, (120, 120))
+
+
+def test_a_grid_from_a_row_on_is_the_grid_without_the_rows_above():
+    """Turned and sheared: each number counts."""
+    a, b, c, d, e, f = turned = (9.0, 2.0, 5e5, 3.0, -8.0, 7e6)
+    below = Grid("EPSG:32622", turned).from_row(11).transform
+    row, column = np.indices((4, 5))
+    for here, there in ((below[:3], (a, b, c)), (below[3:], (d, e, f))):
+        moved = here[0] * column + here[1] * row + here[2]
+        assert np.array_equal(moved, there[0] * column + there[1] * (row + 11) + there[2])
