@@ -117,7 +117,7 @@ def test_a_lost_host_takes_its_processes_with_it():
         bed.lose("node1")
         process.communicate(timeout=10)
         assert bed.names == ["node0"]
-        assert not any(tiny.alive(pid) for pid in pids)
+        tiny.wait_until_gone(pids)
 
 
 KILLED = """
@@ -141,7 +141,7 @@ def test_nothing_is_left_of_hosts_whose_test_was_killed():
     assert killed.returncode == -signal.SIGKILL
     folder, *pids = killed.stdout.split()
     assert len(pids) > 6
-    tiny.wait_until(lambda: not any(tiny.alive(pid) for pid in pids), seconds=10)
+    tiny.wait_until_gone(pids)
     assert Path(folder).exists()
     with cluster.hosts(1):
         assert not Path(folder).exists()

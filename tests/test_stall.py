@@ -170,7 +170,7 @@ def test_a_stopped_rank_is_found_by_the_others(tmp_path):
     ended = tiny.finish(process, seconds=60)
     assert ended.seconds < 3 * limit
     tiny.assert_stalled(ended, run, host=os.uname().nodename, seconds=limit)
-    assert not any(tiny.alive(number) for number in (*others, last))
+    tiny.wait_until_gone((*others, last))
     found = ledger.of_run(run)
     assert found.parts[0].ending == "failed"
     assert limit <= found.rank_seconds["stall"] / 2 <= ended.seconds, "the other rank waited"

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -212,11 +212,17 @@ def newest_weights(run: Path) -> tuple[int, str]:
     return int(path.stem.removeprefix("step-")), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def alive(number: int) -> bool:
+def alive(number: int | str) -> bool:
     """Whether there is such a process, and not only what is left of one."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+def wait_until_gone(numbers: Iterable[int | str], *, seconds: float = 20) -> None:
+    """Poll until no such process is left: one that was killed takes a moment to go."""
+    numbers = tuple(numbers)
+    wait_until(lambda: not any(alive(number) for number in numbers), seconds=seconds)
 
 
 def assert_stalled(ended: Ended, run: Path, *, host: str, seconds: float) -> None:
