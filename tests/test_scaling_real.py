@@ -72,6 +72,7 @@ def test_ranks_copies_and_allreduce_are_measured(study):
     assert all(row["ledger"][name] > 0 for name in ("launch", "startup", "compute", "rest"))
     (copies,) = study.points("weak", "copies")[2]
     assert copies["patches_per_second"] > 0
+    assert 0 <= copies["common_share"] <= 1, "each copy has told of its steps"
     assert copies["batch_per_rank"] == 2
     assert sum(copies["ledger"].values()) == pytest.approx(2 * copies["wall_seconds"], rel=0.01)
     (alone,) = study.points("weak", "alone")[1]

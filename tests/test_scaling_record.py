@@ -106,14 +106,6 @@ def test_a_summary_of_another_shape_gives_no_figures_and_ends_no_study(tmp_path,
         _row(tmp_path, **changes)
 
 
-def test_copies_add_up_their_rates_and_take_the_slowest_time():
-    first = summaries.measures(_summary(1))
-    second = first | {"patches_per_second": 3.0, "total_seconds": 1e3}
-    both = summaries.together([first, second])
-    assert both["patches_per_second"] == first["patches_per_second"] + 3.0
-    assert both["total_seconds"] == 1e3
-
-
 @pytest.mark.parametrize(
     ("summary", "says"),
     [

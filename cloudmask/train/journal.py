@@ -71,7 +71,8 @@ class Journal:
         row = (seconds, batch.wait_seconds, result.compute_seconds, result.exposed_seconds)
         self.times.add(state.epoch, batch.num_patches, taken.patches, row)
         parts = dict(zip(COLUMNS[1:], (round(value, 6) for value in row[1:]), strict=True))
-        self.event("step", step=state.step, loss=state.last_loss, seconds=seconds, **parts)
+        loss, patches = state.last_loss, taken.patches
+        self.event("step", step=state.step, loss=loss, patches=patches, seconds=seconds, **parts)
         self._bar.set_postfix_str(loss_text(state.last_loss), refresh=False)
         self._bar.update()
 

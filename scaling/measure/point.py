@@ -13,7 +13,7 @@ from typing import Any
 
 from cloudmask import ledger
 from cloudmask.files import write_json
-from scaling.measure import binding, cause, machine, notes, watch
+from scaling.measure import binding, cause, copies, machine, notes, watch
 from scaling.measure.commands import (
     THROUGH_LAUNCHER,
     Conditions,
@@ -164,7 +164,7 @@ def measured(
     told = [summaries.read_summary(out) for out in outs]
     try:
         parts = [summaries.measures(one) for one in told]
-        figures = parts[0] if len(parts) == 1 else summaries.together(parts)
+        figures = parts[0] if len(parts) == 1 else copies.together(parts, outs)
         # What the study asked for stays, where the program does not tell.
         row = row | {k: v for k, v in figures.items() if v is not None or k not in row}
         reports = rank_reports(point, told, began)

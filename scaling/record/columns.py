@@ -84,6 +84,7 @@ COLUMNS = (
     Column("patches_per_second_p95", REAL, "95th percentile over the steps of all ranks", "1/s"),
     Column("steps_measured", WHOLE, "steps after the warm-up"),
     Column("warmup_steps", WHOLE, "first steps, which are in no rate"),
+    Column("common_share", REAL, "of copies: least share of one's steps that all made at once"),
     Column("step_seconds", REAL, "a steady step, mean over steps and ranks", "s"),
     Column("data_wait_seconds", REAL, "of it waiting for data", "s"),
     Column("compute_seconds", REAL, "of it computing", "s"),

@@ -7,7 +7,6 @@ The contract is summary.json with `"format": "cloudmask-summary"`. Needed are `v
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,22 +183,3 @@ def first_epoch_patches(summary: dict[str, Any]) -> int | None:
     if not (training and batch and summary.get("steps_run")):
         return None
     return min(training, batch * summary["steps_run"])
-
-
-def together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Measures of unconnected copies as one row: rates add up, times are those of the slowest."""
-    first = dict(parts[0])
-    rates = ("patches_per_second", "patches_trained")
-    slowest = ("startup", "staging", "total", "validation", "checkpoints")
-    for name in rates:
-        values = [part[name] for part in parts]
-        first[name] = sum(values) if None not in values else None
-    for name in (f"{part}_seconds" for part in slowest):
-        first[name] = max((part[name] for part in parts if part[name] is not None), default=None)
-    for name in PER_RANK:
-        values = [part[name] for part in parts]
-        first[name] = statistics.fmean(values) if None not in values else None
-    for name in ("median", "p05", "p95"):
-        first[f"patches_per_second_{name}"] = None
-    first["per_rank"] = None
-    return first

@@ -90,9 +90,17 @@ def scaling_table(study: Study, mode: str) -> Table:
 
 def _copies_note(study: Study, mode: str) -> str:
     """Copies begin together, but nothing makes them measure together."""
-    if not study.points(mode, "copies"):
+    rows = [row for rows in study.points(mode, "copies").values() for row in rows]
+    shares = [row.get("common_share") for row in rows]
+    if not rows:
         return ""
-    return "Rates of unconnected copies are added, though their windows need not overlap wholly. "
+    if not all(shares):
+        return "Rates of unconnected copies are added, though they need not train all at once. "
+    least = f"{100 * min(share for share in shares if share):.0f} %"
+    return (
+        "The rate of unconnected copies is that of the time in which all of them train, "
+        f"{least} or more of each one's steady steps. "
+    )
 
 
 def _rank_hours(whole: Curve) -> Curve:
