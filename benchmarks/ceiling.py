@@ -1,7 +1,8 @@
 """What one core of this machine can do in 3x3 convolutions: the limit of training and predicting.
 
 Run as a program with a precision it prints GFLOP/s of a layer with 64 channels in and out,
-the shape that most of the U-Net's time goes into.
+the shape that most of the U-Net's time goes into; with the word `memory` the GB/s that one core
+copies, what is read and what is written counted, as STREAM does (McCalpin 1995).
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import os
 import sys
 import time
 
+import numpy as np
+
 from benchmarks import bench
 
 SIZE, CHANNELS, BATCH, REPEATS = 128, 64, 4, 12
+COPIED_BYTES = 2**29
+"""far more than any cache holds"""
 
 
 def compare(reached: float, note: str = "", *, precision: str = "bfloat16") -> dict[str, float]:
@@ -49,7 +54,20 @@ def measure(precision: str) -> float:
     return 2 * 9 * BATCH * SIZE**2 * CHANNELS**2 / best / 1e9
 
 
+def copy_gb_per_second() -> float:
+    source, target = np.ones(COPIED_BYTES // 8), np.zeros(COPIED_BYTES // 8)
+    best = float("inf")
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        np.copyto(target, source)
+        best = min(best, time.perf_counter() - began)
+    return 2 * COPIED_BYTES / best / 1e9
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "memory":
+        print(copy_gb_per_second())
+        sys.exit()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 

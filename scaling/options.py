@@ -119,6 +119,8 @@ class ReportConfig:
     """rank counts, with commas between, that the laws are not fitted to but tested on"""
     peak_tflops: float | None = None
     """arithmetic peak of one rank's device (a GPU, or all its cores), for the share of it"""
+    memory_gb_per_second: float | None = None
+    """what the memory of one rank's device moves, for the roofline beside the peak"""
     price_per_node_hour: float | None = None
     """a rate, so that the price of runs can be told"""
     price_per_gpu_hour: float | None = None

@@ -537,6 +537,28 @@ def test_operations_are_those_counted_by_hand():
     assert learned == found | join
 
 
+@pytest.mark.parametrize(("name", "width"), [("float32", 4), ("bfloat16", 2)])
+def test_bytes_are_those_counted_by_hand(name, width):
+    """4 x 4 pixels, widths 2 and 3: numbers of input, output and kernel, layer by layer."""
+    by_hand = {
+        "down0_a": (1 * 16 + 2 * 16, 9 * 1 * 2),
+        "down0_b": (2 * 16 + 2 * 16, 9 * 2 * 2),
+        "down1_a": (2 * 4 + 3 * 4, 9 * 2 * 3),
+        "down1_b": (3 * 4 + 3 * 4, 9 * 3 * 3),
+        "up0_a": (3 * 4 + 2 * 16 + 2 * 16, 9 * (3 + 2) * 2),
+        "up0_b": (2 * 16 + 2 * 16, 9 * 2 * 2),
+    }
+    with precision.used(name):
+        model = unet(1, 1, widths=(2, 3))
+    found = flops.layers(model, 4)
+    logits = found.pop("logits")
+    assert {key: (one.values, one.kernel) for key, one in found.items()} == by_hand
+    assert {one.bytes_each for one in found.values()} == {width}
+    moved = [width * (values + kernel / 8) for values, kernel in by_hand.values()]
+    last = logits.bytes_each * (2 * 16 + 1 * 16 + 2 / 8)
+    assert flops.training_bytes(model, 4, 8) == pytest.approx(3 * (sum(moved) + last) - moved[0])
+
+
 def test_operations_of_the_reference_network():
     """Forward by the formula of its levels: dropout changes nothing."""
     model = unet(9, 1, dropout=(0.1, 0, 0, 0.1))

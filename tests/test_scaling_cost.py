@@ -7,8 +7,9 @@ from cloudmask.cli.errors import UsageError
 from scaling.laws import cost, ratios
 from scaling.record import store
 from scaling.record.store import Study
+from scaling.report import panels
 from scaling.report.cost import cost_table
-from scaling.report.peak import check_peak, peak_table
+from scaling.report.peak import Roof, peak_table, reached
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +17,7 @@ def study(tmp_path_factory):
     """Weak scaling on 1 and 2 ranks: an hour and half an hour, 10 GFLOP a patch."""
     folder = tmp_path_factory.mktemp("cost") / "study"
     columns = {"modes": ("weak",), "copies": False, "flops_per_patch": 10**10, "nodes": 1}
+    columns |= {"bytes_per_patch": 2 * 10**8}
     read = store.read(scaling_fake.write_study(folder, ranks=(1, 2), **columns))
     rows = [
         row | {"wall_seconds": 3600.0 / row["ranks"], "patches_per_second": 50.0 * row["ranks"]}
@@ -62,20 +64,44 @@ def test_without_a_rate_there_is_no_price(study):
 
 def test_the_share_of_the_peak_is_operations_over_what_the_user_states(study):
     """50 patches/s of 10 GFLOP are half a TFLOP/s for each rank: a quarter of 2 TFLOP/s."""
-    table = peak_table(study, 2.0)
+    table = peak_table(study, Roof(2.0))
     one, two = table.rows
-    assert one[:4] == ("weak", "1", "float32", "10.00")
-    assert one[4:] == ("0.500 [0.500, 0.500]", "0.500 [0.500, 0.500]", "25.0 % (25.0 % - 25.0 %)")
-    assert two[4:6] == ("1.00 [1.00, 1.00]", "0.500 [0.500, 0.500]")
-    assert {row[6] for row in peak_table(study, None).rows} == {"-"}
+    assert one[:5] == ("weak", "1", "float32", "10.00", "50.0")
+    assert one[5:7] == ("0.500 [0.500, 0.500]", "0.500 [0.500, 0.500]")
+    assert one[7:] == ("25.0 % (25.0 % - 25.0 %)", "-")
+    assert two[5:7] == ("1.00 [1.00, 1.00]", "0.500 [0.500, 0.500]")
+    assert {row[7:] for row in peak_table(study, Roof()).rows} == {("-", "-")}
+
+
+def test_the_roof_is_the_lesser_of_peak_and_memory(study):
+    """50 operations a byte: 16 GB/s feed 0.8 TFLOP/s, 100 GB/s more than the peak of 2."""
+    low, high = Roof(2.0, 16.0), Roof(2.0, 100.0)
+    assert (low.at(50), high.at(50), low.ridge) == (0.8, 2.0, 125.0)
+    assert peak_table(study, low).rows[0][8] == "62.5 % (62.5 % - 62.5 %)"
+    assert peak_table(study, high).rows[0][8] == "25.0 % (25.0 % - 25.0 %)"
+    assert "16 GB/s, the limit below 125.0 FLOP a byte" in peak_table(study, low).note
+    keys = [[panel.key for panel in panels.panels([study], roof)] for roof in (low, Roof(2.0))]
+    assert ["roofline" in found for found in keys] == [True, False]
+
+
+def test_runs_of_earlier_versions_tell_no_bytes(study):
+    rows = [row | {"bytes_per_patch": None} for row in study.rows]
+    older = Study(study.folder, study.header, rows)
+    assert {one.intensity for one in reached(older)} == {None}
+    assert {(row[4], row[8]) for row in peak_table(older, Roof(2.0, 16.0)).rows} == {("-", "-")}
+    assert "roofline" not in [panel.key for panel in panels.panels([older], Roof(2.0, 16.0))]
+
+
+@pytest.mark.parametrize("figures", [(0.0, None), (None, -1.0), (float("nan"), 1.0)])
+def test_a_device_that_cannot_be_is_refused(figures):
     with pytest.raises(UsageError, match="must be above 0"):
-        check_peak(0.0)
+        Roof(*figures)
 
 
 @pytest.mark.parametrize("change", [{"flops_per_patch": None}, {"emulated_step_seconds": 0.5}])
 def test_arithmetic_that_is_not_known_or_was_not_done_is_not_shown(study, change):
     rows = [row | change for row in study.rows]
-    assert not peak_table(Study(study.folder, study.header, rows), 2.0).rows
+    assert not peak_table(Study(study.folder, study.header, rows), Roof(2.0)).rows
 
 
 def test_the_speed_up_of_the_whole_run_counts_the_launcher(tmp_path):

@@ -61,7 +61,7 @@ def test_ranks_copies_and_allreduce_are_measured(study):
     assert row["first_epoch_patches"] == row["training_patches"] == 30
     assert row["settings"]["HOROVOD_CYCLE_TIME"] == "10"
     assert row["gradient_bytes"] == 4 * row["parameters"] > 0
-    assert row["flops_per_patch"] > 0
+    assert 1 < row["flops_per_patch"] / row["bytes_per_patch"] < 1000
     assert row["last_rank_exposed_seconds"] > 0
     for any_row in study.rows:  # from the launch, where the program's own clock starts later
         assert any_row["rank_hours"] == pytest.approx(

@@ -206,7 +206,12 @@ def _finish(run: Run, journal: Journal) -> dict[str, Any]:
         seconds=seconds,
         times=times,
         placement=placement,
-        size=summary.size(run.model, run.plan.patchset.patch_size, xla=run.config.xla),
+        size=summary.size(
+            run.model,
+            run.plan.patchset.patch_size,
+            batch=run.plan.batch_per_rank,
+            xla=run.config.xla,
+        ),
     )
     record["staging"] = run.staged.record() if run.staged else None
     record["elastic"] = run.elastic.record(run.state)

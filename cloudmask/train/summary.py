@@ -132,10 +132,10 @@ def _derived(plan: Plan) -> dict[str, Any]:
     }
 
 
-def size(model: keras.Model, patch_size: int, *, xla: bool = False) -> dict[str, Any]:
+def size(model: keras.Model, patch_size: int, *, batch: int, xla: bool = False) -> dict[str, Any]:
     """Parameters that are trained, the bytes of gradients that a step sums over the ranks (of all,
-    and of each message; with `xla` there is one), and the operations of a patch's forward and
-    backward pass."""
+    and of each message; with `xla` there is one), and of a patch's forward and backward pass the
+    operations, and the bytes that they must move in a rank's batch."""
     values = [variable.value for variable in model.trainable_variables]
     sizes = [int(np.prod(value.shape)) * value.dtype.size for value in values]
     return {
@@ -143,6 +143,7 @@ def size(model: keras.Model, patch_size: int, *, xla: bool = False) -> dict[str,
         "gradient_bytes": sum(sizes),
         "gradient_messages": gradient_messages(sizes, groups=1 if xla else GROUPS),
         "flops_per_patch": flops.training(model, patch_size),
+        "bytes_per_patch": round(flops.training_bytes(model, patch_size, batch)),
     }
 
 

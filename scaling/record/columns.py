@@ -77,6 +77,7 @@ COLUMNS = (
     Column("channels", WHOLE, "of a patch"),
     Column("parameters", WHOLE, "of the network"),
     Column("flops_per_patch", REAL, "operations of a training step on one patch"),
+    Column("bytes_per_patch", REAL, "bytes that the convolutions of one must move", "B"),
     Column("gradient_bytes", WHOLE, "summed over the ranks in each step", "B"),
     Column("gradient_messages", LIST, "size of each message they travel in", "B"),
     Column("patches_per_second_median", REAL, "median over the steps of all ranks", "1/s"),

@@ -89,7 +89,7 @@ def measures(summary: dict[str, Any]) -> dict[str, Any]:
         "total_seconds": _seconds(summary, "total"),
         "before_resume_seconds": _seconds(summary, "before_resume"),
         "resets": len((summary.get("elastic") or {}).get("resets") or ()),
-        "flops_per_patch": summary.get("flops_per_patch"),
+        **same("flops_per_patch", "bytes_per_patch"),
         **same("epochs_run", "steps_run", "patches_trained"),
         **same("training_patches", "validation_patches", "patch_size"),
         "channels": len(summary.get("channels") or []) or None,

@@ -31,6 +31,7 @@ from scaling.report import (
     time_to_target,
 )
 from scaling.report.page import Page, Part, Picture
+from scaling.report.peak import Roof
 from scaling.report.tables import Table
 
 PROJECTED = (
@@ -48,7 +49,7 @@ def report(config: ReportConfig) -> int:
     if not 1 <= len(config.studies) <= 2:
         raise UsageError("report takes one study, or two to lay over each other")
     stated_rate(config)
-    peak.check_peak(config.peak_tflops)
+    roof = stated_roof(config)
     if config.out.exists() and not config.out.is_dir():
         raise StudyError(f"{config.out} is a file; choose another --out")
     if config.carbon_intensity is not None and not 0 <= config.carbon_intensity < math.inf:
@@ -66,7 +67,7 @@ def report(config: ReportConfig) -> int:
     notes = [HELD_OUT.format(config.hold_out)] if config.hold_out else []
     notes = [PROJECTED, *notes, *(f"{name}{sentences.bars_note(study)}" for name, study in both)]
     views = figures.views(studies, fitted)
-    chosen = panels.panels(studies)
+    chosen = panels.panels(studies, roof)
     figures.draw_all(chosen, views, [*notes, *measured_under], config.out)
     figures.draw_files(chosen, views, [*notes, *measured_under], config.out)
     each = zip(names, studies, fitted, tested, strict=True)
@@ -105,11 +106,16 @@ def stated_rate(config: ReportConfig) -> Rate | None:
     return rate(config.price_per_node_hour, config.price_per_gpu_hour, config.currency)
 
 
+def stated_roof(config: ReportConfig) -> Roof:
+    """What a rank's device can do, as far as the user states it. Raises UsageError."""
+    return Roof(config.peak_tflops, config.memory_gb_per_second)
+
+
 def _stated_tables(study: Study, config: ReportConfig) -> list[Table]:
     """Tables that show more with what only the user knows: prices and peaks."""
     found = [
         cost.cost_table(study, stated_rate(config)),
-        peak.peak_table(study, config.peak_tflops),
+        peak.peak_table(study, stated_roof(config)),
     ]
     return [table for table in found if table.rows]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from cloudmask.text import listed
 from scaling.laws import fits
 from scaling.record.store import Study
-from scaling.report import ledger, noise, speedup, step_time, time_to_target
+from scaling.report import ledger, noise, peak, speedup, step_time, time_to_target
 from scaling.report.style import View
 
 
@@ -26,7 +27,7 @@ class Panel:
     """where its legend begins, in heights of the axes"""
 
 
-def panels(studies: Sequence[Study]) -> list[Panel]:
+def panels(studies: Sequence[Study], roof: peak.Roof | None = None) -> list[Panel]:
     """The pictures that these studies have figures for."""
     modes = {mode for study in studies for mode in study.modes}
     flavours = " and ".join(sorted({study.header["dataset"] for study in studies}))
@@ -99,6 +100,9 @@ def panels(studies: Sequence[Study]) -> list[Panel]:
     if time_to_target.is_known(studies):
         title = "Runs that have not reached the target"
         found.append(Panel("target", title, time_to_target.CAPTION, time_to_target.draw))
+    if roof and peak.is_drawn(studies, roof):
+        draw = functools.partial(peak.draw, roof=roof)
+        found.append(Panel("roofline", "Roofline", peak.CAPTION, draw))
     return found
 
 
