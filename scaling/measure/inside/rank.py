@@ -225,8 +225,10 @@ def main(words: list[str]) -> int:
     hand_on(child)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     _, status = os.waitpid(child, 0)
-    note = {"event": "end", "rank": rank, "host": host.name(), "at": time.monotonic()}
-    note |= {"busy_seconds": busy_now(allowed), "status": os.waitstatus_to_exitcode(status)}
+    note = {"event": "end", "rank": rank, "host": host.name()}
+    # The clock comes last, as it came first: what is counted as busy lies between the two.
+    note |= {"busy_seconds": busy_now(allowed), "at": time.monotonic()}
+    note |= {"status": os.waitstatus_to_exitcode(status)}
     with contextlib.suppress(OSError):  # a full disk: the program has ended as it has all the same
         append(place, note | used())
     return end_like(status)
