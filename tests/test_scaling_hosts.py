@@ -49,6 +49,12 @@ def test_host_with_a_rank_that_did_not_end_tells_nothing():
     assert notes.foreign([_note(0, "a", [0], busy=[1.0], used=1.0), killed]) == []
 
 
+def test_others_never_take_more_than_there_is():
+    """The kernel's count of a processor is a hundredth of a second off."""
+    (found,) = notes.foreign([_note(0, "a", [0], busy=[10.01], used=0.0)])
+    assert (found.cores, found.share) == (1, 1)
+
+
 def test_busy_seconds_are_read_per_processor():
     stat = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 100 0 50 900 9 10 20 20 0 0\ncpu1 0 0 0 7 0 0 0 0 0 0\n"
     assert rank.busy_seconds(stat, [1, 0], ticks_per_second=100) == [0.0, 2.0]
