@@ -312,7 +312,7 @@ def _study(out, tree, *options, steps=20):
 
 
 def test_a_point_has_the_energy_of_its_time_and_the_idle_power_before(ticking, tmp_path):
-    study = _study(tmp_path / "study", ticking.folder, "--idle-seconds", "1.2")
+    study = _study(tmp_path / "study", ticking.folder, "--idle-seconds", "3")
     (row,) = study.rows
     found = row["energy"]
     assert found["joules"] == ticking.joules(found["seconds"])
