@@ -226,7 +226,7 @@ def main():
         if wrong == "failed":
             record = {"status": "failed", "error": "the disk is full", "rank": 0}
         (options.out / "summary.json").write_text(json.dumps(record))
-    if wrong == "failed":
+    if wrong == "failed" and rank == 0:  # the launcher would end it before it has told why
         sys.exit(1)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import random
 import secrets
 import shutil
 import signal
@@ -176,10 +177,10 @@ def cluster(*, cpus: int = 2, threads_per_core: int = 1) -> Iterator[Cluster]:
         files = {"key-file": key, "socket": folder / "munge.socket"}
         files |= {f"{kind}-file": folder / f"munged.{kind}" for kind in ("pid", "log", "seed")}
         daemon("munged", "--foreground", *(f"--{name}={path}" for name, path in files.items()))
-        tiny.wait_until(lambda: _alive(here, daemons) and files["socket"].exists(), seconds=20)
+        tiny.wait_until(lambda: _alive(here, daemons) and files["socket"].exists(), seconds=60)
         daemon("slurmctld", "-D", "-i")
         daemon("slurmd", "-D")
-        tiny.wait_until(lambda: _alive(here, daemons) and here.is_idle(), seconds=60)
+        tiny.wait_until(lambda: _alive(here, daemons) and here.is_idle(), seconds=120)
         yield here
     finally:
         _kill_all(folder)
@@ -194,11 +195,16 @@ def _alive(here: Cluster, daemons: list[subprocess.Popen[str]]) -> bool:
 
 
 def _ports() -> tuple[int, int]:
-    """Two ports that are free now."""
-    with socket.socket() as first, socket.socket() as second:
-        for each in (first, second):
-            each.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+    """Two ports that are free, below those that the kernel gives to whoever asks for any."""
+    free = filter(_is_free, random.sample(range(20000, 32768), 1000))
+    return next(free), next(free)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one, contextlib.suppress(OSError):
+        one.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def _kill_all(folder: Path) -> None:

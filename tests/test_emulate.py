@@ -203,10 +203,13 @@ def test_four_ranks_see_every_patch_and_end_with_a_summary(run):
     for rank in range(4):
         device = Device(SECONDS, 0.02, seed=0, rank=rank)
         lines = (out / "ranks" / f"rank-{rank:04d}.jsonl").read_text().splitlines()
-        steps = [value for line in lines for value in json.loads(line)["step_seconds"]]
-        computing = [value for line in lines for value in json.loads(line)["compute_seconds"]]
-        for number, (whole, waited) in enumerate(zip(steps, computing, strict=True)):
-            assert whole >= waited >= device.training(number) - 1e-6, "files hold microseconds"
+        epochs = list(map(json.loads, lines))
+        computing = [value for epoch in epochs for value in epoch["compute_seconds"]]
+        for number, waited in enumerate(computing):
+            assert waited >= device.training(number) - 1e-6, "files hold microseconds"
+        # Not of each step: the device begins the next one while the host has yet to see this one.
+        for epoch in epochs:
+            assert sum(epoch["step_seconds"]) >= sum(epoch["compute_seconds"]) - 1e-5
 
 
 @pytest.mark.slow

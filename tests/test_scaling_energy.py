@@ -95,7 +95,7 @@ def test_packages_are_read_once_each_over_the_end_of_a_counters_range(tree, tmp_
     reader.wait(2)
     tree.set(RANGE + 25_000_000, 9_000_000)
     lines = reader.end()
-    assert len(lines) == 3
+    assert len(lines) >= 3
     found = add_up(lines)
     assert found.joules == pytest.approx({"cpu package-0": 65.0, "cpu package-1": 4.0})
     assert found.kinds() == pytest.approx({"cpu package": 69.0})
@@ -148,7 +148,7 @@ def test_a_counter_that_went_missing_for_a_while_makes_it_not_measured(tree, tmp
     reader = Reader(tmp_path / "energy.jsonl", **{POWERCAP: tree.folder})
     counter = tree.folder / "intel-rapl:1/energy_uj"
     counter.unlink()
-    reader.wait(2)
+    tiny.wait_until(lambda: len(energy.read(reader.file)[-1]["joules"]) == 1, seconds=20)
     counter.write_text("5\n")
     found = add_up(reader.end())
     assert found.problem == "cpu package-1 was not there all the time"
@@ -262,21 +262,39 @@ def test_whatever_the_readings_are_the_row_of_a_point_that_has_run_is_written(tm
 # --- Points ---------------------------------------------------------------------------------------
 
 
+class Ticking(threading.Thread):
+    """Writes 40 W and 60 W into a tree, over the end of a range."""
+
+    def __init__(self, tree):
+        super().__init__()
+        self.folder = tree.folder
+        self.late = 0.0
+        """the longest that the counters have stood still, in seconds, as on a busy machine"""
+        self.over = threading.Event()
+        self._tree, self._began, self._last = tree, time.time(), time.time()
+        self._write()
+
+    def _write(self):
+        now = time.time()
+        self.late, self._last = max(self.late, now - self._last), now
+        watts, passed = (40, 60), now - self._began
+        self._tree.set(*(RANGE - 1_000_000 + int(each * 1e6 * passed) for each in watts))
+
+    def run(self):
+        while not self.over.wait(0.005):
+            self._write()
+
+    def joules(self, seconds):
+        """What is counted in so many seconds, by counters that may be late."""
+        return pytest.approx(100 * seconds, abs=5 * seconds + 100 * self.late)
+
+
 @pytest.fixture
 def ticking(tree):
-    """40 W and 60 W, written by a thread, over the end of a range."""
-    over = threading.Event()
-
-    def tick():
-        began = time.time()
-        while not over.wait(0.005):
-            passed = time.time() - began
-            tree.set(*(RANGE - 1_000_000 + int(watts * 1e6 * passed) for watts in (40, 60)))
-
-    thread = threading.Thread(target=tick)
+    thread = Ticking(tree)
     thread.start()
-    yield tree
-    over.set()
+    yield thread
+    thread.over.set()
     thread.join()
 
 
@@ -294,12 +312,12 @@ def _study(out, tree, *options, steps=20):
 
 
 def test_a_point_has_the_energy_of_its_time_and_the_idle_power_before(ticking, tmp_path):
-    study = _study(tmp_path / "study", ticking.folder, "--idle-seconds", "1.2")
+    study = _study(tmp_path / "study", ticking.folder, "--idle-seconds", "3")
     (row,) = study.rows
     found = row["energy"]
-    assert found["joules"] == pytest.approx(100 * found["seconds"], rel=0.05)
+    assert found["joules"] == ticking.joules(found["seconds"])
     assert found["by"] == {"cpu package": found["joules"]}
-    assert found["idle_watts"] == pytest.approx(100, rel=0.1)
+    assert found["idle_watts"] == pytest.approx(100, abs=10 + 100 * ticking.late)
     assert row["wall_seconds"] <= found["seconds"] + 0.5
     assert found["covered"] == [f"{host.name()}: cpu package-{n}" for n in (0, 1)]
     assert (found["source"], found["hosts"], found["problems"]) == (["powercap"], 1, [])
@@ -309,7 +327,7 @@ def test_a_point_has_the_energy_of_its_time_and_the_idle_power_before(ticking, t
     assert figures["joules_per_patch"] == found["joules"] / row["patches_trained"]
     assert figures["carbon_grams"] == pytest.approx(found["joules"] / 3.6e6 * 400)
     assert figures["joule_seconds"] == found["joules"] * row["wall_seconds"]
-    assert figures["idle_share"] == pytest.approx(1, rel=0.15)
+    assert figures["idle_share"] == pytest.approx(1, abs=0.15 + 2 * ticking.late)
     report(ReportConfig((study.folder,), tmp_path / "report"))
     text = (tmp_path / "report/report.md").read_text()
     assert "## Energy, weak scaling" in text
@@ -331,19 +349,20 @@ def test_where_no_counter_is_the_report_has_one_line_of_it(tmp_path):
 def test_the_first_rank_of_another_host_has_its_counters_read_until_it_ends(ticking, tmp_path):
     notes = tmp_path / "logs"
     words = [sys.executable, "-I", "-S", RANK, "--notes", notes, "--watched", "another", "--"]
-    words += [sys.executable, "-c", "import time; time.sleep(1.5)"]
+    file = notes / f"energy-{host.name()}.jsonl"
+    words += ["sh", "-c", f"until [ $(wc -l < {file}) -ge 3 ]; do sleep 0.05; done 2> /dev/null"]
     environment = {**os.environ, POWERCAP: str(ticking.folder)}
     began = time.time()
-    subprocess.run(words, env=environment, check=True, timeout=30)
+    subprocess.run(words, env=environment, check=True, timeout=60)
     ended = time.time()
-    file = notes / f"energy-{host.name()}.jsonl"
-    tiny.wait_until(lambda: not scaling_fake.living(file), seconds=10)
+    tiny.wait_until(lambda: not scaling_fake.living(file), seconds=20)
+    gone = time.time()
     meter = Meter(tmp_path / "none", 0.0)
     meter.began = began
     found = meter.result(notes, hosts=[host.name()], ended=ended)
     assert found["problems"] == []
-    assert 1.0 <= found["seconds"] <= ended - began + 1
-    assert found["joules"] == pytest.approx(100 * found["seconds"], rel=0.05)
+    assert 1.0 <= found["seconds"] <= gone - began
+    assert found["joules"] == ticking.joules(found["seconds"])
     gpus = meter.result(notes, hosts=[host.name()], ended=0, gpus=True)
     assert (gpus["joules"], gpus["problems"][0][-28:]) == (None, "GPUs that NVML does not know")
     late = meter.result(notes, hosts=[host.name()], ended=ended + 60)
@@ -359,9 +378,10 @@ def test_where_a_launcher_numbers_no_ranks_of_a_host_one_reads_all_the_same(tree
     words = [sys.executable, "-I", "-S", RANK, "--notes", tmp_path, "--watched", "another", "--"]
     environment = {**os.environ, POWERCAP: str(tree.folder)}
     file = tmp_path / f"energy-{host.name()}.jsonl"
-    both = [subprocess.Popen([*words, "sleep", "1"], env=environment) for _ in range(2)]
-    assert [process.wait(20) for process in both] == [0, 0]
-    tiny.wait_until(lambda: not scaling_fake.living(file), seconds=10)
+    words += ["sh", "-c", f"until [ -s {file} ]; do sleep 0.05; done; sleep 1"]
+    both = [subprocess.Popen(words, env=environment) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    tiny.wait_until(lambda: not scaling_fake.living(file), seconds=20)
     lines = file.read_text().splitlines()
     assert sum("ranges" in json.loads(line) for line in lines) == 1
 
@@ -385,7 +405,7 @@ def test_a_reader_whose_rank_was_killed_ends_too(tree, tmp_path):
     assert os.sched_getaffinity(reader) == os.sched_getaffinity(0), "the rank's core is the rank's"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    tiny.wait_until(lambda: not scaling_fake.living(file), seconds=10)
+    tiny.wait_until(lambda: not scaling_fake.living(file), seconds=20)
     assert len(energy.read(file)) >= 2, "the last reading is there"
 
 
@@ -506,9 +526,11 @@ def test_a_point_on_two_hosts_has_the_energy_of_both(ticking, tmp_path):
         words += ["--steps", "20", "--pause", "0.1"]
         done = bed.run(words, environment={POWERCAP: str(ticking.folder)})
         assert done.code == 0, done.out + done.err
-        assert not any(bed.pids(name, "energy.py") for name in bed.names)
+        # What reads there is told by the end of its rank, and the study does not wait for it.
+        tiny.wait_until(lambda: not any(bed.pids(name, "energy.py") for name in bed.names))
     (row,) = store.read(tmp_path / "study").rows
     found = row["energy"]
     assert (found["problems"], found["hosts"]) == ([], 2)
     assert found["covered"] == [f"node{host}: cpu package-{n}" for host in (0, 1) for n in (0, 1)]
-    assert 150 * 2 < found["joules"] <= 200 * (found["seconds"] + 0.5)
+    most = 200 * (found["seconds"] + ticking.late + 0.5)
+    assert 100 * found["seconds"] < found["joules"] <= most, "more than of one host"

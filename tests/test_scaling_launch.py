@@ -237,10 +237,11 @@ def test_rank_says_what_cannot_be_started(tmp_path):
     assert "cannot start no-such-program" in (tmp_path / "rank-0003.log").read_text()
 
 
-WAITING = """
-import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (print("told", flush=True), sys.exit(7)))
-print("begun", flush=True)
+# By os.write: print may not be called in a handler while it has not come back yet itself.
+WAITING = r"""
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"told\n"), sys.exit(7)))
+os.write(1, b"begun\n")
 time.sleep(60)
 """
 
@@ -287,7 +288,7 @@ def test_rank_that_is_killed_leaves_nothing_and_says_by_which_signal(waiting, vi
     process, pid = waiting
     os.kill(pid if victim == "program" else process.pid, signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
-    tiny.wait_until(lambda: not Path(f"/proc/{pid}").exists(), seconds=30)
+    tiny.wait_until_gone([pid])
 
 
 def test_more_ranks_than_cores_or_gpus_are_refused():

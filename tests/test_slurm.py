@@ -16,6 +16,7 @@ import tiny
 
 from scaling.measure import launch
 from scaling.measure.layout import Layout
+from scaling.record import store
 
 TINY = ("--widths", 4, 8, "--precision", "float32", "--threads", 1)
 TRAIN = (*TINY, "--batch-size", 2, "--no-tensorboard")
@@ -228,7 +229,7 @@ def test_load_of_others_is_told_apart_from_what_ranks_compute_under_srun(cluster
 def test_step_of_a_stalled_point_is_gone_before_the_next_one(cluster, tmp_path):
     """Its ranks are stopped, and Slurm itself would give them KillWait, 30 s."""
     folder = tmp_path / "study"
-    words = study_words(folder, "--ranks", "2", "--repeats", 2, "--stall-seconds", 3)
+    words = study_words(folder, "--ranks", "2", "--repeats", 2, "--stall-seconds", 8)
     words += ["--fault", "stop", "--fault-seed", 0]
     done = cluster.run("salloc", "--quiet", "--ntasks=2", sys.executable, *words)
     assert done.returncode == 1, done.stderr + done.stdout
@@ -236,8 +237,8 @@ def test_step_of_a_stalled_point_is_gone_before_the_next_one(cluster, tmp_path):
     assert sorted(row["status"] for row in rows) == ["ok", "stalled"]
     stalled = next(row for row in rows if row["status"] == "stalled")
     assert "could not all be ended" not in stalled["error"]
-    assert stalled["wall_seconds"] < 20
-    assert scaling_fake.living(folder) == []
+    assert stalled["wall_seconds"] < 8 + 28
+    tiny.wait_until(lambda: scaling_fake.living(folder) == [], seconds=20)
     told = json.loads((folder / "points" / stalled["folder"] / "reaper.json").read_text())
     assert told["gone"] is True
 
@@ -255,8 +256,8 @@ def test_ranks_whose_srun_was_killed_are_ended_before_the_next_point(cluster, tm
     tiny.wait_until(lambda: list(folder.glob("points/*/run/events.jsonl")), seconds=60)
     killed = [pid for pid in srun_of(folder) if os.kill(pid, signal.SIGKILL) is None]
     assert killed
-    assert study.wait(90) == 1
-    assert scaling_fake.living(folder) == []
+    assert study.wait(120) == 1
+    tiny.wait_until(lambda: scaling_fake.living(folder) == [], seconds=20)
     (row,) = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
     assert (row["status"], row["exit_code"]) == ("failed", 128 + signal.SIGKILL)
 
@@ -276,17 +277,16 @@ def test_srun_is_told_cores_where_slurm_counts_hardware_threads(tmp_path):
     """A node of one core with two threads: two ranks of one core each do not fit on it."""
     program = ["python", "-c", "import os; print(sorted(os.sched_getaffinity(0)))"]
 
-    def run(ranks, *, drop=""):
+    def run(ranks, *, drop="", seconds=60):
         words = launch.start("srun", Layout(ranks), program, {})
         words = [word for word in words if word != drop]
-        # A step for which there is no room waits for it.
-        script = f". jobs/common.sh; cores_per_task; timeout 3 {shlex.join(words)}"
+        script = f". jobs/common.sh; cores_per_task; timeout {seconds} {shlex.join(words)}"
         done = smt.run("salloc", "--quiet", "--cpus-per-task=2", "bash", "-c", script)
         return done.returncode, done.stdout.splitlines()
 
     with slurm.cluster(cpus=2, threads_per_core=2) as smt:
         assert run(1) == (0, ["1", "[0, 1]"])
-        code, told = run(2)
+        code, told = run(2, seconds=5)  # a step for which there is no room waits for it
         assert (code != 0, told) == (True, ["1"])
         # As it was before: both ranks on the one core.
         assert run(2, drop="--threads-per-core=1") == (0, ["1", "[0, 1]", "[0, 1]"])
@@ -324,7 +324,7 @@ def test_study_that_is_told_to_stop_requeues_itself_and_goes_on(
     results = tmp_path / "study" / "results.jsonl"
 
     def rows():
-        return results.read_text().splitlines() if results.exists() else []
+        return store.read_rows(results.parent)
 
     words = (patchset, results.parent, "1", "--repeats", 3, "--", "--max-steps", 4, *TINY)
     number, log = submit("study.sbatch", *words, options=("--ntasks=1",))
@@ -335,4 +335,4 @@ def test_study_that_is_told_to_stop_requeues_itself_and_goes_on(
     assert before, log.read_text()
     cluster.wait(number, lambda _: len(rows()) > len(before), seconds=120)
     assert rows()[: len(before)] == before
-    assert {json.loads(row)["status"] for row in rows()} == {"ok"}
+    assert {row["status"] for row in rows()} == {"ok"}

@@ -101,7 +101,9 @@ def foreign(notes: Sequence[Note]) -> list[Foreign]:
         own = sum(note["end"]["cpu_seconds"] for note in here)
         if first and seconds > 0:
             busy = sum(last[cpu] - first[cpu] for cpu in first)
-            found.append(Foreign(host, max(0.0, busy - own) / seconds, len(first)))
+            cores = max(0.0, busy - own) / seconds
+            # Never more than there are: the kernel counts in hundredths of a second.
+            found.append(Foreign(host, min(cores, len(first)), len(first)))
     return sorted(found, key=lambda one: -one.share)
 
 

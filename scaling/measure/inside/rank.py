@@ -37,7 +37,10 @@ LOCAL_RANKS = (
     *("HOROVOD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"),
     *("JSM_NAMESPACE_LOCAL_RANK", "FLUX_TASK_LOCAL_ID", "PALS_LOCAL_RANKID", "SLURM_LOCALID"),
 )
-HANDED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCONT")
+HANDED_ON = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
+    signal.SIGCONT,
+)
 NOT_STARTED = 127
 PR_SET_PDEATHSIG = 1
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -127,8 +130,8 @@ def hand_on(child: int) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has ended, and this one is about to
             os.kill(child, number)
 
-    for name in HANDED_ON:
-        signal.signal(getattr(signal, name), send)
+    for number in HANDED_ON:
+        signal.signal(number, send)
 
 
 def used() -> dict[str, float]:
@@ -206,8 +209,11 @@ def main(words: list[str]) -> int:
         _read_energy(notes / f"energy-{host.name()}.jsonl")
 
     parent, began = os.getpid(), time.monotonic()
+    # Held back until they can be handed on: the program may be at work before this process is.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # In a group of its own, so that a signal to this process's group comes once; and never
         # left behind, whatever ends this process.
         os.setpgid(0, 0)
@@ -217,9 +223,12 @@ def main(words: list[str]) -> int:
         append(place, note | {"pid": os.getpid(), "at": began, "busy_seconds": busy_now(allowed)})
         os._exit(become(program, notes / f"rank-{rank:04d}.log"))
     hand_on(child)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     _, status = os.waitpid(child, 0)
-    note = {"event": "end", "rank": rank, "host": host.name(), "at": time.monotonic()}
-    note |= {"busy_seconds": busy_now(allowed), "status": os.waitstatus_to_exitcode(status)}
+    note = {"event": "end", "rank": rank, "host": host.name()}
+    # The clock comes last, as it came first: what is counted as busy lies between the two.
+    note |= {"busy_seconds": busy_now(allowed), "at": time.monotonic()}
+    note |= {"status": os.waitstatus_to_exitcode(status)}
     with contextlib.suppress(OSError):  # a full disk: the program has ended as it has all the same
         append(place, note | used())
     return end_like(status)
