@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from pathlib import Path
 
 import pytest
 import tiny
@@ -56,17 +55,6 @@ def whole(patchset):
     return run
 
 
-def last_rank(process):
-    """The process of the last rank, which gets a signal that no other rank gets."""
-    pids = [process.pid, *tiny.descendants(process.pid)]
-    return [pid for pid in pids if program(pid).endswith("train_hvd.py")][-1]
-
-
-def program(pid):
-    """What Python runs in a process."""
-    return [*Path(f"/proc/{pid}/cmdline").read_text().split("\0"), ""][1]
-
-
 def check_stopped_and_resumed(folder, patchset, whole, *, err, ranks, step=None):
     assert "stopped by a signal after step" in err
     assert err.count("train_hvd.py: error") == 1
@@ -98,14 +86,13 @@ def check_stopped_and_resumed(folder, patchset, whole, *, err, ranks, step=None)
 def test_one_rank_that_is_asked_stops_all_and_the_run_goes_on_to_the_same_bits(
     tmp_path, patchset, whole, ranks, by, number, code
 ):
-    program = tiny.ROOT / "train_hvd.py"
-    words = ("--data", patchset, *FAST, "--out", tmp_path)
-    process = tiny.start(program, *words, ranks=ranks, by=by)
-    tiny.wait_for_step(tmp_path, 3, process)
-    os.kill(last_rank(process), number)
+    """The last rank waits in its fourth step for the signal, which no other rank gets."""
+    words = ("--data", patchset, *FAST, "--out", tmp_path / "run")
+    process, last = tiny.start_held(4, tmp_path / "held", *words, ranks=ranks, by=by)
+    os.kill(last, number)
     ended = tiny.finish(process)
     assert ended.code == code, ended.err
-    check_stopped_and_resumed(tmp_path, patchset, whole, err=ended.err, ranks=ranks)
+    check_stopped_and_resumed(tmp_path / "run", patchset, whole, err=ended.err, ranks=ranks, step=5)
 
 
 @pytest.mark.slow

@@ -51,8 +51,7 @@ def killed(work):
     """A run of 24 steps an epoch, all of whose processes were killed in its second epoch."""
     run = work / "killed"
     words = ("--data", tiny.make_patchset(work / "killed-set", patches=16), "--out", run, *KILLED)
-    process = tiny.start(tiny.ROOT / "train_hvd.py", *words, ranks=2)
-    tiny.wait_for_step(run, 28, process)
+    process, _ = tiny.start_held(30, work / "held", *words, ranks=2)
     tiny.kill_everything(process)
     process.communicate()
     assert not (run / "summary.json").exists()
