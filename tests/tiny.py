@@ -102,10 +102,11 @@ def environment() -> dict[str, str]:
 
 def launcher(name: str, ranks: int) -> list[str]:
     """What stands in front of `python` to start so many ranks."""
+    patience = ("--gloo-timeout-seconds", "300")  # a rank whose start takes 30 s longer is given up
     return {
         "python": [],
         "mpirun": ["mpirun", "--oversubscribe", "-n", str(ranks)],
-        "horovodrun --gloo": ["horovodrun", "--gloo", "-np", str(ranks)],
+        "horovodrun --gloo": ["horovodrun", "--gloo", *patience, "-np", str(ranks)],
         "horovodrun --mpi": ["horovodrun", "--mpi", "-np", str(ranks)],
     }[name]
 
@@ -224,7 +225,11 @@ def kill_one_rank(process: subprocess.Popen[str]) -> None:
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen[str]) -> None:
     """Wait until a run's event log tells of a step; the program must still be running."""
-    wait_until(lambda: process.poll() is not None or len(events(run, "step")) >= step)
+    try:
+        wait_until(lambda: process.poll() is not None or len(events(run, "step")) >= step)
+    except AssertionError:
+        kill_everything(process)
+        raise
     if process.poll() is not None:
         raise AssertionError(f"ended before step {step}: {process.communicate()}")
 
@@ -329,7 +334,7 @@ def run_cases(
     ]
     (folder / "cases.json").write_text(json.dumps(records))
     driver = ROOT / "tests" / "many_runs.py"
-    ended = finish(start(driver, folder / "cases.json", folder, ranks=ranks))
+    ended = finish(start(driver, folder / "cases.json", folder, ranks=ranks), seconds=600)
     assert ended.code == 0, ended.out + ended.err
     results = {}
     for case in cases:
