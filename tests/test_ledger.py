@@ -484,6 +484,7 @@ def broken(tmp_path_factory):
     # A rank waits in a step: both the kill and the signal come between two checkpoints.
     with launch(tiny.STOPPED, f"held:{KILLED_AFTER + 1}:{held}", resume=()) as process:
         tiny.held(held, process)
+        tiny.wait_for_step(run, KILLED_AFTER, process)  # rank 0 may tell of it a moment later
         tiny.kill_everything(process)
         process.communicate()
     with launch(tiny.STOPPED, f"held:5:{held}") as process:
