@@ -22,6 +22,8 @@ from cloudmask.train import checkpoint, elastic
 
 SEEN = tiny.ROOT / "tests" / "seen.py"
 PATCHES, STEPS, EPOCHS, COMMIT_STEPS = 120, 10, 8, 7
+STILL = 28
+"""step in which the rank that is to be lost stands still: the last commit is six steps behind"""
 TOLERANCE = 1e-4
 """of losses, relative: sums over one rank or two are rounded otherwise, and weights follow"""
 # The same ten global batches an epoch at any number of ranks.
@@ -137,6 +139,15 @@ class Job:
     def events(self, event):
         return tiny.events(self.run, event)
 
+    def wait_until_still(self):
+        """All steps before that one are in the log, and the other rank waits in that one too.
+
+        Else it might have taken a step that the log does not tell of.
+        """
+        tiny.wait_for_step(self.run, STILL - 1, self.process)
+        notes = [path.read_text for path in self.seen.iterdir()]
+        tiny.wait_until(lambda: STILL in [read().count("\n") for read in notes])
+
 
 @pytest.fixture
 def job(tmp_path, patchset):
@@ -220,7 +231,7 @@ def check_ended_as_undisturbed(job, undisturbed, *, lost):
     (reset,) = found["elastic"]["resets"]
     assert (reset["lost"], reset["joined"]) == ([lost], [])
     assert (reset["ranks_before"], reset["ranks"]) == (2, 1)
-    assert reset["after_step"] >= 25
+    assert reset["after_step"] == STILL - 1
     assert reset["steps_repeated"] == reset["after_step"] - reset["from_step"]
     assert 0 <= reset["steps_repeated"] < COMMIT_STEPS
     assert reset["from_step"] % COMMIT_STEPS == 0 or reset["from_step"] % STEPS == 0
@@ -248,8 +259,9 @@ def check_ended_as_undisturbed(job, undisturbed, *, lost):
 @pytest.mark.mpi
 def test_when_rank_0_is_lost_another_takes_over_and_the_run_ends_as_undisturbed(job, undisturbed):
     made = job()
-    made.start("--epochs", EPOCHS, "--commit-steps", COMMIT_STEPS, ranks=2, still="0:30")
-    tiny.wait_for_step(made.run, 25, made.process)
+    words = ("--epochs", EPOCHS, "--commit-steps", COMMIT_STEPS)
+    made.start(*words, ranks=2, still=f"0:{STILL}")
+    made.wait_until_still()
     host, pid = made.rank_0()
     os.kill(pid, signal.SIGKILL)
     check_ended_as_undisturbed(made, undisturbed, lost=host)
@@ -260,8 +272,8 @@ def test_when_rank_0_is_lost_another_takes_over_and_the_run_ends_as_undisturbed(
 def test_when_a_host_crashes_without_a_word_the_run_ends_as_undisturbed(job, bed, undisturbed):
     made = job(bed=bed)
     words = ("--epochs", EPOCHS, "--commit-steps", COMMIT_STEPS)
-    made.start(*words, ranks=2, still="node1:30", patience=30)
-    tiny.wait_for_step(made.run, 25, made.process)
+    made.start(*words, ranks=2, still=f"node1:{STILL}", patience=30)
+    made.wait_until_still()
     bed.lose("node1")
     check_ended_as_undisturbed(made, undisturbed, lost="node1")
 
