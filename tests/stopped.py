@@ -1,4 +1,5 @@
-"""train_hvd.py whose last rank is asked to stop, twice, at a moment that no outsider could hit.
+"""train_hvd.py whose last rank is asked to stop at a moment that no outsider could hit; twice, and
+once more when all is done and the process ends.
 
 python stopped.py startup|validation|step:N|held:N:FILE [options of train_hvd.py]
 
@@ -10,6 +11,7 @@ A request that comes while step N computes is obeyed after step N + 1.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import signal
@@ -36,6 +38,7 @@ def ask() -> None:
     if is_last():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGUSR1)
+        atexit.register(os.kill, os.getpid(), signal.SIGUSR1)
 
 
 def hold(file: Path, request: StopRequest) -> None:

@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from cloudmask.cli import errors
-from cloudmask.train.stop import listening
+from cloudmask.train.stop import SIGNALS, listening
 
 FAST = ("--epochs", 3, "--batch-size", 2, "--widths", 4, 8, "--precision", "float32")
 FAST = (*FAST, "--no-tensorboard", "--threads", 1)
@@ -16,17 +16,32 @@ STEPS = 15
 """in an epoch of 30 patches on one rank"""
 
 
-def test_a_signal_raises_a_flag_and_the_handlers_come_back():
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.fixture
+def handlers():
+    """Those of this process, which come back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_raises_a_flag_and_a_late_one_ends_nothing(handlers):
     with listening() as request:
         assert not request
         os.kill(os.getpid(), signal.SIGUSR1)
         assert request
         assert request.signal == "SIGUSR1"
-    assert signal.getsignal(signal.SIGTERM) == before
+    for number in SIGNALS:
+        os.kill(os.getpid(), number)
 
 
-def test_a_second_signal_changes_nothing():
+def test_without_a_signal_the_handlers_come_back(handlers):
+    with listening():
+        assert signal.getsignal(signal.SIGTERM) != handlers[signal.SIGTERM]
+    assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
+
+
+def test_a_second_signal_changes_nothing(handlers):
     with listening() as request:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):
             os.kill(os.getpid(), number)
