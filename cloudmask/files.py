@@ -42,8 +42,9 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         aside = path.with_name(f".{_shortened(path.name)}.{uuid.uuid4().hex[:12]}.part")
         try:
             with naming(path), aside.open("x+b") as file:
-                if _try_lock(file.fileno()) and not os.fstat(file.fileno()).st_nlink:
-                    continue  # another process took it for a leftover before it was locked
+                held = _try_lock(file.fileno())
+                if held is False or (held and not os.fstat(file.fileno()).st_nlink):
+                    continue  # another process takes it for a leftover, or took it, before that
                 yield file
                 file.flush()
                 if durable:

@@ -66,7 +66,9 @@ def page(
     `screenshot` takes a PNG of the whole page. Raises RuntimeError if the browser or the script
     fails.
     """
-    with tempfile.TemporaryDirectory() as profile, _Browser(executable(), Path(profile)) as browser:
+    # The browser's own processes may write to the profile a moment longer than it runs.
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with folder as profile, _Browser(executable(), Path(profile)) as browser:
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         attached = browser.call("Target.attachToTarget", targetId=target, flatten=True)
         browser.session = attached["sessionId"]
@@ -78,8 +80,9 @@ def page(
         )
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.call("Emulation.setEmulatedMedia", media=media, features=features)
-        browser.call("Page.navigate", url=path.resolve().as_uri())
-        browser.wait_for("Page.loadEventFired")
+        browser.call("Page.setLifecycleEventsEnabled", enabled=True)
+        loader = browser.call("Page.navigate", url=path.resolve().as_uri())["loaderId"]
+        browser.wait_for("Page.lifecycleEvent", loaderId=loader, name="load")
         told = browser.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
@@ -185,9 +188,13 @@ class _Browser:
             raise RuntimeError(f"{method}: {answer['error'].get('message')}")
         return answer["result"]
 
-    def wait_for(self, method: str) -> None:
+    def wait_for(self, method: str, **params: Any) -> None:
+        """An event with these parameters: of this page, say, and not of the empty one before it."""
         until = time.monotonic() + SECONDS
-        while not any(event["method"] == method for event in self.events):
+        while not any(
+            event["method"] == method and params.items() <= event["params"].items()
+            for event in self.events
+        ):
             self.events.append(self._next(until))
 
     def _next(self, until: float) -> dict[str, Any]:

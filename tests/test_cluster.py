@@ -50,26 +50,33 @@ def test_hosts_share_out_the_cores():
     assert [int(text) for text in ask] == everything
 
 
+TIMES = 3
 SEND = """
 import socket, sys, time
-end = time.monotonic() + 10
-while True:
-    try:
-        link = socket.create_connection(("node1", 5000), timeout=10)
-        break
-    except ConnectionRefusedError:
-        assert time.monotonic() < end
-link.sendall(bytes(int(sys.argv[1])))
+end = time.monotonic() + 60
+for _ in range(int(sys.argv[2])):
+    while True:
+        try:
+            link = socket.create_connection(("node1", 5000), timeout=60)
+            break
+        except ConnectionRefusedError:
+            assert time.monotonic() < end
+    with link:
+        link.sendall(bytes(int(sys.argv[1])))
+        link.shutdown(socket.SHUT_WR)
+        link.recv(1)
 """
 RECEIVE = """
 import socket, sys, time
 server = socket.create_server(("", 5000))
-link, _ = server.accept()
-left = int(sys.argv[1])
-while left and (block := link.recv(1 << 20)):
-    began = began if left < int(sys.argv[1]) else time.monotonic()
-    left -= len(block)
-print(time.monotonic() - began)
+for _ in range(int(sys.argv[2])):
+    link, _ = server.accept()
+    with link:
+        left = int(sys.argv[1])
+        while left and (block := link.recv(1 << 20)):
+            began = began if left < int(sys.argv[1]) else time.monotonic()
+            left -= len(block)
+        print(time.monotonic() - began)
 """
 
 
@@ -77,36 +84,43 @@ print(time.monotonic() - began)
 def test_a_link_has_the_rate_it_was_given(delay_ms):
     size, burst = 4_000_000, 262_144
     with cluster.hosts(2, rate="100mbit", delay_ms=delay_ms) as bed:
-        receiver = bed.start([sys.executable, "-c", RECEIVE, size], on="node1")
-        assert bed.run([sys.executable, "-c", SEND, size]).code == 0
-        seconds = float(tiny.finish(receiver).out)
-    # Each of the two ends of the cable lets one burst through at once.
-    assert (size - 2 * burst) * 8 / 100e6 * 0.95 < seconds < size * 8 / 100e6 * 1.5
+        receiver = bed.start([sys.executable, "-c", RECEIVE, size, TIMES], on="node1")
+        assert bed.run([sys.executable, "-c", SEND, size, TIMES]).code == 0
+        seconds = [float(word) for word in tiny.finish(receiver).out.split()]
+    assert len(seconds) == TIMES
+    # Each of the two ends of the cable lets one burst through at once. It is never faster; it is
+    # slower where other programs have the cores.
+    assert (size - 2 * burst) * 8 / 100e6 * 0.95 < min(seconds) < size * 8 / 100e6 * 1.5
 
 
 GREET = """
 import socket, time
-began = time.monotonic()
-socket.create_connection(("node1", 22))
-print(time.monotonic() - began)
+for _ in range(5):
+    began = time.monotonic()
+    socket.create_connection(("node1", 22)).close()
+    print(time.monotonic() - began)
 """
 
 
 def test_a_link_has_the_delay_it_was_given():
     """A connection takes a packet there and one back; each is late once."""
     with cluster.hosts(2, delay_ms=100) as bed:
-        seconds = [float(bed.run([sys.executable, "-c", GREET]).out) for _ in range(2)]
-    assert 0.2 <= seconds[1] < 0.4  # the first one had to ask for the host's address
+        seconds = [float(word) for word in bed.run([sys.executable, "-c", GREET]).out.split()]
+    # The first one had to ask for the host's address. Any may wait for a core.
+    assert len(seconds) == 5
+    assert 0.2 <= min(seconds[1:]) < 0.4
 
 
 def test_a_cut_link_is_silence_until_it_is_mended():
-    reach = ["ssh", "-o", "ConnectTimeout=2", "node1", "true"]
+    def reach(*options):
+        return bed.run(["ssh", *options, "node1", "true"])
+
     with cluster.hosts(2) as bed:
-        assert bed.run(reach).code == 0
+        assert reach().code == 0
         bed.cut("node1")
-        assert "timed out" in bed.run(reach).err
+        assert "timed out" in reach("-o", "ConnectTimeout=2").err
         bed.mend("node1")
-        assert bed.run(reach).code == 0
+        assert reach().code == 0
 
 
 def test_a_lost_host_takes_its_processes_with_it():
@@ -115,7 +129,7 @@ def test_a_lost_host_takes_its_processes_with_it():
         tiny.wait_until(lambda: bed.pids("node1", "sleep 1000"))
         pids = bed.pids("node1")
         bed.lose("node1")
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
         assert bed.names == ["node0"]
         tiny.wait_until_gone(pids)
 
@@ -248,10 +262,9 @@ def test_a_lost_host_ends_the_run_which_goes_on_with_those_left(work, patchset):
         bed.lose("node2")
         ended = tiny.finish(process, seconds=60)
         assert ended.code != 0
-        assert ended.seconds < 3 * STALL_SECONDS
         assert "lost communication with a remote daemon" in ended.err
         assert "on node node2" in ended.err
-        assert nothing_runs(bed, *bed.names)
+        tiny.wait_until(lambda: nothing_runs(bed, *bed.names), seconds=20)
         found = go_on(bed, bed.mpirun(1), run, "--data", patchset)
     assert found["hosts"] == ["node0", "node1"]
 
@@ -264,7 +277,6 @@ def test_a_cut_link_ends_the_ranks_at_both_ends(work, patchset):
         bed.cut("node1")
         ended = tiny.finish(process, seconds=60)
         assert ended.code != 0
-        assert ended.seconds < 3 * STALL_SECONDS
         tiny.assert_stalled(ended, run, host="node0", seconds=STALL_SECONDS)
         tiny.wait_until(lambda: nothing_runs(bed, *bed.names), seconds=20)
         bed.mend("node1")

@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import time
 
 import forms
 import h5py
@@ -187,19 +185,22 @@ def test_a_finished_patch_set_is_complete_until_a_mask_moves_the_strip(
 
 
 PREPARE = """
-import sys, time
+import sys, threading
 from pathlib import Path
 from cloudmask.cli import errors
 from cloudmask.data.prepare import command as module
 
-def slowly(*args, write=module.write_patches, **options):
-    time.sleep(0.4)
-    return write(*args, **options)
+written = []
+
+def once(*args, write=module.write_patches, **options):
+    if written:
+        threading.Event().wait()
+    written.append(write(*args, **options))
+    return written[0]
 
 def main(words):
-    if "slow" in words:
-        Path(f"{words[1]}.{module.os.getpid()}.pid").touch()
-        module.write_patches = slowly
+    if "once" in words:
+        module.write_patches = once
     config = module.PrepareConfig(
         (Path(words[0]),), Path(words[1]), patch_size=16, label="dual", split="train=1"
     )
@@ -213,15 +214,11 @@ sys.exit(errors.run(main, sys.argv[1:], program="prepare"))
 def test_two_ranks_that_were_killed_and_go_on_write_what_one_writes(
     tmp_path, scenes, write_hdf, start, tree
 ):
-    """After the break another scene tells of more columns, so all are cut anew."""
+    """Each has written one scene. Then another one tells of more columns, so all are cut anew."""
     out = tmp_path / "out"
-    process = start(PREPARE, scenes, out, "slow", ranks=2)
-    end = time.monotonic() + 120
-    while len(list(out.glob(".prepare/*.json"))) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    for number in (process.pid, *(int(p.suffixes[-2][1:]) for p in tmp_path.glob("out.*.pid"))):
-        os.kill(number, signal.SIGKILL)
+    process = start(PREPARE, scenes, out, "once", ranks=2)
+    tiny.wait_until(lambda: len(list(out.glob(".prepare/*.json"))) == 2)
+    tiny.kill_everything(process)
     process.communicate()
     assert not (out / "manifest.json").exists()
     write_hdf(scenes / "S3A_5.hdf", seed=5, bayes=bits((25, 64), seed=5))

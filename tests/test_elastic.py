@@ -22,6 +22,8 @@ from cloudmask.train import checkpoint, elastic
 
 SEEN = tiny.ROOT / "tests" / "seen.py"
 PATCHES, STEPS, EPOCHS, COMMIT_STEPS = 120, 10, 8, 7
+STILL = 28
+"""step in which the rank that is to be lost stands still: the last commit is six steps behind"""
 TOLERANCE = 1e-4
 """of losses, relative: sums over one rank or two are rounded otherwise, and weights follow"""
 # The same ten global batches an epoch at any number of ranks.
@@ -98,19 +100,22 @@ class Job:
         aside.write_text("".join(f"{name}:1\n" for name in names))
         aside.replace(self.folder / "hosts")
 
-    def start(self, *words, ranks):
+    def start(self, *words, ranks, still=":", patience=300):
+        """`still`: who stands still in which step, see seen.py. `patience` are the seconds in which
+        a new rank must have come, and that the others wait for one whose host has crashed."""
         # The last: of its own host alone, horovodrun would know no interface but lo.
         self.list_hosts(self.names[-ranks:])
         line = ["horovodrun", "--gloo", "-np", ranks, "--min-np", 1, "--max-np", 3]
-        line += ["--host-discovery-script", self.script]
+        line += ["--gloo-timeout-seconds", patience, "--host-discovery-script", self.script]
         line += ["--network-interface", cluster.INTERFACE if self.bed else "lo"]
-        line += [sys.executable, SEEN, self.seen, "--elastic"]
+        line += [sys.executable, SEEN, self.seen, still, "--elastic"]
         line += ["--data", self.patchset, "--out", self.run, *SAME, *words]
-        self.began = time.time()
+        before = time.time()
         if self.bed:
             self.process = self.bed.start(line)
         else:
             self.process = tiny.start_program(line)
+        self.began = before, time.time()
 
     def processes(self):
         """Its ranks: process -> environment."""
@@ -133,6 +138,15 @@ class Job:
 
     def events(self, event):
         return tiny.events(self.run, event)
+
+    def wait_until_still(self):
+        """All steps before that one are in the log, and the other rank waits in that one too.
+
+        Else it might have taken a step that the log does not tell of.
+        """
+        tiny.wait_for_step(self.run, STILL - 1, self.process)
+        notes = [path.read_text for path in self.seen.iterdir()]
+        tiny.wait_until(lambda: STILL in [read().count("\n") for read in notes])
 
 
 @pytest.fixture
@@ -199,9 +213,9 @@ def check_ledger(job, reset):
     ended = (job.run / "events.jsonl").stat().st_mtime
     if job.bed is None:
         assert first["launched"] is not None
-    began = first["started"] if first["launched"] is None else job.began
-    wall = 2 * (again["started"] - began) + (ended - again["started"])
-    assert account.total == pytest.approx(wall, rel=0.01)
+    began = (first["started"],) * 2 if first["launched"] is None else job.began
+    most, least = (2 * (again["started"] - at) + ended - again["started"] for at in began)
+    assert 0.99 * least <= account.total <= 1.01 * most
     assert account.rank_seconds["stall"] > 0
     found = json.loads((job.run / "summary.json").read_text())
     assert found["ledger"] == pytest.approx(account.rank_seconds)
@@ -217,7 +231,7 @@ def check_ended_as_undisturbed(job, undisturbed, *, lost):
     (reset,) = found["elastic"]["resets"]
     assert (reset["lost"], reset["joined"]) == ([lost], [])
     assert (reset["ranks_before"], reset["ranks"]) == (2, 1)
-    assert reset["after_step"] >= 25
+    assert reset["after_step"] == STILL - 1
     assert reset["steps_repeated"] == reset["after_step"] - reset["from_step"]
     assert 0 <= reset["steps_repeated"] < COMMIT_STEPS
     assert reset["from_step"] % COMMIT_STEPS == 0 or reset["from_step"] % STEPS == 0
@@ -245,8 +259,9 @@ def check_ended_as_undisturbed(job, undisturbed, *, lost):
 @pytest.mark.mpi
 def test_when_rank_0_is_lost_another_takes_over_and_the_run_ends_as_undisturbed(job, undisturbed):
     made = job()
-    made.start("--epochs", EPOCHS, "--commit-steps", COMMIT_STEPS, ranks=2)
-    tiny.wait_for_step(made.run, 25, made.process)
+    words = ("--epochs", EPOCHS, "--commit-steps", COMMIT_STEPS)
+    made.start(*words, ranks=2, still=f"0:{STILL}")
+    made.wait_until_still()
     host, pid = made.rank_0()
     os.kill(pid, signal.SIGKILL)
     check_ended_as_undisturbed(made, undisturbed, lost=host)
@@ -256,8 +271,9 @@ def test_when_rank_0_is_lost_another_takes_over_and_the_run_ends_as_undisturbed(
 @pytest.mark.mpi
 def test_when_a_host_crashes_without_a_word_the_run_ends_as_undisturbed(job, bed, undisturbed):
     made = job(bed=bed)
-    made.start("--epochs", EPOCHS, "--commit-steps", COMMIT_STEPS, ranks=2)
-    tiny.wait_for_step(made.run, 25, made.process)
+    words = ("--epochs", EPOCHS, "--commit-steps", COMMIT_STEPS)
+    made.start(*words, ranks=2, still=f"node1:{STILL}", patience=30)
+    made.wait_until_still()
     bed.lose("node1")
     check_ended_as_undisturbed(made, undisturbed, lost="node1")
 

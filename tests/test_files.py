@@ -1,5 +1,6 @@
 """Files are whole or absent; locks exclude where there are locks, and hinder nowhere else."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -88,18 +89,26 @@ with whole_file(Path(sys.argv[1])) as file:
 """
 
 
-def test_a_file_that_was_taken_for_a_leftover_is_begun_again(tmp_path, monkeypatch):
-    """Another process may clean up between the opening of a file and its locking."""
+@pytest.mark.parametrize("done", [True, False])
+def test_a_file_that_was_taken_for_a_leftover_is_begun_again(tmp_path, monkeypatch, done):
+    """Another process may clean up between the opening of a file and its locking; or be at it, with
+    the file's lock, when this one wants to lock it."""
     seen = []
+    open_files = contextlib.ExitStack()
 
     def try_lock(handle, real=files._try_lock):
         seen.append(Path(f"/proc/self/fd/{handle}").readlink())
         if len(seen) == 1:
+            other = open_files.enter_context(seen[0].open("rb"))
+            assert real(other.fileno())
             seen[0].unlink()
+            if done:
+                open_files.close()
         return real(handle)
 
     monkeypatch.setattr(files, "_try_lock", try_lock)
-    write_whole(tmp_path / "a.bin", b"whole")
+    with open_files:
+        write_whole(tmp_path / "a.bin", b"whole")
     assert len(set(seen)) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
     assert (tmp_path / "a.bin").read_bytes() == b"whole"

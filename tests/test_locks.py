@@ -96,7 +96,7 @@ def test_a_file_system_without_locks_stops_nothing(nolock, tmp_path):
         env=tiny.environment() | {"LD_PRELOAD": str(nolock)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert done.stdout.count("worked with") == len(ERRORS)

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-from pathlib import Path
 
 import pytest
 import tiny
 
 from cloudmask.cli import errors
-from cloudmask.train.stop import listening
+from cloudmask.train.stop import SIGNALS, listening
 
 FAST = ("--epochs", 3, "--batch-size", 2, "--widths", 4, 8, "--precision", "float32")
 FAST = (*FAST, "--no-tensorboard", "--threads", 1)
@@ -17,17 +16,32 @@ STEPS = 15
 """in an epoch of 30 patches on one rank"""
 
 
-def test_a_signal_raises_a_flag_and_the_handlers_come_back():
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.fixture
+def handlers():
+    """Those of this process, which come back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_raises_a_flag_and_a_late_one_ends_nothing(handlers):
     with listening() as request:
         assert not request
         os.kill(os.getpid(), signal.SIGUSR1)
         assert request
         assert request.signal == "SIGUSR1"
-    assert signal.getsignal(signal.SIGTERM) == before
+    for number in SIGNALS:
+        os.kill(os.getpid(), number)
 
 
-def test_a_second_signal_changes_nothing():
+def test_without_a_signal_the_handlers_come_back(handlers):
+    with listening():
+        assert signal.getsignal(signal.SIGTERM) != handlers[signal.SIGTERM]
+    assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
+
+
+def test_a_second_signal_changes_nothing(handlers):
     with listening() as request:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):
             os.kill(os.getpid(), number)
@@ -54,17 +68,6 @@ def whole(patchset):
         return made[ranks]
 
     return run
-
-
-def last_rank(process):
-    """The process of the last rank, which gets a signal that no other rank gets."""
-    pids = [process.pid, *tiny.descendants(process.pid)]
-    return [pid for pid in pids if program(pid).endswith("train_hvd.py")][-1]
-
-
-def program(pid):
-    """What Python runs in a process."""
-    return [*Path(f"/proc/{pid}/cmdline").read_text().split("\0"), ""][1]
 
 
 def check_stopped_and_resumed(folder, patchset, whole, *, err, ranks, step=None):
@@ -98,14 +101,13 @@ def check_stopped_and_resumed(folder, patchset, whole, *, err, ranks, step=None)
 def test_one_rank_that_is_asked_stops_all_and_the_run_goes_on_to_the_same_bits(
     tmp_path, patchset, whole, ranks, by, number, code
 ):
-    program = tiny.ROOT / "train_hvd.py"
-    words = ("--data", patchset, *FAST, "--out", tmp_path)
-    process = tiny.start(program, *words, ranks=ranks, by=by)
-    tiny.wait_for_step(tmp_path, 3, process)
-    os.kill(last_rank(process), number)
+    """The last rank waits in its fourth step for the signal, which no other rank gets."""
+    words = ("--data", patchset, *FAST, "--out", tmp_path / "run")
+    process, last = tiny.start_held(4, tmp_path / "held", *words, ranks=ranks, by=by)
+    os.kill(last, number)
     ended = tiny.finish(process)
     assert ended.code == code, ended.err
-    check_stopped_and_resumed(tmp_path, patchset, whole, err=ended.err, ranks=ranks)
+    check_stopped_and_resumed(tmp_path / "run", patchset, whole, err=ended.err, ranks=ranks, step=5)
 
 
 @pytest.mark.slow

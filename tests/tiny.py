@@ -24,6 +24,7 @@ from cloudmask.data.patchset.open import open_patchset
 from cloudmask.files import open_hdf5
 
 ROOT = Path(__file__).resolve().parents[1]
+STOPPED = ROOT / "tests" / "stopped.py"
 BIN = Path(sys.executable).parent
 CHANNELS = ("reflectance", "warm", "cold")
 STARTED_BY = ("OMPI_", "PMIX_", "PMI_", "HOROVOD_", "SLURM_")
@@ -101,10 +102,11 @@ def environment() -> dict[str, str]:
 
 def launcher(name: str, ranks: int) -> list[str]:
     """What stands in front of `python` to start so many ranks."""
+    patience = ("--gloo-timeout-seconds", "300")  # a rank whose start takes 30 s longer is given up
     return {
         "python": [],
         "mpirun": ["mpirun", "--oversubscribe", "-n", str(ranks)],
-        "horovodrun --gloo": ["horovodrun", "--gloo", "-np", str(ranks)],
+        "horovodrun --gloo": ["horovodrun", "--gloo", *patience, "-np", str(ranks)],
         "horovodrun --mpi": ["horovodrun", "--mpi", "-np", str(ranks)],
     }[name]
 
@@ -162,7 +164,32 @@ def train(*words: object, ranks: int = 1, by: str | None = None) -> Ended:
     return finish(start(ROOT / "train_hvd.py", *words, ranks=ranks, by=by))
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 120) -> None:
+def start_held(
+    step: int, file: Path, *words: object, ranks: int = 1, by: str | None = None
+) -> tuple[subprocess.Popen[str], int]:
+    """Start a training whose last rank waits in a step, until it is asked to stop or killed.
+
+    Returns when it has come there, with the number of its process, which it leaves in `file`. A run
+    that goes on meanwhile may be at its end before whoever looks on has a turn.
+    """
+    process = start(STOPPED, f"held:{step}:{file}", *words, ranks=ranks, by=by)
+    return process, held(file, process)
+
+
+def held(file: Path, process: subprocess.Popen[str]) -> int:
+    """Wait until the last rank of stopped.py waits; the number of its process."""
+    try:
+        wait_until(lambda: process.poll() is not None or file.exists())
+        assert file.exists(), f"it ended first: {process.communicate()}"
+    except AssertionError:
+        kill_everything(process)
+        raise
+    number = int(file.read_text())
+    file.unlink()
+    return number
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 240) -> None:
     """Poll until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
@@ -180,10 +207,15 @@ def descendants(process: int) -> list[int]:
 
 
 def kill_everything(process: subprocess.Popen[str]) -> None:
-    """SIGKILL for a launcher and all its ranks, which are in process groups of their own."""
-    for number in (process.pid, *descendants(process.pid)):
+    """SIGKILL for a launcher and all its ranks, which are in process groups of their own.
+
+    Returns when they are gone.
+    """
+    numbers = (process.pid, *descendants(process.pid))
+    for number in numbers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
+    wait_until_gone(numbers)
 
 
 def kill_one_rank(process: subprocess.Popen[str]) -> None:
@@ -193,7 +225,11 @@ def kill_one_rank(process: subprocess.Popen[str]) -> None:
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen[str]) -> None:
     """Wait until a run's event log tells of a step; the program must still be running."""
-    wait_until(lambda: process.poll() is not None or len(events(run, "step")) >= step)
+    try:
+        wait_until(lambda: process.poll() is not None or len(events(run, "step")) >= step)
+    except AssertionError:
+        kill_everything(process)
+        raise
     if process.poll() is not None:
         raise AssertionError(f"ended before step {step}: {process.communicate()}")
 
@@ -298,7 +334,7 @@ def run_cases(
     ]
     (folder / "cases.json").write_text(json.dumps(records))
     driver = ROOT / "tests" / "many_runs.py"
-    ended = finish(start(driver, folder / "cases.json", folder, ranks=ranks))
+    ended = finish(start(driver, folder / "cases.json", folder, ranks=ranks), seconds=600)
     assert ended.code == 0, ended.out + ended.err
     results = {}
     for case in cases:

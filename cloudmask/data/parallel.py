@@ -70,7 +70,8 @@ class World:
     def on_root(self, function: Callable[[], Value]) -> Value:
         """Call on rank 0 and hand the result to all.
 
-        What users can mend (ValueError, OSError) becomes an AgreedError on every rank.
+        What users can mend (ValueError, OSError) becomes an AgreedError on every rank. What it has
+        printed is out when the others go on, of which one that has failed may end all ranks.
         """
         value, problem = None, None
         if self.is_root:
@@ -80,6 +81,8 @@ class World:
                 problem = str(error)
             except OSError as error:
                 problem = describe(error)
+            with contextlib.suppress(OSError):  # who reads may have gone: told at the end
+                sys.stdout.flush()
         value, problem = self.broadcast((value, problem))
         if problem is not None:
             raise AgreedError(problem)

@@ -34,11 +34,14 @@ class StopRequest:
 
 @contextlib.contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Receive the signals until the end of the block, and then do with them as before."""
+    """Receive the signals until the end of the block, and then do with them as before.
+
+    Once asked, the process is about to end: what comes then is the same request, and is ignored.
+    """
     request = StopRequest()
     before = {number: signal.signal(number, request.receive) for number in SIGNALS}
     try:
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if request else handler)
