@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import time
 
 import forms
 import h5py
@@ -187,19 +185,23 @@ def test_a_finished_patch_set_is_complete_until_a_mask_moves_the_strip(
 
 
 PREPARE = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from cloudmask.cli import errors
 from cloudmask.data.prepare import command as module
 
-def slowly(*args, write=module.write_patches, **options):
-    time.sleep(0.4)
+taken = []
+
+def one(*args, write=module.write_patches, **options):
+    taken.append(args)
+    if len(taken) > 1:
+        signal.pause()  # until it is killed
     return write(*args, **options)
 
 def main(words):
-    if "slow" in words:
+    if "one each" in words:
         Path(f"{words[1]}.{module.os.getpid()}.pid").touch()
-        module.write_patches = slowly
+        module.write_patches = one
     config = module.PrepareConfig(
         (Path(words[0]),), Path(words[1]), patch_size=16, label="dual", split="train=1"
     )
@@ -215,14 +217,12 @@ def test_two_ranks_that_were_killed_and_go_on_write_what_one_writes(
 ):
     """After the break another scene tells of more columns, so all are cut anew."""
     out = tmp_path / "out"
-    process = start(PREPARE, scenes, out, "slow", ranks=2)
-    end = time.monotonic() + 120
-    while len(list(out.glob(".prepare/*.json"))) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    for number in (process.pid, *(int(p.suffixes[-2][1:]) for p in tmp_path.glob("out.*.pid"))):
-        os.kill(number, signal.SIGKILL)
+    process = start(PREPARE, scenes, out, "one each", ranks=2)
+    tiny.wait_until(lambda: len(list(out.glob(".prepare/*.json"))) == 2)
+    ranks = [int(path.suffixes[-2][1:]) for path in tmp_path.glob("out.*.pid")]
+    tiny.kill_everything(process)
     process.communicate()
+    tiny.wait_until_gone(ranks)
     assert not (out / "manifest.json").exists()
     write_hdf(scenes / "S3A_5.hdf", seed=5, bayes=bits((25, 64), seed=5))
     process = start(PREPARE, scenes, out, ranks=2)
