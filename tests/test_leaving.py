@@ -1,7 +1,6 @@
-"""A rank that fails while the others go on ends them all, in every program, within seconds."""
+"""A rank that fails while the others go on ends them all, in every program."""
 
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -23,6 +22,8 @@ from cloudmask.data import parallel
 def main(words):
     world = parallel.world()
     kind, who = words
+    if who == "all":  # a rank that waited for another would now be waited for in vain
+        errors.QUIET_SECONDS = errors.LEAVING_SECONDS = 3600
     if who == "all" or world.rank == int(who):
         if kind == "killed":
             os.kill(os.getpid(), signal.SIGTERM)
@@ -40,50 +41,48 @@ sys.exit(errors.run(main, sys.argv[1:], program="prog"))
 
 
 def ended(start, *words):
-    began = time.monotonic()
     process = start(PROGRAM, *words, ranks=2)
-    _, err = process.communicate(timeout=60)
-    lines = [line for line in err.splitlines() if line.startswith("prog: ")]
-    return process.returncode, lines, time.monotonic() - began
+    _, err = process.communicate(timeout=240)
+    return process.returncode, [line for line in err.splitlines() if line.startswith("prog: ")]
 
 
 @pytest.mark.parametrize("kind", ["alone", "agreed", "typed"])
 def test_a_rank_that_fails_by_itself_is_told_and_ends_all(start, kind):
     """Even where it thinks that the others fail as well, and leaves it to rank 0 to tell."""
-    code, lines, _ = ended(start, kind, 1)
+    code, lines = ended(start, kind, 1)
     assert code != 0
     assert lines == ["prog: error on rank 1: the disk of this host is gone"]
 
 
 @pytest.mark.parametrize("kind", ["exit", "killed"])
 def test_every_other_way_out_ends_all_too(start, kind):
-    code, _, seconds = ended(start, kind, 1)
+    code, _ = ended(start, kind, 1)
     assert code != 0
-    assert seconds < 30
 
 
 def test_ranks_that_fail_alike_leave_at_once_with_one_line(start):
-    code, lines, seconds = ended(start, "agreed", "all")
+    code, lines = ended(start, "agreed", "all")
     assert code == 1
     assert lines == ["prog: error: the disk of this host is gone"]
-    assert seconds < 5, "nobody waits for nobody"
 
 
 SLOW = """
 import sys, time
+from pathlib import Path
 from cloudmask import __main__ as cli
 from cloudmask.cli import errors
 from cloudmask.evaluate import command
 
-errors.LEAVING_SECONDS = 0.1
 write = command.write
 
 def slow(*words):
-    time.sleep(2)  # a disk that takes longer than a rank that has failed waits
+    time.sleep(2)
     write(*words)
 
 command.write = slow
-sys.exit(errors.run(cli.main, sys.argv[1:], program="cloudmask"))
+code = errors.run(cli.main, sys.argv[1:], program="cloudmask")
+print("leaves", (Path(sys.argv[2]) / "evaluation.json").exists())
+sys.exit(code)
 """
 
 
@@ -97,11 +96,11 @@ def test_no_rank_leaves_before_the_verdict_is_written_where_a_scene_fails(start,
     found = SceneMask(path.stem, classes, probability, None, mask, attributes={})
     write_mask(tmp_path / "masks" / f"{path.stem}.nc", found)
     process = start(SLOW, "evaluate", tmp_path / "masks", tmp_path / "s", ranks=2)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode != 0
     assert "0.npz" in err
     assert "1 scene, 1 failed" in out
-    assert (tmp_path / "masks" / "evaluation.json").exists()
+    assert (out.count("leaves True"), out.count("leaves False")) == (2, 0)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,6 @@ def told(ended):
     """What the program said; mpirun tells of the end by itself."""
     assert ended.code != 0
     assert "Traceback" not in ended.err
-    assert ended.seconds < 60
     return [line for line in ended.err.splitlines() if line.startswith("cloudmask: ")]
 
 
@@ -135,7 +133,7 @@ def test_evaluating_patches_ends_where_one_rank_cannot_read(work, run, patchset)
     victim.write_bytes(bytes(victim.stat().st_size))
     words = ("-m", "cloudmask", "evaluate", run, folder, "--no-verify", "--split", "train")
     words += ("--batch-size", files[0].patches)
-    lines = told(tiny.finish(tiny.start(*words, ranks=2), seconds=90))
+    lines = told(tiny.finish(tiny.start(*words, ranks=2)))
     assert len(lines) == 1
     assert lines[0].startswith("cloudmask: error on rank 1: ")
 
@@ -150,7 +148,7 @@ def test_predicting_ends_where_one_rank_does_not_find_the_model(work, run):
     words = ["mpirun", "--oversubscribe"]
     for place in ("there", ":", "elsewhere"):
         words += [place] if place == ":" else ["-n", "1", "-wdir", work / place, *program]
-    lines = told(tiny.finish(tiny.start_program(words), seconds=90))
+    lines = told(tiny.finish(tiny.start_program(words)))
     assert len(lines) == 1
     assert lines[0].startswith(
         "cloudmask: error on rank 1: run is not there: run is not a finished"
