@@ -149,7 +149,7 @@ world = parallel.world()
 def work(item):
     if item == 1:
         raise RuntimeError("a defect")
-    time.sleep(60)
+    time.sleep(3600)
 parallel.map_items(work, [0, 1], world=world)
 """
 
@@ -157,7 +157,7 @@ parallel.map_items(work, [0, 1], world=world)
 @pytest.mark.mpi
 def test_a_rank_that_dies_takes_the_others_with_it(start):
     process = start(DIES, ranks=2)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=240)
     assert process.returncode != 0
     assert "RuntimeError: a defect" in err
 
