@@ -61,7 +61,7 @@ module.write_patches = full
 """
 
 
-def finish(process, seconds=60):
+def finish(process, seconds=240):
     out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err
 

@@ -62,7 +62,7 @@ def test_too_little_memory_for_the_ranks_of_a_host_is_said_once(start):
         "assert [outcome.value for outcome in found] == [1, 2]\n"
     )
     process = start(code, ranks=2)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert len(re.findall("memory may not hold the ranks of a host: 2 x", err)) == 1
 
@@ -126,7 +126,7 @@ def test_label_keeps_what_is_done_when_a_worker_is_killed(tmp_path):
     )
     tiny.wait_until(lambda: len(list((tmp_path / "out/records").glob("*.json"))) == 8)
     os.kill(workers_of(process)[0], signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 1, out + err
     (line,) = err.splitlines()
     lost = int(re.search(r"(\d+) scenes? not reached", line)[1])
