@@ -61,7 +61,7 @@ def label(config: LabelConfig) -> int:
         lost = [
             source.name
             for source, outcome in zip(plan.todo, outcomes, strict=True)
-            if outcome is None or outcome.error is not None
+            if (outcome is None and not _stands(source, settings)) or (outcome and outcome.error)
         ]
         stale = records.set_aside(config.out, lost)
         records.tell(config.out, stale, "that could not be labelled again")
@@ -73,6 +73,14 @@ def label(config: LabelConfig) -> int:
 
     world.on_root(finish)  # before any rank leaves with a failure, which would end rank 0
     return 1 if failed or plan.unreadable else 0
+
+
+def _stands(source: Source, settings: Settings) -> bool:
+    """Whether a scene of which nothing was told is done: its worker was ended before it could."""
+    try:
+        return one_scene.already_done(source, settings) is not None
+    except ValueError:
+        return False
 
 
 def settings_of(config: LabelConfig) -> Settings:

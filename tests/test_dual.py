@@ -223,7 +223,7 @@ def test_two_ranks_that_were_killed_and_go_on_write_what_one_writes(
     assert not (out / "manifest.json").exists()
     write_hdf(scenes / "S3A_5.hdf", seed=5, bayes=bits((25, 64), seed=5))
     process = start(PREPARE, scenes, out, ranks=2)
-    said, err = process.communicate(timeout=120)
+    said, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (0, "")
     assert said.count("6 scenes") == 1
     assert run(scenes, tmp_path / "alone") == 0

@@ -385,7 +385,7 @@ def test_scratch_is_gone_when_the_process_is_told_to_end(product, tmp_path, star
     folder = Path(process.stdout.readline().strip())
     assert (folder / "flags_in.nc").exists()
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=240)
     assert process.returncode == -number
     assert not folder.parent.exists()
 

@@ -339,7 +339,7 @@ def test_a_cf_checker_finds_nothing(files, tmp_path):
     report = tmp_path / "report.json"
     words = ["--test=cf:1.9", "--criteria=strict", "--format=json", f"--output={report}"]
     done = subprocess.run(
-        [program, *words, folder / "scene.nc"], capture_output=True, text=True, timeout=120
+        [program, *words, folder / "scene.nc"], capture_output=True, text=True, timeout=240
     )
     assert report.exists(), done.stderr
     found = json.loads(report.read_text())["cf:1.9"]

@@ -408,7 +408,7 @@ def test_model_file_loads_in_plain_keras_without_this_project(of_each_kind, tmp_
     np.save(tmp_path / "image.npy", image)
     words = [path, tmp_path / "image.npy", tmp_path / "logits.npy"]
     subprocess.run(
-        [sys.executable, "-c", PLAIN, *map(str, words)], check=True, cwd=tmp_path, timeout=120
+        [sys.executable, "-c", PLAIN, *map(str, words)], check=True, cwd=tmp_path, timeout=240
     )
     np.testing.assert_allclose(
         np.load(tmp_path / "logits.npy"), model(image).numpy(), rtol=1e-4, atol=1e-4

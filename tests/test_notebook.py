@@ -25,7 +25,7 @@ def test_the_notebook_runs_and_its_map_tells_what_its_series_tells(tmp_path, pla
     )
     notebook.cells.append(after)
     client = nbclient.NotebookClient(
-        notebook, timeout=600, startup_timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=600, startup_timeout=240, resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute(env=plain_environment | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"})
     pictures = [

@@ -193,7 +193,7 @@ def test_a_console_script_says_what_it_takes(script):
     assert callable(getattr(importlib.import_module(module), function))
     code = f"import sys; from {module} import {function}; sys.exit({function}())"
     words = [sys.executable, "-c", code, "--help"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
 

@@ -2,10 +2,10 @@ import json
 import os
 import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
+import tiny
 
 from cloudmask.cli.errors import AgreedError
 from cloudmask.cli.options import PrepareConfig, VerifyConfig
@@ -107,25 +107,19 @@ def test_place_and_order_of_the_scenes_do_not_matter(archive, tmp_path, tree):
 
 
 BREAKS_OFF = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from cloudmask.data.prepare import command as module
 
-def slowly(*args, write=module.write_patches, **options):
-    time.sleep(0.1)
-    return write(*args, **options)
+def some(out, *args, write=module.write_patches, **options):
+    if len(list(out.glob(".prepare/*.json"))) == int(sys.argv[3]):
+        signal.pause()  # until it is killed
+    return write(out, *args, **options)
 
-module.write_patches = slowly
+module.write_patches = some
 config = module.PrepareConfig((Path(sys.argv[1]),), Path(sys.argv[2]), patch_size=16)
 sys.exit(module.prepare(config))
 """
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_killed_run_goes_on_and_ends_with_the_bytes_of_an_unbroken_one(
@@ -134,8 +128,8 @@ def test_killed_run_goes_on_and_ends_with_the_bytes_of_an_unbroken_one(
     run(archive, tmp_path / "whole")
     out = tmp_path / "out"
     for done in (2, 5):
-        process = start(BREAKS_OFF, archive, out)
-        wait_for(lambda done=done: len(list(out.glob(".prepare/*.json"))) >= done)
+        process = start(BREAKS_OFF, archive, out, done)
+        tiny.wait_until(lambda done=done: len(list(out.glob(".prepare/*.json"))) == done)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not (out / "manifest.json").exists()

@@ -564,7 +564,7 @@ def test_product_becomes_a_patch_set(tmp_path, plain_environment):
         env=plain_environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1 scene | train 9 patches | ")

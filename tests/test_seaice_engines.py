@@ -83,12 +83,12 @@ def test_two_ranks_write_what_one_process_writes(scenes, expected, tmp_path, sta
     code += "sys.exit(errors.run(main, sys.argv[1:], program='seaice'))"
     words = ["label", scenes, "--out", tmp_path / "out", "--engine", "mpi"]
     process = start(code, *words, ranks=2)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     # Two ranks may write into one line.
     err = "\n".join(re.findall(r"left out: [^\n]*?(?=left out|\n)", err))
     check(process.returncode, out, err, tmp_path / "out", expected)
     process = start(code, *words[:4], ranks=2)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert "mpirun started 2 processes; add --engine mpi" in err
 
 

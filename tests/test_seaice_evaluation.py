@@ -76,7 +76,7 @@ def test_two_ranks_prepare_the_patch_set_of_one(archive, tree, start):
     labels = ("--labels", archive / "filtered", "--patch-size", 64, "--engine", "mpi")
     words = ("--out", archive / "two", "--split", "train=0.5,valid=0.5")
     process = start(code, "prepare", archive / "ice/scenes", *labels, *words, ranks=2)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
     assert tree(archive / "one") == tree(archive / "two")
 

@@ -40,7 +40,7 @@ def without(libraries, code, *words):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 

@@ -60,7 +60,7 @@ def archive(tmp_path):
     return tmp_path / "scenes"
 
 
-def run(*words, seconds=120):
+def run(*words, seconds=240):
     done = subprocess.run(
         [sys.executable, "-m", "seaice", *map(str, words)],
         cwd=ROOT,

@@ -6,11 +6,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from test_seaice_label import ROOT, run, scene, write
 
 from cloudmask import host
@@ -62,7 +62,7 @@ def test_too_little_memory_for_the_ranks_of_a_host_is_said_once(start):
         "assert [outcome.value for outcome in found] == [1, 2]\n"
     )
     process = start(code, ranks=2)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert len(re.findall("memory may not hold the ranks of a host: 2 x", err)) == 1
 
@@ -82,6 +82,25 @@ def test_what_a_lost_worker_leaves_undone_is_not_reached_and_the_rest_is_kept(ca
     assert "3 scenes not reached; run the same command again" in line
 
 
+HELD = """
+import signal, sys
+from seaice import __main__ as cli
+from seaice import engines
+
+def held(function, item, attempt=engines.attempt):
+    if item.name == "scene_08":
+        signal.pause()  # until it is killed
+    outcome = attempt(function, item)
+    if item.name == "scene_07":
+        signal.pause()  # done, and nobody is told
+    return outcome
+
+if __name__ == "__main__":
+    engines.attempt = held
+    sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
 def workers_of(process):
     """Processes that the pool of a program has started."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -90,30 +109,31 @@ def workers_of(process):
 
 
 def test_label_keeps_what_is_done_when_a_worker_is_killed(tmp_path):
-    write(tmp_path / "scene.png", scene(0, 1100))
+    """Also what a worker has done and not told of, which is no label of a scene that failed."""
+    write(tmp_path / "scene.png", scene(0))
     folder = tmp_path / "scenes"
     folder.mkdir()
     for number in range(16):
         os.link(tmp_path / "scene.png", folder / f"scene_{number:02d}.png")
     words = ["label", folder, "--out", tmp_path / "out", "--engine", "processes", "--workers", "2"]
+    (tmp_path / "held.py").write_text(HELD)
     process = subprocess.Popen(
-        [sys.executable, "-m", "seaice", *map(str, words)],
-        cwd=ROOT,
+        [sys.executable, tmp_path / "held.py", *map(str, words)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list((tmp_path / "out/records").glob("*.json")) and process.poll() is None:
-        time.sleep(0.01)
+    tiny.wait_until(lambda: len(list((tmp_path / "out/records").glob("*.json"))) == 8)
     os.kill(workers_of(process)[0], signal.SIGKILL)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 1, out + err
     (line,) = err.splitlines()
     lost = int(re.search(r"(\d+) scenes? not reached", line)[1])
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["labelled_now"] == 16 - lost
     assert list(summary["failed"].values()) == ["not reached"] * lost
-    assert 1 < lost < 16
+    assert lost in (9, 10), "scene_06 may not have been told of either"
     code, out, err = run(*words)
     assert (code, err) == (0, "")
-    assert "0 failed" in out
+    assert "8 were there | 0 failed" in out

@@ -24,7 +24,7 @@ def test_real_pictures_get_the_same_labels_on_every_engine(real_data, tmp_path, 
     code = "import sys; from seaice.__main__ import main; sys.exit(main(sys.argv[1:]))"
     words = ("label", folder, "--out", tmp_path / "mpi", "--engine", "mpi")
     process = start(code, *words, ranks=2)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
     expected = files(tmp_path / "serial")
     assert len(expected) == 9

@@ -174,7 +174,7 @@ def test_two_ranks_label_products_as_one_process_does(archive, expected, tmp_pat
     code = "import sys; from seaice.__main__ import main; sys.exit(main(sys.argv[1:]))"
     words = ("label", archive, "--out", tmp_path / "mpi", "--engine", "mpi")
     process = start(code, *words, ranks=2)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
     assert labels(tmp_path / "mpi") == expected
 

@@ -339,7 +339,7 @@ def test_a_cf_checker_finds_nothing_in_a_series(season, tmp_path):
     report = tmp_path / "report.json"
     words = ["--test=cf:1.8", "--criteria=strict", "--format=json", f"--output={report}"]
     done = subprocess.run(
-        [program, *words, season[0] / "out/series.nc"], capture_output=True, text=True, timeout=120
+        [program, *words, season[0] / "out/series.nc"], capture_output=True, text=True, timeout=240
     )
     assert report.exists(), done.stderr
     found = json.loads(report.read_text())["cf:1.8"]
@@ -427,7 +427,7 @@ def test_two_ranks_write_what_one_process_writes(season, tmp_path, start):
     code += "sys.exit(errors.run(main, sys.argv[1:], program='seaice'))"
     words = ["--regions", folder / "regions.gpkg", "--engine", "mpi", "--out", tmp_path / "out"]
     process = start(code, "series", folder / "labels", *words, ranks=2)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     for name in ("series.csv", "series.svg"):
         assert (tmp_path / "out" / name).read_bytes() == (folder / "out" / name).read_bytes()

@@ -99,7 +99,7 @@ def test_a_folder_that_nobody_may_look_at_has_lost_nothing(parts):
     (parts / "two/deep").chmod(0)
     words = [sys.executable, "-c", AS_NOBODY, str(parts)]
     try:
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
     finally:
         (parts / "two/deep").chmod(0o755)
     assert done.stdout.splitlines()[-1] == "(1, 1)", done.stderr
@@ -247,7 +247,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     workers = [int(process.stdout.readline()) for _ in range(2)]
     try:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
     finally:
         for worker in workers:
             if Path(f"/proc/{worker}").exists() and b"spawn" in (

@@ -197,6 +197,7 @@ def test_a_stopped_rank_is_found_by_the_others(tmp_path):
     process = tiny.start(tiny.ROOT / "train_hvd.py", *words, ranks=2)
     tiny.wait_for_step(run, 12, process)
     *others, last = tiny.descendants(process.pid)
+    began = time.monotonic()
     os.kill(last, signal.SIGSTOP)
     ended = tiny.finish(process, seconds=60)
     tiny.assert_stalled(ended, run, host=os.uname().nodename, seconds=limit)
