@@ -164,7 +164,8 @@ def test_every_epoch_is_an_interval_and_those_validated_have_their_accuracy(reco
     starts = [record for record in records if record["key"] == "epoch_start"]
     for start, end, epoch in zip(starts, ends, summary["history"], strict=True):
         seconds = (end["time_ms"] - start["time_ms"]) / 1000
-        assert epoch["train_seconds"] - 0.01 <= seconds, "training, validation and saving"
+        # Between a clock's reading and the stamp of its event others may have the core.
+        assert epoch["train_seconds"] <= seconds + 0.25, "training, validation and saving"
     judged = [record for record in records if record["key"] == "eval_accuracy"]
     assert [record["metadata"]["epoch_num"] for record in judged] == [2, 3]
     expected = [summary["history"][n]["valid"]["accuracy"] for n in (1, 2)]

@@ -255,7 +255,7 @@ def alive(number: int | str) -> bool:
     return False
 
 
-def wait_until_gone(numbers: Iterable[int | str], *, seconds: float = 20) -> None:
+def wait_until_gone(numbers: Iterable[int | str], *, seconds: float = 60) -> None:
     """Poll until no such process is left: one that was killed takes a moment to go."""
     numbers = tuple(numbers)
     wait_until(lambda: not any(alive(number) for number in numbers), seconds=seconds)
