@@ -7,6 +7,7 @@ copies, what is read and what is written counted, as STREAM does (McCalpin 1995)
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -64,13 +65,20 @@ def copy_gb_per_second() -> float:
     return 2 * COPIED_BYTES / best / 1e9
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "memory":
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.ceiling", description=__doc__)
+    parser.add_argument("what", choices=("float32", "bfloat16", "memory"))
+    what = parser.parse_args().what
+    if what == "memory":
         print(copy_gb_per_second())
-        sys.exit()
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    print(measure(sys.argv[1]))
+    print(measure(what))
+
+
+if __name__ == "__main__":
+    main()
