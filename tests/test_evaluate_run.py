@@ -60,7 +60,7 @@ def accuracy_of(run):
 
 def test_a_retrained_run_is_never_judged_by_its_old_masks(run):
     scenes = run.parent / "scenes"
-    words = ["-m", "cloudmask", "evaluate", run, scenes]
+    words = ["-m", "cloudmask", "evaluate", run, scenes, "--precision", "float32"]
     ended = tiny.finish(tiny.start(*words))
     assert ended.code == 0, ended.err
     before = record_of(run)
