@@ -56,6 +56,7 @@ def measure(precision: str) -> float:
 
 
 def copy_gb_per_second() -> float:
+    """GB/s that one core reads and writes together, the best of REPEATS."""
     source, target = np.ones(COPIED_BYTES // 8), np.zeros(COPIED_BYTES // 8)
     best = float("inf")
     for _ in range(REPEATS):

@@ -23,6 +23,8 @@ BUSY = (errno.EAGAIN, errno.EACCES)
 have no locks (NFS, Lustre) it fails otherwise"""
 _DAY_SECONDS = 24 * 3600
 _HEAP = b"GCOL\x01"  # how a global heap of HDF5 begins
+TRIES = 5
+"""to lock a new file, of which another process knows only if it just cleans up"""
 _CHUNK = 2**18  # bytes: of what is looked through at once, the CPU's cache holds all
 
 
@@ -36,15 +38,18 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    whole = False
+    whole, tries = False, 0
     while not whole:
+        tries += 1
         # Processes of several hosts may write to one folder, so a process number is not enough.
         aside = path.with_name(f".{_shortened(path.name)}.{uuid.uuid4().hex[:12]}.part")
         try:
             with naming(path), aside.open("x+b") as file:
                 held = _try_lock(file.fileno())
-                if held is False or (held and not os.fstat(file.fileno()).st_nlink):
-                    continue  # another process takes it for a leftover, or took it, before that
+                gone = held and not os.fstat(file.fileno()).st_nlink
+                # A clean-up has it or had it before us; or there are no locks to be had here.
+                if gone or (held is False and tries < TRIES):
+                    continue
                 yield file
                 file.flush()
                 if durable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import sys
@@ -58,16 +59,18 @@ def label(config: LabelConfig) -> int:
     failed = any(outcome is None or outcome.error is not None for outcome in outcomes)
 
     def finish() -> None:
+        pairs = zip(plan.todo, outcomes, strict=True)
+        found = [_known(source, outcome, settings) for source, outcome in pairs]
         lost = [
             source.name
-            for source, outcome in zip(plan.todo, outcomes, strict=True)
-            if (outcome is None and not _stands(source, settings)) or (outcome and outcome.error)
+            for source, outcome in zip(plan.todo, found, strict=True)
+            if outcome is None or outcome.error is not None
         ]
         stale = records.set_aside(config.out, lost)
         records.tell(config.out, stale, "that could not be labelled again")
-        record = summary(config, settings, engine, plan, outcomes, ranks=world.size)
+        record = summary(config, settings, engine, plan, found, ranks=world.size)
         write_json(config.out / SUMMARY, record)
-        for line in told_of([o.value for o in outcomes if o is not None and o.value is not None]):
+        for line in told_of([o.value for o in found if o is not None and o.value is not None]):
             print(line, file=sys.stderr)
         print(closing_line(record, config.out))
 
@@ -75,12 +78,16 @@ def label(config: LabelConfig) -> int:
     return 1 if failed or plan.unreadable else 0
 
 
-def _stands(source: Source, settings: Settings) -> bool:
-    """Whether a scene of which nothing was told is done: its worker was ended before it could."""
-    try:
-        return one_scene.already_done(source, settings) is not None
-    except ValueError:
-        return False
+def _known(
+    source: Source, outcome: Outcome[Done] | None, settings: Settings
+) -> Outcome[Done] | None:
+    """What became of a scene: a worker may have been killed when it was done and not told of."""
+    if outcome is not None:
+        return outcome
+    with contextlib.suppress(ValueError):
+        if done := one_scene.already_done(source, settings):
+            return Outcome(done)
+    return None
 
 
 def settings_of(config: LabelConfig) -> Settings:

@@ -1,5 +1,5 @@
 """train_hvd.py whose last rank is asked to stop at a moment that no outsider could hit; twice, and
-once more when all is done and the process ends.
+as all ranks once more when all is done and the process ends.
 
 python stopped.py startup|validation|step:N|held:N:FILE [options of train_hvd.py]
 
@@ -38,7 +38,8 @@ def ask() -> None:
     if is_last():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGUSR1)
-        atexit.register(os.kill, os.getpid(), signal.SIGUSR1)
+    # A launcher hands it on to all, and may do so late.
+    atexit.register(os.kill, os.getpid(), signal.SIGUSR1)
 
 
 def hold(file: Path, request: StopRequest) -> None:

@@ -89,6 +89,18 @@ with whole_file(Path(sys.argv[1])) as file:
 """
 
 
+@pytest.mark.parametrize("number", sorted(files.BUSY))
+def test_a_file_is_written_where_locks_are_denied(tmp_path, monkeypatch, number):
+    """As if another process held every lock: so a security module may answer."""
+
+    def denied(*words):
+        raise OSError(number, "denied")
+
+    monkeypatch.setattr(files.fcntl, "flock", denied)
+    write_whole(tmp_path / "a.bin", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
 @pytest.mark.parametrize("done", [True, False])
 def test_a_file_that_was_taken_for_a_leftover_is_begun_again(tmp_path, monkeypatch, done):
     """Another process may clean up between the opening of a file and its locking; or be at it, with

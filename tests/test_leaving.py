@@ -81,7 +81,7 @@ def slow(*words):
 
 command.write = slow
 code = errors.run(cli.main, sys.argv[1:], program="cloudmask")
-print("leaves", (Path(sys.argv[2]) / "evaluation.json").exists())
+print("leaves", (Path(sys.argv[2]) / "evaluation.json").exists(), flush=True)
 sys.exit(code)
 """
 

@@ -161,11 +161,13 @@ def test_every_epoch_is_an_interval_and_those_validated_have_their_accuracy(reco
     recorded = [round(1000 * datetime.fromisoformat(e["time"]).timestamp()) for e in epochs]
     assert [record["time_ms"] for record in ends] == recorded
     assert [r["metadata"]["train_loss"] for r in ends] == [e["loss"] for e in epochs]
-    starts = [record for record in records if record["key"] == "epoch_start"]
+    starts, missing = [record for record in records if record["key"] == "epoch_start"], []
     for start, end, epoch in zip(starts, ends, summary["history"], strict=True):
         seconds = (end["time_ms"] - start["time_ms"]) / 1000
-        # Between a clock's reading and the stamp of its event others may have the core.
-        assert epoch["train_seconds"] <= seconds + 0.25, "training, validation and saving"
+        missing.append(epoch["train_seconds"] - seconds)
+    # Training, validation and saving. Between a clock and its stamp others may have the core.
+    assert min(missing) <= 0.01
+    assert max(missing) <= 0.25
     judged = [record for record in records if record["key"] == "eval_accuracy"]
     assert [record["metadata"]["epoch_num"] for record in judged] == [2, 3]
     expected = [summary["history"][n]["valid"]["accuracy"] for n in (1, 2)]

@@ -66,6 +66,15 @@ def test_what_rank_0_finds_is_known_to_all(world):
         world.on_root(lambda: Path("no-such-file").read_text())
 
 
+def test_what_rank_0_prints_needs_no_stdout(start):
+    """Daemons have closed it."""
+    code = "import os, sys\nsys.stdout = None\nfrom cloudmask.data import parallel\n"
+    code += "os._exit(parallel.world().on_root(lambda: print('told') or 7))"
+    process = start(code)
+    _, err = process.communicate(timeout=240)
+    assert (process.returncode, err) == (7, "")
+
+
 def test_sums_and_gathered_values_are_those_of_all_ranks(world):
     total = world.sum(np.array([1.0, world.rank]))
     assert total.tolist() == [world.size, world.size * (world.size - 1) / 2]

@@ -7,7 +7,7 @@ from cloudmask.cli.errors import UsageError
 from scaling.laws import cost, ratios
 from scaling.record import store
 from scaling.record.store import Study
-from scaling.report import panels
+from scaling.report import figures, panels
 from scaling.report.cost import cost_table
 from scaling.report.peak import Roof, peak_table, reached
 
@@ -79,9 +79,30 @@ def test_the_roof_is_the_lesser_of_peak_and_memory(study):
     assert (low.at(50), high.at(50), low.ridge) == (0.8, 2.0, 125.0)
     assert peak_table(study, low).rows[0][8] == "62.5 % (62.5 % - 62.5 %)"
     assert peak_table(study, high).rows[0][8] == "25.0 % (25.0 % - 25.0 %)"
-    assert "16 GB/s, the limit below 125.0 FLOP a byte" in peak_table(study, low).note
+    assert "16 GB/s, the limit below 125.0 FLOP/byte" in peak_table(study, low).note
     keys = [[panel.key for panel in panels.panels([study], roof)] for roof in (low, Roof(2.0))]
     assert ["roofline" in found for found in keys] == [True, False]
+
+
+@pytest.mark.parametrize(("tflops", "studies"), [(2.0, 1), (0.01, 2)])
+def test_every_rank_count_lies_within_the_roofline_s_axes(study, monkeypatch, tflops, studies):
+    """Also above a roof that was stated too low."""
+    (panel,) = [one for one in panels.panels([study], Roof(tflops, 16.0)) if one.key == "roofline"]
+    seen = []
+    draw = figures._draw
+    monkeypatch.setattr(
+        figures, "_draw", lambda axes, *words: seen.append(axes) or draw(axes, *words)
+    )
+    figures.draw_panel(panel, figures.views([study] * studies, [[]] * studies))
+    (axes,) = seen
+    roof, ridge, *points = axes.get_lines()
+    assert roof.get_ydata().max() == tflops
+    assert ridge.get_xdata()[0] == 1000 * tflops / 16
+    (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
+    drawn = [(x, y) for line in points for x, y in zip(*line.get_data(), strict=True)]
+    assert len({y for _, y in drawn}) >= 1
+    assert all(low < y < high and left < x < right for x, y in drawn), drawn
+    assert {(50, 0.5)} <= {(round(x), round(y, 3)) for x, y in drawn}
 
 
 def test_runs_of_earlier_versions_tell_no_bytes(study):

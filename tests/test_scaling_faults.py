@@ -14,9 +14,9 @@ from scaling.record import store
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKE = Path(scaling_fake.__file__)
-SECONDS = 12
+SECONDS = 25
 """the longest limit of a fault below; all others are far above what a busy machine needs"""
-LIMITS = {"stop": ["--stall-seconds", "5"], "never": ["--start-seconds", f"{SECONDS}"]}
+LIMITS = {"stop": ["--stall-seconds", "12"], "never": ["--start-seconds", f"{SECONDS}"]}
 
 pytestmark = [pytest.mark.slow, pytest.mark.mpi]
 
@@ -56,7 +56,7 @@ def _by_seed(rows):
 @pytest.mark.parametrize(
     ("fault", "status", "says"),
     [
-        ("stop", "stalled", "no step for 5 s, so it was ended; its last step was 2"),
+        ("stop", "stalled", "no step for 12 s, so it was ended; its last step was 2"),
         ("never", "stalled", f"no first step within {SECONDS} s, so it was ended"),
         ("kill", "failed", "signal 9"),
         ("raise", "failed", "rank 1: RuntimeError: the third step went wrong"),

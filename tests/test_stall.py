@@ -193,11 +193,10 @@ def test_a_stopped_rank_is_found_by_the_others(tmp_path):
     run, limit = tmp_path / "run", 12
     words = ("--data", patchset, "--out", run, "--widths", 4, 8, "--threads", 1, "--epochs", 10_000)
     words = (*words, "--precision", "float32", "--no-tensorboard", "--stall-seconds", limit)
-    began = time.monotonic()
     process = tiny.start(tiny.ROOT / "train_hvd.py", *words, ranks=2)
+    began = time.monotonic()
     tiny.wait_for_step(run, 12, process)
     *others, last = tiny.descendants(process.pid)
-    began = time.monotonic()
     os.kill(last, signal.SIGSTOP)
     ended = tiny.finish(process, seconds=60)
     tiny.assert_stalled(ended, run, host=os.uname().nodename, seconds=limit)

@@ -41,6 +41,14 @@ def test_without_a_signal_the_handlers_come_back(handlers):
     assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
 
 
+def test_a_rank_that_others_stop_ends_as_they_do(handlers):
+    """A launcher may hand the request on to it when it is about to end."""
+    with pytest.raises(errors.StoppedError), listening():
+        raise errors.StoppedError("stopped by a signal")
+    for number in SIGNALS:
+        os.kill(os.getpid(), number)
+
+
 def test_a_second_signal_changes_nothing(handlers):
     with listening() as request:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):

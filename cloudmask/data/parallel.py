@@ -70,8 +70,8 @@ class World:
     def on_root(self, function: Callable[[], Value]) -> Value:
         """Call on rank 0 and hand the result to all.
 
-        What users can mend (ValueError, OSError) becomes an AgreedError on every rank. What it has
-        printed is out when the others go on, of which one that has failed may end all ranks.
+        What users can mend (ValueError, OSError) becomes an AgreedError on every rank. What rank 0
+        has printed is out before the others go on: one that has failed may then end all ranks.
         """
         value, problem = None, None
         if self.is_root:
@@ -82,7 +82,7 @@ class World:
             except OSError as error:
                 problem = describe(error)
             with contextlib.suppress(OSError):  # who reads may have gone: told at the end
-                sys.stdout.flush()
+                print(end="", flush=True)  # there may be no sys.stdout
         value, problem = self.broadcast((value, problem))
         if problem is not None:
             raise AgreedError(problem)

@@ -83,7 +83,7 @@ def training(model: keras.Model, size: int) -> int:
 
 
 def training_bytes(model: keras.Model, size: int, batch: int) -> float:
-    """Bytes that must move for that, an image of a batch; see above."""
+    """Bytes that the convolutions of `training` must move, for an image in a batch of so many."""
     found = list(layers(model, size).values())
     moved = [(one.values + one.kernel / batch) * one.bytes_each for one in found]
     trained = [each for each, one in zip(moved, found, strict=True) if one.trained]

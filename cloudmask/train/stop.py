@@ -15,6 +15,8 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from cloudmask.cli.errors import StoppedError
+
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
@@ -36,12 +38,16 @@ class StopRequest:
 def listening() -> Iterator[StopRequest]:
     """Receive the signals until the end of the block, and then do with them as before.
 
-    Once asked, the process is about to end: what comes then is the same request, and is ignored.
+    Once any rank was asked, all are about to end: what comes then is the same request, handed on
+    late, and is ignored.
     """
-    request = StopRequest()
+    request, asked = StopRequest(), False
     before = {number: signal.signal(number, request.receive) for number in SIGNALS}
     try:
         yield request
+    except StoppedError:
+        asked = True
+        raise
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if request else handler)
+            signal.signal(number, signal.SIG_IGN if asked or request else handler)

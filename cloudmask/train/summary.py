@@ -135,7 +135,7 @@ def _derived(plan: Plan) -> dict[str, Any]:
 def size(model: keras.Model, patch_size: int, *, batch: int, xla: bool = False) -> dict[str, Any]:
     """Parameters that are trained, the bytes of gradients that a step sums over the ranks (of all,
     and of each message; with `xla` there is one), and of a patch's forward and backward pass the
-    operations, and the bytes that they must move in a rank's batch."""
+    operations, and the bytes that they must move where `batch` patches share each kernel."""
     values = [variable.value for variable in model.trainable_variables]
     sizes = [int(np.prod(value.shape)) * value.dtype.size for value in values]
     return {

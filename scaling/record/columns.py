@@ -77,7 +77,9 @@ COLUMNS = (
     Column("channels", WHOLE, "of a patch"),
     Column("parameters", WHOLE, "of the network"),
     Column("flops_per_patch", REAL, "operations of a training step on one patch"),
-    Column("bytes_per_patch", REAL, "bytes that the convolutions of one must move", "B"),
+    Column(
+        "bytes_per_patch", REAL, "bytes that the convolutions of one must move, in its batch", "B"
+    ),
     Column("gradient_bytes", WHOLE, "summed over the ranks in each step", "B"),
     Column("gradient_messages", LIST, "size of each message they travel in", "B"),
     Column("patches_per_second_median", REAL, "median over the steps of all ranks", "1/s"),
@@ -85,7 +87,7 @@ COLUMNS = (
     Column("patches_per_second_p95", REAL, "95th percentile over the steps of all ranks", "1/s"),
     Column("steps_measured", WHOLE, "steps after the warm-up"),
     Column("warmup_steps", WHOLE, "first steps, which are in no rate"),
-    Column("common_share", REAL, "of copies: least share of one's steps that all made at once"),
+    Column("common_share", REAL, "of copies: least share of one's steps in which all computed"),
     Column("step_seconds", REAL, "a steady step, mean over steps and ranks", "s"),
     Column("data_wait_seconds", REAL, "of it waiting for data", "s"),
     Column("compute_seconds", REAL, "of it computing", "s"),

@@ -16,6 +16,8 @@ FORMAT = "cloudmask-summary"
 VERSION = 1
 PARTS = ("data_wait_seconds", "compute_seconds", "exposed_communication_seconds")
 PER_RANK = ("step_seconds", *PARTS)
+LEAST_SHARE = 0.1
+"""of a copy's steady steps that all copies must have computed in, for a rate of its own"""
 
 
 class RunError(ValueError):

@@ -28,13 +28,14 @@ from scaling.report.tables import Table
 NOTE = (
     "Operations of the network's convolutions, forward and backward, by patches per second of "
     "steady steps (Chowdhery et al., PaLM, appendix B: nothing that is computed twice counts). "
-    "FLOP per byte: over the bytes that the convolutions alone must move; what else moves bytes "
-    "makes the real intensity lower, so a roof by memory may lie too high. "
+    "Arithmetic intensity: over the bytes that the convolutions alone must move; what else moves "
+    "bytes makes the real one lower, so a roof by memory may lie too high. "
 )
 CAPTION = (
-    "Arithmetic of a rank against the operations it does with each byte; the line is what its "
-    "device can reach at most, by the peak and the memory that were stated. Bytes are those that "
-    "convolutions alone must move. Numbers: ranks."
+    "Arithmetic of a rank over the arithmetic intensity of its network, medians with intervals; "
+    "the line is what its device can reach at most, by the peak and the memory that were stated. "
+    "Left of the dotted ridge memory is the limit. Bytes are those that convolutions alone must "
+    "move. Numbers: the fewest and the most ranks."
 )
 
 
@@ -53,19 +54,20 @@ class Roof:
             ("--memory-gb-per-second", self.gb_per_second),
         ):
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{option} {value:g} must be above 0")
+                raise UsageError(f"{option} {value:g} must be above 0, and finite")
 
     @property
     def ridge(self) -> float | None:
-        """Operations a byte below which memory is the limit; None unless both were stated."""
+        """FLOP/byte below which memory is the limit; None unless both were stated."""
         if self.tflops and self.gb_per_second:
             return 1000 * self.tflops / self.gb_per_second
         return None
 
-    def at(self, intensity: float) -> float:
-        """TFLOP/s at most with so many operations a byte, by what of it was stated."""
-        by_memory = intensity * self.gb_per_second / 1000 if self.gb_per_second else math.inf
-        return min(self.tflops or math.inf, by_memory)
+    def at(self, intensity: float) -> float | None:
+        """TFLOP/s at most at so many FLOP/byte; None unless both were stated."""
+        if self.tflops and self.gb_per_second:
+            return min(self.tflops, intensity * self.gb_per_second / 1000)
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Reached:
     flops: float
     """of a patch"""
     intensity: float | None
-    """operations a byte"""
+    """FLOP/byte"""
     tflops: Estimate
     """of all ranks"""
 
@@ -117,7 +119,7 @@ def peak_table(study: Study, roof: Roof) -> Table:
     rows = []
     for one in reached(study):
         intensity = "-" if one.intensity is None else f"{one.intensity:.1f}"
-        under = roof.at(one.intensity) if roof.ridge and one.intensity else None
+        under = roof.at(one.intensity) if one.intensity else None
         rows.append(
             (
                 *(one.mode, str(one.ranks), one.precision, f"{one.flops / 1e9:.2f}", intensity),
@@ -127,9 +129,9 @@ def peak_table(study: Study, roof: Roof) -> Table:
         )
     return Table(
         "Arithmetic and its share of the peak",
-        NOTE + _stated(roof),
+        NOTE + _stated(roof, any(one.intensity for one in reached(study))),
         (
-            *("scaling", "ranks", "precision", "GFLOP per patch", "FLOP per byte"),
+            *("scaling", "ranks", "precision", "GFLOP per patch", "FLOP/byte"),
             *("TFLOP/s", "TFLOP/s per rank", "share of peak", "share of roof"),
         ),
         tuple(rows),
@@ -143,14 +145,16 @@ def _share(value: Estimate, limit: float | None) -> str:
     return f"{percent(part.value)} ({percent(part.low)} - {percent(part.high)})"
 
 
-def _stated(roof: Roof) -> str:
+def _stated(roof: Roof, known: bool) -> str:
+    """`known`: whether the runs tell their intensity."""
     peak = "No peak was stated (--peak-tflops), so no share of it. "
     memory = "No memory rate was stated (--memory-gb-per-second), so no roof."
     if roof.tflops:
         peak = f"Peak of a rank as stated: {roof.tflops:g} TFLOP/s. "
     if roof.gb_per_second:
         memory = f"Its memory as stated: {roof.gb_per_second:g} GB/s"
-        memory += f", the limit below {roof.ridge:.1f} FLOP a byte." if roof.ridge else "."
+        memory += f", the limit below {roof.ridge:.1f} FLOP/byte." if roof.ridge else "; no roof."
+        memory += "" if known else " The runs do not tell their bytes (an earlier version)."
     return peak + memory
 
 
@@ -162,46 +166,52 @@ def is_drawn(studies: Sequence[Study], roof: Roof) -> bool:
 
 def draw(axes: Axes, found: Sequence[View], roof: Roof) -> None:
     """Both axes logarithmic: the roof, and each rank count of each mode below it."""
-    drawn = [
-        (view, one, one.intensity, one.each.value)
-        for view in found
-        for one in reached(view.study)
-        if one.intensity
-    ]
+    known = [(view, [one for one in reached(view.study) if one.intensity]) for view in found]
     ridge = roof.ridge or math.nan
-    places = [ridge, *(intensity for *_, intensity, _ in drawn)]
+    places = [ridge, *(one.intensity or ridge for _, many in known for one in many)]
     x = np.geomspace(min(places) / 4, max(places) * 4, 200)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.plot(x, [roof.at(value) for value in x], "-", color=GREY, linewidth=1.5, label="roof")
+    axes.plot(
+        x, [roof.at(value) or math.nan for value in x], "-", color=GREY, linewidth=1.5, label="roof"
+    )
     axes.axvline(ridge, linestyle=":", color=PALE, linewidth=1)
-    told = set()
-    for view, one, intensity, tflops in drawn:
-        strong = one.mode == "strong"
-        look = view.ranks if strong else (WEAK if view.alone else view.copies)
-        label = f"{view.prefix}{one.mode}"
-        axes.plot(
-            [intensity],
-            [tflops],
-            look.marker,
-            color=look.colour,
-            markersize=5.5 if strong else 9,
-            markerfacecolor=look.colour if strong else "none",
-            label="" if label in told else label,
-        )
-        told.add(label)
-        axes.annotate(
-            str(one.ranks),
-            (intensity, tflops),
-            xytext=(5 if strong else -5, 3),
-            textcoords="offset points",
-            ha="left" if strong else "right",
-            fontsize=8,
-        )
+    for view, many in known:
+        for mode in view.study.modes:
+            _points(axes, view, mode, [one for one in many if one.mode == mode])
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(top=2 * roof.at(ridge))
-    axes.set_xlabel("operations a byte")
+    tops = [roof.tflops or 0.0, *(one.each.high for _, many in known for one in many)]
+    axes.set_ylim(top=2 * max(tops))
+    axes.set_xlabel("arithmetic intensity, FLOP/byte")
     axes.set_ylabel("TFLOP/s of a rank")
+
+
+def _points(axes: Axes, view: View, mode: str, many: Sequence[Reached]) -> None:
+    """The rank counts of one mode, which differ little in intensity."""
+    strong = mode == "strong"
+    look = view.ranks if strong else (WEAK if view.alone else view.copies)
+    values = [one.each for one in many]
+    axes.errorbar(
+        [one.intensity or math.nan for one in many],
+        [each.value for each in values],
+        [[each.value - each.low for each in values], [each.high - each.value for each in values]],
+        fmt=look.marker,
+        color=look.colour,
+        markersize=5.5 if strong else 9,
+        markerfacecolor=look.colour if strong else "none",
+        capsize=3,
+        label=f"{view.prefix}{mode}",
+    )
+    for one in {many[0].ranks: many[0], many[-1].ranks: many[-1]}.values() if many else ():
+        axes.annotate(
+            str(one.ranks),
+            (one.intensity or math.nan, one.each.value),
+            xytext=(7 if strong else -7, 0),
+            textcoords="offset points",
+            ha="left" if strong else "right",
+            va="center",
+            fontsize=8,
+        )

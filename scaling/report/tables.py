@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from scaling.laws.intervals import Estimate
 from scaling.laws.ratios import Curve, CurvePoint
 from scaling.record import conditions
 from scaling.record.store import Row, Study
+from scaling.record.summaries import LEAST_SHARE
 from scaling.report.sentences import base_name, coverage_note, shown
 
 
@@ -89,17 +91,16 @@ def scaling_table(study: Study, mode: str) -> Table:
 
 
 def _copies_note(study: Study, mode: str) -> str:
-    """Copies begin together, but nothing makes them measure together."""
+    """Copies begin together, but nothing makes them compute together."""
     rows = [row for rows in study.points(mode, "copies").values() for row in rows]
-    shares = [row.get("common_share") for row in rows]
+    shares = [row.get("common_share") or 0.0 for row in rows]
     if not rows:
         return ""
-    if not all(shares):
-        return "Rates of unconnected copies are added, though they need not train all at once. "
-    least = f"{100 * min(share for share in shares if share):.0f} %"
+    if min(shares) < LEAST_SHARE:
+        return "Rates of unconnected copies are added, though they need not compute all at once. "
     return (
-        "The rate of unconnected copies is that of the time in which all of them train, "
-        f"{least} or more of each one's steady steps. "
+        "The rate of unconnected copies is that of the time in which all of them compute, "
+        f"{math.floor(100 * min(shares))} % or more of each one's steady steps. "
     )
 
 
