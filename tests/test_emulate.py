@@ -117,7 +117,7 @@ def test_every_gradient_is_summed_beside_loss_and_flags(model):
     gradients = reduced[0].gradient(tf.constant(1.0), values)
     assert [(g.shape, g.dtype) for g in gradients] == [(v.shape, v.dtype) for v in values]
     found = sum(4 * int(np.prod(g.shape)) for g in gradients)
-    assert found == size(model, 64)["gradient_bytes"]
+    assert found == size(model, 64, batch=1)["gradient_bytes"]
 
 
 def test_gradients_that_were_not_reduced_are_an_error(model):
